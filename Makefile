@@ -1,0 +1,76 @@
+# Needs python3 (3.11 or later) and make; everything else is set up here.
+#
+#   make demo    the whole flow between stand-ins, in a few seconds: no account, no network
+#   make test    the tests
+#   make check   format, lint, types, architecture
+#   make soak    the long crash runs (SOAK_KILLS=10000)
+#   make bench   the benchmarks
+
+PYTHON ?= python3
+VENV := .venv
+RUN := .venv-run
+SOURCES := $(shell find wa_relay -name '*.py' -o -name '*.toml' -o -name 'py.typed') pyproject.toml
+PIP_QUIET := --quiet --disable-pip-version-check --no-input
+
+.PHONY: help demo run-env test check format soak mutants bench picture requirements clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(RUN)/.installed
+	@$(RUN)/bin/wa-relay demo
+
+run-env: $(RUN)/.installed
+
+test: $(VENV)/.installed
+	$(VENV)/bin/python -m pytest
+
+check: $(VENV)/.installed
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest --quiet tests/test_architecture.py
+
+format: $(VENV)/.installed
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+soak: $(VENV)/.installed
+	$(VENV)/bin/python -m tests.crash --kills $(or $(SOAK_KILLS),10000)
+
+mutants: $(VENV)/.installed
+	$(VENV)/bin/python -m tests.crash.mutants
+
+bench: $(VENV)/.installed
+	$(VENV)/bin/python -m bench
+
+picture: $(RUN)/.installed
+	$(RUN)/bin/python docs/picture.py docs/demo.svg
+
+# Pinned with hashes, without the address of any index.
+requirements: $(VENV)/.installed
+	$(VENV)/bin/pip install $(PIP_QUIET) pip-tools
+	$(VENV)/bin/pip-compile $(PIN) --output-file requirements.txt pyproject.toml
+	$(VENV)/bin/pip-compile $(PIN) --extra dev --output-file requirements-dev.txt pyproject.toml
+PIN := --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host \
+	--no-emit-find-links --no-header --no-annotate
+
+$(VENV)/.installed: requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install $(PIP_QUIET) --require-hashes -r requirements-dev.txt
+	$(VENV)/bin/pip install $(PIP_QUIET) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(RUN)/.requirements: requirements.txt
+	$(PYTHON) -m venv $(RUN)
+	$(RUN)/bin/pip install $(PIP_QUIET) --require-hashes -r requirements.txt
+	@touch $@
+
+# Installed as a user would, not in place: what is missing from the package shows here.
+$(RUN)/.installed: $(RUN)/.requirements $(SOURCES)
+	$(RUN)/bin/pip install $(PIP_QUIET) --no-deps --force-reinstall .
+	@rm -rf build
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(RUN) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
