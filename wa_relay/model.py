@@ -1,0 +1,260 @@
+"""The nouns of wa-relay: frozen values that travel between its rooms.
+
+Nothing here reads a clock, a file or a socket. Every moment is a `Moment`:
+seconds since the Unix epoch, UTC, as a float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Moment = float
+Scalar = str | int | float | bool
+
+Source = Literal["push", "poll", "webhook"]
+Outcome = str  # the recipient's status, as ElevenLabs writes it
+
+FINAL_OUTCOMES = frozenset({"completed", "voicemail", "failed", "cancelled"})
+"""A call whose outcome is none of these is not over."""
+
+NAME_VARIABLES = ("client_name", "customer_name", "name", "nombre")
+"""Dynamic variables that may hold the customer's name, in the order they are asked."""
+
+
+class RelayError(Exception):
+    """A failure that crosses a layer: says what happened and if it is worth trying again.
+
+    `permanent` is true when the same request will fail again. `retry_after` is the pause
+    in seconds that the other side asked for, None when it asked for none.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.permanent = permanent
+        self.retry_after = retry_after
+
+
+class UpstreamError(RelayError):
+    """ElevenLabs or Twilio refused, was away or answered with something that is no answer.
+
+    `status` is the HTTP status, None when there was no answer; `code` is the service's own
+    code (`invalid_api_key`, `20003`), None when it gave none.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        permanent: bool = False,
+        retry_after: float | None = None,
+        status: int | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(message, permanent=permanent, retry_after=retry_after)
+        self.status = status
+        self.code = code
+
+
+class AgentError(RelayError):
+    """A turn that brought no answer, after every try the rules allow."""
+
+
+class PayloadError(RelayError):
+    """A request whose content is not what its route takes.
+
+    `code` is the contract's error code (`invalid_json`, `invalid_payload`, ...) and `fields`
+    pairs each faulty path with what is wanted there.
+    """
+
+    def __init__(self, message: str, *, code: str, fields: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message, permanent=True)
+        self.code = code
+        self.fields = tuple(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One outbound phone call whose outcome is known, as one source tells it.
+
+    `key` is the agent service's conversation id, or `<batch id>/<recipient id>` for an attempt
+    that failed without a conversation. `ended_at` is None where the end can't be known.
+    `summary` is the analysis' summary; `transcript` the spoken lines, one a line.
+    """
+
+    key: str
+    phone: str
+    agent_id: str
+    outcome: Outcome
+    source: Source
+    ended_at: Moment | None
+    agent_name: str | None = None
+    batch_id: str | None = None
+    batch_name: str | None = None
+    recipient_id: str | None = None
+    client_name: str | None = None
+    client_id: str | None = None
+    group_id: str | None = None
+    group_name: str | None = None
+    variables: Mapping[str, Scalar] = field(default_factory=dict)
+    summary: str | None = None
+    transcript: str | None = None
+    raw: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHint:
+    """A call that the post-call webhook told and whose outcome its batch still has to tell."""
+
+    call: Call
+    batch_id: str
+    recipient_id: str | None
+
+
+OptOutType = Literal["STOP", "START", "HELP"]
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """What a customer sent, from the webhook or from a listing.
+
+    `phone` is `+57…`, or the user id (`CO.1A2b…`) of a person who hides the number. `text` is
+    what can be read in words: body, caption, button. `attachment` names what can't
+    (`audio`, `image`, `location`, ...), None for plain text. `sid` is None for a form without one.
+    `written_at` is Twilio's own time when a listing gave it, None from a webhook.
+    """
+
+    sid: str | None
+    phone: str
+    text: str
+    attachment: str | None = None
+    profile_name: str | None = None
+    user_id: str | None = None
+    opt_out: OptOutType | None = None
+    written_at: Moment | None = None
+
+
+ReceiptStatus = Literal["queued", "sent", "delivered", "read", "failed", "undelivered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A delivery status. `message_id` is our own id from the callback's query, None without."""
+
+    sid: str
+    status: str
+    message_id: int | None = None
+    error_code: str | None = None
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message as it goes to the channel: a body, or a template with its variables.
+
+    `to` is `+57…` or a user id; the channel adds its prefix.
+    """
+
+    message_id: int | None
+    to: str
+    body: str | None = None
+    content_sid: str | None = None
+    content_variables: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The channel took the message."""
+
+    sid: str
+    status: str = "queued"
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """Provably not sent: no connection was made, or 429. May be tried again."""
+
+    evidence: str
+    retry_after: float | None = None
+
+
+Scope = Literal["message", "person", "template", "account"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Refused for good, and surely not sent. `scope` says what the refusal is about."""
+
+    code: str
+    meaning: str
+    scope: Scope
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """It may or may not have been sent: never to be sent again by the machine."""
+
+    evidence: str
+
+
+SendResult = Accepted | NotSent | Refused | Unclear
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A message as the channel's own list shows it. `created_at` is whole seconds."""
+
+    sid: str
+    direction: str
+    to: str
+    sender: str
+    body: str
+    status: str
+    created_at: Moment | None
+    error_code: str | None = None
+    num_media: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing, newest first. `next` continues it; None at the end."""
+
+    messages: tuple[Listed, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One message of a thread, as context for the agent. `role` is who said it."""
+
+    role: Literal["customer", "agent"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One turn put to the agent.
+
+    `call_key` is the phone call's conversation id, None for a stranger. `text` is all that the
+    customer wrote since the last answer. `thread` is what was said in WhatsApp before it,
+    oldest first.
+    """
+
+    agent_id: str
+    text: str
+    call_key: str | None = None
+    variables: Mapping[str, Scalar] = field(default_factory=dict)
+    summary: str | None = None
+    transcript: str | None = None
+    thread: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the agent said, as it wrote it. `session_id` is the text session's conversation."""
+
+    text: str
+    session_id: str | None = None

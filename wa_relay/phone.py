@@ -1,0 +1,83 @@
+"""Phone numbers: strict where programs write them, lenient where people do, masked where they are told.
+
+A person who hides the number has a user id instead, two capitals and a dot before it (`CO.1A2b`).
+"""
+
+from __future__ import annotations
+
+import re
+
+_E164 = re.compile(r"\+[1-9][0-9]{7,14}")
+_USER = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
+_TYPED = re.compile(r"[\s().\-\u2010-\u2015\u00a0]+")
+_PREFIX = "whatsapp:"
+_ONE_DIGIT_CODES = frozenset("17")
+_TWO_DIGIT_CODES = frozenset(
+    map(
+        str,
+        (
+            *(20, 27, 30, 31, 32, 33, 34, 36, 39, 40, 41, 43, 44, 45, 46, 47, 48, 49, 51, 52, 53, 54, 55, 56, 57, 58),
+            *(60, 61, 62, 63, 64, 65, 66, 81, 82, 84, 86, 90, 91, 92, 93, 94, 95, 98),
+        ),
+    )
+)
+"""Country codes of one and of two digits (ITU-T E.164); every other one has three."""
+
+_HIDDEN = "•" * 7
+
+
+def e164(text: str) -> str | None:
+    """Returns a number that is E.164 to the letter (`+` and 8 to 15 ASCII digits), else None."""
+    return text if _E164.fullmatch(text) else None
+
+
+def parse(text: str) -> str:
+    """Reads a number, or a user id, as people type it: spaces, hyphens, brackets, `whatsapp:`.
+
+    Raises ValueError with what is wanted. The country code is never guessed.
+    """
+    typed = text.strip()
+    if typed.lower().startswith(_PREFIX):
+        typed = typed[len(_PREFIX) :].strip()
+    if _USER.fullmatch(typed):
+        return typed
+    digits = _TYPED.sub("", typed)
+    if digits.startswith("00"):
+        digits = "+" + digits[2:]
+    number = digits if digits.startswith("+") else "+" + digits
+    if not _E164.fullmatch(number) or not _possible(number):
+        raise ValueError("a phone with its country code is wanted, as +573138539155")
+    return number
+
+
+def address(text: str) -> str | None:
+    """Reads Twilio's `whatsapp:+57…` or `whatsapp:CO.1A2b`; None for anything else."""
+    if not text.startswith(_PREFIX):
+        return None
+    who = text[len(_PREFIX) :]
+    return who if _E164.fullmatch(who) or _USER.fullmatch(who) else None
+
+
+def to_address(phone: str) -> str:
+    """Writes a number or a user id as Twilio wants it."""
+    return _PREFIX + phone
+
+
+def mask(phone: str) -> str:
+    """Hides a number but for its country code and its last two digits: `+57•••••••55`."""
+    if not phone.startswith("+"):
+        return f"{phone[:3]}{_HIDDEN}" if _USER.fullmatch(phone) else _HIDDEN
+    digits = phone[1:]
+    length = 1 if digits[:1] in _ONE_DIGIT_CODES else 2 if digits[:2] in _TWO_DIGIT_CODES else 3
+    return f"+{digits[:length]}{_HIDDEN}{digits[-2:]}"
+
+
+def _possible(number: str) -> bool:
+    """Asks the numbering plans if such a number can exist at all; a country code that is none can't."""
+    import phonenumbers  # heavy: only who types a number waits for it
+
+    try:
+        parsed = phonenumbers.parse(number)
+    except phonenumbers.NumberParseException:
+        return False
+    return phonenumbers.is_possible_number(parsed)
