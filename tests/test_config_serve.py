@@ -1,0 +1,102 @@
+"""What `serve` needs of a configuration, what is only a warning, and secrets that keep silent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wa_relay.config import ConfigError, Secret, load, require_serve
+
+COMPLETE = {
+    "WA_RELAY_SERVER_PUBLIC_URL": "https://relay.example.com",
+    "MICROSERVICE_TOKEN": "test-token",
+    "TWILIO_ACCOUNT_SID": "ACtest",
+    "TWILIO_AUTH_TOKEN": "auth-token",
+    "ELEVENLABS_API_KEY": "xi-key",
+    "WA_RELAY_TWILIO_SENDER": "whatsapp:+14155238886",
+}
+
+
+# What serve needs
+
+
+def test_serve_needs_token_account_key_url_and_sender(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, {}, cwd=tmp_path, serving=True)
+    assert {fault.key for fault in caught.value.faults} == {
+        "server.token",
+        "server.public_url",
+        "twilio.account_sid",
+        "twilio.auth_token",
+        "elevenlabs.api_key",
+        "twilio.sender",
+    }
+    assert "MICROSERVICE_TOKEN" in str(caught.value)
+    assert require_serve(load(None, COMPLETE, cwd=tmp_path, serving=True)) == []
+
+
+@pytest.mark.parametrize("left_out", COMPLETE)
+def test_each_of_them_alone_stops_serve(tmp_path: Path, left_out: str) -> None:
+    config = load(None, {name: text for name, text in COMPLETE.items() if name != left_out}, cwd=tmp_path)
+    (fault,) = require_serve(config)
+    assert left_out in fault.message
+
+
+def test_a_messaging_service_stands_for_a_sender(tmp_path: Path) -> None:
+    env = {**COMPLETE, "WA_RELAY_TWILIO_MESSAGING_SERVICE_SID": "MG1"}
+    del env["WA_RELAY_TWILIO_SENDER"]
+    assert require_serve(load(None, env, cwd=tmp_path)) == []
+
+
+@pytest.mark.parametrize("token", ["changeme", "ChangeMe", "change-me"])
+def test_a_placeholder_is_no_token(tmp_path: Path, token: str) -> None:
+    (fault,) = require_serve(load(None, {**COMPLETE, "MICROSERVICE_TOKEN": token}, cwd=tmp_path))
+    assert (fault.key, fault.source) == ("server.token", "environment variable MICROSERVICE_TOKEN")
+
+
+def test_what_is_wrong_and_what_is_missing_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(
+            None,
+            {**COMPLETE, "TWILIO_ACCOUNT_SID": "", "TWILIO_AUTH_TOKEN": "a\nb", "WA_RELAY_X": "1"},
+            cwd=tmp_path,
+            serving=True,
+        )
+    assert [fault.key for fault in caught.value.faults] == ["", "twilio.auth_token", "twilio.account_sid"]
+
+
+# Warnings
+
+
+def test_a_file_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.touch()
+    path.chmod(0o644)
+    (warning,) = load(path, {}, cwd=tmp_path).warnings
+    assert warning == f"{path}: others can read or change it (mode 0644): chmod 600 {path}"
+    path.chmod(0o640)
+    assert load(path, {}, cwd=tmp_path).warnings == ()
+
+
+def test_a_short_token_is_a_warning_that_does_not_show_it(tmp_path: Path) -> None:
+    (warning,) = load(None, {"MICROSERVICE_TOKEN": "hunter2"}, cwd=tmp_path).warnings
+    assert "short (7 characters)" in warning
+    assert "hunter2" not in warning
+    assert load(None, {"MICROSERVICE_TOKEN": "tu-token-secreto-compartido"}, cwd=tmp_path).warnings == ()
+
+
+# Secrets
+
+
+def test_a_secret_shows_itself_to_nobody() -> None:
+    secret = Secret("0123456789abcdef0123456789abcdef")
+    assert f"{secret} {secret!r} {[secret]}" == "**** Secret('****') [Secret('****')]"
+    assert secret.hint() == "****cdef (len 32)"
+    assert Secret("short").hint() == "**** (len 5)"
+    assert (secret == Secret(secret.reveal()), secret == secret.reveal(), bool(Secret())) == (True, False, False)
+
+
+def test_a_configuration_prints_without_its_secrets(tmp_path: Path) -> None:
+    printed = repr(load(None, COMPLETE, cwd=tmp_path))
+    assert not any(secret in printed for secret in ("test-token", "auth-token", "xi-key"))

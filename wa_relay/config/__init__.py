@@ -1,0 +1,54 @@
+"""Settings: TOML, environment and flags in, one frozen `Config` out, or all faults at once.
+
+Stands beside the flow: `cli` loads it, everybody else is handed the sections that they need.
+`sources` reads, `schema` names each key, `kinds` checks each value, `rules` what spans several.
+"""
+
+from wa_relay.config.example import example_text
+from wa_relay.config.faults import ConfigError, Fault
+from wa_relay.config.loader import load
+from wa_relay.config.rules import require_serve
+from wa_relay.config.schema import (
+    KEYS,
+    OUTCOMES,
+    Config,
+    Database,
+    ElevenLabs,
+    General,
+    Log,
+    Opening,
+    OpeningMessage,
+    OptOut,
+    Poll,
+    QuietHours,
+    Reply,
+    Server,
+    Twilio,
+)
+from wa_relay.config.secret import Secret
+from wa_relay.config.sources import discover
+
+__all__ = [
+    "KEYS",
+    "OUTCOMES",
+    "Config",
+    "ConfigError",
+    "Database",
+    "ElevenLabs",
+    "Fault",
+    "General",
+    "Log",
+    "Opening",
+    "OpeningMessage",
+    "OptOut",
+    "Poll",
+    "QuietHours",
+    "Reply",
+    "Secret",
+    "Server",
+    "Twilio",
+    "discover",
+    "example_text",
+    "load",
+    "require_serve",
+]
