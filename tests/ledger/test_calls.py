@@ -1,0 +1,156 @@
+"""Calls count once, and the opening is decided in the transaction that stores them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.ledger.conftest import NOW, PHONE, call
+from wa_relay.ledger import calls, inbox, outbox
+from wa_relay.ledger.faults import CallConflict
+from wa_relay.ledger.store import Ledger
+from wa_relay.model import Accepted, BatchHint
+from wa_relay.policy import OpeningText
+
+
+def _openings(ledger: Ledger) -> list[sqlite3.Row]:
+    return ledger.all("select * from conversation_messages where kind = 'opening' order by id")
+
+
+def test_a_call_gets_its_conversation_and_its_opening_in_one_go(ledger: Ledger) -> None:
+    state = calls.record_call(ledger, call(), NOW)
+    assert (state.created, state.message_status, state.skipped) == (True, "queued", None)
+    assert [row["content"] for row in _openings(ledger)] == ["Hola Ana García, gracias por atender."]
+    person = ledger.one("select * from conversation_state")
+    assert person is not None
+    assert (person["phone_number"], person["client_name"], person["message_count"]) == (PHONE, "Ana García", 1)
+
+
+@pytest.mark.parametrize("source", ["push", "poll", "webhook"])
+def test_the_same_call_from_any_source_counts_once(ledger: Ledger, source: str) -> None:
+    calls.record_call(ledger, call(), NOW)
+    again = calls.record_call(ledger, call(source=source), NOW + 1)
+    assert not again.created
+    assert len(_openings(ledger)) == 1
+
+
+def test_the_file_itself_refuses_a_second_opening_for_a_call(ledger: Ledger) -> None:
+    state = calls.record_call(ledger, call(), NOW)
+    with pytest.raises(sqlite3.IntegrityError, match="call_id"):
+        ledger.insert(calls.INSERT_OPENING, (state.conversation_id, "otra vez", state.call_id, NOW, NOW, NOW + 9))
+
+
+def test_another_phone_for_a_known_call_is_a_conflict_that_masks_both(ledger: Ledger) -> None:
+    calls.record_call(ledger, call(), NOW)
+    with pytest.raises(CallConflict) as refused:
+        calls.record_call(ledger, call(phone="+573001112233"), NOW)
+    assert "+573001112233" not in refused.value.message
+    assert PHONE not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"outcome": "voicemail"}, "outcome_not_followed"),
+        ({"ended_at": NOW - 86400.0}, "too_old"),
+        ({"ended_at": NOW - 3700.0}, "too_old"),  # before the database was made
+        ({"ended_at": None, "source": "poll"}, "too_old"),
+    ],
+)
+def test_a_call_that_is_not_followed_is_stored_with_its_reason(
+    ledger: Ledger, facts: dict[str, Any], reason: str
+) -> None:
+    state = calls.record_call(ledger, call(**facts), NOW)
+    assert state.skipped == reason
+    assert _openings(ledger) == []
+
+
+def test_a_person_who_opted_out_before_any_call_is_not_written_to(ledger: Ledger) -> None:
+    inbox.opt_out(ledger, PHONE, "customer", NOW)
+    assert calls.record_call(ledger, call(), NOW).skipped == "opted_out"
+
+
+def test_min_gap_skips_the_second_opening_and_not_the_second_call(make_ledger: Callable[..., Ledger]) -> None:
+    ledger = make_ledger(min_gap=7200.0)
+    calls.record_call(ledger, call("conv_1"), NOW)
+    assert calls.record_call(ledger, call("conv_2"), NOW + 3600).skipped == "recent_opening"
+    assert calls.record_call(ledger, call("conv_3", ended_at=NOW + 7300), NOW + 7300).message_status == "queued"
+
+
+def test_a_polled_call_without_a_name_waits_for_the_backend_that_pushes(ledger: Ledger) -> None:
+    calls.record_call(ledger, call("conv_0", phone="+573000000000"), NOW)
+    state = calls.record_call(ledger, call(source="poll", client_name=None), NOW)
+    assert state.due_at == NOW + 20.0
+    told = calls.record_call(ledger, call(client_name="Ana"), NOW + 3)
+    assert (told.created, told.due_at) == (False, NOW + 3)
+    assert _openings(ledger)[1]["content"] == "Hola Ana, gracias por atender."
+
+
+def test_a_polled_call_does_not_wait_where_nobody_pushes(ledger: Ledger) -> None:
+    assert calls.record_call(ledger, call(source="poll", client_name=None), NOW).due_at == NOW
+
+
+def test_a_later_report_fills_in_what_the_first_lacked_and_changes_nothing_else(ledger: Ledger) -> None:
+    calls.record_call(ledger, call(group_name=None, batch_name="Octubre"), NOW)
+    calls.record_call(ledger, call(group_name="Campaña", batch_name="Noviembre", outcome="failed"), NOW)
+    row = ledger.one("select * from calls")
+    assert row is not None
+    assert (row["group_name"], row["batch_name"], row["outcome"]) == ("Campaña", "Octubre", "completed")
+
+
+def test_an_opening_that_is_on_the_wire_is_not_rewritten(ledger: Ledger) -> None:
+    calls.record_call(ledger, call(client_name=None), NOW)
+    outbox.claim_messages(ledger, 1, NOW)
+    calls.record_call(ledger, call(client_name="Ana"), NOW + 1)
+    assert _openings(ledger)[0]["content"] == "Hola, gracias por atender."
+
+
+def test_the_conversation_points_at_the_call_that_ended_last(ledger: Ledger) -> None:
+    calls.record_call(ledger, call("conv_new", ended_at=NOW), NOW)
+    calls.record_call(ledger, call("conv_old", ended_at=NOW - 600), NOW + 5)
+    person = ledger.one("select elevenlabs_conversation_id as key from conversation_state")
+    assert person is not None
+    assert person["key"] == "conv_new"
+
+
+def test_a_hint_waits_for_its_outcome_and_goes_when_the_call_is_known(ledger: Ledger) -> None:
+    hint = BatchHint(call(source="webhook"), "btcal_1", "rcpt_1")
+    calls.record_hint(ledger, hint, NOW)
+    assert calls.due_hints(ledger, 5, NOW) == [hint]
+    assert calls.due_hints(ledger, 5, NOW + 1) == []
+    calls.record_call(ledger, call(), NOW + 2)
+    assert calls.due_hints(ledger, 5, NOW + 9999) == []
+
+
+def test_a_template_whose_variable_is_empty_is_not_sent(make_ledger: Callable[..., Ledger]) -> None:
+    template = OpeningText(content_sid="HX1", content_variables={"1": "{client_name}"})
+    ledger = make_ledger(openings={"completed": template})
+    calls.record_call(ledger, call(client_name=None), NOW)
+    claimed = outbox.claim_messages(ledger, 5, NOW)
+    assert claimed.jobs == ()
+    state = calls.call_state(ledger, "conv_1")
+    assert (state.message_status, state.reason) == ("failed", "empty_variable")
+
+
+def test_the_body_goes_inside_the_window_and_the_template_outside_it(make_ledger: Callable[..., Ledger]) -> None:
+    both = OpeningText("Hola {client_name}", "HX1", {"1": "{client_name}"})
+    ledger = make_ledger(openings={"completed": both})
+    calls.record_call(ledger, call("conv_1"), NOW)
+    (outside,) = outbox.claim_messages(ledger, 5, NOW).jobs
+    assert (outside.outgoing.content_sid, outside.outgoing.body) == ("HX1", None)
+    assert outside.outgoing.content_variables == {"1": "Ana García"}
+    outbox.finish_send(ledger, 1, Accepted("SM" + "1" * 32), NOW)
+    ledger.run("update conversation_state set window_ends_at = ?", (NOW + 86400,))
+    calls.record_call(ledger, call("conv_2"), NOW + 1)
+    (inside,) = outbox.claim_messages(ledger, 5, NOW + 1).jobs
+    assert (inside.outgoing.content_sid, inside.outgoing.body) == (None, "Hola Ana García")
+
+
+def test_fifty_thousand_old_calls_bring_no_opening(ledger: Ledger) -> None:
+    ledger.db.execute("begin")
+    for number in range(2_000):
+        calls.record_call(ledger, call(f"conv_{number}", phone=f"+57300{number:07}", ended_at=NOW - 9000), NOW)
+    assert _openings(ledger) == []

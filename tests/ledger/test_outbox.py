@@ -1,0 +1,425 @@
+"""The outbox: order, one at a time, and what each result of a send leads to."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from datetime import time
+from typing import Any
+
+import pytest
+
+from tests.ledger.conftest import NOW, PHONE, call, written
+from wa_relay.ledger import calls, control, inbox, outbox, receipts, turns
+from wa_relay.ledger.outbox import SendJob
+from wa_relay.ledger.store import Ledger
+from wa_relay.model import Accepted, Listed, NotSent, Receipt, Refused, Unclear
+
+SID = "SM" + "a" * 32
+OTHER = "SM" + "b" * 32
+
+
+def _status(ledger: Ledger, message_id: int = 1) -> tuple[str, str | None]:
+    row = ledger.one("select status, reason from conversation_messages where id = ?", (message_id,))
+    assert row is not None
+    return row["status"], row["reason"]
+
+
+def _claim(ledger: Ledger, now: float = NOW, limit: int = 10) -> list[SendJob]:
+    return list(outbox.claim_messages(ledger, limit, now).jobs)
+
+
+def _opening(ledger: Ledger, key: str = "conv_1", **facts: object) -> int:
+    state = calls.record_call(ledger, call(key, **facts), NOW)
+    assert state.message_id is not None
+    return state.message_id
+
+
+def _answer(ledger: Ledger, *parts: str, sid: str = "SMx", now: float = NOW) -> list[int]:
+    """Ana writes and the agent answers, in so many parts."""
+    inbox.record_inbound(ledger, written(sid=sid), now)
+    (job,) = turns.claim_turns(ledger, 5, now + 2).jobs
+    return turns.finish_turn(ledger, job.turn_id, parts, None, now + 2)
+
+
+def _listed(sid: str = SID, **facts: object) -> Listed:
+    usual = {
+        "direction": "outbound-api",
+        "to": PHONE,
+        "sender": "+14155238886",
+        "body": "Hola Ana García, gracias por atender.",
+        "status": "sent",
+        "created_at": NOW,
+    }
+    return Listed(sid=sid, **{**usual, **facts})  # type: ignore[arg-type]
+
+
+def test_a_message_is_marked_before_it_is_sent(ledger: Ledger) -> None:
+    _opening(ledger)
+    (job,) = _claim(ledger)
+    assert job.outgoing.body == "Hola Ana García, gracias por atender."
+    assert _status(ledger) == ("sending", None)
+    assert _claim(ledger, NOW + 5) == []
+
+
+def test_an_accepted_message_is_sent_with_its_sid(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    finished = outbox.finish_send(ledger, 1, Accepted(SID), NOW + 1)
+    assert finished.status == "sent"
+    row = ledger.one("select twilio_message_id, sent_at from conversation_messages")
+    assert row is not None
+    assert tuple(row) == (SID, "2026-11-18T11:06:41Z")
+
+
+def test_a_message_that_was_provably_not_sent_waits_and_goes_again(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    finished = outbox.finish_send(ledger, 1, NotSent("429", retry_after=7.0), NOW)
+    assert (finished.status, finished.due_at) == ("queued", NOW + 7.0)
+    assert _claim(ledger, NOW + 6.9) == []
+    assert len(_claim(ledger, NOW + 7.0)) == 1
+
+
+def test_an_unclear_send_is_never_put_back_by_the_machine(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    for later in (1, 700, 90_000):
+        for lookup in receipts.due_lookups(ledger, 5, NOW + later):
+            receipts.record_lookup(ledger, lookup, [], NOW + later)
+        assert _claim(ledger, NOW + later) == []
+    assert _status(ledger) == ("uncertain", None)
+
+
+@pytest.mark.parametrize("status", ["sending", "uncertain"])
+def test_the_file_refuses_a_way_back_without_evidence(ledger: Ledger, status: str) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    if status == "uncertain":
+        outbox.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    with pytest.raises(sqlite3.IntegrityError, match="only with evidence"):
+        ledger.run("update conversation_messages set status = 'queued', in_flight = 0 where id = 1")
+
+
+def test_the_file_refuses_two_messages_in_flight_to_one_person(ledger: Ledger) -> None:
+    _opening(ledger, "conv_1")
+    _opening(ledger, "conv_2")
+    _claim(ledger)
+    with pytest.raises(sqlite3.IntegrityError, match="conversation_id"):
+        ledger.run(
+            "update conversation_messages set status = 'sending', in_flight = 1, attempts = 1, attempted_at = 1,"
+            " epoch = 1 where id = 2"
+        )
+
+
+def test_the_file_refuses_two_answers_to_a_turn(ledger: Ledger) -> None:
+    _opening(ledger)
+    (reply,) = _answer(ledger, "El plan cuesta $99.")
+    row = ledger.one("select turn_id from conversation_messages where id = ?", (reply,))
+    assert row is not None
+    with pytest.raises(sqlite3.IntegrityError, match="turn_id"):
+        ledger.insert(turns.INSERT_REPLY, (1, "otra", None, row["turn_id"], 0, NOW, NOW))
+
+
+def test_the_file_refuses_a_way_out_of_a_final_status(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Refused("21211", "not a number", "person"), NOW)
+    with pytest.raises(sqlite3.IntegrityError, match="illegal move"):
+        ledger.run("update conversation_messages set status = 'queued', reason = null where id = 1")
+
+
+def test_what_was_on_the_wire_at_a_crash_is_looked_up_at_once_and_not_sent_again(
+    make_ledger: Callable[..., Ledger],
+) -> None:
+    ledger = make_ledger()
+    _opening(ledger)
+    _claim(ledger)
+    ledger = make_ledger(NOW + 30)
+    assert outbox.rescue_sends(ledger, NOW + 30) == 1
+    (lookup,) = receipts.due_lookups(ledger, 5, NOW + 30)
+    assert lookup.attempted_at == NOW
+    assert receipts.record_lookup(ledger, lookup, [_listed()], NOW + 31).status == "sent"
+    assert _claim(ledger, NOW + 31) == []
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"to": "+573000000000"},
+        {"direction": "inbound"},
+        {"body": "otra cosa"},
+        {"created_at": NOW - 6.0},
+        {"created_at": NOW + 700.0},
+        {"created_at": None},
+    ],
+)
+def test_a_listed_message_that_is_not_the_send_is_not_adopted(ledger: Ledger, others: dict[str, Any]) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    (lookup,) = receipts.due_lookups(ledger, 5, NOW)
+    assert receipts.record_lookup(ledger, lookup, [_listed(**others)], NOW + 1).status == "uncertain"
+
+
+def test_two_matches_are_left_to_a_person_and_one_of_another_row_does_not_count(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    (lookup,) = receipts.due_lookups(ledger, 5, NOW)
+    both = [_listed(SID), _listed(OTHER)]
+    finished = receipts.record_lookup(ledger, lookup, both, NOW + 1)
+    assert finished.status == "uncertain"
+    assert finished.alarm is not None
+
+
+def test_an_unclear_send_holds_its_conversation_for_ten_minutes_and_no_other(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    _answer(ledger, "El plan cuesta $99.")
+    calls.record_call(ledger, call("conv_9", phone="+573009999999"), NOW + 3)
+    assert [job.outgoing.to for job in _claim(ledger, NOW + 3)] == ["+573009999999"]
+    receipts.release_holds(ledger, NOW + 599)
+    assert _claim(ledger, NOW + 599) == []
+    receipts.release_holds(ledger, NOW + 600)
+    assert [job.kind for job in _claim(ledger, NOW + 600)] == ["reply"]
+
+
+def test_a_receipt_with_our_id_reveals_the_sid_of_a_lost_answer(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Unclear("reset"), NOW)
+    noted = receipts.record_receipt(ledger, Receipt(SID, "delivered", message_id=1), NOW + 2)
+    assert (noted.status, noted.changed) == ("delivered", True)
+
+
+def test_a_receipt_that_comes_before_the_answer_is_confirmed_by_it(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    receipts.record_receipt(ledger, Receipt(SID, "sent", message_id=1), NOW)
+    assert outbox.finish_send(ledger, 1, Accepted(SID), NOW + 1).alarm is None
+    assert _status(ledger) == ("sent", None)
+
+
+def test_a_second_sid_for_a_message_is_an_alarm(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    receipts.record_receipt(ledger, Receipt(SID, "sent", message_id=1), NOW)
+    finished = outbox.finish_send(ledger, 1, Accepted(OTHER), NOW + 1)
+    assert finished.alarm is not None
+    row = ledger.one("select twilio_message_id from conversation_messages")
+    assert row is not None
+    assert row[0] == SID
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        (["sent", "delivered", "read"], "read"),
+        (["read", "delivered", "sent"], "read"),
+        (["delivered", "failed"], "delivered"),
+        (["undelivered", "delivered"], "failed"),
+        (["queued", "sending"], "sent"),
+    ],
+)
+def test_receipts_only_go_upward(ledger: Ledger, told: list[str], status: str) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Accepted(SID), NOW)
+    for receipt in told:
+        receipts.record_receipt(ledger, Receipt(SID, receipt), NOW + 1)
+    assert _status(ledger)[0] == status
+
+
+def test_a_failure_that_a_receipt_tells_is_final_and_63016_closes_the_window(ledger: Ledger) -> None:
+    _opening(ledger)
+    inbox.record_inbound(ledger, written(), NOW - 10)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Accepted(SID), NOW)
+    receipts.record_receipt(ledger, Receipt(SID, "undelivered", error_code="63016"), NOW + 1)
+    assert _status(ledger) == ("failed", "undelivered")
+    row = ledger.one("select window_ends_at from conversation_state")
+    assert row is not None
+    assert row[0] == NOW + 1
+
+
+def test_a_receipt_of_an_unknown_message_changes_nothing(ledger: Ledger) -> None:
+    assert not receipts.record_receipt(ledger, Receipt(SID, "read", message_id=77), NOW).known
+
+
+def test_a_refusal_for_the_account_holds_everything_and_fails_nothing(ledger: Ledger) -> None:
+    _opening(ledger, "conv_1")
+    _opening(ledger, "conv_2", phone="+573002222222")
+    _claim(ledger, limit=1)
+    outbox.finish_send(ledger, 1, Refused("20003", "Authenticate", "account"), NOW)
+    assert control.queue_health(ledger, NOW).paused == "account"
+    assert _claim(ledger, NOW + 4.9) == []
+    (probe,) = _claim(ledger, NOW + 5.0)
+    assert probe.outgoing.message_id is not None
+    outbox.finish_send(ledger, probe.outgoing.message_id, Accepted(SID), NOW + 5)
+    assert control.queue_health(ledger, NOW).paused is None
+    assert len(_claim(ledger, NOW + 5)) == 1
+
+
+def test_21610_is_an_opt_out(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Refused("21610", "opted out", "person"), NOW)
+    assert calls.record_call(ledger, call("conv_2"), NOW).skipped == "opted_out"
+
+
+def test_the_parts_of_an_answer_go_in_order_each_after_the_one_before(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
+    first, second, third = _answer(ledger, "uno", "dos", "tres")
+    assert [job.outgoing.message_id for job in _claim(ledger, NOW + 3)] == [first]
+    outbox.finish_send(ledger, first, Accepted(SID), NOW + 3)
+    assert _claim(ledger, NOW + 7.9) == []
+    receipts.record_receipt(ledger, Receipt(SID, "sent"), NOW + 4)
+    assert [job.outgoing.message_id for job in _claim(ledger, NOW + 4)] == [second]
+    outbox.finish_send(ledger, second, Accepted(OTHER), NOW + 4)
+    assert [job.outgoing.message_id for job in _claim(ledger, NOW + 9)] == [third]
+
+
+def test_a_part_that_fails_takes_the_later_ones_with_it(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
+    first, second = _answer(ledger, "uno", "dos")
+    _claim(ledger, NOW + 3)
+    outbox.finish_send(ledger, first, Refused("21617", "too long", "message"), NOW + 3)
+    assert _status(ledger, second) == ("failed", "cancelled")
+
+
+def test_a_reply_does_not_wait_for_an_opening_that_is_held(make_ledger: Callable[..., Ledger]) -> None:
+    ledger = make_ledger(quiet=(time(21), time(8)))  # it is 06:06 in Bogotá
+    state = calls.record_call(ledger, call(), NOW)
+    assert state.due_at is not None
+    assert state.due_at > NOW + 6000
+    _answer(ledger, "El plan cuesta $99.")
+    assert [job.kind for job in _claim(ledger, NOW + 3)] == ["reply"]
+
+
+def test_openings_wait_for_quiet_hours_also_when_they_were_queued_before(make_ledger: Callable[..., Ledger]) -> None:
+    ledger = make_ledger()
+    _opening(ledger)
+    ledger = make_ledger(quiet=(time(21), time(8)))
+    assert _claim(ledger, NOW) == []
+    assert len(_claim(ledger, NOW + 6810)) == 1  # 08:00:10
+
+
+def test_an_opening_expires_by_its_call_and_a_reply_by_the_window(ledger: Ledger) -> None:
+    _opening(ledger)
+    (reply,) = _answer(ledger, "El plan cuesta $99.")
+    ended = [outbox.claim_messages(ledger, 5, NOW + 86401).ended for _ in range(2)]
+    assert ended == [((1, "expired"),), ((reply, "expired"),)]
+
+
+def test_openings_expire_while_they_are_paused(ledger: Ledger) -> None:
+    _opening(ledger)
+    control.pause(ledger)
+    assert outbox.expire(ledger, NOW + 86400) == [1]
+
+
+def test_pause_holds_openings_and_not_replies_and_resume_lets_them_go(ledger: Ledger) -> None:
+    _opening(ledger)
+    control.pause(ledger)
+    _answer(ledger, "El plan cuesta $99.")
+    (reply,) = _claim(ledger, NOW + 3)
+    assert reply.kind == "reply"
+    assert reply.outgoing.message_id is not None
+    outbox.finish_send(ledger, reply.outgoing.message_id, Accepted(SID), NOW + 3)
+    assert control.resume(ledger) == 1
+    assert [job.kind for job in _claim(ledger, NOW + 3)] == ["opening"]
+
+
+def test_the_breaker_holds_a_burst_at_the_start_over_restarts_until_resume(make_ledger: Callable[..., Ledger]) -> None:
+    ledger = make_ledger(burst_limit=3)
+    for number in range(4):
+        _opening(ledger, f"conv_{number}", phone=f"+5730000000{number}")
+    for _ in range(2):
+        ledger = make_ledger(NOW, burst_limit=3)
+        assert _claim(ledger, NOW) == []
+        assert control.queue_health(ledger, NOW).paused == "burst"
+    control.resume(ledger)
+    assert len(_claim(ledger, NOW)) == 4
+
+
+def test_the_breaker_counts_what_becomes_due_in_the_first_minute(make_ledger: Callable[..., Ledger]) -> None:
+    ledger = make_ledger(NOW, burst_limit=3)
+    for number in range(3):
+        _opening(ledger, f"conv_{number}", phone=f"+5730000000{number}")
+        assert len(_claim(ledger, NOW + number)) == 1
+    _opening(ledger, "conv_4", phone="+573000000009")
+    assert _claim(ledger, NOW + 30) == []
+    assert control.queue_health(ledger, NOW + 30).paused == "burst"
+
+
+def test_the_breaker_lets_a_burst_pass_after_the_first_minute(make_ledger: Callable[..., Ledger]) -> None:
+    ledger = make_ledger(NOW - 61, burst_limit=3)
+    for number in range(9):
+        _opening(ledger, f"conv_{number}", phone=f"+5730000000{number}")
+    assert len(_claim(ledger, NOW)) == 9
+
+
+def test_one_person_gets_ten_at_once_and_then_one_every_six_seconds(ledger: Ledger) -> None:
+    for number in range(12):
+        _opening(ledger, f"conv_{number}")
+    for number in range(10):
+        (job,) = _claim(ledger)
+        assert job.outgoing.message_id is not None
+        outbox.finish_send(ledger, job.outgoing.message_id, Accepted(f"SM{number:032x}"), NOW)
+    assert _claim(ledger) == []
+    assert _claim(ledger, NOW + 5.9) == []
+    assert len(_claim(ledger, NOW + 6.1)) == 1
+
+
+def test_a_person_decides_what_becomes_of_an_uncertain_send(ledger: Ledger) -> None:
+    for number in range(3):
+        _opening(ledger, f"conv_{number}", phone=f"+5730000000{number}")
+    _claim(ledger)
+    for message in (1, 2, 3):
+        outbox.finish_send(ledger, message, Unclear("timeout"), NOW)
+    assert control.resolve(ledger, 1, "sent", SID, "ana", NOW) == "sent"
+    assert control.resolve(ledger, 2, "cancel", None, "ana", NOW) == "failed"
+    assert control.resolve(ledger, 3, "resend", None, "ana", NOW) == "queued"
+    assert [job.outgoing.message_id for job in _claim(ledger, NOW + 1)] == [3]
+    with pytest.raises(control.NotUncertain, match="already sent"):
+        control.resolve(ledger, 1, "resend", None, "ana", NOW)
+    with pytest.raises(control.NotUncertain, match="no message"):
+        control.resolve(ledger, 10**20, "resend", None, "ana", NOW)
+
+
+def test_a_late_receipt_overtakes_a_resend_that_is_still_waiting(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    control.resolve(ledger, 1, "resend", None, "ana", NOW)
+    receipts.record_receipt(ledger, Receipt(SID, "sent", message_id=1), NOW + 1)
+    assert _claim(ledger, NOW + 2) == []
+    assert _status(ledger) == ("sent", None)
+
+
+def test_receipts_that_do_not_come_are_asked_for_three_times(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Accepted(SID), NOW)
+    asked = [at for at in (800, 901, 1000, 3601, 43201, 90000) if receipts.due_polls(ledger, 5, NOW + at)]
+    assert asked == [901, 3601, 43201]
+
+
+def test_each_move_is_recorded_with_its_evidence(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Unclear("read timeout"), NOW)
+    receipts.record_receipt(ledger, Receipt(SID, "delivered", message_id=1), NOW)
+    moves = ledger.all("select from_status, to_status, evidence from message_moves order by id")
+    assert [tuple(move) for move in moves] == [
+        ("queued", "sending", None),
+        ("sending", "uncertain", "read timeout"),
+        ("uncertain", "sent", "receipt"),
+        ("sent", "delivered", "receipt: delivered"),
+    ]

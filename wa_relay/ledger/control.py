@@ -1,0 +1,95 @@
+"""What a person decides, and what the ledger tells of itself: pause, resume, resolve, health."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from wa_relay.ledger import outbox
+from wa_relay.ledger.store import Ledger
+from wa_relay.model import Moment, RelayError
+
+PAUSE = "update relay set paused_operator = 1"
+RESUME = "update relay set paused_operator = 0, paused_burst = 0"
+RELEASE = "update conversation_messages set released = 1 where status = 'queued' and kind = 'opening'"
+QUEUE = """
+    select (select count(*) from conversation_messages where status = 'queued')
+        + (select count(*) from conversation_messages where in_flight = 1 and status = 'sending') as pending,
+        (select min(created_at) from conversation_messages where status = 'queued') as oldest,
+        (select count(*) from conversation_messages where status = 'uncertain') as uncertain,
+        (select count(*) from conversation_messages where failed_at > :since) as dead"""
+PROBE = "update relay set probed_at = :now where probed_at is null or probed_at < :now - 1.0"
+
+Pause = Literal["operator", "burst", "account"]
+Decision = Literal["sent", "resend", "cancel"]
+
+
+class NotUncertain(RelayError):
+    """A decision about a message that needs none."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueHealth:
+    """The queue as `/health` shows it. Ages are seconds; `dead` counts the last 24 hours."""
+
+    pending: int
+    oldest_seconds: float | None
+    uncertain: int
+    dead: int
+    paused: Pause | None
+    account_fault: str | None
+
+
+def pause(ledger: Ledger) -> None:
+    """Holds openings until `resume`."""
+    ledger.run(PAUSE)
+
+
+def resume(ledger: Ledger) -> int:
+    """Lets go the openings that `pause` or the breaker holds; tells how many wait."""
+    ledger.run(RESUME)
+    ledger.watch = False
+    return ledger.run(RELEASE)
+
+
+def resolve(ledger: Ledger, message_id: int, decision: Decision, sid: str | None, who: str, now: Moment) -> str:
+    """Carries out a person's decision about an uncertain send; tells the status it leads to.
+
+    Raises `NotUncertain` when the message is unknown or needs no decision.
+    """
+    row = ledger.one(outbox.MESSAGE, (message_id,)) if message_id < 2**63 else None
+    if row is None:
+        raise NotUncertain(f"there is no message {message_id}.", permanent=True)
+    if row["status"] != "uncertain":
+        known = f" ({row['twilio_message_id']})" if row["twilio_message_id"] else ""
+        raise NotUncertain(f"message {message_id} is already {row['status']}{known}.", permanent=True)
+    if decision == "sent":
+        assert sid is not None
+        done = outbox.accept(ledger, row, sid, f"person: {who} says that it was sent", row["attempted_at"], now)
+        if done.alarm:
+            raise NotUncertain(f"{sid} belongs to another message.", permanent=True)
+        return done.status
+    if decision == "cancel":
+        outbox.end(ledger, message_id, "cancelled", now, evidence=f"person: {who}")
+        return "failed"
+    requeue = {"id": message_id, "due": now, "evidence": f"person: {who} asked to send it again", "now": now}
+    ledger.run(outbox.REQUEUE, requeue)
+    return "queued"
+
+
+def queue_health(ledger: Ledger, now: Moment) -> QueueHealth:
+    """Counts what waits, and proves on the way that something can be stored."""
+    ledger.run(PROBE, {"now": now})
+    row = ledger.one(QUEUE, {"since": now - 86400.0})
+    relay = ledger.one("select * from relay")
+    assert row is not None
+    assert relay is not None
+    paused: Pause | None = None
+    if relay["account_fault"] is not None:
+        paused = "account"
+    elif relay["paused_operator"]:
+        paused = "operator"
+    elif relay["paused_burst"]:
+        paused = "burst"
+    oldest = None if row["oldest"] is None else max(0.0, now - row["oldest"])
+    return QueueHealth(row["pending"], oldest, row["uncertain"], row["dead"], paused, relay["account_fault"])

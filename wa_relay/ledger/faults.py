@@ -1,0 +1,48 @@
+"""What can be wrong with the database, in words for the person who must act."""
+
+from __future__ import annotations
+
+from wa_relay.model import RelayError
+
+
+class DatabaseFault(RelayError):
+    """The database can't be used. `exit_code` is the command's (sysexits)."""
+
+    exit_code = 74
+
+
+class DatabaseMissing(DatabaseFault):
+    """There is no database yet; `serve` makes it."""
+
+
+class DatabaseForeign(DatabaseFault):
+    """The file is something else, or was made by a newer version."""
+
+    exit_code = 65
+
+
+class DatabaseUnusable(DatabaseFault):
+    """The file is corrupt, or can't be read or written."""
+
+
+class WrongAccount(DatabaseFault):
+    """The file belongs to another Twilio account than the configuration names."""
+
+    exit_code = 78
+
+
+class AlreadyServed(DatabaseFault):
+    """Another daemon holds the database."""
+
+    exit_code = 75
+
+
+class StorageUnavailable(RelayError):
+    """Something could not be stored just now: disk full, read-only, or locked by another process.
+
+    Worth trying again: the ledger recovers by itself when the cause is gone.
+    """
+
+
+class CallConflict(RelayError):
+    """A call is reported with another phone than the one it is known with."""

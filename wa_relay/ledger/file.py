@@ -1,0 +1,172 @@
+"""Opening the database file: for writing by the one daemon, for reading by anybody else."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from wa_relay.ledger.faults import DatabaseFault, DatabaseForeign, DatabaseMissing, DatabaseUnusable, WrongAccount
+from wa_relay.ledger.schema_names import APPLICATION_ID, KNOWN_MIGRATIONS
+from wa_relay.model import Moment
+
+BUSY_TIMEOUT_MS = 1200
+"""Under the 2 s after which a webhook gets its 503, so that the refusal still comes in time."""
+
+_HEADER = b"SQLite format 3\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A database that is open for writing. `created` is true for one that was made just now."""
+
+    connection: sqlite3.Connection
+    created: bool
+    unclean: bool
+
+
+def open_for_writing(path: Path, *, account_sid: str, now: Moment) -> Opened:
+    """Opens, makes or migrates the database; the caller holds its lock.
+
+    Raises a `DatabaseFault` that says what to do. Everything that changes the file's shape is
+    one transaction, so that a kill leaves the old file or the new one.
+    """
+    _refuse_foreign_file(path)
+    old_umask = os.umask(0o077)
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+        connection.row_factory = sqlite3.Row
+        try:
+            return _prepare(connection, path, account_sid, now)
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise fault_of(error, path) from error
+    finally:
+        os.umask(old_umask)
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, account_sid: str, now: Moment) -> Opened:
+    connection.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
+    empty = _refuse_foreign_schema(connection, path)
+    connection.execute("pragma journal_mode = wal")
+    for setting in ("synchronous = full", "foreign_keys = on", "secure_delete = on", "cache_size = -8000"):
+        connection.execute(f"pragma {setting}")
+    _migrate(connection, now)
+    row = connection.execute("select account_sid, clean_stop from relay").fetchone()
+    if row["account_sid"] and account_sid and row["account_sid"] != account_sid:
+        raise WrongAccount(
+            f"{path} holds the messages of Twilio account {row['account_sid']}, and the configuration names "
+            f"{account_sid}. Put the first account back, or give the new one a database of its own (database.path).",
+            permanent=True,
+        )
+    if not row["account_sid"] and account_sid:
+        connection.execute("update relay set account_sid = ?", (account_sid,))
+    unclean = not row["clean_stop"]
+    if unclean and connection.execute("pragma quick_check(1)").fetchone()[0] != "ok":
+        raise _corrupt(path)
+    return Opened(connection, created=empty, unclean=unclean)
+
+
+def _migrate(connection: sqlite3.Connection, now: Moment) -> None:
+    from sqlite_utils import Database
+
+    from wa_relay.ledger.schema import migrations
+
+    database = Database(connection, recursive_triggers=False, execute_plugins=False)
+    connection.execute("begin immediate")
+    try:
+        if migrations.pending(database):
+            migrations.apply(database)
+        connection.execute(f"pragma application_id = {APPLICATION_ID}")
+        # The fence: what ended before this moment is history, whoever reports it.
+        connection.execute(
+            "insert into relay (id, fence, swept_to) values (1, ?, ?) on conflict do nothing", (now, now)
+        )
+        connection.execute("commit")
+    except BaseException:
+        connection.execute("rollback")
+        raise
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Opens the database read-only; raises `DatabaseMissing` and the other faults in words."""
+    if not path.exists():
+        raise DatabaseMissing(f"no database at {path}: it is made by `wa-relay serve`.", permanent=True)
+    _refuse_foreign_file(path)
+    if path.stat().st_size == 0:
+        raise DatabaseMissing(f"the database at {path} is empty: it is made by `wa-relay serve`.", permanent=True)
+    try:
+        connection = sqlite3.connect(
+            f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+        )
+        connection.row_factory = sqlite3.Row
+        connection.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
+        if _refuse_foreign_schema(connection, path):
+            raise DatabaseMissing(f"the database at {path} is empty: it is made by `wa-relay serve`.", permanent=True)
+        return connection
+    except sqlite3.Error as error:
+        raise fault_of(error, path) from error
+
+
+def fault_of(error: sqlite3.Error, path: Path) -> DatabaseFault:
+    """Turns SQLite's error into what happened and what to do."""
+    words = str(error)
+    if "not a database" in words:
+        return DatabaseForeign(
+            f"{path} is not a wa-relay database: it is something else. Set database.path to another file.",
+            permanent=True,
+        )
+    if "malformed" in words:
+        return _corrupt(path)
+    return DatabaseUnusable(
+        f"the database {path} can't be used: {words}. Check the disk's space, the file's owner and its folder's."
+    )
+
+
+def _corrupt(path: Path) -> DatabaseUnusable:
+    return DatabaseUnusable(
+        f"the database {path} is damaged. Stop wa-relay, keep a copy of the file, and restore a backup, "
+        f"or save what can be read with: sqlite3 {path} .recover",
+        permanent=True,
+    )
+
+
+def _refuse_foreign_file(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_HEADER))
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise DatabaseUnusable(f"the folder {path.parent} does not exist. Make it, or set database.path.") from None
+        return
+    except OSError as error:
+        raise DatabaseUnusable(f"the database {path} can't be read: {error.strerror}.") from error
+    if head and head != _HEADER:
+        raise DatabaseForeign(
+            f"{path} is not a wa-relay database: it is something else. Set database.path to another file.",
+            permanent=True,
+        )
+
+
+def _refuse_foreign_schema(connection: sqlite3.Connection, path: Path) -> bool:
+    """Refuses another program's file and a newer version's; true when the file holds nothing yet."""
+    tables = {row[0] for row in connection.execute("select name from sqlite_master where type = 'table'")}
+    if not tables:
+        return True
+    mark = connection.execute("pragma application_id").fetchone()[0]
+    if mark != APPLICATION_ID or "_sqlite_migrations" not in tables:
+        raise DatabaseForeign(
+            f"{path} is the database of another program. Set database.path to another file.", permanent=True
+        )
+    names = connection.execute("select name from _sqlite_migrations where migration_set = 'wa_relay'")
+    newer = {row[0] for row in names} - set(KNOWN_MIGRATIONS)
+    if newer:
+        raise DatabaseForeign(
+            f"{path} was made by a newer version of wa-relay ({', '.join(sorted(newer))}). Install that version.",
+            permanent=True,
+        )
+    return False

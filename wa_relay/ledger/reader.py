@@ -1,0 +1,55 @@
+"""Reading beside the writer: one read-only connection on a thread of its own.
+
+A report that takes a second holds back no webhook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from wa_relay.ledger import file
+from wa_relay.ledger.faults import DatabaseFault, StorageUnavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Reader:
+    """Runs queries, in the order in which they were asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._thread = ThreadPoolExecutor(1, "reader")
+
+    async def read(
+        self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Runs one query; raises `StorageUnavailable` when the database can't be read."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, lambda: self._read(query, *args, **kwargs)
+        )
+
+    def close(self) -> None:
+        """Ends the thread and its connection."""
+        self._thread.submit(self._drop)
+        self._thread.shutdown()
+
+    def _read(self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            if self._connection is None:
+                self._connection = file.open_for_reading(self._path)
+            return query(self._connection, *args, **kwargs)
+        except (sqlite3.Error, DatabaseFault) as error:
+            self._drop()
+            raise StorageUnavailable(f"the database can't be read: {error}. Try again.", retry_after=2.0) from error
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,63 @@
+"""The ledger itself: the open connection, the rules it decides by, and this run's epoch."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wa_relay.model import Moment
+from wa_relay.policy import Rules
+
+BEGIN_RUN = "update relay set epoch = epoch + 1, clean_stop = 0 returning epoch, fence"
+END_RUN = "update relay set clean_stop = 1"
+RELAY = "select * from relay"
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What every operation on the database is given. `epoch` counts the daemon's starts.
+
+    `started_at`, `watch` and `openings_begun` belong to the burst breaker: while `watch` is true,
+    openings that become due are counted.
+    """
+
+    db: sqlite3.Connection
+    rules: Rules
+    fence: Moment = 0.0
+    epoch: int = 0
+    started_at: Moment = 0.0
+    watch: bool = False
+    openings_begun: int = 0
+
+    def one(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> sqlite3.Row | None:
+        """The first row of a query, None without one."""
+        row: sqlite3.Row | None = self.db.execute(sql, parameters).fetchone()  # type: ignore[arg-type]
+        return row
+
+    def all(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> list[sqlite3.Row]:
+        """Every row of a query."""
+        return self.db.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
+
+    def run(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> int:
+        """Executes a change and counts the rows it touched."""
+        return self.db.execute(sql, parameters).rowcount  # type: ignore[arg-type]
+
+    def insert(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> int:
+        """Inserts a row and tells its id."""
+        row = self.db.execute(sql, parameters).lastrowid  # type: ignore[arg-type]
+        assert row is not None
+        return row
+
+
+def begin_run(ledger: Ledger, now: Moment) -> None:
+    """Opens a new epoch: until `end_run`, a stop counts as unclean."""
+    row = ledger.one(BEGIN_RUN)
+    assert row is not None
+    ledger.epoch, ledger.fence, ledger.started_at, ledger.watch = row["epoch"], float(row["fence"]), now, True
+
+
+def end_run(ledger: Ledger) -> None:
+    """Marks the stop as clean, and brings the log into the main file."""
+    ledger.run(END_RUN)

@@ -1,0 +1,137 @@
+"""The ledger's only asynchronous door: one thread that owns the connection.
+
+All operations that wait are run in one transaction and share its commit, since a commit's sync
+costs far more than what it makes durable. When one of them fails the group is rolled back and
+each is run again on its own, so that a faulty one takes no other with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+
+from wa_relay.ledger import store
+from wa_relay.ledger.faults import StorageUnavailable
+from wa_relay.ledger.store import Ledger
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+GROUP = 256
+"""Operations that share a commit at most: bounds what one rollback repeats."""
+
+BACKLOG = 20_000
+"""Operations that may wait; beyond it the answer is that nothing more can be stored just now."""
+
+
+class _Job(NamedTuple):
+    operation: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    future: asyncio.Future[Any]
+
+
+class LedgerThread:
+    """Runs operations on the ledger, in the order in which they were asked for."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._jobs: deque[_Job] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+        self.fault: str | None = None
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._thread.start()
+
+    async def run(self, operation: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs one operation and returns its result once it is durable.
+
+        A caller that is cancelled does not take the operation back: it has been handed over.
+        Raises `StorageUnavailable` when it could not be stored, and whatever the operation raises.
+        """
+        assert not kwargs, "operations take positional arguments"
+        if len(self._jobs) >= BACKLOG or self._closing:
+            raise StorageUnavailable("the database can't keep up: try again in a moment.", retry_after=1.0)
+        future: asyncio.Future[T] = self._loop.create_future()
+        with self._wake:
+            self._jobs.append(_Job(operation, args, future))
+            self._wake.notify()
+        return await asyncio.shield(future)
+
+    async def close(self) -> None:
+        """Finishes what waits, marks the stop as clean and closes the connection."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        while group := self._next_group():
+            results = self._commit(group)
+            # The loop is gone when the process is being torn down: nobody waits any more.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(_deliver, results)
+        with contextlib.suppress(sqlite3.Error):
+            store.end_run(self._ledger)
+            self._ledger.db.execute("pragma wal_checkpoint(truncate)")
+        self._ledger.db.close()
+
+    def _next_group(self) -> list[_Job]:
+        with self._wake:
+            while not self._jobs and not self._closing:
+                self._wake.wait()
+            return [self._jobs.popleft() for _ in range(min(GROUP, len(self._jobs)))]
+
+    def _commit(self, group: list[_Job]) -> list[tuple[asyncio.Future[Any], Any, BaseException | None]]:
+        try:
+            results = self._transaction(group)
+        except Exception as error:
+            if len(group) > 1 and not _unavailable(error):
+                return [outcome for job in group for outcome in self._commit([job])]
+            refusal = self._refusal(error)
+            return [(job.future, None, refusal) for job in group]
+        self.fault = None
+        return [(job.future, result, None) for job, result in zip(group, results, strict=True)]
+
+    def _transaction(self, group: list[_Job]) -> list[Any]:
+        db = self._ledger.db
+        db.execute("begin immediate")
+        try:
+            results = [job.operation(self._ledger, *job.arguments) for job in group]
+            db.execute("commit")
+        except BaseException:
+            # A full disk may have ended the transaction already.
+            if db.in_transaction:
+                db.execute("rollback")
+            raise
+        return results
+
+    def _refusal(self, error: Exception) -> Exception:
+        if not _unavailable(error):
+            return error
+        self.fault = str(error)
+        refusal = StorageUnavailable(f"it could not be stored: {error}. It is tried again by itself.", retry_after=2.0)
+        refusal.__cause__ = error
+        return refusal
+
+
+def _unavailable(error: BaseException) -> bool:
+    """True for faults of the storage, false for those of the operation."""
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(
+        error, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.DataError
+    )
+
+
+def _deliver(results: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
+    for future, result, error in results:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)

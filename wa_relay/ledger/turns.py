@@ -1,0 +1,211 @@
+"""Turns: what the customer wrote since the last answer, asked once at a time, answered once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from wa_relay.ledger import inbox
+from wa_relay.ledger.store import Ledger
+from wa_relay.model import Line, Moment, Question
+from wa_relay.policy import TURN_TRIES
+
+DUE = """
+    select t.id, t.conversation_id, t.call_id, t.tries, s.agent_id, s.phone_number, s.status, s.fallback_told,
+        s.call_id as latest_call_id
+    from turns t join conversation_state s on s.id = t.conversation_id
+    where t.state = 'open' and t.due_at <= :now
+        and not exists (select 1 from turns a where a.conversation_id = t.conversation_id and a.state = 'asking')
+    order by t.due_at limit :limit"""
+NEXT_DUE = "select min(due_at) from turns where state = 'open'"
+BEGIN = "update turns set state = 'asking', tries = tries + 1, begun_at = ?, call_id = ? where id = ?"
+WORDS = """
+    select id, content, attachment from conversation_messages
+    where turn_id = ? and direction = 'inbound' order by sent_at, id"""
+THREAD = """
+    select direction, content, attachment from conversation_messages
+    where conversation_id = ? and id < ? and kind <> 'notice' and status <> 'failed' and length(content) > 0
+    order by id desc limit 60"""
+CALL = "select * from calls where id = ?"
+
+STATE = "select id, conversation_id, call_id, state from turns where id = ?"
+ANSWERED = "update turns set state = 'answered', finished_at = ?, session_id = ?, error = null where id = ?"
+FAILED = "update turns set state = 'failed', finished_at = ?, error = ? where id = ?"
+TAKE_END = "update turns set last_at = (select last_at from turns where id = ?) where id = ?"
+DROP = "delete from turns where id = ?"
+REOPEN = "update turns set state = 'open', due_at = ? where id = ? and state = 'asking'"
+INSERT_REPLY = """
+    insert into conversation_messages (conversation_id, direction, kind, content, status, call_id, turn_id, part,
+        created_at, due_at)
+    values (?, 'outbound', 'reply', ?, 'queued', ?, ?, ?, ?, ?)"""
+COUNT_REPLIES = """
+    update conversation_state set message_count = message_count + ?, fallback_told = 0 where id = ?"""
+ANOTHER_OPEN = "select id from turns where conversation_id = ? and state = 'open'"
+FALLBACK_TOLD = "select fallback_told from conversation_state where id = ?"
+ASKING = "select id, tries from turns where state = 'asking'"
+
+ATTACHMENTS = {
+    "audio": "una nota de voz",
+    "image": "una imagen",
+    "video": "un video",
+    "document": "un documento",
+    "contact": "un contacto",
+    "location": "una ubicación",
+    "sticker": "un sticker",
+    "reaction": "una reacción",
+}
+"""How an attachment is named to the agent, in the customers' language."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnJob:
+    """A turn that this daemon is to put to the agent now."""
+
+    turn_id: int
+    conversation_id: int
+    phone: str
+    question: Question
+    call_id: int | None
+    needs_details: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedTurns:
+    """What a claim took, and how many turns it answered by itself."""
+
+    jobs: tuple[TurnJob, ...]
+    answered: int = 0
+
+
+def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
+    """Takes turns that are due, at most one a conversation; one with nothing to read is answered here."""
+    jobs, answered = [], 0
+    for row in ledger.all(DUE, {"now": now, "limit": limit}):
+        ledger.run(BEGIN, (now, row["latest_call_id"], row["id"]))
+        words = ledger.all(WORDS, (row["id"],))
+        if any(word["content"].strip() for word in words):
+            jobs.append(_job(ledger, row, words))
+        else:
+            _answer_in_words(ledger, row, now)
+            answered += 1
+    return ClaimedTurns(tuple(jobs), answered)
+
+
+def refresh(ledger: Ledger, job: TurnJob) -> Question:
+    """The question of a job with what is known of its call by now."""
+    call = ledger.one(CALL, (job.call_id,))
+    if call is None:
+        return job.question
+    return replace(
+        job.question,
+        variables=json.loads(call["variables"]),
+        summary=call["summary"],
+        transcript=call["transcript"],
+    )
+
+
+def finish_turn(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: str | None, now: Moment) -> list[int]:
+    """Stores the answer with the outbox messages that carry it; tells their ids.
+
+    A turn that is not being asked any more (the person opted out meanwhile) takes no answer.
+    """
+    turn = ledger.one(STATE, (turn_id,))
+    if turn is None or turn["state"] != "asking":
+        return []
+    ledger.run(ANSWERED, (now, session_id, turn_id))
+    ledger.run(COUNT_REPLIES, (len(parts), turn["conversation_id"]))
+    identities = []
+    for number, part in enumerate(parts):
+        # A further part becomes due by the acceptance or the receipt of the one before it.
+        due = now if number == 0 else None
+        row = (turn["conversation_id"], part, turn["call_id"], turn_id, number, now, due)
+        identities.append(ledger.insert(INSERT_REPLY, row))
+    return identities
+
+
+def fail_turn(ledger: Ledger, turn_id: int, error: str, now: Moment) -> bool:
+    """Closes a turn without an answer; true when the fallback text goes out for it.
+
+    What was not answered is part of the next turn's question.
+    """
+    turn = ledger.one(STATE, (turn_id,))
+    if turn is None or turn["state"] != "asking":
+        return False
+    ledger.run(FAILED, (now, error[:500], turn_id))
+    gathering = ledger.one(ANOTHER_OPEN, (turn["conversation_id"],))
+    if gathering is not None:
+        ledger.run(inbox.TAKE_UNANSWERED, (gathering["id"], turn_id))
+    told = ledger.one(FALLBACK_TOLD, (turn["conversation_id"],))
+    if not ledger.rules.fallback or told is None or told[0]:
+        return False
+    inbox.notify(ledger, turn["conversation_id"], turn["call_id"], "fallback", ledger.rules.fallback, turn_id, now)
+    ledger.run(inbox.FALLBACK_TOLD, (turn["conversation_id"],))
+    return True
+
+
+def reopen_turn(ledger: Ledger, turn_id: int, due_at: Moment) -> None:
+    """Gives a turn back that was not finished."""
+    turn = ledger.one(STATE, (turn_id,))
+    if turn is None or turn["state"] != "asking":
+        return
+    gathering = ledger.one(ANOTHER_OPEN, (turn["conversation_id"],))
+    if gathering is None:
+        ledger.run(REOPEN, (due_at, turn_id))
+        return
+    # What came meanwhile joins the older turn, whose place in the order is the first.
+    ledger.run(inbox.TAKE_UNANSWERED, (turn_id, gathering["id"]))
+    ledger.run(
+        "update turns set last_at = (select last_at from turns where id = ?) where id = ?", (gathering["id"], turn_id)
+    )
+    ledger.run("delete from turns where id = ?", (gathering["id"],))
+    ledger.run(REOPEN, (due_at, turn_id))
+
+
+def rescue_turns(ledger: Ledger, now: Moment) -> int:
+    """At the start: what was being asked is asked again, or fails if it brought the daemon down too often."""
+    rows = ledger.all(ASKING)
+    for row in rows:
+        if row["tries"] >= TURN_TRIES:
+            fail_turn(ledger, row["id"], f"begun {row['tries']} times without an end", now)
+        else:
+            reopen_turn(ledger, row["id"], now)
+    return len(rows)
+
+
+def _job(ledger: Ledger, row: sqlite3.Row, words: list[sqlite3.Row]) -> TurnJob:
+    call = ledger.one(CALL, (row["latest_call_id"],)) if row["latest_call_id"] is not None else None
+    thread = ledger.all(THREAD, (row["conversation_id"], words[0]["id"]))
+    question = Question(
+        agent_id=row["agent_id"],
+        text="\n".join(_said(word) for word in words),
+        call_key=call["elevenlabs_conversation_id"] if call else None,
+        variables=json.loads(call["variables"]) if call else {},
+        summary=call["summary"] if call else None,
+        transcript=call["transcript"] if call else None,
+        thread=tuple(
+            Line("customer" if line["direction"] == "inbound" else "agent", _said(line)) for line in reversed(thread)
+        ),
+    )
+    needs = call is not None and call["details_at"] is not None
+    return TurnJob(
+        row["id"], row["conversation_id"], row["phone_number"], question, call["id"] if call else None, needs
+    )
+
+
+def _said(row: sqlite3.Row) -> str:
+    """A message in words for the agent, its attachment named where it had one."""
+    if row["attachment"] is None:
+        return str(row["content"])
+    note = f"[El cliente envió {ATTACHMENTS.get(row['attachment'], 'un archivo')} que no se puede abrir aquí]"
+    return f"{row['content']}\n{note}" if row["content"].strip() else note
+
+
+def _answer_in_words(ledger: Ledger, row: sqlite3.Row, now: Moment) -> None:
+    """A voice note, a picture or a place alone gets one polite answer, and the agent is not asked."""
+    ledger.run(ANSWERED, (now, None, row["id"]))
+    if ledger.rules.text_only:
+        inbox.notify(
+            ledger, row["conversation_id"], row["latest_call_id"], "text_only", ledger.rules.text_only, row["id"], now
+        )
