@@ -1,0 +1,434 @@
+"""The REST client against a scripted service on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import time
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from elevenlabs.types import BatchCallDetailedResponse, GetConversationResponseModel
+
+from tests.sources.scripted import (
+    KEY,
+    START,
+    Answer,
+    Scripted,
+    batch,
+    conversation,
+    json_answer,
+    recipient,
+    run,
+    service,
+)
+from wa_relay import convai
+from wa_relay.convai import AgentSettings, conversation_from, decode_object
+from wa_relay.elevenlabs import BATCH_LIMIT, ElevenLabs
+from wa_relay.model import PayloadError, UpstreamError
+from wa_relay.refusals import detail, retry_after
+
+AGENT = "/v1/convai/agents/agent_1"
+CONVERSATION = "/v1/convai/conversations/conv_1"
+WORKSPACE = "/v1/convai/batch-calling/workspace"
+BATCH = "/v1/convai/batch-calling/btcal_1"
+
+
+def test_the_scripted_shapes_are_those_of_the_official_sdk() -> None:
+    """Its models are strict where this project's are lenient."""
+    assert BatchCallDetailedResponse(**batch(recipient(1))).recipients[0].conversation_id == "conv_1"
+    assert GetConversationResponseModel(**conversation(1)).metadata.call_duration_secs == 54
+
+
+def fault_of(answer: Answer, timeout: float = 5.0) -> UpstreamError:
+    """What fetching a conversation raises when the service answers so."""
+
+    async def scenario() -> UpstreamError:
+        async with service(Scripted(answers={CONVERSATION: answer}), timeout=timeout) as api:
+            with pytest.raises(UpstreamError) as caught:
+                await api.conversation("conv_1")
+            return caught.value
+
+    return run(scenario())
+
+
+def test_a_conversation_tells_its_end_its_words_and_its_variables() -> None:
+    script = Scripted(conversations={"conv_1": conversation(1)})
+
+    async def scenario() -> None:
+        async with service(script) as api:
+            told = await api.conversation("conv_1")
+        assert told.ended_at == START + 60 + 54
+        assert told.phone == "+573138500001"
+        assert told.outbound_call
+        assert told.summary == "Le interesa el plan."
+        assert told.transcript == "Agente: Hola Ana, te llamo de Acme.\nCliente: Sí"
+        assert told.variables == {"plan": "Oro"}
+        assert (told.batch_id, told.batch_recipient_id) == ("btcal_1", "rcpt_1")
+        assert script.requests[0].headers["xi-api-key"] == KEY
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("status", "metadata", "ended"),
+    [
+        ("processing", {}, True),
+        ("failed", {"call_duration_secs": 0}, True),
+        ("initiated", {}, False),
+        ("in-progress", {}, False),
+        ("something-new", {}, False),
+        ("done", {"start_time_unix_secs": 0}, False),
+        ("done", {"start_time_unix_secs": None}, False),
+        ("done", {"start_time_unix_secs": "soon"}, False),
+        ("done", {"start_time_unix_secs": (START + 60) * 1000}, False),
+        ("done", {"call_duration_secs": None}, False),
+        ("done", {"call_duration_secs": -3}, False),
+        ("done", {"call_duration_secs": float("nan")}, False),
+        ("done", {"call_duration_secs": True}, False),
+    ],
+)
+def test_the_end_is_known_only_from_a_call_that_is_over_with_start_and_duration(
+    status: str, metadata: dict[str, Any], ended: bool
+) -> None:
+    assert (conversation_from(conversation(1, status, **metadata)).ended_at is not None) is ended
+
+
+@pytest.mark.parametrize("odd", [None, 7, "x", [], [1], {"deep": None}])
+@pytest.mark.parametrize(
+    "field", ["metadata", "analysis", "transcript", "conversation_initiation_client_data", "agent_name"]
+)
+def test_odd_shapes_beside_the_essentials_do_no_harm(field: str, odd: object) -> None:
+    told = conversation_from({**conversation(1), field: odd})
+    assert told.conversation_id == "conv_1"
+
+
+@pytest.mark.parametrize("field", ["conversation_id", "agent_id", "status"])
+def test_a_conversation_without_its_essentials_names_them(field: str) -> None:
+    with pytest.raises(PayloadError) as caught:
+        conversation_from({**conversation(1), field: None})
+    assert caught.value.code == "invalid_payload"
+    assert caught.value.fields[0][0] == field
+
+
+def test_text_that_no_database_takes_is_made_storable() -> None:
+    told = conversation_from({**conversation(1), "agent_name": "A\ud800\0na"})
+    assert told.agent_name == "A?na"
+
+
+def test_variables_are_scalars_without_the_reserved_ones() -> None:
+    given = {"a": "x", "b": 1, "c": True, "d": 1.5, "e": None, "f": [1], "g": {}, "h": float("inf"), "system__x": "y"}
+    assert convai.scalars(given) == {"a": "x", "b": 1, "c": True, "d": 1.5}
+
+
+def test_an_agent_tells_what_a_text_turn_must_know() -> None:
+    told = {
+        "agent_id": "agent_1",
+        "conversation_config": {
+            "agent": {"first_message": "Hola", "prompt": {}},
+            "conversation": {"text_only": True, "client_events": ["agent_response", "ping", "brand_new"]},
+        },
+        "platform_settings": {
+            "auth": {"enable_auth": True},
+            "overrides": {"conversation_config_override": {"conversation": {"text_only": True}}},
+        },
+    }
+
+    async def scenario() -> None:
+        script = Scripted(answers={AGENT: json_answer(told)})
+        async with service(script) as api:
+            settings = await api.agent("agent_1")
+            assert settings == AgentSettings(
+                "agent_1", "Hola", True, True, frozenset({"agent_response", "ping", "brand_new"}), True
+            )
+            script.answers[AGENT] = json_answer(
+                {"agent_id": "agent_1", "conversation_config": {"agent": {"first_message": ""}}}
+            )
+            assert await api.agent("agent_1") == AgentSettings("agent_1", "")
+            script.answers[AGENT] = json_answer({"agent_id": "agent_1", "platform_settings": None})
+            assert await api.agent("agent_1") == AgentSettings("agent_1")
+
+    run(scenario())
+
+
+def test_a_signed_url_is_a_websocket_address_or_a_fault() -> None:
+    path = "/v1/convai/conversation/get-signed-url"
+
+    async def scenario() -> None:
+        script = Scripted(answers={path: json_answer({"signed_url": "wss://x.example/v1?agent_id=a"})})
+        async with service(script) as api:
+            assert await api.signed_url("agent 1&x") == "wss://x.example/v1?agent_id=a"
+            assert script.requests[0].query["agent_id"] == "agent 1&x"
+            for wrong in ("https://x.example", "wss://", "", None, 7):
+                script.answers[path] = json_answer({"signed_url": wrong})
+                with pytest.raises(UpstreamError):
+                    await api.signed_url("agent_1")
+
+    run(scenario())
+
+
+def test_the_list_is_paged_to_its_end_and_filtered_by_agent() -> None:
+    batches = {f"b{n}": batch(name=f"b{n}", agent_id=f"agent_{n % 2}") for n in range(7)}
+
+    async def scenario() -> None:
+        script = Scripted(batches=batches, page_size=3)
+        async with service(script) as api:
+            pages = [page async for page in api.batch_pages()]
+            assert [b.id for page in pages for b in page.batches] == list(batches)
+            assert len(pages) == 3
+            ours = [b.id async for page in api.batch_pages("agent_1") for b in page.batches]
+            assert ours == ["b1", "b3", "b5"]
+
+    run(scenario())
+
+
+def test_a_list_that_goes_in_circles_ends_in_a_fault() -> None:
+    async def scenario() -> None:
+        circle = json_answer({"batch_calls": [], "next_doc": "x", "has_more": True})
+        script = Scripted(answers={WORKSPACE: circle})
+        async with service(script) as api:
+            with pytest.raises(UpstreamError, match="no end"):
+                [page async for page in api.batch_pages()]
+        assert len(script.asked) == 2
+
+    run(scenario())
+
+
+def test_entries_that_make_no_sense_are_skipped_and_counted() -> None:
+    good = batch(recipient(1), recipient(2))
+    good["recipients"] += [None, "x", {"id": "rcpt_3"}, recipient(4, "brand_new"), recipient(5, updated_at_unix="?")]
+
+    async def scenario() -> None:
+        listed = {"batch_calls": [good, {"id": ""}, 3], "has_more": False}
+        script = Scripted(batches={"btcal_1": good}, answers={WORKSPACE: json_answer(listed)})
+        async with service(script) as api:
+            [page] = [page async for page in api.batch_pages()]
+            told = await api.batch("btcal_1")
+        assert ([b.id for b in page.batches], page.skipped) == (["btcal_1"], 2)
+        assert ([r.id for r in told.recipients], told.skipped) == (["rcpt_1", "rcpt_2", "rcpt_4", "rcpt_5"], 3)
+        assert told.recipients[0].variables == {"customer_name": "Ana 1"}
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"status": "failed"}, {"last_updated_at_unix": START + 201}, {"retry_count": 1}, {"total_calls_finished": 9}],
+)
+def test_the_mark_of_a_batch_changes_with_everything_that_moves(change: dict[str, Any]) -> None:
+    before, after = (convai.batch_from(json.dumps(b).encode()).summary for b in (batch(), {**batch(), **change}))
+    assert before.mark != after.mark
+
+
+def test_check_asks_for_one_batch_only() -> None:
+    async def scenario() -> None:
+        script = Scripted()
+        async with service(script) as api:
+            await api.check()
+        assert script.requests[0].query == {"limit": "1"}
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("status", "permanent", "advice"),
+    [
+        (400, True, "check ids"),
+        (401, True, "ELEVENLABS_API_KEY"),
+        (402, True, "subscription"),
+        (403, True, "permission"),
+        (404, True, "deleted"),
+        (409, False, "again"),
+        (422, True, "check ids"),
+        (429, False, "too many"),
+        (500, False, "their side"),
+        (503, False, "their side"),
+        (302, True, "redirects are not followed"),
+    ],
+)
+def test_each_refusal_says_what_to_do_and_if_it_is_worth_another_try(status: int, permanent: bool, advice: str) -> None:
+    body = {"detail": {"type": "t", "code": "some_code", "status": "older", "message": "the words"}}
+    fault = fault_of(json_answer(body, status, **{"Retry-After": "7", "Location": "http://127.0.0.1:1/"}))
+    assert (fault.status, fault.permanent, fault.code, fault.retry_after) == (status, permanent, "some_code", 7.0)
+    assert advice in fault.message
+    assert "the words" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        ({"detail": {"code": "c", "status": "s", "message": "m"}}, "c", "m"),
+        ({"detail": {"status": "s", "message": "m"}}, "s", "m"),
+        (
+            {"detail": [{"loc": ["query", "limit"], "msg": "bad", "type": "int_parsing"}]},
+            "int_parsing",
+            "query.limit: bad",
+        ),
+        ({"detail": "Not Found"}, None, "Not Found"),
+        ({"detail": []}, None, ""),
+        ({"detail": {"code": 7}}, None, ""),
+        ([1], None, ""),
+        ({"detail": "a\x1b[31m\nb"}, None, "a [31m b"),
+    ],
+)
+def test_all_forms_of_an_error_body_are_read(body: object, code: str | None, words: str) -> None:
+    assert detail(json.dumps(body).encode()) == (code, words)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"", b"\xff", b"[" * 100_000, b"9" * 5000])
+def test_an_error_body_that_is_no_json_has_no_code(body: bytes) -> None:
+    assert detail(body) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("1", 1.0),
+        ("2.5", 2.5),
+        ("-1", 1.0),
+        ("0", 1.0),
+        ("1000000000", 3600.0),
+        ("nan", 1.0),
+        ("soon", None),
+        ("", None),
+        ("Tue, 24 Nov 2026 10:01:00 GMT", 60.0),
+        ("Tue, 24 Nov 2026 09:00:00 GMT", 1.0),
+    ],
+)
+def test_a_pause_that_is_asked_for_is_kept_within_a_second_and_an_hour(header: str, seconds: float | None) -> None:
+    assert retry_after({"retry-after": header, "date": "Tue, 24 Nov 2026 10:00:00 GMT"}) == seconds
+
+
+def test_the_key_is_in_no_message() -> None:
+    fault = fault_of(json_answer({"detail": f"bad key {KEY}"}, 401))
+    assert KEY not in fault.message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>502</html>",
+        b"",
+        b"[]",
+        b'{"a":1',
+        b'{"a":1}}',
+        b"null",
+        b"[" * 100_000,
+        b'{"a":' + b"[" * 100_000,
+        b"\xff{}",
+        b"{}",
+    ],
+)
+def test_an_answer_that_is_none_is_a_fault_worth_another_try(body: bytes) -> None:
+    fault = fault_of(Answer(body))
+    assert not fault.permanent
+    assert "elevenlabs.base_url" in fault.message
+
+
+def test_silence_ends_at_the_deadline() -> None:
+    started = time.monotonic()
+    fault = fault_of(Answer(hang=True), timeout=0.2)
+    assert (fault.permanent, fault.status) == (False, None)
+    assert time.monotonic() - started < 3
+
+
+def test_a_connection_that_breaks_off_is_worth_another_try() -> None:
+    fault = fault_of(Answer(drop=True))
+    assert (fault.permanent, fault.status) == (False, None)
+
+
+def test_nobody_listening_says_what_to_check() -> None:
+    async def scenario() -> None:
+        async with ElevenLabs("http://127.0.0.1:1", KEY) as api:
+            with pytest.raises(UpstreamError, match="can't be reached") as caught:
+                await api.check()
+            assert not caught.value.permanent
+
+    run(scenario())
+
+
+def test_packed_answers_are_unpacked_up_to_the_limit() -> None:
+    packed = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+
+    async def scenario() -> None:
+        script = Scripted()
+        async with service(script) as api:
+            script.answers[BATCH] = Answer(gzip.compress(json.dumps(batch(recipient(1))).encode()), 200, packed)
+            assert len((await api.batch("btcal_1")).recipients) == 1
+            script.answers[BATCH] = Answer(gzip.compress(bytes(BATCH_LIMIT + 1)), 200, packed)
+            with pytest.raises(UpstreamError, match="more than 64 MiB"):
+                await api.batch("btcal_1")
+            script.answers[BATCH] = Answer(b"no gzip", 200, packed)
+            with pytest.raises(UpstreamError):
+                await api.batch("btcal_1")
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("odd", ["..", ".", "a/../b", "a?b=c", "ñ\ud800", "%2e"])
+def test_an_id_stays_one_segment_of_the_path(odd: str) -> None:
+    async def scenario() -> None:
+        script = Scripted()
+        async with service(script) as api:
+            with pytest.raises(UpstreamError) as caught:
+                await api.conversation(odd)
+        assert caught.value.status == 404
+        [request] = script.requests
+        raw = request.raw_path
+        assert raw.startswith("/v1/convai/conversations/")
+        assert raw.count("/") == 4
+        assert "?" not in raw
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        " { } ",
+        '{"a":[]}',
+        '{"a" : [ 1 , {"b":[2]} , "c" ] , "d":null}\n',
+        '{"a":[[],[1]],"a2":{"x":[{}]}}',
+        "\ufeff{}",
+    ],
+)
+def test_the_patient_decoder_reads_what_json_reads(text: str) -> None:
+    assert decode_object(text.encode()) == json.loads(text.lstrip("\ufeff"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[1]", '{"a"}', '{"a":1,}', "{1:2}", '{"a":[1,]}', '{"a":[1 2]}', '{"a":[1', "{} x", '{"a":']
+)
+def test_the_patient_decoder_refuses_what_json_refuses(text: str) -> None:
+    with pytest.raises(ValueError, match=r"JSON|wanted|follows|Expecting"):
+        decode_object(text.encode())
+
+
+def test_a_batch_of_ten_thousand_never_holds_the_loop() -> None:
+    """The longest pause of the loop while 5 MB are decoded; 50 ms is the promise, the rest is for a busy machine."""
+    content = json.dumps(batch(*(recipient(n) for n in range(10_000)))).encode()
+
+    async def longest_pause(done: asyncio.Event) -> float:
+        longest, last = 0.0, time.perf_counter()
+        while not done.is_set():
+            await asyncio.sleep(0)
+            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+        return longest
+
+    async def scenario() -> None:
+        script = Scripted(answers={BATCH: Answer(content)})
+        async with service(script) as api:
+            await api.check()
+            done = asyncio.Event()
+            watch = asyncio.create_task(longest_pause(done))
+            told = await api.batch("btcal_1")
+            done.set()
+            assert len(told.recipients) == 10_000
+            assert asdict(told.recipients[9_999])["phone"] == "+573138509999"
+            pause = await watch
+            assert pause < 0.25
+
+    run(scenario())

@@ -1,0 +1,371 @@
+"""What ElevenLabs' conversational API answers, as frozen values. Pure: bytes and mappings in, values out.
+
+`elevenlabs.py` fetches these shapes; `sources/postcall.py` gets the conversation pushed in the
+same form. Both are read leniently: fields that nobody here needs are ignored, a field of an
+unexpected type counts as missing, and a status that is not known yet is kept as it is written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AliasPath, BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
+
+from wa_relay.model import Moment, PayloadError, Scalar
+
+T = TypeVar("T")
+
+SPEAKERS = {"agent": "Agente", "user": "Cliente"}
+"""The roles of a transcript as the agent will read them."""
+
+_LATEST = 4_102_444_800.0  # 2100: a bigger number is milliseconds or nonsense
+
+
+def readable(value: object) -> str | None:
+    """Gives a text that any store and any terminal takes, None for what is no text or an empty one.
+
+    Lone surrogates and NULs can't be stored as UTF-8 text: they are replaced or taken out.
+    """
+    if not isinstance(value, str):
+        return None
+    if not value.isascii():
+        value = value.encode("utf-8", "replace").decode("utf-8")
+    return value.replace("\0", "").strip() or None
+
+
+def scalars(value: object) -> dict[str, Scalar]:
+    """Gives the dynamic variables that can be replayed: scalars only, without the reserved `system__*`."""
+    if not isinstance(value, Mapping):
+        return {}
+    kept: dict[str, Scalar] = {}
+    for name, content in value.items():
+        if not isinstance(name, str) or name.startswith("system__"):
+            continue
+        if isinstance(content, str):
+            kept[name] = readable(content) or ""
+        elif isinstance(content, bool | int) or (isinstance(content, float) and math.isfinite(content)):
+            kept[name] = content
+    return kept
+
+
+def transcript_text(value: object) -> str | None:
+    """Gives the spoken lines as `Agente: …` and `Cliente: …`, one a line, None when nothing was said.
+
+    A message's own line breaks become spaces: nobody can speak a line for the other side.
+    """
+    lines: list[str] = []
+    for turn in value if isinstance(value, list) else ():
+        if not isinstance(turn, Mapping):
+            continue
+        message, role = readable(turn.get("message")), readable(turn.get("role")) or "?"
+        if message:
+            lines.append(f"{SPEAKERS.get(role, role)}: {' '.join(message.split())}")
+    return "\n".join(lines) or None
+
+
+def _number(value: object) -> float | None:
+    """Reads a finite number that is not negative; anything else is None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LATEST:
+        return None
+    return float(value)
+
+
+def _moment(value: object) -> Moment | None:
+    """Reads a moment; 0 stands for one that is not known."""
+    return _number(value) or None
+
+
+def _names(value: object) -> frozenset[str] | None:
+    return frozenset(v for v in value if isinstance(v, str)) if isinstance(value, list) else None
+
+
+def _flag(value: object) -> bool:
+    return value is True
+
+
+_Id = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+_Text = Annotated[str | None, BeforeValidator(readable)]
+_Moment = Annotated[float | None, BeforeValidator(_moment)]
+_Number = Annotated[float | None, BeforeValidator(_number)]
+_Flag = Annotated[bool, BeforeValidator(_flag)]
+_Scalars = Annotated[Mapping[str, Any], BeforeValidator(scalars)]
+
+
+def _at(*path: str) -> Any:
+    return Field(validation_alias=AliasPath(*path))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSummary:
+    """One batch as the workspace's list shows it. Counters are calls; moments are Unix seconds."""
+
+    id: _Id
+    status: str
+    agent_id: _Id
+    name: _Text = None
+    agent_name: _Text = None
+    created_at: Annotated[_Moment, _at("created_at_unix")] = None
+    updated_at: Annotated[_Moment, _at("last_updated_at_unix")] = None
+    scheduled: Annotated[_Number, _at("total_calls_scheduled")] = None
+    dispatched: Annotated[_Number, _at("total_calls_dispatched")] = None
+    finished: Annotated[_Number, _at("total_calls_finished")] = None
+    retries: Annotated[_Number, _at("retry_count")] = None
+    whatsapp: Annotated[bool, BeforeValidator(lambda params: params is not None), _at("whatsapp_params")] = False
+
+    @property
+    def mark(self) -> str:
+        """Changes whenever something in the batch has changed: what was read at this mark need not be read again."""
+        figures = (self.updated_at, self.scheduled, self.dispatched, self.finished, self.retries)
+        return "|".join([self.status, *("" if figure is None else f"{figure:.0f}" for figure in figures)])
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One person of a batch. `conversation_id` is None until a call was started."""
+
+    id: _Id
+    status: str
+    phone: Annotated[_Text, _at("phone_number")] = None
+    conversation_id: _Text = None
+    created_at: Annotated[_Moment, _at("created_at_unix")] = None
+    updated_at: Annotated[_Moment, _at("updated_at_unix")] = None
+    variables: Annotated[_Scalars, _at("conversation_initiation_client_data", "dynamic_variables")] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPage:
+    """One page of the list. `next` continues it, None at the end; `skipped` counts entries that made no sense."""
+
+    batches: tuple[BatchSummary, ...]
+    next: str | None
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch with all of its recipients. `skipped` counts recipients that made no sense."""
+
+    summary: BatchSummary
+    recipients: tuple[Recipient, ...]
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One conversation with an agent: a phone call, or a text session.
+
+    `phone` is the customer's number, None when it was no phone call. `duration` is in seconds.
+    `status` is `initiated`, `in-progress`, `processing`, `done` or `failed`; `summary` is None
+    until it was analysed.
+    """
+
+    conversation_id: _Id
+    agent_id: _Id
+    status: str
+    agent_name: _Text = None
+    text_only: Annotated[_Flag, _at("metadata", "text_only")] = False
+    direction: Annotated[_Text, _at("metadata", "phone_call", "direction")] = None
+    phone: Annotated[_Text, _at("metadata", "phone_call", "external_number")] = None
+    started_at: Annotated[_Moment, _at("metadata", "start_time_unix_secs")] = None
+    duration: Annotated[_Number, _at("metadata", "call_duration_secs")] = None
+    summary: Annotated[_Text, _at("analysis", "transcript_summary")] = None
+    transcript: Annotated[str | None, BeforeValidator(transcript_text)] = None
+    variables: Annotated[_Scalars, _at("conversation_initiation_client_data", "dynamic_variables")] = field(
+        default_factory=dict
+    )
+    batch_id: Annotated[_Text, _at("metadata", "batch_call", "batch_call_id")] = None
+    batch_recipient_id: Annotated[_Text, _at("metadata", "batch_call", "batch_call_recipient_id")] = None
+    error_reason: Annotated[_Text, _at("metadata", "error", "reason")] = None
+
+    @property
+    def outbound_call(self) -> bool:
+        """True for a phone call that the agent made: nothing else may ever be followed by an opening."""
+        return self.direction == "outbound" and not self.text_only
+
+    @property
+    def over(self) -> bool:
+        """True once nobody talks any more; the analysis may still be under way."""
+        return self.status in ("processing", "done", "failed")
+
+    @property
+    def ended_at(self) -> Moment | None:
+        """The start plus the duration, None while it goes on or where either is not known."""
+        if not self.over or self.started_at is None or self.duration is None:
+            return None
+        return self.started_at + self.duration
+
+
+_CONVERSATION = ("conversation_config", "conversation")
+_OVERRIDES = ("platform_settings", "overrides", "conversation_config_override")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """What a text turn has to know of an agent.
+
+    `first_message` is "" for an agent that waits to be spoken to, None when it is not told.
+    `text_only_override` says if a session may ask for text only. `client_events` is None when
+    the agent sends the default ones. `enable_auth` asks for a signed URL.
+    """
+
+    agent_id: _Id
+    first_message: Annotated[
+        str | None,
+        BeforeValidator(lambda text: text if isinstance(text, str) else None),
+        _at("conversation_config", "agent", "first_message"),
+    ] = None
+    text_only: Annotated[_Flag, _at(*_CONVERSATION, "text_only")] = False
+    text_only_override: Annotated[_Flag, _at(*_OVERRIDES, "conversation", "text_only")] = False
+    client_events: Annotated[frozenset[str] | None, BeforeValidator(_names), _at(*_CONVERSATION, "client_events")] = (
+        None
+    )
+    enable_auth: Annotated[_Flag, _at("platform_settings", "auth", "enable_auth")] = False
+
+
+_summaries = TypeAdapter(BatchSummary)
+_recipients = TypeAdapter(Recipient)
+_conversations = TypeAdapter(Conversation)
+_settings = TypeAdapter(AgentSettings)
+
+
+def page_from(data: Mapping[str, object]) -> BatchPage:
+    """Reads a page of the workspace's batches (`GET /v1/convai/batch-calling/workspace`).
+
+    Raises PayloadError when there is no list in it. One bad entry does not spoil it.
+    """
+    entries = data.get("batch_calls")
+    if not isinstance(entries, list):
+        raise _no_list("batch_calls")
+    batches = tuple(summary for entry in entries if (summary := _summary(entry)) is not None)
+    more = data.get("has_more") is not False
+    return BatchPage(batches, readable(data.get("next_doc")) if more else None, len(entries) - len(batches))
+
+
+def _summary(entry: object) -> BatchSummary | None:
+    try:
+        return _summaries.validate_python(entry)
+    except ValidationError:
+        return None
+
+
+def batch_from(body: bytes) -> Batch:
+    """Reads a batch with its recipients from the bytes of `GET /v1/convai/batch-calling/{id}`.
+
+    Raises PayloadError when it has no id, status, agent or list of recipients, and ValueError
+    for what is no JSON object.
+    """
+    # Each recipient becomes a value as soon as it is decoded: tens of thousands of nested dicts
+    # at once would make the garbage collector stop the event loop for 50 ms and more.
+    data = decode_object(body, {"recipients": _recipient})
+    entries = data.get("recipients")
+    if not isinstance(entries, list):
+        raise _no_list("recipients")
+    recipients = tuple(entry for entry in entries if isinstance(entry, Recipient))
+    return Batch(_one(_summaries, data), recipients, len(entries) - len(recipients))
+
+
+def _recipient(entry: object) -> Recipient | None:
+    try:
+        return _recipients.validate_python(entry)
+    except ValidationError:
+        return None
+
+
+def conversation_from(data: Mapping[str, object]) -> Conversation:
+    """Reads a conversation, fetched or told by the post-call webhook.
+
+    Raises PayloadError (`invalid_payload`) when it has no id, agent or status.
+    """
+    return _one(_conversations, data)
+
+
+def settings_from(data: Mapping[str, object]) -> AgentSettings:
+    """Reads an agent's settings (`GET /v1/convai/agents/{id}`). Raises PayloadError when it has no id."""
+    return _one(_settings, data)
+
+
+def _one(adapter: TypeAdapter[T], data: object) -> T:
+    try:
+        return adapter.validate_python(data)
+    except ValidationError as error:
+        fields = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors(include_input=False)]
+        wanted = "; ".join(f"{path}: {message}" for path, message in fields)
+        raise PayloadError(f"not what ElevenLabs documents: {wanted}", code="invalid_payload", fields=fields) from None
+
+
+def _no_list(name: str) -> PayloadError:
+    return PayloadError(f"the list {name} is missing", code="invalid_payload", fields=[(name, "a list is wanted")])
+
+
+Convert = Callable[[object], object]
+
+
+def decode_object(body: bytes, convert: Mapping[str, Convert] | None = None) -> dict[str, object]:
+    """Decodes a JSON object, however long its lists are, without holding up other threads.
+
+    The C decoder keeps the interpreter to itself for a whole document (35 ms for 10,000
+    recipients); given one list entry at a time it lets the event loop in between. `convert` says
+    by member what becomes of each entry of its list. Raises ValueError for anything that is not
+    one JSON object.
+    """
+    text = body.decode("utf-8-sig")
+    try:
+        members, end = _members(text, _past(text, 0, "{"), convert or {})
+    except (RecursionError, IndexError) as error:
+        raise ValueError("JSON is cut off or nested too deep") from error
+    if _skip(text, end) != len(text):
+        raise ValueError("something follows the JSON object")
+    return members
+
+
+_decode = json.JSONDecoder(strict=False).raw_decode
+_space = re.compile(r"[ \t\r\n]*")
+
+
+def _skip(text: str, at: int) -> int:
+    match = _space.match(text, at)
+    return match.end() if match else at
+
+
+def _past(text: str, at: int, mark: str) -> int:
+    at = _skip(text, at)
+    if text[at] != mark:
+        raise ValueError(f"{mark!r} is wanted at character {at}")
+    return _skip(text, at + 1)
+
+
+def _members(text: str, at: int, convert: Mapping[str, Convert]) -> tuple[dict[str, object], int]:
+    members: dict[str, object] = {}
+    if text[at] == "}":
+        return members, at + 1
+    while True:
+        if text[at] != '"':
+            raise ValueError(f"a name is wanted at character {at}")
+        name, at = _decode(text, at)
+        at = _past(text, at, ":")
+        members[name], at = _entries(text, at + 1, convert.get(name)) if text[at] == "[" else _decode(text, at)
+        at = _skip(text, at)
+        if text[at] == "}":
+            return members, at + 1
+        at = _past(text, at, ",")
+
+
+def _entries(text: str, at: int, convert: Convert | None) -> tuple[list[object], int]:
+    entries: list[object] = []
+    at = _skip(text, at)
+    if text[at] == "]":
+        return entries, at + 1
+    while True:
+        entry, at = _decode(text, at)
+        entries.append(convert(entry) if convert else entry)
+        at = _skip(text, at)
+        if text[at] == "]":
+            return entries, at + 1
+        at = _past(text, at, ",")

@@ -1,0 +1,101 @@
+"""What ElevenLabs says when it refuses: an HTTP answer that is no 200, turned into an `UpstreamError`.
+
+Pure: status, headers and body in, words out. `elevenlabs.py` raises what comes out of here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+from wa_relay.convai import readable
+from wa_relay.model import UpstreamError
+
+_ADVICE = {
+    401: "check elevenlabs.api_key (ELEVENLABS_API_KEY)",
+    402: "the subscription does not cover it: see the plan and the credit of the ElevenLabs account",
+    403: "the API key lacks the permission: let it read agents, conversations and batch calls",
+    404: "it was deleted, or belongs to another workspace than the API key",
+    408: "it will be asked again",
+    409: "it will be asked again",
+    425: "it will be asked again",
+    429: "too many requests at once: it will be asked again later",
+}
+_TRANSIENT = frozenset({408, 409, 425, 429})
+_WORDS_LIMIT = 200
+
+
+def refusal(request: str, status: int, headers: Mapping[str, str], body: bytes, *, secret: str) -> UpstreamError:
+    """Gives the error for an answer that is no 200: what happened, what to do, and when to try again.
+
+    `request` is the method and path. `secret` is taken out of the other side's words. 408, 409,
+    425, 429 and 5xx are worth another try (ElevenLabs documents 429 and 5xx, its SDK repeats all).
+    """
+    code, words = detail(body)
+    if secret:
+        words = words.replace(secret, "****")
+    said = f" {code}" if code else ""
+    said += f" ({words})" if words else ""
+    return UpstreamError(
+        f"ElevenLabs answered {request} with {status}{said}: {_advice(status)}",
+        permanent=status < 500 and status not in _TRANSIENT,
+        retry_after=retry_after(headers),
+        status=status,
+        code=code,
+    )
+
+
+def _advice(status: int) -> str:
+    if status in _ADVICE:
+        return _ADVICE[status]
+    if 300 <= status < 400:
+        return "redirects are not followed: elevenlabs.base_url must be the API's own address"
+    if status >= 500:
+        return "the fault is on their side, it will be asked again"
+    return "the request is not one that this API takes: check ids and elevenlabs.base_url"
+
+
+def detail(body: bytes) -> tuple[str | None, str]:
+    """Gives code and words of an error body, in any of its four forms; None and "" for anything else.
+
+    An object with `code` or only the older `status`, a list of validation faults, or plain text
+    (https://elevenlabs.io/docs/eleven-api/resources/errors).
+    """
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return None, ""
+    told = answer.get("detail") if isinstance(answer, dict) else None
+    if isinstance(told, list):
+        faults = [_fault(entry) for entry in told if isinstance(entry, dict)]
+        return (faults[0][0] if faults else None), _printable("; ".join(words for _, words in faults))
+    if isinstance(told, dict):
+        code = readable(told.get("code")) or readable(told.get("status"))
+        return (_printable(code) if code else None), _printable(readable(told.get("message")) or "")
+    return None, _printable(readable(told) or "")
+
+
+def _fault(entry: Mapping[str, object]) -> tuple[str | None, str]:
+    place = entry.get("loc")
+    path = ".".join(str(part) for part in place) if isinstance(place, list) else ""
+    return readable(entry.get("type")), f"{path}: {readable(entry.get('msg')) or 'not valid'}"
+
+
+def _printable(words: str) -> str:
+    """Takes out what could act on a terminal or break a log line."""
+    return "".join(c if c.isprintable() else " " for c in words[:_WORDS_LIMIT])
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Reads `Retry-After`, seconds or a date beside the answer's own `Date`, kept within 1 s and 1 h."""
+    asked = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(asked)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(asked) - parsedate_to_datetime(headers["date"])).total_seconds()
+        except (ValueError, TypeError, KeyError, OverflowError):
+            return None
+    # Comparisons with nan are false, so nan comes out as the lower bound.
+    return min(max(1.0, seconds), 3600.0)

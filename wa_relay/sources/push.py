@@ -1,0 +1,199 @@
+"""`POST /api/call-completed`: the backend's report of a finished call, read into a `Call`. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+
+from wa_relay.convai import scalars
+from wa_relay.model import FINAL_OUTCOMES, Call, Moment, PayloadError
+from wa_relay.phone import e164
+from wa_relay.sources.jsonbody import Json
+
+EARLIEST = 1_577_836_800.0  # 2020-01-01: no call that this could be about is older
+LEAD = 300.0
+"""Seconds by which the backend's clock may run ahead of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotFinished:
+    """A report whose status is not final: the call is not over, and stays unknown."""
+
+    key: str
+
+
+PushReport = Call | NotFinished
+
+
+def _wanted(message: str) -> PydanticCustomError:
+    # pydantic reads braces as placeholders of its own.
+    return PydanticCustomError("wanted", "{what}", {"what": message})
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _wanted("a text that is not empty is wanted")
+    return value.strip()
+
+
+def _identifier(value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= 255 or not value.isprintable() or " " in value:
+        raise _wanted("an id of 1 to 255 printable characters without spaces is wanted")
+    return value
+
+
+def _phone(value: object) -> str:
+    if not isinstance(value, str) or e164(value) is None:
+        raise _wanted("E.164 is wanted: + and 8 to 15 digits, the first not 0, as in +573138539155")
+    return value
+
+
+def _optional_text(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise _wanted("a text or null is wanted")
+    return (value or "").strip() or None
+
+
+def _optional_identifier(value: object) -> str | None:
+    return None if value in (None, "") else _identifier(value)
+
+
+def _label(value: object) -> str | None:
+    """Takes an id of the backend's own tables: a number there, a text here."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+        raise _wanted("a text, a number or null is wanted")
+    return None if value is None else str(value).strip() or None
+
+
+def _object(value: object) -> Mapping[str, object]:
+    if value is not None and not isinstance(value, Mapping):
+        raise _wanted("an object is wanted")
+    return value or {}
+
+
+def _seconds(value: object) -> float | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise _wanted("a number of seconds since 1970 (UTC) is wanted")
+    return None if value is None else float(value)
+
+
+_Text = Annotated[str, BeforeValidator(_text)]
+_Identifier = Annotated[str, BeforeValidator(_identifier)]
+_OptionalText = Annotated[str | None, BeforeValidator(_optional_text)]
+_OptionalIdentifier = Annotated[str | None, BeforeValidator(_optional_identifier)]
+_Label = Annotated[str | None, BeforeValidator(_label)]
+_Scalars = Annotated[Mapping[str, Any], BeforeValidator(_object), AfterValidator(scalars)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipient:
+    phone_number: Annotated[str, BeforeValidator(_phone)]
+    status: _Text
+    id: _OptionalIdentifier = None
+    conversation_id: _OptionalIdentifier = None
+    variables: _Scalars = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Metadata:
+    client_name: _OptionalText = None
+    client_id: _Label = None
+    group_id: _Label = None
+    group_name: _OptionalText = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    agent_id: _Identifier
+    recipient: _Recipient
+    batch_id: _OptionalIdentifier = None
+    batch_name: _OptionalText = None
+    agent_name: _OptionalText = None
+    conversation_id: _OptionalIdentifier = None
+    ended_at_unix: Annotated[float | None, BeforeValidator(_seconds)] = None
+    call_metadata: Annotated[_Metadata, BeforeValidator(_object)] = field(default_factory=_Metadata)
+
+
+_reports = TypeAdapter(_Report)
+
+
+def parse(body: Mapping[str, Json], now: Moment, raw: str) -> PushReport:
+    """Reads the backend's payload; `raw` is the body as it came, kept with the call.
+
+    The call ended at `ended_at_unix`, else it ends as the report arrives. Unknown fields are
+    allowed. Raises PayloadError (`invalid_payload`) with every faulty field at once.
+    """
+    report, faults = _read(body)
+    ended_at, key = _ended_at(body, now, faults), _key(body, faults)
+    if report is None or faults or key is None:
+        raise PayloadError(_summary(faults), code="invalid_payload", fields=faults)
+    if report.recipient.status not in FINAL_OUTCOMES:
+        return NotFinished(key)
+    recipient, metadata = report.recipient, report.call_metadata
+    return Call(
+        key=key,
+        phone=recipient.phone_number,
+        agent_id=report.agent_id,
+        outcome=recipient.status,
+        source="push",
+        ended_at=now if ended_at is None else ended_at,
+        agent_name=report.agent_name,
+        batch_id=report.batch_id,
+        batch_name=report.batch_name,
+        recipient_id=recipient.id,
+        client_name=metadata.client_name,
+        client_id=metadata.client_id,
+        group_id=metadata.group_id,
+        group_name=metadata.group_name,
+        variables=recipient.variables,
+        raw=raw,
+    )
+
+
+def _read(body: Mapping[str, Json]) -> tuple[_Report | None, list[tuple[str, str]]]:
+    try:
+        return _reports.validate_python(body), []
+    except ValidationError as error:
+        return None, [(".".join(map(str, fault["loc"])), _words(fault)) for fault in error.errors()]
+
+
+def _words(fault: Mapping[str, Any]) -> str:
+    match fault["type"]:
+        case "wanted":
+            return str(fault["msg"])
+        case "missing":
+            return "is missing"
+        case _:
+            return "an object is wanted"
+
+
+def _ended_at(body: Mapping[str, Json], now: Moment, faults: list[tuple[str, str]]) -> Moment | None:
+    told = body.get("ended_at_unix")
+    if isinstance(told, bool) or not isinstance(told, int | float):
+        return None
+    if EARLIEST <= told <= now + LEAD and math.isfinite(told):
+        return float(told)
+    faults.append(("ended_at_unix", "seconds since 1970 (UTC) are wanted, from 2020 to 5 minutes from now"))
+    return None
+
+
+def _key(body: Mapping[str, Json], faults: list[tuple[str, str]]) -> str | None:
+    """Finds the conversation id, in the recipient or beside it; both must say the same."""
+    recipient = body.get("recipient")
+    inner = recipient.get("conversation_id") if isinstance(recipient, dict) else None
+    outer = body.get("conversation_id")
+    if inner and outer and inner != outer:
+        faults.append(("conversation_id", "differs from recipient.conversation_id"))
+    if not inner and not outer and isinstance(recipient, dict):
+        faults.append(("recipient.conversation_id", "is missing, and there is no conversation_id beside recipient"))
+    key = inner or outer
+    return key if isinstance(key, str) else None
+
+
+def _summary(faults: list[tuple[str, str]]) -> str:
+    return "the report can't be taken: " + "; ".join(f"{path} {wanted}" for path, wanted in faults)
