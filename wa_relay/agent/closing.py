@@ -1,0 +1,124 @@
+"""Why a session ended, in words for the person who must act, and whether another try is worth it.
+
+Pure. Sources: close codes and `ErrorType` of the service's WebSocket contract; 3000, 3008 and 4300
+are seen in the wild and in the service's own client.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wa_relay.agent.outcome import Failed, Silent
+
+_LONGEST_REASON = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An `error` event: it comes before the close and says more than the close does."""
+
+    code: int | None
+    error_type: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    marks: tuple[str, ...]
+    words: str
+    permanent: bool
+
+
+_MEANINGS = (
+    _Meaning(
+        ("override_error", "override for field", "override"),
+        "the agent forbids an override that was sent: allow 'Text only' under the agent's Security > Overrides",
+        True,
+    ),
+    _Meaning(
+        ("missing_dynamic_variable", "dynamic variable"),
+        "the agent needs a dynamic variable that the call did not carry: take it out of the agent's prompt, first"
+        " message and tools, or submit it with the batch",
+        True,
+    ),
+    _Meaning(
+        ("quota",),
+        "the ElevenLabs quota is used up: raise the plan or its limit",
+        True,
+    ),
+    _Meaning(("concurren", "too many"), "too many sessions are open at ElevenLabs", False),
+    _Meaning(("queue",), "ElevenLabs kept the session waiting in its queue until it gave up", False),
+    _Meaning(
+        ("unauthorized", "not authorized", "authoriz", "authenticat", "signature", "signed url", "api key"),
+        "ElevenLabs did not accept the session's authorisation: check elevenlabs.api_key and the agent's"
+        " Security > Authentication and allowlist",
+        True,
+    ),
+    _Meaning(
+        ("mcp_tool_error", "mcp_https_error"),
+        "one of the agent's MCP servers is set up wrongly: correct or remove it in the agent's tools",
+        True,
+    ),
+    _Meaning(("safety_violation", "guardrail"), "ElevenLabs stopped the session for its safety rules", False),
+    _Meaning(("llm_timeout",), "the agent's language model took over 20 s", False),
+    _Meaning(
+        ("custom_llm_error",),
+        "the agent's own language model server failed: check the custom LLM in the agent's settings",
+        False,
+    ),
+    _Meaning(("llm_error", "cascade_brain_error"), "the agent's language model failed", False),
+    _Meaning(("invalid_message", "missing_fields", "value_error"), "ElevenLabs did not understand a message", True),
+)
+
+_BY_CODE = {
+    1001: _Meaning((), "ElevenLabs went away", False),
+    1002: _Meaning((), "ElevenLabs stopped the session for a fault of its own", False),
+    1006: _Meaning((), "the connection to ElevenLabs was lost", False),
+    1008: _Meaning(
+        (),
+        "ElevenLabs refused the session: look at the agent's settings (Security: authentication, allowlist,"
+        " overrides; dynamic variables)",
+        True,
+    ),
+    1009: _Meaning((), "ElevenLabs found a message too big", True),
+    1011: _Meaning((), "ElevenLabs had an internal error", False),
+    1012: _Meaning((), "ElevenLabs restarts", False),
+    1013: _Meaning((), "ElevenLabs is overloaded", False),
+    3000: _Meaning((), "ElevenLabs refused the session: look at the workspace's quota and the key's rights", True),
+    3008: _Meaning((), "too many sessions are open at ElevenLabs", False),
+    4300: _Meaning((), "ElevenLabs kept the session waiting in its queue until it gave up", False),
+}
+_LOST = _BY_CODE[1006]
+_ENDED = _Meaning((), "ElevenLabs ended the session", False)
+_NORMAL = frozenset({1000, 1005})
+_IDLE = "transport_receive_timeout"
+
+
+def why_closed(code: int | None, reason: str, fault: Fault | None) -> Silent | Failed:
+    """The end of a session that brought no answer. `code` is None when the link just broke."""
+    told = f"{fault.error_type} {fault.message} {reason}".lower() if fault else reason.lower()
+    if _IDLE in told:
+        return Silent("ElevenLabs closed the session after 60 s without input")
+    if code in _NORMAL and (fault is None or fault.error_type == "max_duration_exceeded"):
+        return Silent("the agent ended the session without an answer")
+    meaning = _meaning(code, told, fault)
+    detail = _detail(code, fault.message if fault and fault.message else reason)
+    refused = meaning is _MEANINGS[0]
+    return Failed(f"{meaning.words} ({detail})", permanent=meaning.permanent, override_refused=refused)
+
+
+def _meaning(code: int | None, told: str, fault: Fault | None) -> _Meaning:
+    for meaning in _MEANINGS:
+        if any(mark in told for mark in meaning.marks):
+            return meaning
+    known = _BY_CODE.get(code) if code is not None else None
+    if known is None and fault is not None and fault.code is not None:
+        known = _BY_CODE.get(fault.code)
+    return known or (_LOST if code is None else _ENDED)
+
+
+def _detail(code: int | None, reason: str) -> str:
+    """The service's own words, made safe for one line of a log."""
+    clean = " ".join("".join(mark if mark.isprintable() else " " for mark in reason).split())[:_LONGEST_REASON]
+    shown = f"close code {code}" if code is not None else "no close code"
+    return f"{shown}: {clean}" if clean else shown

@@ -1,0 +1,53 @@
+"""The frames that a client may send in an ElevenLabs text session, as JSON text.
+
+Shapes: the service's WebSocket contract ("client to server" messages).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from wa_relay.model import Scalar
+
+Frame = str
+
+_NOT_AVAILABLE = "The tool {name!r} is not available in this channel (WhatsApp text): answer without it."
+
+
+def initiation(variables: Mapping[str, Scalar], *, text_only: bool) -> Frame:
+    """Opens the session; has to be the first frame. `text_only` asks for the override of that name.
+
+    Every other override is forbidden by an agent unless its owner allows it, and using a
+    forbidden one ends the session with 1008, so none is ever asked for.
+    """
+    first: dict[str, object] = {"type": "conversation_initiation_client_data", "dynamic_variables": dict(variables)}
+    if text_only:
+        first["conversation_config_override"] = {"conversation": {"text_only": True}}
+    return json.dumps(first)
+
+
+def contextual_update(text: str) -> Frame:
+    """Tells the agent something that it does not answer."""
+    return json.dumps({"type": "contextual_update", "text": text})
+
+
+def user_message(text: str) -> Frame:
+    """Says `text` as the customer."""
+    return json.dumps({"type": "user_message", "text": text})
+
+
+def pong(event_id: object) -> Frame:
+    """Answers the ping of that id."""
+    return json.dumps({"type": "pong", "event_id": event_id})
+
+
+def tool_unavailable(tool_call_id: str, tool_name: str) -> Frame:
+    """Answers a client tool call with an error in words, so that the agent goes on without the tool."""
+    result = _NOT_AVAILABLE.format(name=tool_name)
+    return json.dumps({"type": "client_tool_result", "tool_call_id": tool_call_id, "result": result, "is_error": True})
+
+
+def tool_not_approved(tool_call_id: str) -> Frame:
+    """Refuses an MCP tool call that waits for a person: nobody is there to approve it."""
+    return json.dumps({"type": "mcp_tool_approval_result", "tool_call_id": tool_call_id, "is_approved": False})

@@ -1,0 +1,118 @@
+"""A turn as one HTTP call, for who has a gateway that offers what ElevenLabs does not.
+
+`POST {base_url}/v1/convai/conversations/{id}/message` with `{"message", "mode"}`; `elevenlabs.transport = "http"`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from wa_relay.agent.recap import said
+from wa_relay.agent.tries import Limits, TryFailedError, with_tries
+from wa_relay.model import AgentError, Answer, Moment, Question
+
+_ANSWER_FIELDS = ("response", "message", "text", "agent_response")
+_MAX_BODY = 1024 * 1024
+_RETRIED = frozenset({408, 425, 429})
+_NOT_OFFERED = (
+    'the message endpoint answered 404: it is not offered by ElevenLabs. Set elevenlabs.transport = "websocket",'
+    " or elevenlabs.base_url to a gateway that offers it and knows this conversation"
+)
+_NO_CALL = (
+    'elevenlabs.transport = "http" continues a phone call\'s conversation, and this person had no call:'
+    ' set elevenlabs.transport = "websocket"'
+)
+
+
+class GatewayAgent:
+    """Answers questions by the gateway's message endpoint. `http` stays the caller's to close.
+
+    `turn_timeout` seconds for one call.
+    """
+
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        base_url: str,
+        api_key: str,
+        *,
+        turn_timeout: float,
+        limits: Limits | None = None,
+    ) -> None:
+        self._http = http
+        self._base_url = base_url.rstrip("/")
+        self._headers = {"xi-api-key": api_key, "Content-Type": "application/json", "Accept": "application/json"}
+        self._turn_timeout = turn_timeout
+        self._limits = limits or Limits()
+
+    async def answer(self, question: Question) -> Answer:
+        """What the gateway answers; raises `AgentError` when no try brought text."""
+        if question.call_key is None:
+            raise AgentError(_NO_CALL, permanent=True)
+        url = URL(f"{self._base_url}/v1/convai/conversations/{quote(question.call_key, safe='')}/message", encoded=True)
+        body = json.dumps({"message": said(question), "mode": "text"}).encode()
+        return await with_tries(lambda deadline: self._try(url, body, deadline), self._turn_timeout, self._limits)
+
+    async def close(self) -> None:
+        """Has nothing of its own to close."""
+
+    async def _try(self, url: URL, body: bytes, deadline: Moment) -> Answer:
+        try:
+            async with asyncio.timeout_at(deadline):
+                async with self._http.post(url, data=body, headers=self._headers, allow_redirects=False) as response:
+                    if response.status != 200:
+                        raise _refused(response)
+                    content = await _read(response)
+        except TimeoutError as error:
+            raise TryFailedError("the gateway did not answer in time") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise TryFailedError(f"no answer from the gateway: {type(error).__name__}") from error
+        return Answer(text=_answer_in(content))
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > _MAX_BODY:
+            raise TryFailedError(f"the gateway's answer is over {_MAX_BODY} bytes", permanent=True)
+    return bytes(content)
+
+
+def _refused(response: aiohttp.ClientResponse) -> TryFailedError:
+    status = response.status
+    if status == 404:
+        return TryFailedError(_NOT_OFFERED, permanent=True)
+    if status in (401, 403):
+        return TryFailedError(f"the gateway refused the key with {status}: check elevenlabs.api_key", permanent=True)
+    if status >= 500 or status in _RETRIED:
+        return TryFailedError(
+            f"the gateway answered {status}", retry_after=_seconds(response.headers.get("Retry-After"))
+        )
+    return TryFailedError(f"the gateway answered {status}, not 200: check elevenlabs.base_url", permanent=True)
+
+
+def _seconds(header: str | None) -> float | None:
+    """A `Retry-After` in seconds; other forms are taken for none given."""
+    if header is None or not (header.isascii() and header.isdigit() and len(header) < 6):
+        return None
+    return float(header)
+
+
+def _answer_in(content: bytes) -> str:
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise TryFailedError("the gateway's answer is not JSON") from error
+    if not isinstance(parsed, dict):
+        raise TryFailedError("the gateway's answer is no JSON object")
+    for field in _ANSWER_FIELDS:
+        value = parsed.get(field)
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+    raise TryFailedError("the gateway answered without text", at_once=True)
