@@ -1,0 +1,136 @@
+"""Twilio's codes by what is to be done about them, each with a sentence for the person who must act.
+
+Source: Twilio's error and warning dictionary (twilio.com/docs/api/errors). Twilio assigns Meta's
+codes to its own and changes that now and then: a code that is not here is final for its message.
+"""
+
+from __future__ import annotations
+
+import math
+from email.utils import parsedate_to_datetime
+from typing import Literal
+
+from wa_relay.model import Moment, NotSent, Refused, Scope, SendResult, Unclear
+
+Kind = Literal["momentary", "wait", "message", "person", "template", "account"]
+
+CODES: dict[str, tuple[Kind, str]] = {
+    "14107": ("momentary", "too many replies to one number in 30 s: two machines may be talking to each other"),
+    "20429": ("momentary", "too many requests at once: it is sent again by itself"),
+    "20500": ("momentary", "Twilio had an internal error: look whether the message arrived"),
+    "20503": ("momentary", "Twilio was not available: look whether the message arrived"),
+    "21611": ("momentary", "the sender's queue at Twilio is full: it is sent again by itself"),
+    "30001": ("momentary", "Twilio's queue overflowed: send fewer messages at once"),
+    "63009": ("momentary", "WhatsApp returned an error"),
+    "63010": ("momentary", "Twilio had an internal error on the way to WhatsApp"),
+    "63012": ("momentary", "WhatsApp returned an internal error"),
+    "63017": ("momentary", "WhatsApp's rate limit was reached"),
+    "63018": ("momentary", "the rate limit of the sender, or of messages to one person, was reached"),
+    "63019": ("momentary", "the media could not be fetched"),
+    "63038": ("wait", "the account's daily message limit is reached: wait until tomorrow, or upgrade a trial account"),
+    "63049": ("wait", "Meta held a marketing template back: use a utility template, or wait a day"),
+    "21211": ("person", "the number is not a valid phone number: correct it in the campaign"),
+    "21408": ("message", "the country is not enabled: allow it in Twilio's messaging geographic permissions"),
+    "21610": ("person", "the person has opted out: nothing may be sent to them"),
+    "21614": ("person", "the number is not a mobile number"),
+    "30003": ("person", "the phone is off or can't be reached"),
+    "30005": ("person", "the number is unknown or no longer exists"),
+    "30036": ("message", "it waited at Twilio for longer than its validity"),
+    "63003": ("person", "the number has no WhatsApp"),
+    "63005": ("person", "WhatsApp did not take the message for this person"),
+    "63013": ("message", "the message violates WhatsApp's policy, or a template variable is not right"),
+    "63014": ("person", "the person has blocked the sender"),
+    "63015": (
+        "person",
+        "the person has not joined the sandbox, or three days are over: let them send the join words",
+    ),
+    "63016": ("message", "outside the 24-hour window free text is refused: set content_sid to an approved template"),
+    "63021": ("message", "the template with its variables is too long or malformed"),
+    "63024": ("person", "the number has no WhatsApp, or an old one, or its terms were not accepted"),
+    "63030": ("message", "a template was sent together with a body or media"),
+    "63031": ("message", "sender and receiver are the same"),
+    "63032": ("person", "the person is in an experiment of Meta's and gets no marketing messages"),
+    "63033": ("person", "the person is blocked"),
+    "63050": ("person", "the person has opted out of this business' marketing messages"),
+    "63058": ("person", "WhatsApp does not allow messages to this country"),
+    "21602": ("message", "the message has no text: report this as a fault of wa-relay"),
+    "21603": ("message", "no sender was given: set twilio.sender"),
+    "21604": ("message", "no receiver was given: report this as a fault of wa-relay"),
+    "21609": ("message", "the status callback is not a valid address: correct server.public_url"),
+    "21617": ("message", "the text is longer than 1,600 characters: lower reply.max_length"),
+    "21620": ("message", "the media address is not valid"),
+    "21910": ("message", "sender and receiver are of different channels: twilio.sender must begin with whatsapp:"),
+    "21654": ("template", "template variables were sent without a template, or this account may only send templates"),
+    "21655": ("template", "there is no such template: correct content_sid"),
+    "21656": ("template", "the template's variables are not right: correct content_variables"),
+    "63027": ("template", "the template does not exist in this language"),
+    "63028": ("template", "the number of template variables is not the template's: correct content_variables"),
+    "63040": ("template", "the template was rejected by WhatsApp: correct it and submit it again"),
+    "63041": ("template", "the template is paused for its quality: use another one"),
+    "63042": ("template", "the template is disabled: use another one"),
+    "20003": ("account", "Twilio refuses the credentials: correct twilio.account_sid and twilio.auth_token"),
+    "20005": ("account", "the Twilio account is not active: look in the Twilio console"),
+    "20404": ("account", "Twilio does not find the account: correct twilio.account_sid"),
+    "21701": ("account", "the messaging service does not exist: correct twilio.messaging_service_sid"),
+    "21702": ("account", "the messaging service can't be used: look in the Twilio console"),
+    "21703": ("account", "the messaging service has no sender: add the WhatsApp sender to it"),
+    "21704": ("account", "the messaging service has no sender for this country"),
+    "21705": ("account", "the messaging service is not valid: correct twilio.messaging_service_sid"),
+    "30002": ("account", "the Twilio account is suspended: look in the Twilio console"),
+    "63001": ("account", "WhatsApp refuses the sender's credentials: look at the sender in the Twilio console"),
+    "63002": ("account", "WhatsApp does not find the sender: look at the sender in the Twilio console"),
+    "63007": ("account", "there is no such WhatsApp sender: correct twilio.sender"),
+    "63008": ("account", "the sender is not set up for WhatsApp: look at it in the Twilio console"),
+    "63020": ("account", "the invitation in Meta's Business Manager is not accepted yet: accept it"),
+    "63022": ("account", "the sender's certificate is not valid: register the sender again"),
+    "63051": ("account", "the sender or its WhatsApp account is locked: register it again, or ask Twilio"),
+    "63062": ("account", "the sender may not send just now: look at it in the Twilio console"),
+    "63112": ("account", "Meta has disabled the WhatsApp account: appeal in Meta's Business Manager"),
+}
+
+LONG_WAIT = 3600.0
+_RETRY_LEAST, _RETRY_MOST = 1.0, 3600.0
+
+
+def meaning(code: str | None) -> str:
+    """Says in words what a code means and what to do; every code has an answer."""
+    if not code:
+        return "Twilio gave no code"
+    known = CODES.get(code)
+    if known is not None:
+        return known[1]
+    if code == "InvalidSandboxRequest":
+        return CODES["63015"][1]
+    return f"code {code[:40]} is not known here: look it up in Twilio's error dictionary. The message is not sent again"
+
+
+def classify(status: int, code: str | None, message: str, retry_after: float | None) -> SendResult:
+    """Decides what an HTTP answer other than an acceptance means for a send.
+
+    4xx and 429 say that nothing was sent; 5xx, redirects and 408 leave it open. `retry_after` is
+    in seconds, None when Twilio named no pause.
+    """
+    kind, words = CODES.get(code or "", ("message", meaning(code)))
+    if status == 429:
+        pause = LONG_WAIT if kind == "wait" else retry_after
+        return NotSent(f"429 {code or ''}".strip(), pause)
+    if not 400 <= status < 500 or status == 408:
+        return Unclear(f"HTTP {status}")
+    if kind == "account" or status == 401:
+        return Refused(code or "401", words if kind == "account" else CODES["20003"][1], "account", message)
+    if kind in ("momentary", "wait"):
+        return NotSent(f"HTTP {status} {code}", LONG_WAIT if kind == "wait" else retry_after)
+    scope: Scope = "person" if kind == "person" else "template" if kind == "template" else "message"
+    return Refused(code or str(status), words if code else f"Twilio refused with HTTP {status}", scope, message)
+
+
+def retry_after_seconds(header: str | None, now: Moment) -> float | None:
+    """Reads `Retry-After` as seconds or as a date, between 1 s and 1 h; None for anything else (RFC 9110, 10.2.3)."""
+    if header is None:
+        return None
+    text = header.strip()
+    try:
+        seconds = float(text) if text[:1].isdigit() else parsedate_to_datetime(text).timestamp() - now
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return min(max(seconds, _RETRY_LEAST), _RETRY_MOST) if math.isfinite(seconds) else None

@@ -1,0 +1,137 @@
+"""What Twilio posts: the signature checked, the form read. Pure, and never an exception but `PayloadError`.
+
+The signature is our own check: the official one joins names and values without a separator and
+folds repeated parameters, so that a customer's words can pass for a second `From`.
+Source: Twilio's page on the security of webhooks.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from urllib.parse import parse_qsl
+
+from wa_relay.model import Inbound, Listed, OptOutType, PayloadError, Receipt
+from wa_relay.phone import address
+
+Fields = tuple[tuple[str, str], ...]
+MOST_FIELDS = 200
+
+_KINDS = {
+    "audio": "audio",
+    "image": "image",
+    "video": "video",
+    "document": "document",
+    "contacts": "contact",
+    "location": "location",
+    "sticker": "sticker",
+    "reaction": "reaction",
+}
+_MEDIA = {"audio": "audio", "image": "image", "video": "video", "text": "contact", "application": "document"}
+_OPT_OUTS: dict[str, OptOutType] = {"STOP": "STOP", "START": "START", "HELP": "HELP"}
+
+
+class RepeatedParameter(PayloadError):
+    """A form that names a parameter twice: what its signature covers is not certain."""
+
+
+def form(body: bytes) -> Fields:
+    """Reads a form's fields in their order, blank values kept.
+
+    Raises `RepeatedParameter`, and `PayloadError` for what is no UTF-8 form.
+    """
+    try:
+        fields = parse_qsl(
+            body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS, separator="&"
+        )
+    except ValueError:
+        raise PayloadError("the body is no form in UTF-8 with at most 200 fields.", code="invalid_payload") from None
+    if len({name for name, _ in fields}) != len(fields):
+        raise RepeatedParameter("a parameter is given twice.", code="bad_signature")
+    return tuple(fields)
+
+
+def signature_ok(token: str, url: str, fields: Fields, header: str | None) -> bool:
+    """True if `X-Twilio-Signature` is that of this address and these fields; compares in constant time."""
+    if not header or not token:
+        return False
+    signed = url + "".join(name + value for name, value in sorted(fields))
+    digest = hmac.digest(token.encode(), signed.encode("utf-8", "surrogatepass"), "sha1")
+    return hmac.compare_digest(base64.b64encode(digest), header.encode("utf-8", "surrogateescape"))
+
+
+def public_url_of(public_url: str, raw_path: str) -> str:
+    """The address that Twilio called: the configured base, and path and query as they arrived."""
+    return public_url.rstrip("/") + raw_path
+
+
+def account_of(fields: Fields) -> str | None:
+    """The account that a form names, None if it names none."""
+    return dict(fields).get("AccountSid") or None
+
+
+def parse_inbound(fields: Fields) -> Inbound:
+    """Reads a customer's message. Raises `PayloadError` when `From` names nobody."""
+    values = dict(fields)
+    phone = address(values.get("From", ""))
+    if phone is None:
+        raise PayloadError(
+            "the form names no sender.",
+            code="invalid_payload",
+            fields=[("From", "whatsapp: and a number in E.164, or a user id")],
+        )
+    attachment = _attachment(values)
+    # A document's Body is the name of its file: nothing that the customer said.
+    text = "" if attachment == "document" else values.get("Body", "")
+    text = (text if text.strip() else values.get("ButtonText") or values.get("ListTitle") or text).replace("\x00", "")
+    if attachment is None and not text.strip():
+        attachment = "other"
+    return Inbound(
+        sid=values.get("MessageSid") or None,
+        phone=phone,
+        text=text,
+        attachment=attachment,
+        profile_name=values.get("ProfileName") or None,
+        user_id=address(values.get("ExternalUserId", "")),
+        opt_out=_OPT_OUTS.get(values.get("OptOutType", "").upper()),
+    )
+
+
+def parse_receipt(fields: Fields, query: str) -> Receipt | None:
+    """Reads a delivery status; None for a form that tells none. Our own id is the query's `m`."""
+    values = dict(fields)
+    sid, status = values.get("MessageSid") or values.get("SmsSid"), values.get("MessageStatus")
+    if not sid or not status:
+        return None
+    asked = dict(parse_qsl(query, keep_blank_values=True)).get("m", "")
+    own = int(asked) if asked.isascii() and asked.isdigit() and len(asked) <= 18 else None
+    return Receipt(
+        sid=sid,
+        status=status.lower(),
+        message_id=own,
+        error_code=values.get("ErrorCode") or None,
+        user_id=address(values.get("ExternalUserId", "")),
+    )
+
+
+def listed_inbound(listed: Listed) -> Inbound:
+    """The same of a message that was found in Twilio's list, which tells less."""
+    attachment = "other" if listed.num_media or not listed.body.strip() else None
+    return Inbound(
+        sid=listed.sid,
+        phone=listed.sender,
+        text=listed.body.replace("\x00", ""),
+        attachment=attachment,
+        written_at=listed.created_at,
+    )
+
+
+def _attachment(values: dict[str, str]) -> str | None:
+    """What a message holds that is not text, by its type, its medium or its place."""
+    kind = _KINDS.get(values.get("MessageType", "").lower())
+    if kind is not None:
+        return kind
+    count = values.get("NumMedia", "0")
+    if count.isascii() and count.isdigit() and int(count[:4]) > 0:
+        return _MEDIA.get(values.get("MediaContentType0", "").partition("/")[0], "other")
+    return "location" if values.get("Latitude") and values.get("Longitude") else None

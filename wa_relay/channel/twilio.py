@@ -1,0 +1,211 @@
+"""Asking Twilio: sending once, and looking at what it has. The official client, with our transport."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from urllib.parse import parse_qsl, quote, urlsplit
+
+import aiohttp
+from twilio.base.exceptions import TwilioException, TwilioRestException
+from twilio.http.response import Response
+from twilio.rest import Client
+
+from wa_relay.channel.errors import classify, meaning, retry_after_seconds
+from wa_relay.channel.transport import TWILIO, AnswerTooLarge, Transport, last_headers
+from wa_relay.model import Accepted, Listed, Moment, NotSent, Outgoing, Page, SendResult, Unclear, UpstreamError
+from wa_relay.phone import address, to_address
+
+_SID = re.compile(r"(SM|MM)[0-9a-fA-F]{32}")
+LIST_PAGE, SWEEP_PAGE, MOST_PAGES = 50, 200, 20
+_NOT_CONNECTED = (
+    aiohttp.ClientConnectorError,  # refused, DNS, TLS: before the first byte of the request
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+)
+
+
+class TwilioChannel:
+    """One WhatsApp sender of one Twilio account."""
+
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        *,
+        account_sid: str,
+        auth_token: str,
+        sender: str,
+        messaging_service_sid: str,
+        base_url: str,
+        status_callback: str,
+        send_timeout: float = 35.0,
+        list_timeout: float = 20.0,
+    ) -> None:
+        self._account, self._sender, self._service = account_sid, sender, messaging_service_sid
+        self._callback = status_callback
+        self._sending = Client(account_sid, auth_token, http_client=Transport(http, base_url, total=send_timeout))
+        self._listing = Client(account_sid, auth_token, http_client=Transport(http, base_url, total=list_timeout))
+
+    async def send(self, message: Outgoing) -> SendResult:
+        """Makes one request for one message, and says what its answer proves.
+
+        Source: the Messages resource, and error 20500 on requests that must not be repeated.
+        """
+        try:
+            created = await self._sending.messages.create_async(**self._fields(message))
+        except TwilioRestException as error:
+            code = str(error.code) if error.code and str(error.code) != str(error.status) else None
+            return classify(error.status, code, _plain(error.msg), _retry_after())
+        except TwilioException as error:
+            status, code = getattr(error, "status", 0), getattr(error, "code", None)
+            return classify(int(status or 0), str(code) if code else None, "", _retry_after())
+        except _NOT_CONNECTED as error:
+            return NotSent(f"no connection: {type(error).__name__}")
+        except (aiohttp.ClientError, TimeoutError, OSError, AnswerTooLarge) as error:
+            return Unclear(f"the connection failed after the request was begun: {type(error).__name__}")
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return Unclear("Twilio answered with something that is no message")
+        if not isinstance(created.sid, str) or not _SID.fullmatch(created.sid):
+            return Unclear("Twilio answered without a SID")
+        return Accepted(created.sid, str(created.status or "queued"))
+
+    async def find(self, to: str, since: Moment) -> tuple[Listed, ...]:
+        """Every message to one person since a moment, newest first."""
+        query: dict[str, object] = {"To": to_address(to), "PageSize": LIST_PAGE}
+        if self._sender:
+            query["From"] = self._sender
+        found: list[Listed] = []
+        following: str | None = None
+        for _ in range(MOST_PAGES):
+            page = await self._page(query, following)
+            found += page.messages
+            following = page.next
+            oldest = page.messages[-1].created_at if page.messages else None
+            if following is None or (oldest is not None and oldest < since):
+                break
+        return tuple(found)
+
+    async def inbound_page(self, following: str | None) -> Page:
+        """One page of what was sent to us, newest first."""
+        query: dict[str, object] = {"PageSize": SWEEP_PAGE}
+        if self._sender:
+            query["To"] = self._sender
+        return await self._page(query, following)
+
+    async def fetch(self, sid: str) -> Listed | None:
+        """One message as Twilio has it now, None if it has none of that SID."""
+        path = f"{self._messages}/{quote(sid, safe='')}.json"
+        try:
+            return _listed(await self._get(path, {}))
+        except UpstreamError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def check(self) -> str:
+        """Asks for the account; returns its status (`active`). For `doctor`."""
+        account = await self._get(f"/2010-04-01/Accounts/{self._account}.json", {})
+        return str(account.get("status") or "unknown")
+
+    @property
+    def _messages(self) -> str:
+        return f"/2010-04-01/Accounts/{self._account}/Messages"
+
+    def _fields(self, message: Outgoing) -> dict[str, object]:
+        fields: dict[str, object] = {"to": to_address(message.to)}
+        if self._service:
+            fields["messaging_service_sid"] = self._service
+        if self._sender:
+            fields["from_"] = self._sender
+        if message.message_id is not None:
+            fields["status_callback"] = f"{self._callback}?m={message.message_id}"
+        if message.content_sid:
+            fields["content_sid"] = message.content_sid
+            fields["content_variables"] = json.dumps(dict(message.content_variables or {}), ensure_ascii=False)
+        else:
+            fields["body"] = message.body or ""
+        return fields
+
+    async def _page(self, query: Mapping[str, object], following: str | None) -> Page:
+        path = f"{self._messages}.json"
+        if following is not None:
+            # The address comes from an answer: only its query is taken, never another host or path.
+            query = dict(parse_qsl(urlsplit(following).query, keep_blank_values=True))
+        data = await self._get(path, query)
+        entries = data.get("messages")
+        if not isinstance(entries, list):
+            raise UpstreamError("Twilio's list of messages is not one. It is asked again by itself.")
+        messages = tuple(_listed(entry) for entry in entries if isinstance(entry, Mapping))
+        after = data.get("next_page_uri")
+        repeats = after == following and following is not None
+        return Page(messages, after if isinstance(after, str) and after and not repeats else None)
+
+    async def _get(self, path: str, query: Mapping[str, object]) -> Mapping[str, object]:
+        try:
+            answer: Response = await self._listing.request_async("GET", TWILIO + path, params=dict(query))
+        except (aiohttp.ClientError, TimeoutError, OSError, AnswerTooLarge, TwilioException) as error:
+            raise UpstreamError(
+                f"Twilio can't be reached ({type(error).__name__}): check the network. It is asked again by itself."
+            ) from error
+        try:
+            data = json.loads(answer.text)
+        except ValueError:
+            data = None
+        if answer.status_code != 200 or not isinstance(data, Mapping):
+            raise _fault(answer.status_code, data)
+        return data
+
+
+def _fault(status: int, data: object) -> UpstreamError:
+    code = str(data["code"]) if isinstance(data, Mapping) and data.get("code") else None
+    permanent = 400 <= status < 500 and status not in (408, 429)
+    words = meaning(code) if code else "an answer that is none of Twilio's"
+    return UpstreamError(
+        f"Twilio answered HTTP {status}: {words}.",
+        permanent=permanent,
+        retry_after=_retry_after(),
+        status=status,
+        code=code,
+    )
+
+
+def _retry_after() -> float | None:
+    headers = last_headers.get()
+    if headers is None or headers.retry_after is None:
+        return None
+    sent_at = _moment(headers.date)
+    # A date is as of Twilio's own clock, which its answer tells.
+    return retry_after_seconds(headers.retry_after, sent_at) if sent_at is not None else _seconds(headers.retry_after)
+
+
+def _seconds(header: str) -> float | None:
+    return retry_after_seconds(header, 0.0) if header.strip()[:1].isdigit() else None
+
+
+def _listed(entry: Mapping[str, object]) -> Listed:
+    code = entry.get("error_code")
+    media = str(entry.get("num_media") or "0")
+    return Listed(
+        sid=str(entry.get("sid") or ""),
+        direction=str(entry.get("direction") or ""),
+        to=address(str(entry.get("to") or "")) or "",
+        sender=address(str(entry.get("from") or "")) or "",
+        body=str(entry.get("body") or ""),
+        status=str(entry.get("status") or ""),
+        created_at=_moment(entry.get("date_created")),
+        error_code=None if code is None else str(code),
+        num_media=int(media) if media.isascii() and media.isdigit() else 0,
+    )
+
+
+def _moment(text: object) -> Moment | None:
+    try:
+        return parsedate_to_datetime(str(text)).timestamp() if text else None
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _plain(message: object) -> str:
+    return str(message or "").removeprefix("Unable to create record: ")[:300]
