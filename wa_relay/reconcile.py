@@ -1,0 +1,182 @@
+"""Finding out what was not told: unclear sends, receipts and inbound messages that did not come.
+
+All of it asks Twilio's list, none of it ever sends. It runs beside the workers and holds none
+of them back; a look-up that fails is made again later and counts as none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
+
+from wa_relay.ledger import inbox, outbox, receipts
+from wa_relay.ledger.faults import StorageUnavailable
+from wa_relay.ledger.receipts import Lookup
+from wa_relay.ledger.store import Ledger
+from wa_relay.ledger.thread import LedgerThread
+from wa_relay.logs import fail, say, warn
+from wa_relay.model import Inbound, Listed, Moment, Page, Receipt, UpstreamError
+from wa_relay.policy import Rules, retry_delay
+from wa_relay.worker import Bell
+
+LOOKUPS_AT_ONCE = 4
+SWEEP_INTERVAL, SWEEP_OVERLAP = 60.0, 600.0
+"""Seconds between inbound sweeps, and how far each looks back behind the last complete one."""
+
+TICK = 1.0
+
+
+class MessageList(Protocol):
+    """What Twilio's list answers. Every method raises `UpstreamError`."""
+
+    async def find(self, to: str, since: Moment) -> tuple[Listed, ...]:
+        """Every message to one person since a moment, newest first."""
+        ...
+
+    async def fetch(self, sid: str) -> Listed | None:
+        """One message, None when Twilio does not know it."""
+        ...
+
+    async def inbound_page(self, following: str | None) -> Page:
+        """One page of what customers sent, newest first."""
+        ...
+
+
+class Reconciler:
+    """Looks up unclear sends, asks for receipts, sweeps for inbound messages."""
+
+    def __init__(
+        self,
+        ledger: LedgerThread,
+        listing: MessageList,
+        clock: Callable[[], Moment],
+        rules: Rules,
+        *,
+        read_inbound: Callable[[Listed], Inbound],
+        on_turn: Callable[[Moment], None],
+        on_send: Callable[[], None],
+    ) -> None:
+        self._ledger, self._list, self._clock, self._rules = ledger, listing, clock, rules
+        self._read_inbound, self._on_turn, self._on_send = read_inbound, on_turn, on_send
+        self.bell, self.failures = Bell(), 0
+        self.sweep_due = Bell()
+
+    async def follow_sends(self) -> None:
+        """Runs for ever: look-ups, holds that end, receipts to ask for, openings that expire."""
+        while True:
+            self.bell.clear()
+            await self._guarded(self._follow_once)
+            await self.bell.wait(self._rules.scaled(TICK) if self._rules.divisor > 1 else TICK)
+
+    async def sweep_inbound(self) -> None:
+        """Runs for ever: a sweep at the start, then whenever `sweep_due` rings or a minute has passed."""
+        for attempt in itertools.count():
+            self.sweep_due.clear()
+            done = await self._guarded(self.sweep)
+            pause = self._rules.scaled(SWEEP_INTERVAL)
+            if not done:
+                pause = min(pause, 1.0 + retry_delay(attempt, None, base=1.0, cap=pause))
+            await self.sweep_due.wait(pause)
+
+    async def sweep(self) -> None:
+        """Stores what Twilio's list has and we have not; the mark moves when every page is stored."""
+        began = self._clock()
+        back_to = await self._ledger.run(receipts.swept_to) - SWEEP_OVERLAP
+        found = 0
+        async for page in self._pages(back_to):
+            inbounds = [self._read_inbound(message) for message in reversed(page)]
+            now = self._clock()
+            for received in await self._ledger.run(_store_page, inbounds, now):
+                if received.effect in ("duplicate", "before_fence"):
+                    continue
+                found += 1
+                say("message_found", conversation=received.conversation_id, message=received.message_id)
+                if received.due_at is not None:
+                    self._on_turn(received.due_at)
+                if received.effect in ("opted_out", "notice"):
+                    self._on_send()
+        await self._ledger.run(receipts.complete_sweep, began)
+        if found:
+            say("sweep_found", messages=found)
+
+    async def _pages(self, back_to: Moment) -> AsyncIterator[list[Listed]]:
+        following: str | None = None
+        while True:
+            page = await self._list.inbound_page(following)
+            yield [message for message in page.messages if message.direction == "inbound"]
+            oldest = min((message.created_at for message in page.messages if message.created_at), default=None)
+            if page.next is None or (oldest is not None and oldest < back_to):
+                return
+            following = page.next
+
+    async def _follow_once(self) -> None:
+        now = self._clock()
+        if await self._ledger.run(receipts.release_holds, now):
+            self._on_send()
+        for message_id in await self._ledger.run(outbox.expire, now):
+            say("message_ended", message=message_id, reason="expired")
+        lookups = await self._ledger.run(receipts.due_lookups, LOOKUPS_AT_ONCE, now)
+        await asyncio.gather(*(self._look_up(lookup) for lookup in lookups))
+        polls = await self._ledger.run(receipts.due_polls, LOOKUPS_AT_ONCE, now)
+        await asyncio.gather(*(self._ask_receipt(sid) for _, sid in polls))
+        if lookups or polls:
+            self.bell.ring()
+
+    async def _look_up(self, lookup: Lookup) -> None:
+        try:
+            listed = await self._list.find(lookup.phone, lookup.attempted_at - 5.0)
+        except UpstreamError as error:
+            self._away(error, "look_up_failed", lookup.message_id)
+            at = self._clock() + retry_delay(self.failures, error.retry_after, base=1.0, cap=self._rules.scaled(60.0))
+            await self._ledger.run(receipts.put_off_lookup, lookup.message_id, at)
+            return
+        self.failures = 0
+        finished = await self._ledger.run(receipts.record_lookup, lookup, listed, self._clock())
+        if finished.alarm:
+            warn("alarm", message=lookup.message_id, what=finished.alarm)
+        if finished.status != "uncertain":
+            say("send_adopted", message=lookup.message_id, status=finished.status)
+            self._on_send()
+
+    async def _ask_receipt(self, sid: str) -> None:
+        try:
+            listed = await self._list.fetch(sid)
+        except UpstreamError as error:
+            self._away(error, "receipt_not_told", None)
+            return
+        if listed is not None:
+            receipt = Receipt(sid, listed.status, error_code=listed.error_code)
+            noted = await self._ledger.run(receipts.record_receipt, receipt, self._clock())
+            if noted.changed:
+                say(
+                    "receipt",
+                    message=noted.message_id,
+                    sid=sid,
+                    status=noted.status,
+                    code=noted.error_code,
+                    by="asking",
+                )
+
+    def _away(self, error: UpstreamError, action: str, message_id: int | None) -> None:
+        self.failures += 1
+        warn(action, message=message_id, why=error.message, status=error.status)
+
+    async def _guarded(self, step: Callable[[], Awaitable[None]]) -> bool:
+        """One step whose failure is told and leaves the loop running; true when it went through."""
+        try:
+            await step()
+        except StorageUnavailable as error:
+            warn("storage_away", message=error.message)
+        except UpstreamError as error:
+            self._away(error, "twilio_away", None)
+        except Exception as error:
+            fail("reconcile_fault", error)
+        else:
+            return True
+        return False
+
+
+def _store_page(ledger: Ledger, inbounds: list[Inbound], now: Moment) -> list[inbox.Received]:
+    return [inbox.record_inbound(ledger, inbound, now) for inbound in inbounds]

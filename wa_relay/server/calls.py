@@ -1,0 +1,149 @@
+"""What the backend posts: a call that is over, and a test message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from wa_relay import phone, text
+from wa_relay.intake import Intake
+from wa_relay.ledger import calls
+from wa_relay.ledger.calls import CallState
+from wa_relay.ledger.consent import is_opted_out
+from wa_relay.model import Accepted, Moment, NotSent, Outgoing, PayloadError, SendResult
+from wa_relay.model import Refused as SendRefused
+from wa_relay.server.answers import JSON, refusal, reply
+from wa_relay.server.listener import MIB, Listener, Request, Route
+from wa_relay.sources import jsonbody, push
+from wa_relay.worker import Board, Channel
+
+SENT_WITHIN = 5.0
+"""Seconds for which the backend's request waits for Twilio's acceptance of the opening."""
+
+TEST_WITHIN = 10.0
+LONGEST_TEST = 1600
+"""Characters of a test message: Twilio's limit (error 21617)."""
+
+
+class CallRoutes:
+    """`POST /api/call-completed` and `POST /api/test-whatsapp`."""
+
+    def __init__(
+        self, listener: Listener, intake: Intake, board: Board, channel: Channel, clock: Callable[[], Moment]
+    ) -> None:
+        self._listener, self._intake, self._board, self._channel = listener, intake, board, channel
+        self._clock = clock
+        listener.add(
+            {
+                "/api/call-completed": Route("POST", self.call_completed, token=True, media_type=JSON, limit=MIB),
+                "/api/test-whatsapp": Route("POST", self.test_whatsapp, token=True, media_type=JSON, limit=MIB),
+            }
+        )
+
+    async def call_completed(self, request: Request) -> web.StreamResponse:
+        """Stores a call, and tells what became of its opening if that is known within 5 s."""
+        body = jsonbody.parse_object(request.body)
+        report = push.parse(body, self._clock(), request.body.decode("utf-8-sig"))
+        if isinstance(report, push.NotFinished):
+            return reply(_shape("skipped", None, None, report.key) | {"reason": "not_finished"})
+        state = await self._listener.store(calls.record_call, report, self._clock())
+        waits = state.created and state.message_id is not None and (state.due_at or 0.0) <= self._clock()
+        self._intake.told(state, "push")
+        if waits:
+            state = await self._settled(state)
+        elif not state.created:
+            self._intake.wake(state)
+        return _call_answer(state)
+
+    async def _settled(self, state: CallState) -> CallState:
+        """Waits until the opening is accepted, refused or unclear, for 5 s at most."""
+        created = state
+        try:
+            async with asyncio.timeout(SENT_WITHIN):
+                while state.message_status in ("queued", "sending") and state.message_id is not None:
+                    await self._board.wait(state.message_id, SENT_WITHIN)
+                    state = await self._listener.store(calls.call_state, state.key)
+        except TimeoutError:
+            state = await self._listener.store(calls.call_state, state.key)
+        return calls.as_created(state) if created.created else state
+
+    async def test_whatsapp(self, request: Request) -> web.StreamResponse:
+        """Sends one message that is part of no conversation."""
+        to, message = _test_of(jsonbody.parse_object(request.body))
+        if await self._listener.store(is_opted_out, to):
+            raise PayloadError(
+                "this person has opted out: nothing is sent to them.",
+                code="invalid_payload",
+                fields=[("to", "somebody who has not opted out")],
+            )
+        result: SendResult
+        try:
+            async with asyncio.timeout(TEST_WITHIN):
+                result = await self._channel.send(Outgoing(None, to, body=message))
+        except TimeoutError:
+            result = NotSent("Twilio has not accepted it within 10 s")
+        return _test_answer(result)
+
+
+def _test_of(body: Any) -> tuple[str, str]:
+    faults, to, message = [], "", body.get("message")
+    try:
+        to = phone.parse(body["to"]) if isinstance(body.get("to"), str) else ""
+    except ValueError:
+        to = ""
+    if not to:
+        faults.append(("to", "a phone with its country code, as +573138539155"))
+    if not isinstance(message, str) or not text.visible(message) or len(message) > LONGEST_TEST:
+        faults.append(("message", f"a text of 1 to {LONGEST_TEST} characters"))
+    if faults:
+        raise PayloadError("the payload is not complete.", code="invalid_payload", fields=faults)
+    return to, text.clean(str(message))
+
+
+def _test_answer(result: SendResult) -> web.Response:
+    if isinstance(result, Accepted):
+        return reply({"success": True, "whatsapp_message_id": result.sid, "status": result.status})
+    if isinstance(result, SendRefused):
+        return refusal(502, "send_failed", f"Twilio refused: {result.meaning}", error_code=result.code)
+    if isinstance(result, NotSent):
+        return refusal(502, "send_failed", f"not sent: {result.evidence}. Try again.", error_code=None)
+    return reply({"success": True, "whatsapp_message_id": None, "status": "uncertain"})
+
+
+def _call_answer(state: CallState) -> web.Response:
+    duplicate = not state.created
+    sid, status = state.sid, state.message_status
+    if status is None:
+        body = _shape("skipped", state.conversation_id, None, state.key) | {"reason": state.skipped}
+        return reply(body | {"duplicate": duplicate})
+    if status in ("sent", "delivered", "read"):
+        body, code = _shape("message_sent", state.conversation_id, sid, state.key), 200
+    elif status == "failed":
+        body, code = _shape("message_failed", state.conversation_id, sid, state.key), 200
+        body["error_code"] = state.error_code or state.reason
+        body["error_message"] = state.error_message or _REASONS.get(state.reason or "", "the opening failed.")
+    else:
+        body, code = _shape("message_queued", state.conversation_id, sid, state.key), 202
+    return reply(body | {"duplicate": duplicate}, 200 if duplicate else code)
+
+
+_REASONS = {
+    "undelivered": "Twilio accepted the opening and could not deliver it.",
+    "expired": "the opening waited until it was worth nothing.",
+    "cancelled": "the opening was cancelled before it was sent.",
+    "empty_variable": "a variable of the template is empty.",
+}
+
+
+def _shape(status: str, conversation: int | None, sid: str | None, key: str) -> dict[str, Any]:
+    return {
+        "success": True,
+        "status": status,
+        "conversation_id": None if conversation is None else f"conv_local_{conversation}",
+        "whatsapp_message_id": sid,
+        "elevenlabs_conversation_id": key,
+        "duplicate": False,
+    }

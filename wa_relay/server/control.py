@@ -1,0 +1,110 @@
+"""The control socket: how the commands that change something reach the running daemon.
+
+A Unix socket of mode 0600 beside the database; who may write to the file may speak here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from aiohttp import web
+
+from wa_relay.ledger import control
+from wa_relay.logs import say
+from wa_relay.model import Moment, PayloadError
+from wa_relay.server.answers import JSON, refusal, reply
+from wa_relay.server.listener import Listener, Request, Route
+from wa_relay.server.protocol import Listening
+from wa_relay.sources import jsonbody
+
+DECISIONS: dict[str, control.Decision] = {"sent": "sent", "resend": "resend", "cancel": "cancel"}
+LONGEST_PATH = 100
+"""Bytes of a Unix socket's path; the kernel takes 107."""
+
+
+class ControlRoutes:
+    """`POST /pause`, `/resume` and `/resolve`, for the commands of the same names."""
+
+    def __init__(self, listener: Listener, clock: Callable[[], Moment], on_send: Callable[[], None]) -> None:
+        self._listener, self._clock, self._on_send = listener, clock, on_send
+        listener.add(
+            {
+                "/pause": Route("POST", self.pause),
+                "/resume": Route("POST", self.resume),
+                "/resolve": Route("POST", self.resolve, media_type=JSON),
+            }
+        )
+
+    async def pause(self, _request: Request) -> web.StreamResponse:
+        """Holds openings."""
+        await self._listener.store(control.pause)
+        say("paused", by="operator")
+        return reply({"success": True})
+
+    async def resume(self, _request: Request) -> web.StreamResponse:
+        """Lets openings go."""
+        waiting = await self._listener.store(control.resume)
+        say("resumed", waiting=waiting)
+        self._on_send()
+        return reply({"success": True, "waiting": waiting})
+
+    async def resolve(self, request: Request) -> web.StreamResponse:
+        """Carries out a decision about an uncertain send."""
+        body = jsonbody.parse_object(request.body)
+        identity, decision, sid = body.get("id"), body.get("decision"), body.get("sid")
+        if not isinstance(identity, int) or not isinstance(decision, str) or decision not in DECISIONS:
+            raise PayloadError("an id and a decision are wanted.", code="invalid_payload")
+        try:
+            status = await self._listener.store(
+                control.resolve,
+                identity,
+                DECISIONS[decision],
+                sid if isinstance(sid, str) else None,
+                "operator",
+                self._clock(),
+            )
+        except control.NotUncertain as error:
+            return refusal(409, "not_uncertain", error.message)
+        say("resolved", message=identity, decision=decision, status=status)
+        self._on_send()
+        return reply({"success": True, "status": status})
+
+
+@asynccontextmanager
+async def control_socket(database: Path, listener: Listener) -> AsyncIterator[Path]:
+    """Serves a listener's routes on the database's control socket."""
+    path = socket_path(database)
+    with suppress(FileNotFoundError):
+        path.unlink()
+    runner = web.ServerRunner(Listening(listener.handle), handle_signals=False, shutdown_timeout=2.0)
+    await runner.setup()
+    old_umask = os.umask(0o177)
+    try:
+        await web.UnixSite(runner, str(path)).start()
+    finally:
+        os.umask(old_umask)
+    try:
+        yield path
+    finally:
+        await runner.cleanup()
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+def socket_path(database: Path) -> Path:
+    """Where a database's control socket is: beside it, or in a private folder where that path is too long."""
+    beside = database.with_name(database.name + ".sock")
+    if len(os.fsencode(beside)) <= LONGEST_PATH:
+        return beside
+    name = hashlib.sha256(os.fsencode(database)).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"wa-relay-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    # Somebody else's folder of that name would let them stand in for the daemon.
+    if folder.stat().st_uid != os.getuid():
+        raise OSError(f"{folder} belongs to another user")
+    return folder / f"{name}.sock"

@@ -1,0 +1,76 @@
+"""The connection under the listener: a deadline for what trickles in, and quiet refusals.
+
+aiohttp has no limit for the time in which a request arrives, and answers malformed ones itself
+with an echo and a traceback in the log. Both are mended here, at the one place it offers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from wa_relay.server.answers import refusal
+
+ARRIVAL_DEADLINE = 10.0
+"""Seconds in which a request must have arrived whole."""
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Connection(RequestHandler):
+    """One client's connection, closed when a request's head has not arrived in time."""
+
+    _arriving: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Starts the clock for the first request."""
+        super().connection_made(transport)
+        self._arriving = asyncio.get_running_loop().call_later(ARRIVAL_DEADLINE, self.force_close)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Stops the clock."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Runs the clock from the first byte of a request until its head is complete."""
+        heads = self._request_count
+        super().data_received(data)
+        if self._request_count > heads:
+            self._stop()
+        elif self._arriving is None and self._current_request is None and not self._messages:
+            self._arriving = asyncio.get_running_loop().call_later(ARRIVAL_DEADLINE, self.force_close)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answers what the parser refused: nothing is echoed, nothing is logged as a traceback."""
+        del request, status, exc, message
+        answer = refusal(400, "bad_request", "this is not a request that HTTP allows.")
+        answer.force_close()
+        return answer
+
+    def _stop(self) -> None:
+        if self._arriving is not None:
+            self._arriving.cancel()
+            self._arriving = None
+
+
+class Listening(web.Server):
+    """aiohttp's server, with connections of our own."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._options: dict[str, Any] = {"access_log": None, "lingering_time": 2.0, "auto_decompress": False}
+        super().__init__(handler, **self._options)
+
+    def __call__(self) -> RequestHandler:
+        """Makes the protocol of one connection."""
+        return Connection(self, loop=asyncio.get_running_loop(), **self._options)

@@ -1,0 +1,176 @@
+"""What Twilio and ElevenLabs post: verified, stored, answered, and worked on after."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from wa_relay.channel import inbound
+from wa_relay.intake import Intake
+from wa_relay.ledger import calls, inbox, receipts
+from wa_relay.ledger.faults import CallConflict
+from wa_relay.logs import say, warn
+from wa_relay.model import BatchHint, Call, Moment
+from wa_relay.server.answers import Refused, nothing, reply, twiml
+from wa_relay.server.listener import FORM, KIB, MIB, Listener, Request, Route, too_slow
+from wa_relay.server.protocol import ARRIVAL_DEADLINE
+from wa_relay.sources import jsonbody, postcall
+
+TWILIO_LIMIT = 64 * KIB
+POSTCALL_LIMIT = 16 * MIB
+AUDIO = re.compile(rb'"type"\s*:\s*"post_call_audio"')
+"""An unescaped match can only be a key of the object itself: inside a text the quotes are escaped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a webhook must prove. `public_url` is what the two services call."""
+
+    public_url: str
+    account_sid: str
+    auth_token: str
+    verify_signature: bool
+    webhook_secret: str
+
+
+class WebhookRoutes:
+    """`/webhook/twilio/incoming`, `/webhook/twilio/status` and `/webhook/elevenlabs/post-call`."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        intake: Intake,
+        trust: Trust,
+        clock: Callable[[], Moment],
+        *,
+        on_turn: Callable[[Moment], None],
+        on_send: Callable[[], None],
+        tell: Callable[[int], None],
+    ) -> None:
+        self._listener, self._intake, self._trust, self._clock = listener, intake, trust, clock
+        self._on_turn, self._on_send, self._tell = on_turn, on_send, tell
+        self.refused_signatures = 0
+        listener.add(
+            {
+                "/webhook/twilio/incoming": Route("POST", self.incoming, media_type=FORM, limit=TWILIO_LIMIT),
+                "/webhook/twilio/status": Route("POST", self.status, media_type=FORM, limit=TWILIO_LIMIT),
+                "/webhook/elevenlabs/post-call": Route("POST", self.post_call, limit=POSTCALL_LIMIT, streams=True),
+            }
+        )
+
+    async def incoming(self, request: Request) -> web.StreamResponse:
+        """Stores a customer's message."""
+        message = inbound.parse_inbound(self._verified(request))
+        received = await self._listener.store(inbox.record_inbound, message, self._clock())
+        say(
+            "message_received",
+            conversation=received.conversation_id,
+            message=received.message_id,
+            sid=message.sid,
+            effect=received.effect,
+            phone=message.phone,
+            text=message.text,
+        )
+        if received.due_at is not None and received.effect == "turn":
+            self._on_turn(received.due_at)
+        elif received.effect in ("opted_out", "notice"):
+            self._on_send()
+        return twiml()
+
+    async def status(self, request: Request) -> web.StreamResponse:
+        """Moves a message up by its receipt."""
+        receipt = inbound.parse_receipt(self._verified(request), request.query)
+        if receipt is None:
+            return nothing()
+        noted = await self._listener.store(receipts.record_receipt, receipt, self._clock())
+        if noted.alarm:
+            warn("alarm", message=noted.message_id, what=noted.alarm)
+        if noted.changed:
+            level = logging.WARNING if noted.status == "failed" else logging.INFO
+            say(
+                "receipt",
+                level=level,
+                message=noted.message_id,
+                sid=receipt.sid,
+                status=receipt.status,
+                code=noted.error_code,
+            )
+            self._on_send()
+            if noted.message_id is not None:
+                self._tell(noted.message_id)
+        return nothing()
+
+    def _verified(self, request: Request) -> tuple[tuple[str, str], ...]:
+        """The form's fields, once the signature says that they are Twilio's and the account is ours."""
+        try:
+            fields = inbound.form(request.body)
+        except inbound.RepeatedParameter as error:
+            raise Refused(403, "bad_signature", error.message) from None
+        if self._trust.verify_signature:
+            url = inbound.public_url_of(self._trust.public_url, request.raw_path)
+            given = request.http.headers.getall("X-Twilio-Signature", [])
+            header = given[0] if len(given) == 1 else None
+            if not inbound.signature_ok(self._trust.auth_token, url, fields, header):
+                self.refused_signatures += 1
+                warn("signature_refused", url=url.partition("?")[0], refused=self.refused_signatures)
+                raise Refused(
+                    403, "bad_signature", "the signature does not match: check the auth token and server.public_url."
+                )
+        account = inbound.account_of(fields)
+        if account is not None and account != self._trust.account_sid:
+            warn("wrong_account", account=account)
+            raise Refused(403, "wrong_account", "this relay serves another Twilio account.")
+        return fields
+
+    async def post_call(self, request: Request) -> web.StreamResponse:
+        """Stores what the post-call webhook tells; audio is dropped while it streams."""
+        digest = postcall.Signature(request.http.headers.get("ElevenLabs-Signature"), self._trust.webhook_secret)
+        body = await self._streamed(request, digest)
+        if not digest.ok(self._clock()):
+            raise Refused(
+                403, "bad_signature", "the signature does not match: check elevenlabs.webhook_secret and the clock."
+            )
+        if body is not None:
+            await self._told(postcall.parse(jsonbody.parse_object(body)))
+        return reply({"success": True})
+
+    async def _streamed(self, request: Request, digest: postcall.Signature) -> bytes | None:
+        """The body, or None for audio, of which nothing is kept."""
+        kept, dropping = bytearray(), False
+        try:
+            async with asyncio.timeout(ARRIVAL_DEADLINE):
+                async for chunk in request.http.content.iter_any():
+                    digest.feed(chunk)
+                    if dropping:
+                        continue
+                    # The last bytes of what is kept already: the mark may lie across two chunks.
+                    dropping = AUDIO.search(kept[-64:] + chunk) is not None
+                    kept += chunk
+                    if dropping:
+                        kept.clear()
+                    elif len(kept) > POSTCALL_LIMIT:
+                        raise Refused(413, "too_large", "a body here has at most 16 MiB.")
+        except TimeoutError:
+            raise too_slow(request.http) from None
+        except web.RequestPayloadError:
+            raise Refused(400, "bad_request", "the body is not what its headers announce.") from None
+        return None if dropping else bytes(kept)
+
+    async def _told(self, report: Call | BatchHint | postcall.Ignored) -> None:
+        if isinstance(report, BatchHint):
+            await self._listener.store(calls.record_hint, report, self._clock())
+            self._intake.follow_up_due.ring()
+        elif isinstance(report, Call):
+            try:
+                state = await self._listener.store(calls.record_call, report, self._clock())
+            except CallConflict as error:
+                warn("call_conflict", call=report.key, what=error.message)
+                return
+            self._intake.told(state, "webhook")
+        else:
+            say("webhook_ignored", why=report.reason)

@@ -1,0 +1,367 @@
+"""The workers: claim what is due, do it outside, finish it in the ledger.
+
+Two of them: one puts turns to the agent, one sends what the outbox holds. Order within a
+conversation is the ledger's doing; a worker takes whatever a claim gives it, all at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from wa_relay import text
+from wa_relay.ledger import outbox, turns
+from wa_relay.ledger.faults import StorageUnavailable
+from wa_relay.ledger.outbox import Finished, SendJob
+from wa_relay.ledger.store import Ledger
+from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.turns import TurnJob
+from wa_relay.logs import fail, say, warn
+from wa_relay.model import (
+    Accepted,
+    AgentError,
+    Answer,
+    Moment,
+    NotSent,
+    Outgoing,
+    Question,
+    Refused,
+    SendResult,
+    Unclear,
+)
+from wa_relay.policy import Circuit, Rules
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SEND_SLOTS = 256
+TURN_SLOTS = 128
+SEND_DEADLINE = 40.0
+"""Seconds for one request, above the channel's own limits: nothing may wait for ever."""
+
+IDLE = 1.0
+"""The net under the bell: a worker looks by itself at least this often (seconds)."""
+
+
+class Agent(Protocol):
+    """Who answers a turn. Raises `AgentError` when no try brought an answer."""
+
+    async def answer(self, question: Question) -> Answer:
+        """Answers one question within the turn's time."""
+        ...
+
+
+class Channel(Protocol):
+    """Who carries a message. Faults of the other side are results, never exceptions."""
+
+    async def send(self, message: Outgoing) -> SendResult:
+        """Makes one request, once."""
+        ...
+
+
+class Board:
+    """Where a request waits for what becomes of a message."""
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[int, list[asyncio.Future[None]]] = defaultdict(list)
+
+    async def wait(self, message_id: int, within: float) -> bool:
+        """True when the message moved within so many seconds."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[message_id].append(future)
+        try:
+            await asyncio.wait_for(future, within)
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting[message_id].remove(future)
+            if not self._waiting[message_id]:
+                del self._waiting[message_id]
+        return True
+
+    def tell(self, message_id: int) -> None:
+        """Wakes whoever waits for a message."""
+        for future in self._waiting.get(message_id, ()):
+            if not future.done():
+                future.set_result(None)
+
+
+class Bell:
+    """Wakes one worker: now, or at a moment that is known beforehand."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._at: Moment | None = None
+
+    def ring(self) -> None:
+        """Wakes the worker at once."""
+        self._event.set()
+
+    def ring_at(self, at: Moment, now: Moment) -> None:
+        """Wakes the worker at `at`, or at once when that has come."""
+        if at <= now:
+            self._event.set()
+        elif self._at is None or at < self._at:
+            self._at = at
+            # A worker that sleeps past the moment has to be told of it.
+            asyncio.get_running_loop().call_later(at - now, self.ring)
+
+    def clear(self) -> None:
+        """Forgets what was rung for: the worker is about to look."""
+        self._event.clear()
+        self._at = None
+
+    async def wait(self, within: float) -> None:
+        """Returns when the bell rings, or after so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._event.wait(), within)
+
+
+class Worker:
+    """What both workers share: the loop around a claim, the running jobs, and a clean stop."""
+
+    def __init__(self, ledger: LedgerThread, clock: Callable[[], Moment], slots: int) -> None:
+        self._ledger, self._clock, self._slots = ledger, clock, slots
+        self._jobs: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.bell = Bell()
+
+    async def run(self) -> None:
+        """Works until `stop`; storage that fails is waited out."""
+        while not self._stopping:
+            self.bell.clear()
+            try:
+                busy, pause = await self._look()
+            except StorageUnavailable:
+                busy, pause = False, IDLE
+            except Exception as error:
+                fail("worker_fault", error, worker=type(self).__name__)
+                busy, pause = False, IDLE
+            if not busy:
+                await self.bell.wait(pause)
+
+    async def stop(self, grace: float) -> None:
+        """Takes no new job, lets the running ones end within `grace` seconds, then ends them."""
+        self._stopping = True
+        self.bell.ring()
+        if self._jobs:
+            await asyncio.wait(self._jobs, timeout=grace)
+        for job in list(self._jobs):
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+
+    async def _look(self) -> tuple[bool, float]:
+        """Claims and starts what is due: whether there may be more, and how long to rest if not."""
+        raise AssertionError("a worker says what it looks for")
+
+    @property
+    def room(self) -> int:
+        """How many more jobs may run."""
+        return self._slots - len(self._jobs)
+
+    def _start(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(job)
+        self._jobs.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._jobs.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            fail("job_fault", error, worker=type(self).__name__)
+        if not self.room - 1:
+            self.bell.ring()
+
+    async def _persist(self, operation: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Stores a result however long the storage is away: what happened outside can't be undone."""
+        pause = 0.2
+        while True:
+            try:
+                return await self._ledger.run(operation, *args, **kwargs)
+            except StorageUnavailable as error:
+                warn("storage_away", message=error.message)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+
+
+class SendWorker(Worker):
+    """Sends what the outbox holds, at the sender's rate."""
+
+    def __init__(
+        self,
+        ledger: LedgerThread,
+        channel: Channel,
+        board: Board,
+        clock: Callable[[], Moment],
+        *,
+        per_second: float,
+        on_unclear: Callable[[], None],
+    ) -> None:
+        super().__init__(ledger, clock, SEND_SLOTS)
+        self._channel, self._board, self._on_unclear = channel, board, on_unclear
+        self._rate, self._tokens, self._filled_at = per_second, 1.0, clock()
+        self.circuit = Circuit()
+
+    async def _look(self) -> tuple[bool, float]:
+        now = self._clock()
+        allowed = min(self.room, int(self._refilled(now)))
+        if not self.circuit.allows(now):
+            return False, IDLE
+        if self.circuit.failures >= 5:
+            allowed = min(allowed, 1)
+        if allowed < 1:
+            return False, IDLE if self.room < 1 else max(0.002, (1.0 - self._tokens) / self._rate)
+        claimed = await self._ledger.run(outbox.claim_messages, allowed, now)
+        for message_id, reason in claimed.ended:
+            say("message_ended", message=message_id, reason=reason)
+            self._board.tell(message_id)
+        self._tokens -= len(claimed.jobs)
+        for job in claimed.jobs:
+            self.circuit.tried(now)
+            self._start(self._send(job))
+        if claimed.jobs or claimed.ended:
+            return True, 0.0
+        return False, await self._rest(now)
+
+    async def _rest(self, now: Moment) -> float:
+        due = await self._ledger.run(outbox.next_due)
+        return IDLE if due is None or due <= now else min(IDLE, due - now)
+
+    def _refilled(self, now: Moment) -> float:
+        # A tenth of a second's worth may go at once: smooth, and no burst after a rest.
+        most = max(1.0, self._rate / 10.0)
+        self._tokens = min(most, self._tokens + max(0.0, now - self._filled_at) * self._rate)
+        self._filled_at = now
+        return self._tokens
+
+    async def _send(self, job: SendJob) -> None:
+        result = await self._request(job.outgoing)
+        identity = job.outgoing.message_id
+        assert identity is not None
+        finished = await self._persist(outbox.finish_send, identity, result, self._clock())
+        self._note(result)
+        self._log(job, result, finished)
+        self._board.tell(identity)
+        self.bell.ring()
+        if finished.status == "uncertain":
+            self._on_unclear()
+
+    async def _request(self, outgoing: Outgoing) -> SendResult:
+        try:
+            async with asyncio.timeout(SEND_DEADLINE):
+                return await self._channel.send(outgoing)
+        except TimeoutError:
+            return Unclear(f"no answer within {SEND_DEADLINE:.0f} s")
+        except Exception as error:
+            # Whatever this is, it may have happened after the first byte.
+            fail("send_fault", error, message=outgoing.message_id)
+            return Unclear(f"the request broke off: {type(error).__name__}")
+
+    def _note(self, result: SendResult) -> None:
+        if isinstance(result, Accepted | Refused):
+            self.circuit.succeeded()
+        elif isinstance(result, Unclear) or not result.evidence.startswith("429"):
+            self.circuit.failed(self._clock())
+
+    def _log(self, job: SendJob, result: SendResult, finished: Finished) -> None:
+        ids: dict[str, Any] = {
+            "message": finished.message_id,
+            "conversation": job.conversation_id,
+            "call": job.call_key,
+        }
+        ids["phone"], ids["text"] = job.outgoing.to, job.outgoing.body
+        if finished.alarm:
+            warn("alarm", **ids, what=finished.alarm)
+        kind = {"reply": "answer"}.get(job.kind, job.kind)
+        if isinstance(result, Accepted):
+            say(f"{kind}_sent", **ids, sid=result.sid)
+        elif isinstance(result, NotSent):
+            say(f"{kind}_put_off", **ids, why=result.evidence)
+        elif isinstance(result, Unclear):
+            warn(f"{kind}_uncertain", **ids, why=result.evidence)
+        else:
+            warn(f"{kind}_refused", **ids, code=result.code, meaning=result.meaning)
+
+
+class TurnWorker(Worker):
+    """Puts turns to the agent and stores the answers, with the messages that carry them."""
+
+    def __init__(
+        self,
+        ledger: LedgerThread,
+        agent: Agent,
+        clock: Callable[[], Moment],
+        rules: Rules,
+        *,
+        fetch_details: Callable[[int, str], Awaitable[None]],
+        on_answer: Callable[[], None],
+    ) -> None:
+        super().__init__(ledger, clock, TURN_SLOTS)
+        self._agent, self._rules = agent, rules
+        self._fetch_details, self._on_answer = fetch_details, on_answer
+        self.failures = 0
+
+    async def _look(self) -> tuple[bool, float]:
+        now = self._clock()
+        if self.room < 1:
+            return False, IDLE
+        claimed = await self._ledger.run(turns.claim_turns, self.room, now)
+        for job in claimed.jobs:
+            self._start(self._ask(job))
+        if claimed.answered:
+            self._on_answer()
+        if claimed.jobs or claimed.answered:
+            return True, 0.0
+        due = await self._ledger.run(_next_turn)
+        return False, IDLE if due is None or due <= now else min(IDLE, due - now)
+
+    async def _ask(self, job: TurnJob) -> None:
+        try:
+            await self._answer(job)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._ledger.run(turns.reopen_turn, job.turn_id, self._clock()))
+            raise
+        finally:
+            self.bell.ring()
+
+    async def _answer(self, job: TurnJob) -> None:
+        ids: dict[str, Any] = {"turn": job.turn_id, "conversation": job.conversation_id, "call": job.question.call_key}
+        question = await self._informed(job)
+        say("agent_asked", **ids, phone=job.phone, text=question.text)
+        try:
+            answer = await self._agent.answer(question)
+            parts = text.split(text.to_whatsapp(answer.text), self._rules.max_length)
+            parts = [part for part in parts if text.visible(part)]
+            if not parts:
+                raise AgentError("the answer has nothing in it that can be seen")
+        except AgentError as error:
+            await self._failed(job, error.message, ids)
+            return
+        except Exception as error:
+            fail("agent_fault", error, **ids)
+            await self._failed(job, f"unexpected: {type(error).__name__}", ids)
+            return
+        self.failures = 0
+        say("agent_answered", **ids, session=answer.session_id, parts=len(parts), text=answer.text)
+        await self._persist(turns.finish_turn, job.turn_id, parts, answer.session_id, self._clock())
+        self._on_answer()
+
+    async def _informed(self, job: TurnJob) -> Question:
+        """The question with the call's summary and variables, fetched now if they are not there yet."""
+        if not job.needs_details or job.call_id is None or job.question.call_key is None:
+            return job.question
+        await self._fetch_details(job.call_id, job.question.call_key)
+        return await self._persist(turns.refresh, job)
+
+    async def _failed(self, job: TurnJob, why: str, ids: dict[str, Any]) -> None:
+        self.failures += 1
+        told = await self._persist(turns.fail_turn, job.turn_id, why, self._clock())
+        warn("agent_failed", **ids, phone=job.phone, why=why, fallback=told)
+        self._on_answer()
+
+
+def _next_turn(ledger: Ledger) -> Moment | None:
+    row = ledger.one(turns.NEXT_DUE)
+    return None if row is None else row[0]
