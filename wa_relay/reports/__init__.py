@@ -1,0 +1,34 @@
+"""The read side: what became of the calls, asked of the database beside the one that writes it.
+
+Every function takes a connection from `ledger.file.open_for_reading` and answers with frozen
+values that know their JSON. `conversation` is one person's thread, `statistics` the report,
+`spans` the time it is about, `decisions` what waits for a person.
+"""
+
+from wa_relay.reports.conversation import CallEntry, Conversation, MessageEntry, conversation
+from wa_relay.reports.decisions import Standing, Undecided, standing, uncertain
+from wa_relay.reports.figures import Failure, Figures, Group, Statistics
+from wa_relay.reports.spans import Span, SpanError, span
+from wa_relay.reports.statistics import Grouping, stats
+from wa_relay.reports.tally import REASONS
+
+__all__ = [
+    "REASONS",
+    "CallEntry",
+    "Conversation",
+    "Failure",
+    "Figures",
+    "Group",
+    "Grouping",
+    "MessageEntry",
+    "Span",
+    "SpanError",
+    "Standing",
+    "Statistics",
+    "Undecided",
+    "conversation",
+    "span",
+    "standing",
+    "stats",
+    "uncertain",
+]

@@ -1,0 +1,75 @@
+"""What waits for a person: sends whose fate is unknown, and what holds openings back."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from wa_relay.model import Moment
+from wa_relay.moments import stamp
+
+UNCERTAIN = """
+    select m.id, s.phone_number, m.kind, m.content, m.attempted_at, m.evidence
+    from conversation_messages m join conversation_state s on s.id = m.conversation_id
+    where m.status = 'uncertain' order by m.attempted_at, m.id"""
+STANDING = """
+    select (select count(*) from conversation_messages where status = 'uncertain') as uncertain,
+        paused_operator, paused_burst, account_fault
+    from relay"""
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """A send whose fate is unknown. `evidence` tells what was seen of it so far."""
+
+    id: int
+    phone_number: str
+    kind: str
+    content: str
+    attempted_at: str
+    age_seconds: float
+    evidence: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of `resolve --json`."""
+        return {
+            "id": self.id,
+            "phone_number": self.phone_number,
+            "kind": self.kind,
+            "content": self.content,
+            "attempted_at": self.attempted_at,
+            "age_seconds": self.age_seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What somebody should know beside the figures. `account_fault` is Twilio's refusal in words."""
+
+    uncertain: int
+    paused_by_operator: bool
+    paused_by_burst: bool
+    account_fault: str | None
+
+
+def uncertain(db: sqlite3.Connection, now: Moment) -> list[Undecided]:
+    """Lists the sends that need a decision, the oldest first."""
+    return [
+        Undecided(
+            id=row["id"],
+            phone_number=row["phone_number"],
+            kind=row["kind"],
+            content=row["content"],
+            attempted_at=stamp(row["attempted_at"]),
+            age_seconds=round(max(0.0, now - row["attempted_at"]), 3),
+            evidence=row["evidence"],
+        )
+        for row in db.execute(UNCERTAIN)
+    ]
+
+
+def standing(db: sqlite3.Connection) -> Standing:
+    """Tells what holds openings back and how many sends wait for a decision."""
+    row = db.execute(STANDING).fetchone()
+    return Standing(row["uncertain"], bool(row["paused_operator"]), bool(row["paused_burst"]), row["account_fault"])

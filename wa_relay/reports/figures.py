@@ -1,0 +1,127 @@
+"""The statistics as values: one set of figures for everything, and one for each group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from wa_relay.model import Moment
+from wa_relay.moments import optional_stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Messages that ended without success for one cause: Twilio's code, or the reason where it gave none."""
+
+    code: str
+    meaning: str
+    count: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of `failures`."""
+        return {"code": self.code, "meaning": self.meaning, "count": self.count}
+
+
+@dataclass(frozen=True, slots=True)
+class Openings:
+    """First messages by how far they got: `sent`, `delivered` and `read` include those that got further.
+
+    `queued`, `sent`, `failed` and `uncertain` add up to all of them.
+    """
+
+    queued: int = 0
+    sent: int = 0
+    delivered: int = 0
+    read: int = 0
+    failed: int = 0
+    uncertain: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        """The object of `openings`."""
+        return {
+            "queued": self.queued,
+            "sent": self.sent,
+            "delivered": self.delivered,
+            "read": self.read,
+            "failed": self.failed,
+            "uncertain": self.uncertain,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What is counted. Seconds are of a median (the mean of the middle two) or a 95th percentile (nearest rank).
+
+    A figure that has nothing to count from is None.
+    """
+
+    calls: int
+    skipped: dict[str, int]
+    openings: Openings
+    replied: int
+    median_first_reply_seconds: float | None
+    inbound: int
+    outbound: int
+    answered: int
+    failed_turns: int
+    median_turn_seconds: float | None
+    p95_turn_seconds: float | None
+    opted_out: int
+    failures: tuple[Failure, ...]
+
+    @property
+    def reply_rate(self) -> float | None:
+        """The part of the openings that got away which the customer answered, 0 to 1."""
+        return round(self.replied / self.openings.sent, 4) if self.openings.sent else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures under the contract's names, in its order."""
+        return {
+            "calls": self.calls,
+            "skipped": dict(self.skipped),
+            "openings": self.openings.to_json(),
+            "replied": self.replied,
+            "reply_rate": self.reply_rate,
+            "median_first_reply_seconds": self.median_first_reply_seconds,
+            "messages": {"inbound": self.inbound, "outbound": self.outbound},
+            "turns": {
+                "answered": self.answered,
+                "failed": self.failed_turns,
+                "median_seconds": self.median_turn_seconds,
+                "p95_seconds": self.p95_turn_seconds,
+            },
+            "opted_out": self.opted_out,
+            "failures": [failure.to_json() for failure in self.failures],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The figures of one day, batch, group or agent; `key` is None for what belongs to none."""
+
+    key: str | None
+    figures: Figures
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of `groups`."""
+        return {"key": self.key, **self.figures.to_json()}
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The report: the figures of a span of time, and of each group in it. `by` is None without groups."""
+
+    since: Moment | None
+    until: Moment | None
+    by: str | None
+    total: Figures
+    groups: tuple[Group, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `GET /api/stats` and of `stats --json`."""
+        return {
+            "since": optional_stamp(self.since),
+            "until": optional_stamp(self.until),
+            **self.total.to_json(),
+            "groups": [group.to_json() for group in self.groups],
+        }

@@ -1,0 +1,55 @@
+"""What a group is called: the local day of a moment, or the batch, group or agent of a call."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from datetime import datetime, tzinfo
+
+QUARTER = 900
+"""Seconds. Every time zone of today is a whole number of quarters from UTC, so that none of them spans two days."""
+
+NAMED = {
+    "batch": ("batch_id", "batch_name"),
+    "group": ("group_id", "group_name"),
+    "agent": ("agent_id", "agent_name"),
+}
+
+
+class DayLabels:
+    """The local day, as 2026-11-22, of a quarter of an hour counted from the epoch."""
+
+    def __init__(self, timezone: tzinfo) -> None:
+        self._timezone = timezone
+        self._days: dict[int, str] = {}
+
+    def __call__(self, quarter: int | None) -> str | None:
+        """Names the day; None for a call whose end is not known."""
+        if quarter is None:
+            return None
+        day = self._days.get(quarter)
+        if day is None:
+            day = datetime.fromtimestamp(quarter * QUARTER, self._timezone).date().isoformat()
+            self._days[quarter] = day
+        return day
+
+
+def call_labels(db: sqlite3.Connection, by: str) -> dict[int | None, str | None]:
+    """The name of each call's batch, group or agent; its id where no report named it.
+
+    A name that belongs to several ids is told apart by them: two campaigns stay two.
+    """
+    identity, name = NAMED[by]
+    cursor = db.cursor()
+    cursor.row_factory = None
+    calls = cursor.execute(f"select id, {identity}, {name} from calls").fetchall()
+    pairs = {(key, named) for _, key, named in calls}
+    names = {key: named for key, named in pairs if key and named}
+    shared = {named for named, count in Counter(names.values()).items() if count > 1}
+
+    def text(key: str | None, named: str | None) -> str | None:
+        label = names.get(key, named) if key else named
+        return f"{label} ({key})" if key and label in shared else label or key or None
+
+    texts = {pair: text(*pair) for pair in pairs}
+    return {call: texts[key, named] for call, key, named in calls}

@@ -1,0 +1,150 @@
+"""The report: calls, their openings and what came of them, in a span of time and by groups.
+
+Calls count by their end; what became of their openings follows them. Messages, turns, opt-outs
+and failures count by their own time. SQL finds and counts, `labels` names, `tally` adds up.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import tzinfo
+from typing import Any, Literal
+
+from wa_relay.reports.figures import Group, Statistics
+from wa_relay.reports.labels import NAMED, QUARTER, DayLabels, call_labels
+from wa_relay.reports.snapshot import snapshot
+from wa_relay.reports.spans import Span
+from wa_relay.reports.tally import Tally
+
+Grouping = Literal["day", "batch", "group", "agent"]
+
+AWAY = "('sent', 'delivered', 'read')"
+
+# The webhook's moment where it brought the message, and Twilio's whole second where a listing did.
+ARRIVED = "min(i.created_at, unixepoch(i.sent_at) + 0.999)"
+
+# A customer's message answers the latest opening that had got away when it came.
+FIRST_REPLY = f"""(
+    select min({ARRIVED}) from conversation_messages i
+    where i.conversation_id = c.conversation_id and i.id > m.id and i.direction = 'inbound'
+        and {ARRIVED} >= m.accepted_at
+        and {ARRIVED} < coalesce((
+            select min(n.accepted_at) from calls k
+            join conversation_messages n on n.call_id = k.id and n.kind = 'opening'
+            where k.conversation_id = c.conversation_id and k.id <> c.id and n.status in {AWAY}
+                and n.accepted_at > m.accepted_at), 1e300)
+    ) - m.accepted_at"""
+CALLS = f"""
+    select {{key}}, c.skipped, m.status, case when m.status in {AWAY} then {FIRST_REPLY} end
+    from calls c left join conversation_messages m on m.call_id = c.id and m.kind = 'opening'
+    where {{ended}}"""
+
+INBOUND = f"""
+    select {{key}}, count(*) from conversation_messages i
+    where i.direction = 'inbound' and i.created_at >= :since and {ARRIVED} >= :since and {ARRIVED} < :until
+    group by 1"""
+OUTBOUND = """
+    select {key}, count(*) from conversation_messages m
+    where m.direction = 'outbound' and m.accepted_at >= :since and m.accepted_at < :until
+    group by 1"""
+
+# An answer that Twilio has not accepted yet has no end: it is answered, and lasts nothing that can be told.
+ANSWERED = """
+    select {key}, max(0.0, m.accepted_at - t.last_at)
+    from turns t left join conversation_messages m
+        on m.turn_id = t.id and m.part = 0 and m.direction = 'outbound'
+    where t.finished_at >= :since and t.finished_at < :until and t.state = 'answered'"""
+FAILED = """
+    select {key}, count(*) from turns t
+    where t.finished_at >= :since and t.finished_at < :until and t.state = 'failed' group by 1"""
+
+OPT_OUTS = """
+    select {key}, count(*) from opt_outs o
+    where o.opted_out_at >= :since and o.opted_out_at < :until group by 1"""
+FAILURES = """
+    select {key}, coalesce(nullif(m.error_code, ''), m.reason), count(*) from conversation_messages m
+    where m.failed_at >= :since and m.failed_at < :until group by 1, 2"""
+
+LATEST_CALL_BEFORE = """(
+    select k.id from conversation_state s join calls k on k.conversation_id = s.id
+    where s.phone_number = o.phone_number and k.recorded_at <= o.opted_out_at
+    order by coalesce(k.ended_at, k.recorded_at) desc, k.id desc limit 1)"""
+
+
+def stats(db: sqlite3.Connection, *, span: Span, by: Grouping | None, timezone: tzinfo) -> Statistics:
+    """Counts a span of time; with `by` also each group of it. Days are those of `timezone`.
+
+    Calls whose end is not known count only without a span. Groups come by day, else the one with
+    the most calls first; what belongs to none has the key None and comes last.
+    """
+    with snapshot(db):
+        tallies = _Tallies(db, by, timezone)
+        _count(db, span, by, tallies)
+    total = Tally()
+    for tally in tallies.labelled.values():
+        total.add(tally)
+    groups = [Group(key, tally.figures()) for key, tally in tallies.labelled.items()] if by else []
+    groups.sort(key=lambda group: (group.key is None, 0 if by == "day" else -group.figures.calls, group.key or ""))
+    return Statistics(span.since, span.until, by, total.figures(), tuple(groups))
+
+
+class _Tallies(dict[int | None, Tally]):
+    """The tally of each quarter of an hour or call: those that bear the same label share one."""
+
+    def __init__(self, db: sqlite3.Connection, by: Grouping | None, timezone: tzinfo) -> None:
+        super().__init__()
+        self.labelled: defaultdict[str | None, Tally] = defaultdict(Tally)
+        self._days = DayLabels(timezone) if by == "day" else None
+        self._calls = call_labels(db, by) if by in NAMED else {}
+
+    def __missing__(self, group: int | None) -> Tally:
+        label = self._calls.get(group) if self._days is None else self._days(group)
+        tally = self[group] = self.labelled[label]
+        return tally
+
+
+def _count(db: sqlite3.Connection, span: Span, by: Grouping | None, tallies: _Tallies) -> None:
+    """Runs the queries, each row counted in the tally of its group."""
+    bounds = {
+        "since": -math.inf if span.since is None else span.since,
+        "until": math.inf if span.until is None else span.until,
+    }
+    ended = "1" if span.everything else "c.ended_at >= :since and c.ended_at < :until"
+    cursor = db.cursor()
+    cursor.row_factory = None
+
+    def rows(query: str, moment: str, call: str) -> sqlite3.Cursor:
+        key = "null" if by is None else f"cast({moment} / {QUARTER} as integer)" if by == "day" else call
+        return cursor.execute(query.format(key=key, ended=ended), bounds)
+
+    _count_calls(rows(CALLS, "c.ended_at", "c.id"), tallies)
+    for group, seconds in rows(ANSWERED, "t.finished_at", "t.call_id"):
+        tally = tallies[group]
+        tally.answered += 1
+        if seconds is not None:
+            tally.turn_seconds.append(seconds)
+    for group, number in rows(FAILED, "t.finished_at", "t.call_id"):
+        tallies[group].failed_turns += number
+    for group, number in rows(INBOUND, ARRIVED, "i.call_id"):
+        tallies[group].inbound += number
+    for group, number in rows(OUTBOUND, "m.accepted_at", "m.call_id"):
+        tallies[group].outbound += number
+    for group, number in rows(OPT_OUTS, "o.opted_out_at", LATEST_CALL_BEFORE):
+        tallies[group].opted_out += number
+    for group, cause, number in rows(FAILURES, "m.failed_at", "m.call_id"):
+        tallies[group].failures[cause] += number
+
+
+def _count_calls(rows: Iterable[tuple[Any, ...]], tallies: _Tallies) -> None:
+    for group, skipped, status, seconds in rows:
+        tally = tallies[group]
+        tally.calls += 1
+        if skipped is not None:
+            tally.skipped[skipped] += 1
+        if status is not None:
+            tally.openings[status] += 1
+        if seconds is not None:
+            tally.first_replies.append(seconds)

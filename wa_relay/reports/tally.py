@@ -1,0 +1,109 @@
+"""Counting: what the queries bring, put together into figures."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from wa_relay.reports.figures import Failure, Figures, Openings
+
+REASONS = {
+    "refused": "Twilio refused the message and named no code: look it up in Twilio's log",
+    "undelivered": "WhatsApp did not deliver the message, and no code came: look it up in Twilio's log",
+    "expired": "it waited until it was worth nothing: the call was too old, or the 24-hour window had closed",
+    "cancelled": "it was not wanted any more: an opt-out, a person's decision, or the part before it failed",
+    "empty_variable": "a variable of the template came out empty: set opening.default_name, or send the name",
+}
+"""What a failure without a code of Twilio's means."""
+
+SKIP_ORDER = ("outcome_not_followed", "opted_out", "too_old", "recent_opening")
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of one group while they are gathered; `figures` closes them."""
+
+    calls: int = 0
+    inbound: int = 0
+    outbound: int = 0
+    answered: int = 0
+    failed_turns: int = 0
+    opted_out: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    openings: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    first_replies: list[float] = field(default_factory=list)
+    turn_seconds: list[float] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Adds the counts of another group to these."""
+        self.calls += other.calls
+        self.inbound += other.inbound
+        self.outbound += other.outbound
+        self.answered += other.answered
+        self.failed_turns += other.failed_turns
+        self.opted_out += other.opted_out
+        self.skipped += other.skipped
+        self.openings += other.openings
+        self.failures += other.failures
+        self.first_replies += other.first_replies
+        self.turn_seconds += other.turn_seconds
+
+    def figures(self) -> Figures:
+        """What was counted, with the medians."""
+        self.first_replies.sort()
+        self.turn_seconds.sort()
+        return Figures(
+            calls=self.calls,
+            skipped={reason: self.skipped[reason] for reason in SKIP_ORDER if self.skipped[reason]},
+            openings=_openings(self.openings),
+            replied=len(self.first_replies),
+            median_first_reply_seconds=median(self.first_replies),
+            inbound=self.inbound,
+            outbound=self.outbound,
+            answered=self.answered,
+            failed_turns=self.failed_turns,
+            median_turn_seconds=median(self.turn_seconds),
+            p95_turn_seconds=percentile(self.turn_seconds, 0.95),
+            opted_out=self.opted_out,
+            failures=_failures(self.failures.items()),
+        )
+
+
+def median(ordered: Sequence[float]) -> float | None:
+    """The middle of ordered values, the mean of the middle two of an even number; None without any."""
+    if not ordered:
+        return None
+    middle = len(ordered) // 2
+    value = ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+    return round(value, 3)
+
+
+def percentile(ordered: Sequence[float], part: float) -> float | None:
+    """The least of ordered values that `part` of them do not exceed (nearest rank); None without any."""
+    return round(ordered[math.ceil(part * len(ordered)) - 1], 3) if ordered else None
+
+
+def _openings(statuses: Counter[str]) -> Openings:
+    read = statuses["read"]
+    delivered = read + statuses["delivered"]
+    return Openings(
+        queued=statuses["queued"] + statuses["sending"],
+        sent=delivered + statuses["sent"],
+        delivered=delivered,
+        read=read,
+        failed=statuses["failed"],
+        uncertain=statuses["uncertain"],
+    )
+
+
+def _failures(counts: Iterable[tuple[str, int]]) -> tuple[Failure, ...]:
+    """The causes, the most frequent first."""
+    ordered = sorted(counts, key=lambda cause: (-cause[1], cause[0]))
+    if not ordered:
+        return ()
+    from wa_relay.channel.errors import meaning
+
+    return tuple(Failure(code, REASONS.get(code) or meaning(code), count) for code, count in ordered)
