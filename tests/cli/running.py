@@ -1,0 +1,37 @@
+"""Runs the reading commands as processes of their own, with nothing of this one's environment in them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+COMMAND = (sys.executable, "-m", "tests.cli.reading_app")
+ROOT = Path(__file__).parents[2]
+
+
+def environment(database: Path, **more: str) -> dict[str, str]:
+    """A plain UTF-8 terminal's environment that names the database."""
+    return {
+        "PATH": os.environ["PATH"],
+        "LANG": "C.UTF-8",
+        "WA_RELAY_DATABASE_PATH": str(database),
+        "WA_RELAY_CONFIG": "",
+        "PYTHONWARNINGS": "error",
+        **more,
+    }
+
+
+def run(database: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[bytes]:
+    """Runs a command to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments], env=environment(database, **env), cwd=ROOT, capture_output=True, timeout=30, check=False
+    )
+
+
+def printed(database: Path, *arguments: str, **env: str) -> str:
+    """What a command prints that ends well, with nothing on standard error."""
+    done = run(database, *arguments, **env)
+    assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()
+    return done.stdout.decode()

@@ -1,0 +1,222 @@
+"""`wa-relay stats` in its four formats, as cron runs it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import stat
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from tests.cli.running import printed, run
+from tests.story import BOGOTA, LUIS, Story
+from wa_relay import reports
+from wa_relay.ledger import control
+from wa_relay.ledger.file import open_for_reading
+from wa_relay.model import Unclear
+
+HOSTILE = '=cmd|" /C calc"!A1<script>alert(1)</script>'
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Iterator[Story]:
+    told = Story(tmp_path / "relay.db")
+    told.call("conv_1", batch_id="b1", batch_name="Campaña Octubre")
+    ((_, sid),) = told.send()
+    told.receipt(sid, "read")
+    told.now += 60.5
+    told.write("Sí me interesa")
+    told.answer("Claro")
+    ((_, sid),) = told.send()
+    told.receipt(sid, "failed", "63024")
+    told.call("conv_2", LUIS, batch_id="b2", batch_name=HOSTILE, outcome="voicemail")
+    yield told
+    told.close()
+
+
+def wanted(story: Story, by: reports.Grouping | None = None) -> object:
+    """The report as the read side makes it."""
+    db = open_for_reading(story.path)
+    try:
+        return reports.stats(db, span=reports.Span(), by=by, timezone=BOGOTA).to_json()
+    finally:
+        db.close()
+
+
+def test_the_table_has_the_funnel_the_figures_the_failures_and_the_groups(story: Story) -> None:
+    shown = printed(story.path, "stats", "--by", "batch")
+    places = [
+        shown.index(words)
+        for words in (
+            "WhatsApp after the call",
+            "everything so far (America/Bogota)",
+            "calls     2 ███",
+            "opened    1 ███",
+            "50.0 % of calls",
+            "delivered 1",
+            "100 % of opened",
+            "read      1",
+            "replied   1",
+            "1 outcome not followed up",
+            "1 min 00 s (median)",
+            "1 in, 2 out",
+            "1 answered, 0 failed, 3.5 s median, 3.5 s p95",
+            "63024",
+            "the number has no WhatsApp",
+            "By batch",
+        )
+    ]
+    assert places == sorted(places)
+    assert "Campaña Octubre" in shown
+
+
+def test_a_hold_and_an_uncertain_send_are_told(story: Story) -> None:
+    assert "!" not in printed(story.path, "stats")
+    story.call("conv_3")
+    story.send(Unclear("read timeout"))
+    control.pause(story.ledger)
+    shown = printed(story.path, "stats")
+    assert "! 1 send needs a decision: wa-relay resolve" in shown
+    assert "! Openings are paused. Let them go with: wa-relay resume" in shown
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_no_line_is_wider_than_the_terminal(story: Story, width: int) -> None:
+    shown = printed(story.path, "stats", "--by", "batch", COLUMNS=str(width))
+    assert max(cell_len(line) for line in shown.splitlines()) <= width
+
+
+def test_without_unicode_the_table_is_ascii(story: Story) -> None:
+    done = run(story.path, "stats", "--by", "batch", LC_ALL="C")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "Campana Octubre" in done.stdout.decode("ascii")
+    assert "calls     2 ###" in done.stdout.decode("ascii")
+
+
+def test_json_is_the_report_and_json_alone_means_the_same(story: Story) -> None:
+    assert json.loads(printed(story.path, "stats", "--json")) == wanted(story)
+    assert json.loads(printed(story.path, "stats", "--format", "json", "--by", "day")) == wanted(story, "day")
+    assert json.loads(run(story.path, "stats", "--json", "--by", "batch", LC_ALL="C").stdout) == wanted(story, "batch")
+
+
+def test_csv_is_flat_and_harmless_in_a_spreadsheet(story: Story) -> None:
+    written = run(story.path, "stats", "--format", "csv", "--by", "batch").stdout.decode()
+    assert written.count("\r\n") == written.count("\n") == 3
+    rows = list(csv.DictReader(io.StringIO(written, newline="")))
+    assert [row["key"] for row in rows] == ["'" + HOSTILE, "Campaña Octubre"]
+    hostile, first = rows
+    assert (first["by"], first["calls"], first["openings_read"], first["replied"]) == ("batch", "1", "1", "1")
+    assert (first["reply_rate"], first["median_first_reply_seconds"]) == ("1.0", "60.0")
+    assert (first["failures"], first["failure_codes"]) == ("1", "63024=1")
+    assert (hostile["skipped_outcome_not_followed"], hostile["reply_rate"], hostile["turns_median_seconds"]) == (
+        "1",
+        "",
+        "",
+    )
+    (everything,) = csv.DictReader(io.StringIO(printed(story.path, "stats", "--format", "csv")))
+    assert (everything["key"], everything["by"], everything["calls"]) == ("", "", "2")
+
+
+class Page(HTMLParser):
+    """What a browser would find in the page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.policy = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        found = dict(attrs)
+        self.links += [value or "" for name, value in attrs if name in {"src", "href", "action", "srcset"}]
+        if found.get("http-equiv") == "Content-Security-Policy":
+            self.policy = found["content"] or ""
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_the_page_stands_alone_and_takes_no_name_for_markup(story: Story) -> None:
+    text = printed(story.path, "stats", "--format", "html", "--by", "batch")
+    page = Page(text)
+    assert text.startswith("<!doctype html>")
+    assert "script" not in page.tags
+    assert page.links == []
+    assert "default-src 'none'" in page.policy
+    assert not any(outside in text for outside in ("http://", "https://", "url(", "@import"))
+    assert HOSTILE in page.words
+    for words in ("Campaña Octubre", "replied", "63024", "everything so far (America/Bogota)"):
+        assert words in page.words
+
+
+def test_a_file_appears_whole_keeps_its_mode_and_nothing_is_printed(story: Story, tmp_path: Path) -> None:
+    target = tmp_path / "report.html"
+    target.write_text("old")
+    target.chmod(0o640)
+    assert printed(story.path, "stats", "--format", "html", "--output", str(target)) == ""
+    assert target.read_text().startswith("<!doctype html>")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+    new = tmp_path / "new.txt"
+    assert printed(story.path, "stats", "--output", str(new), FORCE_COLOR="1") == ""
+    assert "\x1b" not in new.read_text()
+    assert "calls" in new.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_a_link_and_a_device_stay_what_they_are(story: Story, tmp_path: Path) -> None:
+    target, link = tmp_path / "target.json", tmp_path / "link.json"
+    link.symlink_to(target)
+    printed(story.path, "stats", "--json", "--output", str(link))
+    assert link.is_symlink()
+    assert json.loads(target.read_text()) == wanted(story)
+    printed(story.path, "stats", "--json", "--output", os.devnull)
+    assert Path(os.devnull).is_char_device()
+
+
+def test_a_file_that_cant_be_written_ends_with_1_in_words(story: Story, tmp_path: Path) -> None:
+    for target in (tmp_path / "none" / "x.json", tmp_path):
+        done = run(story.path, "stats", "--json", "--output", str(target))
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert "can't be written" in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--since", "ayer"], "2026-11-22T15:00"),
+        (["--until", "0h"], "at least 1h"),
+        (["--since", "2026-11-23", "--until", "2026-11-20"], "after"),
+        (["--since", "999999999999d"], "shorter"),
+        (["--by", "week"], "batch"),
+        (["--format", "pdf"], "html"),
+        (["--json", "--format", "csv"], "exclude"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_says_what_is_wanted(story: Story, arguments: list[str], words: str) -> None:
+    done = run(story.path, "stats", *arguments, COLUMNS="300")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert words in done.stderr.decode()
+    assert "Traceback" not in done.stderr.decode()
+
+
+def test_the_span_is_read_in_the_configured_timezone(story: Story) -> None:
+    told = json.loads(printed(story.path, "stats", "--json", "--since", "2026-11-18", "--until", "2026-11-18"))
+    assert (told["since"], told["until"], told["calls"]) == ("2026-11-18T05:00:00Z", "2026-11-19T05:00:00Z", 2)
+    elsewhere = {"WA_RELAY_GENERAL_TIMEZONE": "Asia/Tokyo"}
+    told = json.loads(printed(story.path, "stats", "--json", "--since", "2026-11-19", **elsewhere))
+    assert (told["since"], told["calls"]) == ("2026-11-18T15:00:00Z", 0)
+
+
+def test_no_database_ends_with_74(tmp_path: Path) -> None:
+    done = run(tmp_path / "none.db", "stats")
+    assert (done.returncode, done.stdout) == (74, b"")
+    assert "wa-relay serve" in done.stderr.decode()

@@ -1,0 +1,201 @@
+"""A conversation as people know it: the calls, then the thread, the customer's on the left and ours on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, tzinfo
+
+from rich import box
+from rich.align import Align
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.text import Text
+
+from wa_relay.cli.output import Paper
+from wa_relay.model import Moment
+from wa_relay.reports import REASONS, CallEntry, Conversation, MessageEntry
+
+WIDEST, SHARE = 100, 0.75
+CALLS_SHOWN = 5
+
+MARKS = {
+    # status: sign, in ASCII, style
+    "queued": ("⏳", "...", "yellow"),
+    "sending": ("⏳", "...", "yellow"),
+    "sent": ("✓", "+", "dim"),
+    "delivered": ("✓✓", "++", "dim"),
+    "read": ("✓✓", "++", "bright_blue"),
+    "failed": ("✗", "x", "bold red"),
+    "uncertain": ("?", "?", "bold yellow"),
+}
+ATTACHMENTS = {
+    "audio": "voice note",
+    "image": "picture",
+    "video": "video",
+    "document": "document",
+    "contact": "contact",
+    "location": "place",
+    "sticker": "sticker",
+    "reaction": "reaction",
+}
+NOTICES = {
+    "fallback": "notice: no answer yet",
+    "opt_out": "notice: opt-out confirmed",
+    "text_only": "notice: text only",
+}
+SKIPPED = {
+    "outcome_not_followed": "this outcome is not followed up",
+    "opted_out": "the person had opted out",
+    "too_old": "the call was too old",
+    "recent_opening": "there was an opening shortly before",
+}
+
+
+class Bubbles:
+    """Draws a conversation on paper of any width, with local times."""
+
+    def __init__(self, paper: Paper, timezone: tzinfo) -> None:
+        self._paper, self._timezone = paper, timezone
+        self._day: str | None = None
+
+    def heading(self, conversation: Conversation) -> Iterator[RenderableType]:
+        """Who it is, and the calls."""
+        clean = self._paper.clean
+        name = Text(clean(conversation.client_name), style="bold") if conversation.client_name else Text()
+        person = Text.assemble(name, "  " if name else "", (clean(conversation.phone), "bold cyan"))
+        yield person
+        count = conversation.message_count
+        state = Text(f"{count} message{'' if count == 1 else 's'}", style="dim")
+        if conversation.status == "opted_out":
+            state = Text.assemble(("opted out", "bold red"), self._dot(), state)
+        yield state
+        calls = conversation.calls
+        for call in reversed(calls[:CALLS_SHOWN]):
+            yield from self.call(call)
+        if len(calls) > CALLS_SHOWN:
+            yield Text(f"and {len(calls) - CALLS_SHOWN} earlier calls", style="dim")
+
+    def call(self, call: CallEntry) -> Iterator[RenderableType]:
+        """One phone call: when, how it ended, whose it was, what it was about."""
+        clean, dot = self._paper.clean, self._dot()
+        when = "at an unknown time" if call.ended_at is None else self._long(call.ended_at)
+        sign = self._paper.mark("☎", "*")
+        outcome_style = "green" if call.outcome == "completed" else "yellow"
+        yield Text("")
+        yield Text.assemble((f"{sign} Call {when}", "bold"), dot, (clean(call.outcome), outcome_style))
+        about = [call.batch_name or call.batch_id, call.group_name, call.agent_name or call.agent_id]
+        words = [Text(clean(each).replace("\n", " "), style="dim") for each in about if each]
+        if words:
+            yield Padding(dot.join(words), (0, 0, 0, 2))
+        if call.skipped:
+            yield Padding(Text(f"Nobody was written to: {SKIPPED[call.skipped]}.", style="yellow"), (0, 0, 0, 2))
+        if call.summary:
+            yield Padding(Text(clean(call.summary.strip()), overflow="fold"), (0, 0, 0, 2))
+
+    def thread(self, messages: Sequence[MessageEntry], *, of: int = 0) -> Iterator[RenderableType]:
+        """The messages, with a line where a day begins; `of` is how many the whole thread has."""
+        if of > len(messages):
+            yield Text("")
+            yield Text(f"{len(messages)} of {of} messages are shown; --limit and --since choose which", style="dim")
+        for message in messages:
+            day = self._date(message.at)
+            if day != self._day:
+                self._day = day
+                yield Text("")
+                yield Rule(Text(day, style="dim"), style="dim")
+            yield self.bubble(message)
+
+    def bubble(self, message: MessageEntry) -> RenderableType:
+        """One message in its frame, with its time and its delivery."""
+        ours = message.direction == "outbound"
+        said, footer = self._said(message), self._footer(message)
+        title = self._title(message)
+        lines: list[RenderableType] = [said, Align.right(footer)]
+        notes = self._notes(message)
+        lines += notes
+        widest = max(self._width(text) for text in (said, footer, *notes))
+        width = min(max(widest, cell_len(title) + 2) + 4, self._most())
+        panel = Panel(
+            Group(*lines),
+            box=box.ROUNDED,
+            title=Text(title, style="dim") if title else None,
+            title_align="left",
+            border_style="green" if ours else "cyan",
+            width=width,
+        )
+        return Align.right(panel, width=self._page()) if ours else panel
+
+    def change(self, message: MessageEntry) -> RenderableType:
+        """One line for a message that is on the page already and has got further."""
+        start = self._paper.clean(message.content).replace("\n", " ")
+        short = start if len(start) <= 24 else start[:23] + self._paper.mark("…", "~")
+        line = Text.assemble((f"message {message.id} ", "dim"), (f"{short} ", "dim italic"), self._footer(message))
+        return Align.right(Group(line, *self._notes(message)), width=self._page())
+
+    def _said(self, message: MessageEntry) -> Text:
+        said = Text(self._paper.clean(message.content), overflow="fold")
+        if message.attachment is not None:
+            named = ATTACHMENTS.get(message.attachment, "file")
+            said = Text.assemble((f"[{named}]", "italic"), "\n" if said else "", said, overflow="fold")
+        return said
+
+    def _footer(self, message: MessageEntry) -> Text:
+        clock = datetime.fromtimestamp(message.at, self._timezone).strftime("%H:%M")
+        if message.direction == "inbound":
+            return Text(clock, style="dim")
+        sign, plain, style = MARKS[message.status]
+        words = message.status
+        if message.status == "queued" and message.due_at is not None and message.due_at > message.created_at + 60.0:
+            words = f"queued until {self._soon(message.due_at, message.at)}"
+        return Text.assemble((f"{clock} ", "dim"), (f"{self._paper.mark(sign, plain)} {words}", style))
+
+    def _notes(self, message: MessageEntry) -> list[Text]:
+        if message.status == "uncertain":
+            hint = f"It may or may not have been sent. Decide with:\nwa-relay resolve {message.id}"
+            return [Text(hint, style="yellow", overflow="fold")]
+        if message.status != "failed":
+            return []
+        return [Text(self._paper.clean(_why(message)), style="red", overflow="fold")]
+
+    def _title(self, message: MessageEntry) -> str:
+        if message.kind == "notice":
+            return NOTICES.get(message.notice or "", "notice")
+        return "opening" if message.kind == "opening" else ""
+
+    def _width(self, text: Text) -> int:
+        return max((cell_len(line) for line in text.plain.split("\n")), default=0)
+
+    def _page(self) -> int:
+        return min(self._paper.console.width, WIDEST)
+
+    def _most(self) -> int:
+        page = self._page()
+        return page if page < 40 else int(page * SHARE)
+
+    def _dot(self) -> Text:
+        return Text(f" {self._paper.mark('·', '-')} ", style="dim")
+
+    def _date(self, moment: Moment) -> str:
+        local = datetime.fromtimestamp(moment, self._timezone)
+        return f"{local:%A} {local.day} {local:%B %Y}"
+
+    def _long(self, moment: Moment) -> str:
+        local = datetime.fromtimestamp(moment, self._timezone)
+        return f"{local:%a} {local.day} {local:%b %Y %H:%M}"
+
+    def _soon(self, moment: Moment, before: Moment) -> str:
+        same = self._date(moment) == self._date(before)
+        return datetime.fromtimestamp(moment, self._timezone).strftime("%H:%M") if same else self._long(moment)
+
+
+def _why(message: MessageEntry) -> str:
+    """Why a message failed, in words, with what to do."""
+    from wa_relay.channel.errors import meaning
+
+    reason = message.reason or ""
+    if message.error_code:
+        return f"{reason}, {message.error_code}: {meaning(message.error_code)}"
+    return f"{reason}: {message.error_message or REASONS.get(reason, 'no more is known')}"

@@ -1,0 +1,20 @@
+"""The database as the reading commands open it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from wa_relay.ledger.file import fault_of, open_for_reading
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Opens the database read-only; raises a `DatabaseFault` in words for whatever SQLite says meanwhile."""
+    with closing(open_for_reading(path)) as db:
+        try:
+            yield db
+        except sqlite3.Error as error:
+            raise fault_of(error, path) from error

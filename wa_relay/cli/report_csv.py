@@ -1,0 +1,76 @@
+"""The report for a spreadsheet: one flat row for everything, or one for each group (RFC 4180)."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from wa_relay.moments import optional_stamp
+from wa_relay.reports import Figures, Statistics
+from wa_relay.safe import csv_cell
+
+SKIP_REASONS = ("outcome_not_followed", "opted_out", "too_old", "recent_opening")
+OPENINGS = ("queued", "sent", "delivered", "read", "failed", "uncertain")
+COLUMNS = (
+    "since",
+    "until",
+    "by",
+    "key",
+    "calls",
+    *(f"skipped_{reason}" for reason in SKIP_REASONS),
+    *(f"openings_{status}" for status in OPENINGS),
+    "replied",
+    "reply_rate",
+    "median_first_reply_seconds",
+    "messages_inbound",
+    "messages_outbound",
+    "turns_answered",
+    "turns_failed",
+    "turns_median_seconds",
+    "turns_p95_seconds",
+    "opted_out",
+    "failures",
+    "failure_codes",
+)
+"""The header. `since` and `until` are UTC; `key` is empty for the row of everything and for a group
+without a name; `failures` counts messages, `failure_codes` lists `code=count` with a semicolon between.
+A cell is empty where there is nothing to count from."""
+
+Cell = str | int | float | None
+
+
+def as_csv(report: Statistics) -> str:
+    """The rows of the report: the groups' where it has any grouping, else the one of everything."""
+    written = io.StringIO()
+    writer = csv.writer(written)
+    writer.writerow(COLUMNS)
+    rows = [(group.key, group.figures) for group in report.groups] if report.by else [(None, report.total)]
+    for key, figures in rows:
+        bounds = (optional_stamp(report.since), optional_stamp(report.until))
+        writer.writerow([_cell(each) for each in (*bounds, report.by, key, *_counts(figures))])
+    return written.getvalue()
+
+
+def _counts(figures: Figures) -> list[Cell]:
+    openings = figures.openings.to_json()
+    return [
+        figures.calls,
+        *(figures.skipped.get(reason, 0) for reason in SKIP_REASONS),
+        *(openings[status] for status in OPENINGS),
+        figures.replied,
+        figures.reply_rate,
+        figures.median_first_reply_seconds,
+        figures.inbound,
+        figures.outbound,
+        figures.answered,
+        figures.failed_turns,
+        figures.median_turn_seconds,
+        figures.p95_turn_seconds,
+        figures.opted_out,
+        sum(failure.count for failure in figures.failures),
+        ";".join(f"{failure.code}={failure.count}" for failure in figures.failures),
+    ]
+
+
+def _cell(value: Cell) -> Cell:
+    return csv_cell(value) if isinstance(value, str) else value

@@ -1,0 +1,127 @@
+"""The report for the terminal: the funnel with its bars, the other figures, failures, groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import tzinfo
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from wa_relay.cli.output import Paper
+from wa_relay.cli.report_words import alerts, duration, facts, funnel, key_words, percent, span_words
+from wa_relay.reports import Figures, Standing, Statistics
+
+LONGEST_BAR, NARROW = 30, 60
+COLUMNS = ("calls", "opened", "deliv.", "read", "replied", "rate", "failed", "answer")
+STYLES = ("cyan", "green", "green", "bright_blue", "magenta")
+
+
+def table(report: Statistics, standing: Standing, paper: Paper, timezone: tzinfo) -> Iterator[RenderableType]:
+    """The parts of the report, from top to bottom."""
+    yield Text.assemble(("WhatsApp after the call", "bold"), "  ", (span_words(report, timezone), "dim"))
+    for line in alerts(standing):
+        yield Text(f"! {paper.clean(line)}", style="bold yellow")
+    yield Text("")
+    yield _funnel(report.total, paper)
+    yield Text("")
+    yield _facts(report.total)
+    if report.total.failures:
+        yield Text("")
+        yield _failures(report.total, paper)
+    if report.groups:
+        yield Text("")
+        yield _groups(report, paper)
+
+
+def _funnel(figures: Figures, paper: Paper) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column()
+    grid.add_column(style="dim")
+    longest = max(1, min(LONGEST_BAR, paper.console.width - 44))
+    for step, style in zip(funnel(figures), STYLES, strict=True):
+        # What is there is seen, however small a part it is.
+        length = max(round(step.share * longest), 1 if step.count else 0)
+        bar = Text(paper.mark("█", "#") * length, style=style, no_wrap=True)
+        grid.add_row(Text(step.name, style="bold"), f"{step.count:,}", bar, step.part)
+    return grid
+
+
+def _facts(figures: Figures) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    for name, words in facts(figures):
+        grid.add_row(name, words)
+    return grid
+
+
+def _failures(figures: Figures, paper: Paper) -> RenderableType:
+    meanings = [
+        (Text(paper.clean(failure.code), style="red"), f"{failure.count:,}", Text(paper.clean(failure.meaning)))
+        for failure in figures.failures
+    ]
+    if paper.console.width < NARROW:
+        parts: list[RenderableType] = [Text("Failures", style="bold")]
+        for code, count, meaning in meanings:
+            parts += [Text.assemble(code, f": {count}"), Padding(meaning, (0, 0, 0, 2))]
+        return Group(*parts)
+    grid = _framed("Failures")
+    grid.add_column("code", overflow="fold")
+    grid.add_column("count", justify="right")
+    grid.add_column("meaning", overflow="fold", ratio=1)
+    for row in meanings:
+        grid.add_row(*row)
+    return grid
+
+
+def _groups(report: Statistics, paper: Paper) -> RenderableType:
+    rows = [
+        (
+            Text(paper.clean(key_words(group.key, report.by)).replace("\n", " "), style="" if group.key else "dim"),
+            _counts(group.figures),
+        )
+        for group in report.groups
+    ]
+    if paper.console.width < NARROW:
+        parts: list[RenderableType] = [Text(f"By {report.by}", style="bold")]
+        for key, counts in rows:
+            words = ", ".join(f"{name} {count}" for name, count in zip(COLUMNS, counts, strict=True))
+            parts += [key, Padding(Text(words, style="dim"), (0, 0, 0, 2))]
+        return Group(*parts)
+    grid = _framed(f"By {report.by}")
+    grid.add_column(str(report.by), overflow="fold", ratio=1)
+    for name in COLUMNS:
+        grid.add_column(name, justify="right", no_wrap=True)
+    for key, counts in rows:
+        grid.add_row(key, *counts)
+    return grid
+
+
+def _counts(figures: Figures) -> tuple[str, ...]:
+    openings = figures.openings
+    counts = (figures.calls, openings.sent, openings.delivered, openings.read, figures.replied)
+    return (
+        *(f"{count:,}" for count in counts),
+        percent(figures.reply_rate),
+        f"{sum(failure.count for failure in figures.failures):,}",
+        duration(figures.median_turn_seconds),
+    )
+
+
+def _framed(title: str) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        expand=True,
+    )

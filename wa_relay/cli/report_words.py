@@ -1,0 +1,121 @@
+"""The report's figures in words and steps, for the table and for the page alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+from wa_relay.model import Moment
+from wa_relay.reports import Figures, Standing, Statistics
+
+SKIPPED = {
+    "outcome_not_followed": "outcome not followed up",
+    "opted_out": "opted out before",
+    "too_old": "too old",
+    "recent_opening": "written to shortly before",
+}
+NONE = {"day": "unknown end", "batch": "no batch", "group": "no group", "agent": "no agent"}
+"""What the group without a key is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the funnel. `share` is its part of the calls, 0 to 1, for the bar; `part` says it in words."""
+
+    name: str
+    count: int
+    share: float
+    part: str
+
+
+def funnel(figures: Figures) -> list[Step]:
+    """Calls, opened, delivered, read, replied: each with its bar, and the part of the openings that got so far."""
+    openings = figures.openings
+    steps = [Step("calls", figures.calls, 1.0 if figures.calls else 0.0, "")]
+    for name, count, of, what in (
+        ("opened", openings.sent, figures.calls, "of calls"),
+        ("delivered", openings.delivered, openings.sent, "of opened"),
+        ("read", openings.read, openings.sent, "of opened"),
+        ("replied", figures.replied, openings.sent, "of opened"),
+    ):
+        share = count / figures.calls if figures.calls else 0.0
+        steps.append(Step(name, count, share, f"{percent(count / of)} {what}" if of else ""))
+    return steps
+
+
+def facts(figures: Figures) -> list[tuple[str, str]]:
+    """Everything that is no step of the funnel, as pairs of a name and its figures."""
+    openings = figures.openings
+    others = [(openings.queued, "waiting"), (openings.failed, "failed"), (openings.uncertain, "uncertain")]
+    pairs = [("other openings", ", ".join(f"{count:,} {name}" for count, name in others))]
+    if figures.skipped:
+        skipped = (f"{count:,} {SKIPPED.get(reason, reason)}" for reason, count in figures.skipped.items())
+        pairs.append(("not written to", ", ".join(skipped)))
+    if figures.median_first_reply_seconds is not None:
+        pairs.append(("first reply after", f"{duration(figures.median_first_reply_seconds)} (median)"))
+    pairs.append(("messages", f"{figures.inbound:,} in, {figures.outbound:,} out"))
+    pairs.append(("turns", _turns(figures)))
+    pairs.append(("opted out", f"{figures.opted_out:,}"))
+    return pairs
+
+
+def alerts(standing: Standing) -> list[str]:
+    """What a person should act on, whatever the span: holds and undecided sends."""
+    lines = []
+    if standing.account_fault:
+        lines.append(f"Everything is held, Twilio refuses the account: {standing.account_fault}")
+    if standing.paused_by_operator:
+        lines.append("Openings are paused. Let them go with: wa-relay resume")
+    if standing.paused_by_burst:
+        lines.append("The burst breaker holds openings. Look why so many are due, then: wa-relay resume")
+    if standing.uncertain:
+        sends = "send needs" if standing.uncertain == 1 else "sends need"
+        lines.append(f"{standing.uncertain:,} {sends} a decision: wa-relay resolve")
+    return lines
+
+
+def span_words(report: Statistics, timezone: tzinfo) -> str:
+    """The span of the report in local time."""
+    name = str(timezone)
+    if report.since is None and report.until is None:
+        return f"everything so far ({name})"
+    since = "" if report.since is None else f"from {_local(report.since, timezone)} "
+    until = "" if report.until is None else f"before {_local(report.until, timezone)} "
+    return f"{since}{until}({name})"
+
+
+def key_words(key: str | None, by: str | None) -> str:
+    """What a group is called."""
+    return key if key is not None else NONE.get(by or "", "none")
+
+
+def percent(part: float | None) -> str:
+    """A part of one as a percentage, a dash where there is none."""
+    if part is None:
+        return "-"
+    return f"{part * 100:.0f} %" if part in {0.0, 1.0} else f"{part * 100:.1f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """A time in the units that people say; a dash where there is none."""
+    if seconds is None:
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min"
+
+
+def _turns(figures: Figures) -> str:
+    words = f"{figures.answered:,} answered, {figures.failed_turns:,} failed"
+    if figures.median_turn_seconds is None:
+        return words
+    return f"{words}, {duration(figures.median_turn_seconds)} median, {duration(figures.p95_turn_seconds)} p95"
+
+
+def _local(moment: Moment, timezone: tzinfo) -> str:
+    local = datetime.fromtimestamp(moment, timezone)
+    return f"{local:%a} {local.day} {local:%b %Y %H:%M}"

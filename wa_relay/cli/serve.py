@@ -1,0 +1,40 @@
+"""`wa-relay serve`: the daemon in the foreground."""
+
+from __future__ import annotations
+
+import typer
+
+from wa_relay.cli.settings import Settings
+
+
+def serve(ctx: typer.Context) -> None:
+    """Run the relay: listener, poller and workers, until SIGTERM or Ctrl-C."""
+    settings: Settings = ctx.obj
+    config = settings.config(serving=True)
+
+    # The daemon's libraries are heavy: no other command waits for them.
+    import asyncio
+    import gc
+
+    import uvloop
+
+    from wa_relay import logs
+    from wa_relay.daemon import Listens
+    from wa_relay.daemon import serve as run_daemon
+
+    logs.set_up(
+        level=config.log.level,
+        as_json=config.log.format == "json",
+        file=config.log.file,
+        personal_data=config.log.personal_data,
+        timezone=config.timezone,
+    )
+
+    def ready(listens: Listens) -> None:
+        made = f" (made the database {config.database.path}: calls that ended before now are never written to)"
+        typer.echo(f"wa-relay listens on {listens.url}{made if listens.database_made else ''}")
+
+    # What is loaded by now lives as long as the process: the collector need not walk through it.
+    gc.freeze()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_daemon(config, ready))
