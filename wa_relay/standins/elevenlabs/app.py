@@ -1,0 +1,67 @@
+"""The ElevenLabs stand-in as a server: starts, stops, goes down and comes back on the same port."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from wa_relay.model import Moment
+from wa_relay.standins.elevenlabs.director import Director
+from wa_relay.standins.elevenlabs.routes import Service
+from wa_relay.standins.elevenlabs.signing import UrlSigner
+
+_HOST = "127.0.0.1"
+_GRACE = 0.1
+
+
+class ElevenLabsStandin(Director):
+    """ElevenLabs' agents on a local port: REST API, WebSocket sessions, webhooks; faults on demand.
+
+    `api_key` is what clients have to show, `webhook_secret` signs the webhooks. `clock` tells Unix seconds. Everything
+    that happens is in `journal`.
+    """
+
+    def __init__(
+        self,
+        api_key: str = "sk_standin",
+        webhook_secret: str = "wsec_standin",  # noqa: S107 (a stand-in's secret is none)
+        clock: Callable[[], Moment] = time.time,
+    ) -> None:
+        super().__init__(api_key, webhook_secret, clock)
+        self._service = Service(self._stage, UrlSigner(secrets.token_bytes(16)), self)
+        self._runner: web.ServerRunner | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """The base URL, for `elevenlabs.base_url`."""
+        return f"http://{_HOST}:{self.port}"
+
+    async def start(self, port: int = 0) -> None:
+        """Listens on that port of 127.0.0.1, on a free one for 0. Raises OSError when it is taken."""
+        server = web.Server(self._service.handle, access_log=None)
+        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_GRACE)
+        await runner.setup()
+        await web.TCPSite(runner, _HOST, port, reuse_address=True).start()
+        self._runner, self.port = runner, runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Breaks what is open and stops."""
+        await self._quiet()
+        await self.down()
+
+    async def down(self) -> None:
+        """Breaks all connections and refuses new ones, until `up`. Knows afterwards what it knew before."""
+        for session in tuple(self._stage.sessions):
+            session.abort()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def up(self) -> None:
+        """Listens again, on the same port."""
+        if self._runner is None:
+            await self.start(self.port)

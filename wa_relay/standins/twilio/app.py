@@ -1,0 +1,115 @@
+"""The Twilio stand-in as a server: starts, stops, goes down and comes back on the same port."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from wa_relay.model import Moment
+from wa_relay.standins.twilio.control import PREFIX, Control
+from wa_relay.standins.twilio.director import Director
+from wa_relay.standins.twilio.routes import Service
+from wa_relay.standins.twilio.settings import Delays, Settings, Stage
+from wa_relay.standins.twilio.state import SANDBOX, SANDBOX_TEMPLATE, Template, World
+
+_HOST = "127.0.0.1"
+_GRACE = 0.1
+
+_DELAYS = Delays()
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class TwilioStandin(Director):
+    """Twilio's WhatsApp on a local port: REST API, signed webhooks and receipts, faults on demand.
+
+    `auth_token` is what clients show and what signs, `delays` None delivers nothing by itself, `strict` refuses
+    parameters that Twilio does not know, `clock` tells Unix seconds. Everything that happens is in `journal`.
+    """
+
+    def __init__(
+        self,
+        account_sid: str = "AC" + "0" * 31 + "1",
+        auth_token: str = "0123456789abcdef0123456789abcdef",  # noqa: S107 (a stand-in's secret is none)
+        senders: tuple[str, ...] = (SANDBOX,),
+        *,
+        templates: tuple[Template, ...] = (),
+        delays: Delays | None = _DELAYS,
+        webhook_url: str = "",
+        fallback_url: str = "",
+        enforce_window: bool = True,
+        strict: bool = True,
+        messages_per_second: float | None = None,
+        clock: Callable[[], Moment] = time.time,
+    ) -> None:
+        settings = Settings(auth_token, webhook_url, fallback_url, delays, enforce_window, strict, messages_per_second)
+        super().__init__(
+            Stage(account_sid, senders, World((SANDBOX_TEMPLATE, *templates), senders[0]), settings, clock)
+        )
+        self._service = Service(self._stage)
+        self._control = Control(self, self._outage)
+        self._runners: list[web.ServerRunner] = []
+        self.port = self._elsewhere_port = 0
+
+    @property
+    def url(self) -> str:
+        """The base URL, for `twilio.base_url`."""
+        return f"http://{_HOST}:{self.port}"
+
+    async def start(self, port: int = 0) -> None:
+        """Listens on that port of 127.0.0.1, on a free one for 0. Raises OSError when it is taken."""
+        self.port = await self._listen(self._handle, port)
+        self._elsewhere_port = await self._listen(self._elsewhere, self._elsewhere_port)
+        self._stage.url = self.url
+        self._stage.elsewhere_url = f"http://{_HOST}:{self._elsewhere_port}"
+
+    async def stop(self) -> None:
+        """Ends what goes on and stops listening."""
+        await self._stage.quiet()
+        await self.down()
+
+    async def down(self) -> None:
+        """Breaks all connections and refuses new ones, until `up`. What goes on by timers goes on."""
+        runners, self._runners = self._runners, []
+        for runner in runners:
+            await runner.cleanup()
+
+    async def up(self) -> None:
+        """Listens again, on the same port."""
+        if not self._runners:
+            await self.start(self.port)
+
+    def _outage(self, seconds: float) -> None:
+        async def pause() -> None:
+            await asyncio.sleep(_GRACE)  # the answer to who asked for it gets out
+            await self.down()
+            await asyncio.sleep(seconds)
+            await self.up()
+
+        self._stage.go(pause())
+
+    async def _listen(self, handler: Handler, port: int) -> int:
+        server = web.Server(handler, access_log=None)
+        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_GRACE)
+        await runner.setup()
+        await web.TCPSite(runner, _HOST, port, reuse_address=True).start()
+        self._runners.append(runner)
+        return int(runner.addresses[0][1])
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.raw_path.startswith(PREFIX):
+            return await self._control.handle(request)
+        return await self._service.handle(request)
+
+    async def _elsewhere(self, request: web.BaseRequest) -> web.StreamResponse:
+        leaked = request.headers.get("Authorization") is not None
+        self.journal.note("elsewhere", method=request.method, path=request.raw_path, authorization=leaked)
+        _, _, tail = request.raw_path.partition("/")
+        message = self._stage.world.messages.get(tail.partition("/")[0])
+        for file in message.media if message else ():
+            if tail.endswith(file.sid):
+                return web.Response(body=file.data, headers={"Content-Type": file.content_type})
+        return web.Response(status=404)

@@ -1,0 +1,211 @@
+"""The controls over HTTP, for other processes: `/_standin/…` on the stand-in's own port, JSON in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Literal
+from urllib.parse import parse_qs
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from wa_relay.standins.twilio import shapes
+from wa_relay.standins.twilio.customers import Attachment
+from wa_relay.standins.twilio.director import Director
+from wa_relay.standins.twilio.faults import Fault
+from wa_relay.standins.twilio.settings import Delays
+from wa_relay.standins.twilio.state import Fate, Template
+
+PREFIX = "/_standin/"
+Answer = dict[str, object]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Writes(_Body):
+    """What a customer writes; `media` is a content type. `wait=False` does not wait for the webhook's answer."""
+
+    phone: str
+    body: str = ""
+    media: str | None = None
+    button: str | None = None
+    location: tuple[float, float] | None = None
+    fields: dict[str, str] = Field(default_factory=dict)
+    deliver: bool = True
+    wait: bool = True
+    to: str = ""
+
+
+class Person(_Body):
+    """What a person is like; what is not named stays."""
+
+    phone: str
+    whatsapp: bool | None = None
+    blocked: bool | None = None
+    opted_out: bool | None = None
+    sandbox_expired: bool | None = None
+    reachable: bool | None = None
+    reads: bool | None = None
+    name: str | None = None
+    user_id: str | None = None
+    last_inbound: float | None = None
+
+
+class Changes(_Body):
+    """Settings; what is not named stays. `delays: null` turns delivery off."""
+
+    auth_token: str = ""
+    webhook_url: str = ""
+    fallback_url: str = ""
+    delays: Delays | None = None
+    enforce_window: bool = True
+    strict: bool = True
+    messages_per_second: float | None = None
+    pair_limit: bool = False
+    list_lag: float = 0.0
+    media_lag: float = 0.0
+
+
+class Planned(_Body):
+    """A fault for the next requests of an operation; with `rate`, `kinds` by chance; with neither, none."""
+
+    operation: str = ""
+    fault: Fault | None = None
+    times: int = 1
+    rate: float | None = None
+    kinds: list[str | Fault] = Field(default_factory=list)
+    seed: int = 1
+    operations: list[str] = Field(default_factory=lambda: ["create", "list", "fetch", "callback"])
+
+
+class PlannedFate(_Body):
+    """What becomes of the next messages to a person, to anybody for no phone."""
+
+    fate: Fate
+    phone: str = ""
+    times: int = 1
+
+
+class Progress(_Body):
+    """A status that a message is to have."""
+
+    sid: str
+    status: Literal["sent", "delivered", "read", "undelivered", "failed"]
+    code: int | str | None = None
+
+
+class Outage(_Body):
+    """Seconds for which connections are refused."""
+
+    seconds: float = 1.0
+
+
+class Redelivery(_Body):
+    """An inbound message to post once more."""
+
+    sid: str
+
+
+class Control:
+    """Answers `/_standin/…`. `outage` refuses connections for so many seconds."""
+
+    def __init__(self, director: Director, outage: Callable[[float], None]) -> None:
+        self._director, self._outage = director, outage
+        self._posts: dict[str, Callable[[bytes], Awaitable[Answer]]] = {
+            "customer": self._customer,
+            "redeliver": self._redeliver,
+            "contact": self._contact,
+            "settings": self._settings,
+            "fault": self._fault,
+            "fate": self._fate,
+            "template": self._template,
+            "progress": self._progress,
+            "down": self._down,
+        }
+
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        """Answers one request; 400 says what is wrong with a body."""
+        path, _, query = request.raw_path.partition("?")
+        name = path.removeprefix(PREFIX)
+        try:
+            if request.method == "GET":
+                return _answer(*self._read(name, query))
+            post = self._posts.get(name)
+            if request.method != "POST" or post is None:
+                return _answer({"error": f"no control {name!r}: there are {', '.join(self._posts)}"}, 404)
+            return _answer(await post(await request.read()))
+        except (ValidationError, ValueError, KeyError) as error:
+            return _answer({"error": str(error)}, 400)
+
+    def _read(self, name: str, query: str) -> tuple[Answer, int]:
+        told = {key: values[-1] for key, values in parse_qs(query).items()}
+        journal = self._director.journal
+        if name == "journal":
+            entries = journal.after(int(told.get("after", "0")))
+            return {"entries": [asdict(one) for one in entries if told.get("kind", one.kind) == one.kind]}, 200
+        if name == "accepted":
+            return {"accepted": [asdict(one) for one in self._director.accepted(told.get("to"))]}, 200
+        return {"error": f"nothing to read at {name!r}: there are journal, accepted"}, 404
+
+    async def _customer(self, body: bytes) -> Answer:
+        told = Writes.model_validate_json(body)
+        writing = self._director.customer_writes(
+            told.phone,
+            told.body,
+            media=Attachment(told.media) if told.media else None,
+            button=told.button,
+            location=told.location,
+            fields=told.fields,
+            deliver=told.deliver,
+            to=told.to,
+        )
+        if not told.wait:
+            self._director.beside(writing)
+            return {}
+        return asdict(await writing)
+
+    async def _redeliver(self, body: bytes) -> Answer:
+        return asdict(await self._director.redeliver(Redelivery.model_validate_json(body).sid))
+
+    async def _contact(self, body: bytes) -> Answer:
+        told = Person.model_validate_json(body)
+        return asdict(self._director.contact(**told.model_dump(exclude_unset=True)))
+
+    async def _settings(self, body: bytes) -> Answer:
+        told = Changes.model_validate_json(body)
+        self._director.configure(**{name: getattr(told, name) for name in told.model_fields_set})
+        return asdict(self._director.settings)
+
+    async def _fault(self, body: bytes) -> Answer:
+        told = Planned.model_validate_json(body)
+        if told.fault is not None:
+            self._director.faults.next(told.operation, told.fault, told.times)
+        elif told.rate is not None:
+            self._director.faults.randomly(told.rate, told.kinds, told.seed, told.operations)
+        else:
+            self._director.faults.clear()
+        return {}
+
+    async def _fate(self, body: bytes) -> Answer:
+        told = PlannedFate.model_validate_json(body)
+        self._director.next_message(told.fate, told.phone, told.times)
+        return {}
+
+    async def _template(self, body: bytes) -> Answer:
+        self._director.template(TypeAdapter(Template).validate_json(body))
+        return {}
+
+    async def _progress(self, body: bytes) -> Answer:
+        told = Progress.model_validate_json(body)
+        return {"moved": await self._director.progress(told.sid, told.status, told.code)}
+
+    async def _down(self, body: bytes) -> Answer:
+        self._outage(Outage.model_validate_json(body or b"{}").seconds)
+        return {}
+
+
+def _answer(body: Answer, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=shapes.encoded(body), headers={"Content-Type": "application/json"})

@@ -1,0 +1,145 @@
+"""The controls of the stand-in: people, templates, settings, faults, and what customers write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from wa_relay.model import Moment
+from wa_relay.standins.journal import Entry, Journal
+from wa_relay.standins.twilio import customers, delivery
+from wa_relay.standins.twilio.customers import Attachment, Delivery
+from wa_relay.standins.twilio.faults import FaultPlan
+from wa_relay.standins.twilio.settings import Settings, Stage
+from wa_relay.standins.twilio.state import Contact, Fate, Template
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedMessage:
+    """A message that Twilio took: the truth about what was sent, and how often. `to` has no `whatsapp:`."""
+
+    sid: str
+    to: str
+    body: str
+    shown: str
+    content_sid: str
+    content_variables: Mapping[str, str]
+    callback: str
+    direction: str
+    at: Moment
+
+
+class Director:
+    """What tests, the demonstration and benchmarks do with the stand-in. `journal` tells all that happened."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.account_sid, self.senders = stage.account_sid, stage.senders
+
+    @property
+    def elsewhere_url(self) -> str:
+        """Another host to a client: where redirects lead. Credentials that arrive here have leaked."""
+        return self._stage.elsewhere_url
+
+    @property
+    def journal(self) -> Journal:
+        """All that happened."""
+        return self._stage.journal
+
+    @property
+    def faults(self) -> FaultPlan:
+        """What will go wrong."""
+        return self._stage.faults
+
+    @property
+    def settings(self) -> Settings:
+        """What is set now."""
+        return self._stage.settings
+
+    def configure(self, **changes: object) -> None:
+        """Changes settings while it runs, by the names of `Settings`; a new `auth_token` is a rotated one."""
+        self._stage.settings = replace(self._stage.settings, **changes)  # type: ignore[arg-type]
+
+    def contact(self, phone: str, **changes: object) -> Contact:
+        """Settles what a person is like, by the names of `Contact`; returns the person."""
+        changed = replace(self._stage.world.contact(phone), **changes)  # type: ignore[arg-type]
+        self._stage.world.contacts[phone] = changed
+        return changed
+
+    def open_window(self, phone: str) -> None:
+        """Makes as if the person had written now."""
+        self._stage.world.inbound(phone, self._stage.clock())
+
+    def template(self, template: Template) -> None:
+        """Adds a template, or changes the one with its SID."""
+        self._stage.world.templates[template.sid] = template
+
+    def next_message(self, fate: Fate, phone: str = "", times: int = 1) -> None:
+        """Settles what becomes of the next messages to that person, or to anybody."""
+        self._stage.world.plan(phone, fate, times)
+
+    def accepted(self, to: str | None = None) -> list[AcceptedMessage]:
+        """What was taken for sending, replies by TwiML included, oldest first; only to that person if one is named."""
+        found = [accepted_of(entry) for entry in self.journal.entries("accepted")]
+        return [one for one in found if to is None or one.to == to.removeprefix("whatsapp:")]
+
+    async def progress(self, sid: str, status: str, code: int | str | None = None) -> bool:
+        """Gives a message its next status by hand, and calls back; False if it can't take one any more."""
+        return await delivery.progress(self._stage, sid, status, code)
+
+    async def customer_writes(
+        self,
+        phone: str,
+        body: str,
+        *,
+        media: Attachment | str | None = None,
+        button: str | None = None,
+        location: tuple[float, float] | None = None,
+        fields: Mapping[str, str] | None = None,
+        deliver: bool = True,
+        to: str = "",
+    ) -> Delivery:
+        """Makes a customer's message and posts it to `webhook_url`; `media` may be only its content type.
+
+        `fields` change the form. Without `deliver` it is in the list only, until `redeliver`.
+        """
+        file = Attachment(media) if isinstance(media, str) else media
+        _, form = customers.write(
+            self._stage, phone, body, media=file, button=button, location=location, fields=fields, to=to
+        )
+        return await customers.tell(self._stage, form) if deliver else Delivery(form["MessageSid"], form)
+
+    async def customer_burst(self, phone: str, bodies: Sequence[str], order: Sequence[int] = ()) -> list[Delivery]:
+        """Makes several messages of one customer and posts them all at once, begun in that order of their places."""
+        forms = [customers.write(self._stage, phone, body)[1] for body in bodies]
+        places = order or range(len(forms))
+        return list(await asyncio.gather(*(customers.tell(self._stage, forms[place]) for place in places)))
+
+    def beside(self, writing: Coroutine[object, object, object]) -> None:
+        """Lets something go on that nobody waits for."""
+        self._stage.go(writing)
+
+    async def redeliver(self, sid: str) -> Delivery:
+        """Posts a customer's message, once more or for the first time. Raises KeyError for an unknown one."""
+        for entry in self.journal.entries("inbound"):
+            if entry.data["sid"] == sid and isinstance(entry.data["form"], dict):
+                return await customers.tell(self._stage, dict(entry.data["form"]))
+        raise KeyError(sid)
+
+
+def accepted_of(entry: Entry) -> AcceptedMessage:
+    """A journal entry of kind `accepted`, typed."""
+    told = {name: value for name, value in entry.data.items() if isinstance(value, str)}
+    return AcceptedMessage(
+        sid=told["sid"],
+        to=told["to"].removeprefix("whatsapp:"),
+        body=told["body"],
+        shown=told["shown"],
+        content_sid=told["content_sid"],
+        content_variables=cast("dict[str, str]", entry.data["content_variables"]),
+        callback=told["callback"],
+        direction=told["direction"],
+        at=entry.at,
+    )

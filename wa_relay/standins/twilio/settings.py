@@ -1,0 +1,105 @@
+"""What can be set while the stand-in runs, and what its parts share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from wa_relay.model import Moment
+from wa_relay.standins.journal import Journal
+from wa_relay.standins.twilio.connection import Caller
+from wa_relay.standins.twilio.faults import FaultPlan
+from wa_relay.standins.twilio.state import World
+
+_MOST_ATTEMPTS_KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """Seconds from each status to the next; None ends there."""
+
+    sent: float | None = 0.05
+    delivered: float | None = 0.05
+    read: float | None = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the service behaves.
+
+    `delays` None delivers nothing by itself. `list_lag` are the seconds after which a message is listed.
+    `messages_per_second` None is no limit, `pair_limit` is Meta's for one person. `auth_token` is what signs and what
+    clients show.
+    """
+
+    auth_token: str
+    webhook_url: str = ""
+    fallback_url: str = ""
+    delays: Delays | None = field(default_factory=Delays)
+    enforce_window: bool = True
+    strict: bool = True
+    messages_per_second: float | None = None
+    pair_limit: bool = False
+    list_lag: float = 0.0
+    media_lag: float = 0.0
+
+
+class Stage:
+    """The world, the settings, the faults and the journal, and the tasks that go on by themselves."""
+
+    def __init__(
+        self, account_sid: str, senders: tuple[str, ...], world: World, settings: Settings, clock: Callable[[], Moment]
+    ) -> None:
+        self.account_sid, self.senders, self.world, self.settings, self.clock = (
+            account_sid,
+            senders,
+            world,
+            settings,
+            clock,
+        )
+        self.journal, self.faults, self.caller = Journal(clock), FaultPlan(), Caller()
+        self.url = self.elsewhere_url = ""
+        self._attempted: OrderedDict[str, str] = OrderedDict()
+        self._overtaking: dict[str, asyncio.Event] = {}
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def go(self, work: Coroutine[object, object, object]) -> None:
+        """Lets something go on beside the request that began it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def quiet(self) -> None:
+        """Ends all that goes on, and the connections to webhooks."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.caller.close()
+
+    async def let_pass(self, person: str, seconds: float) -> None:
+        """Waits until the person's next message was told, at most so many seconds."""
+        event = self._overtaking.setdefault(person, asyncio.Event())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
+
+    def passed(self, person: str) -> None:
+        """Lets those go on that wait for a message of that person to pass."""
+        event = self._overtaking.pop(person, None)
+        if event is not None:
+            event.set()
+
+    def remember_attempt(self, to: str, text: str) -> None:
+        """Keeps the text last tried for a person, also when no message came of it."""
+        self._attempted[to] = text
+        self._attempted.move_to_end(to)
+        if len(self._attempted) > _MOST_ATTEMPTS_KEPT:
+            self._attempted.popitem(last=False)
+
+    def attempted(self, to: str) -> str:
+        """The text last tried for a person."""
+        return self._attempted.get(to, "")
