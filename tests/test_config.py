@@ -132,6 +132,13 @@ def test_the_user_file_is_below_home_when_xdg_is_not_set(tmp_path: Path) -> None
     assert discover(None, {"HOME": str(tmp_path)}, tmp_path, system_file=tmp_path / "none") == path
 
 
+def test_a_usual_place_that_may_not_be_looked_at_is_passed_over(tmp_path: Path) -> None:
+    # A name that is too long is refused as a folder without permission is, also to root.
+    system = tmp_path / "system.toml"
+    system.write_text("")
+    assert discover(None, {"XDG_CONFIG_HOME": "x" * 300}, tmp_path, system_file=system) == system
+
+
 def test_a_missing_file_is_a_fault_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml: there is no such file"):
         load(tmp_path / "nowhere.toml", {}, cwd=tmp_path)

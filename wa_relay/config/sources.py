@@ -5,6 +5,7 @@ Nothing is checked here but names; values stay as they were written until their 
 
 from __future__ import annotations
 
+import os.path
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -74,7 +75,8 @@ def discover(
     named = explicit or (Path(env[CONFIG_VARIABLE]) if env.get(CONFIG_VARIABLE) else None)
     if named:
         return cwd / named
-    return next((path for path in _usual_files(env, cwd, system_file) if path.is_file()), None)
+    # Unlike Path.is_file this is quiet about folders that may not be looked into, such as the one sudo was called from.
+    return next((path for path in _usual_files(env, cwd, system_file) if os.path.isfile(path)), None)
 
 
 def _usual_files(env: Mapping[str, str], cwd: Path, system_file: Path) -> Iterator[Path]:
