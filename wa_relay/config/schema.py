@@ -79,7 +79,7 @@ class Twilio:
     messaging_service_sid: str = key(Identifier("MG", "a messaging service SID: MG and its digits"), "")
     base_url: str = key(Url("https://api.twilio.com"), "https://api.twilio.com")
     verify_signature: bool = key(Flag(), True)
-    messages_per_second: float = key(Number(0, 1000, above=True), 80.0)
+    messages_per_second: float = key(Number(0, 10_000, above=True), 80.0)
 
 
 @dataclass(frozen=True, slots=True)
