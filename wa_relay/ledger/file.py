@@ -6,11 +6,15 @@ import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from wa_relay.ledger.faults import DatabaseFault, DatabaseForeign, DatabaseMissing, DatabaseUnusable, WrongAccount
 from wa_relay.ledger.schema_names import APPLICATION_ID, KNOWN_MIGRATIONS
 from wa_relay.model import Moment
+
+if TYPE_CHECKING:
+    from sqlite_utils import Migrations
 
 BUSY_TIMEOUT_MS = 1200
 """Under the 2 s after which a webhook gets its 503, so that the refusal still comes in time."""
@@ -55,7 +59,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, account_sid: str, now: 
     connection.execute("pragma journal_mode = wal")
     for setting in ("synchronous = full", "foreign_keys = on", "secure_delete = on", "cache_size = -8000"):
         connection.execute(f"pragma {setting}")
-    _migrate(connection, now)
+    from wa_relay.ledger.schema import migrations  # brings sqlite-utils, which no reading command needs
+
+    migrate(connection, migrations, path, now)
     row = connection.execute("select account_sid, clean_stop from relay").fetchone()
     if row["account_sid"] and account_sid and row["account_sid"] != account_sid:
         raise WrongAccount(
@@ -71,15 +77,20 @@ def _prepare(connection: sqlite3.Connection, path: Path, account_sid: str, now: 
     return Opened(connection, created=empty, unclean=unclean)
 
 
-def _migrate(connection: sqlite3.Connection, now: Moment) -> None:
+def migrate(connection: sqlite3.Connection, migrations: Migrations, path: Path, now: Moment) -> None:
+    """Brings the file to the latest shape, in one transaction: a kill leaves the old file or the new one.
+
+    A file that holds something is copied beside itself before its shape changes.
+    """
     from sqlite_utils import Database
 
-    from wa_relay.ledger.schema import migrations
-
     database = Database(connection, recursive_triggers=False, execute_plugins=False)
+    pending = migrations.pending(database)
+    if pending and migrations.applied(database):
+        _keep_copy(connection, path.with_name(f"{path.name}.before-{pending[0].name}"))
     connection.execute("begin immediate")
     try:
-        if migrations.pending(database):
+        if pending:
             migrations.apply(database)
         connection.execute(f"pragma application_id = {APPLICATION_ID}")
         # The fence: what ended before this moment is history, whoever reports it.
@@ -90,6 +101,12 @@ def _migrate(connection: sqlite3.Connection, now: Moment) -> None:
     except BaseException:
         connection.execute("rollback")
         raise
+
+
+def _keep_copy(connection: sqlite3.Connection, copy: Path) -> None:
+    # One from an earlier try that was cut short may be there, and half.
+    copy.unlink(missing_ok=True)
+    connection.execute("vacuum into ?", (str(copy),))
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:

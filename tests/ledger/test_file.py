@@ -1,0 +1,219 @@
+"""The database file: made whole or not at all, migrated whole or not at all, and refused in words when it is none."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_utils import Database, Migrations
+
+from tests.ledger.conftest import NOW
+from wa_relay.ledger import file
+from wa_relay.ledger.faults import DatabaseForeign, DatabaseMissing, DatabaseUnusable, WrongAccount
+from wa_relay.ledger.schema import m001_relay
+
+SURVIVED, DIED, FAILED = 0, 17, 18
+
+
+def _open(path: Path, account: str = "AC1", now: float = NOW) -> sqlite3.Connection:
+    return file.open_for_writing(path, account_sid=account, now=now).connection
+
+
+def _second_version() -> Migrations:
+    """A later release: the first migration as it is, and a second one."""
+    later = Migrations("wa_relay")
+    later()(m001_relay)
+
+    @later()
+    def m002_notes(db: Database) -> None:
+        db.execute("create table notes (id integer primary key, text text not null) strict")
+        db.execute("insert into notes (text) select phone_number from conversation_state")
+        db.execute("alter table conversation_state add column note text")
+        db.execute("update conversation_state set note = 'migrated'")
+
+    return later
+
+
+def _killed_at(statement: int, work: Callable[[], None]) -> int:
+    """Does the work in a child that dies before its n-th SQL statement; tells if it came to the end."""
+    child = os.fork()
+    if child == 0:
+        seen = 0
+
+        def count(_sql: str) -> None:
+            nonlocal seen
+            seen += 1
+            if seen >= statement:
+                os._exit(DIED)
+
+        def connect(*told: Any, **named: Any) -> sqlite3.Connection:
+            connection: sqlite3.Connection = real(*told, **named)
+            connection.set_trace_callback(count)
+            return connection
+
+        # The library's own function, in a process that ends with this block.
+        real, sqlite3.connect = sqlite3.connect, connect  # type: ignore[assignment]
+        try:
+            work()
+            os._exit(SURVIVED)
+        finally:
+            traceback.print_exc()
+            os._exit(FAILED)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _shape(path: Path) -> list[tuple[str, str]]:
+    with sqlite3.connect(path) as db:
+        return db.execute("select name, coalesce(sql, '') from sqlite_master order by name").fetchall()
+
+
+def test_a_kill_at_any_statement_while_it_is_made_leaves_nothing_or_all(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.db"
+    _open(whole).close()
+    wanted, outcomes = _shape(whole), set()
+    for statement in range(1, 200):
+        path = tmp_path / f"{statement}.db"
+        ended = _killed_at(statement, lambda path=path: _open(path).close())  # type: ignore[misc]
+        found = _shape(path) if path.exists() else []
+        assert found in ([], wanted), statement
+        outcomes.add((ended, bool(found)))
+        _open(path).close()
+        assert _shape(path) == wanted
+        if ended == SURVIVED:
+            break
+    assert outcomes == {(DIED, False), (DIED, True), (SURVIVED, True)}
+
+
+def test_a_kill_at_any_statement_of_a_migration_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    seed = tmp_path / "seed.db"
+    db = _open(seed)
+    db.execute(
+        "insert into conversation_state (phone_number, elevenlabs_conversation_id, agent_id, started_at,"
+        " last_message_at, created_at) values ('+573138539155', 'conv', 'agent', '', '', 0)"
+    )
+    db.execute("pragma wal_checkpoint(truncate)")
+    db.close()
+    old, later = _shape(seed), _second_version()
+
+    def migrate(path: Path) -> None:
+        db = sqlite3.connect(path, isolation_level=None)
+        file.migrate(db, later, path, NOW)
+        db.close()
+
+    outcomes = set()
+    for statement in range(1, 200):
+        path = tmp_path / f"m{statement}.db"
+        path.write_bytes(seed.read_bytes())
+        ended = _killed_at(statement, lambda path=path: migrate(path))  # type: ignore[misc]
+        new = _shape(path) != old
+        outcomes.add((ended, new))
+        with sqlite3.connect(path) as db:
+            names = [row[0] for row in db.execute("select name from _sqlite_migrations order by id")]
+            assert names == (["m001_relay", "m002_notes"] if new else ["m001_relay"])
+            if new:
+                assert db.execute("select note from conversation_state").fetchall() == [("migrated",)]
+        migrate(path)
+        assert _shape(tmp_path / f"m{statement}.db.before-m002_notes") == old or new
+        if ended == SURVIVED:
+            break
+    assert (outcomes, statement > 10) == ({(DIED, False), (SURVIVED, True)}, True)
+
+
+def test_a_file_is_copied_before_its_shape_changes_and_a_new_one_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    db = _open(path)
+    assert [each.name for each in tmp_path.iterdir() if "before" in each.name] == []
+    file.migrate(db, _second_version(), path, NOW)
+    db.close()
+    with sqlite3.connect(tmp_path / "relay.db.before-m002_notes") as copy:
+        assert [row[0] for row in copy.execute("select name from _sqlite_migrations")] == ["m001_relay"]
+
+
+def test_a_file_with_a_migration_that_is_not_known_is_refused_for_writing_and_reading(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    db = _open(path)
+    file.migrate(db, _second_version(), path, NOW)
+    db.close()
+    for opening in (_open, file.open_for_reading):
+        with pytest.raises(DatabaseForeign, match=r"newer version of wa-relay .m002_notes.") as refused:
+            opening(path)
+        assert refused.value.exit_code == 65
+
+
+def test_the_fence_is_the_moment_at_which_the_file_was_made(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    _open(path, now=NOW).close()
+    db = _open(path, now=NOW + 500)
+    assert db.execute("select fence, swept_to from relay").fetchone()[:] == (NOW, NOW)
+    db.close()
+
+
+def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    db = _open(path)
+    db.execute("update relay set epoch = 1")
+    assert {each.name: each.stat().st_mode & 0o777 for each in tmp_path.iterdir()} == {
+        "relay.db": 0o600,
+        "relay.db-wal": 0o600,
+        "relay.db-shm": 0o600,
+    }
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "fault", "words"),
+    [
+        (b"this is a text file\n", DatabaseForeign, "is something else"),
+        (b"SQLite format 3\x00" + b"\xff" * 5000, DatabaseUnusable, "damaged|can't be used"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_in_words(
+    tmp_path: Path, content: bytes, fault: type[Exception], words: str
+) -> None:
+    path = tmp_path / "relay.db"
+    path.write_bytes(content)
+    for opening in (_open, file.open_for_reading):
+        with pytest.raises((fault, DatabaseForeign), match=f"{words}|is not a wa-relay database"):
+            opening(path)
+    assert path.read_bytes() == content
+
+
+def test_a_truncated_file_is_refused_after_an_unclean_stop(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    db = _open(path)
+    db.execute("update relay set clean_stop = 0")
+    db.execute("pragma wal_checkpoint(truncate)")
+    db.close()
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(DatabaseUnusable, match="damaged"):
+        _open(path)
+
+
+def test_an_empty_file_is_new_to_the_writer_and_missing_to_readers(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    path.touch()
+    with pytest.raises(DatabaseMissing):
+        file.open_for_reading(path)
+    _open(path).close()
+    file.open_for_reading(path).close()
+
+
+def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    with sqlite3.connect(path) as db:
+        db.execute("create table users (id integer)")
+    with pytest.raises(DatabaseForeign, match="another program"):
+        _open(path)
+
+
+def test_another_account_is_refused_naming_both(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    _open(path, account="AC1").close()
+    with pytest.raises(WrongAccount, match=r"AC1.*AC2") as refused:
+        _open(path, account="AC2")
+    assert refused.value.exit_code == 78
