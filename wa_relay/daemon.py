@@ -53,6 +53,8 @@ TURN_GRACE = 3.0
 """A turn that is being asked is given back: nothing of it has been sent."""
 
 HEALTH_WITHIN = 2.0
+SWEEP_WITHIN = 3.0
+"""Seconds for which sending waits at the start for what customers wrote meanwhile: one of them may have opted out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,8 @@ class Daemon:
             read_inbound=listed_inbound,
             on_turn=self._turn_due,
             on_send=self._sender.bell.ring,
+            # What Twilio turns out to have taken was no failure of Twilio's.
+            on_adopted=self._sender.circuit.succeeded,
         )
         self._add_routes()
 
@@ -258,7 +262,7 @@ class Daemon:
             self._reconciler.sweep_inbound(),
         ]
         background = [asyncio.create_task(loop) for loop in loops]
-        workers = [asyncio.create_task(worker.run()) for worker in (self._sender, self._turns)]
+        workers = [asyncio.create_task(self._send_after_sweep()), asyncio.create_task(self._turns.run())]
         for task in (*background, *workers):
             task.add_done_callback(self._loop_ended)
         try:
@@ -270,6 +274,11 @@ class Daemon:
             await asyncio.gather(*background, return_exceptions=True)
             await asyncio.gather(self._turns.stop(TURN_GRACE), self._sender.stop(SEND_GRACE))
             await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _send_after_sweep(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._reconciler.swept_once.wait(), self._rules.scaled(SWEEP_WITHIN))
+        await self._sender.run()
 
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

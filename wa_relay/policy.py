@@ -31,6 +31,9 @@ LATE_LOOKUP, LATE_LOOKUPS_END = 3600.0, 86400.0
 HOLD = 600.0
 """Seconds for which an unclear send holds back its conversation: longer than any late acceptance."""
 
+CLOCK_TOLERANCE = 5.0
+"""Seconds by which Twilio's clock may differ from ours when its list is compared with an attempt."""
+
 RECEIPT_POLLS = (900.0, 3600.0, 43200.0)
 """Seconds after acceptance at which a receipt that did not come is asked for."""
 
@@ -127,7 +130,7 @@ def plan_opening(
         return Skip("opted_out")
     if rules.min_gap and person.last_opening_at is not None and now - person.last_opening_at < rules.min_gap:
         return Skip("recent_opening")
-    waits = call.source != "push" and backend_pushes and not client_name(call.client_name, call.variables)
+    waits = call.source == "poll" and backend_pushes and not client_name(call.client_name, call.variables)
     due = now + (rules.push_grace if waits else 0.0)
     return Write(due_at=after_quiet(due, rules), not_after=call.ended_at + rules.max_call_age)
 
@@ -242,16 +245,17 @@ def match_unclear(listed: Sequence[Listed], *, phone: str, body: str | None, att
 
     Direction `outbound-api`, exactly this person, made at the time of the attempt, and the same
     text; a template's text in the list is not what was sent (`body` None), so there time decides.
-    The list's times are whole seconds and of another clock: 5 s of tolerance before the attempt.
+    The list's times are whole seconds and of another clock, which may be behind ours.
     """
-    latest = attempted_at + HOLD
+    # Whatever is sent after the hold is another message: the last seconds are left to the clocks' difference.
+    latest = attempted_at + HOLD - CLOCK_TOLERANCE - 1.0
     return [
         message
         for message in listed
         if message.direction == "outbound-api"
         and message.to == phone
         and message.created_at is not None
-        and attempted_at - 5.0 <= message.created_at <= latest
+        and attempted_at - CLOCK_TOLERANCE <= message.created_at <= latest
         and (body is None or message.body == body)
     ]
 

@@ -57,11 +57,13 @@ class Reconciler:
         read_inbound: Callable[[Listed], Inbound],
         on_turn: Callable[[Moment], None],
         on_send: Callable[[], None],
+        on_adopted: Callable[[], None],
     ) -> None:
         self._ledger, self._list, self._clock, self._rules = ledger, listing, clock, rules
         self._read_inbound, self._on_turn, self._on_send = read_inbound, on_turn, on_send
+        self._on_adopted = on_adopted
         self.bell, self.failures = Bell(), 0
-        self.sweep_due = Bell()
+        self.sweep_due, self.swept_once = Bell(), asyncio.Event()
 
     async def follow_sends(self) -> None:
         """Runs for ever: look-ups, holds that end, receipts to ask for, openings that expire."""
@@ -75,6 +77,7 @@ class Reconciler:
         for attempt in itertools.count():
             self.sweep_due.clear()
             done = await self._guarded(self.sweep)
+            self.swept_once.set()
             pause = self._rules.scaled(SWEEP_INTERVAL)
             if not done:
                 pause = min(pause, 1.0 + retry_delay(attempt, None, base=1.0, cap=pause))
@@ -105,7 +108,8 @@ class Reconciler:
         following: str | None = None
         while True:
             page = await self._list.inbound_page(following)
-            yield [message for message in page.messages if message.direction == "inbound"]
+            # Without a sender to filter by, the list also holds what did not come by WhatsApp.
+            yield [message for message in page.messages if message.direction == "inbound" and message.sender]
             oldest = min((message.created_at for message in page.messages if message.created_at), default=None)
             if page.next is None or (oldest is not None and oldest < back_to):
                 return
@@ -138,6 +142,7 @@ class Reconciler:
             warn("alarm", message=lookup.message_id, what=finished.alarm)
         if finished.status != "uncertain":
             say("send_adopted", message=lookup.message_id, status=finished.status)
+            self._on_adopted()
             self._on_send()
 
     async def _ask_receipt(self, sid: str) -> None:

@@ -214,6 +214,13 @@ class SendWorker(Worker):
         if allowed < 1:
             return False, IDLE if self.room < 1 else max(0.002, (1.0 - self._tokens) / self._rate)
         claimed = await self._ledger.run(outbox.claim_messages, allowed, now)
+        if claimed.burst:
+            warn(
+                "burst_held",
+                openings=claimed.burst,
+                what="more openings are due than opening.burst_limit: "
+                "look why, then let them go with `wa-relay resume`",
+            )
         for message_id, reason in claimed.ended:
             say("message_ended", message=message_id, reason=reason)
             self._board.tell(message_id)

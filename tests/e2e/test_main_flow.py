@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
 
 from tests.e2e.stage import AGENT, ANA, PAYLOAD, TOKEN, Stage, run, stage, until
+from wa_relay.standins.elevenlabs import Scenario
 from wa_relay.standins.twilio import Fault
 
 ANSWER = "El plan Premium cuesta **$99/mes**."
@@ -103,7 +105,7 @@ def test_a_kill_in_the_middle_ends_as_if_nothing_had_happened(tmp_path: Path) ->
     async def scenario() -> None:
         async with stage(tmp_path) as s:
             await s.report()
-            s.elevenlabs.scenarios.next(_slow())
+            s.elevenlabs.scenarios.next(Scenario("plain", before=5.0))
             await s.twilio.customer_writes(ANA, "¿Precio?")
             await until(lambda: s.elevenlabs.journal.entries("user_message"), what="the agent was not asked")
             await s.relay.kill()
@@ -121,10 +123,7 @@ def test_a_send_whose_answer_was_lost_with_the_process_is_adopted_and_never_sent
         async with stage(tmp_path) as s:
             s.twilio.faults.next("create", Fault("F7", hold=30.0))
             s.twilio.configure(delays=None)
-            asked = s.report()
-            import asyncio
-
-            waiting = asyncio.create_task(asked)
+            waiting = asyncio.create_task(s.report())
             await s.sent(1)
             await s.relay.kill()
             await asyncio.gather(waiting, return_exceptions=True)
@@ -161,9 +160,3 @@ def test_a_send_that_twilio_does_not_have_stays_uncertain_and_visible(tmp_path: 
             assert s.bodies() == []
 
     run(scenario())
-
-
-def _slow() -> object:
-    from wa_relay.standins.elevenlabs import Scenario
-
-    return Scenario("plain", before=5.0)

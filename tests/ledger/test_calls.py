@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call
-from wa_relay.ledger import calls, inbox, outbox
+from wa_relay.ledger import calls, control, inbox, outbox
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, BatchHint
@@ -154,3 +154,16 @@ def test_fifty_thousand_old_calls_bring_no_opening(ledger: Ledger) -> None:
     for number in range(2_000):
         calls.record_call(ledger, call(f"conv_{number}", phone=f"+57300{number:07}", ended_at=NOW - 9000), NOW)
     assert _openings(ledger) == []
+
+
+def test_a_pause_shows_in_what_a_report_is_told(ledger: Ledger) -> None:
+    assert not calls.record_call(ledger, call(), NOW).held
+    control.pause(ledger)
+    assert calls.record_call(ledger, call("conv_2"), NOW).held
+
+
+def test_a_call_that_the_webhook_tells_waits_for_nobody(ledger: Ledger) -> None:
+    calls.record_call(ledger, call(), NOW)
+    for source, due in (("webhook", NOW + 1), ("poll", NOW + 21)):
+        state = calls.record_call(ledger, call(source, source=source, client_name=None), NOW + 1)
+        assert state.due_at == due

@@ -205,7 +205,7 @@ def test_a_message_found_late_is_answered_while_the_window_is_open(known: Ledger
 
 def test_a_person_who_hides_the_number_is_known_by_the_user_id(known: Ledger) -> None:
     inbox.record_inbound(known, written(sid="SM1", user_id="CO.1A2b"), NOW)
-    received = inbox.record_inbound(known, written("otra", sid="SM2", phone="CO.1A2b", user_id="CO.1A2b"), NOW + 1)
+    received = inbox.record_inbound(known, written("otra", sid="SM2", phone="CO.1A2b"), NOW + 1)
     assert (received.effect, received.conversation_id) == ("turn", 1)
 
 

@@ -151,7 +151,7 @@ def test_what_was_on_the_wire_at_a_crash_is_looked_up_at_once_and_not_sent_again
         {"direction": "inbound"},
         {"body": "otra cosa"},
         {"created_at": NOW - 6.0},
-        {"created_at": NOW + 700.0},
+        {"created_at": NOW + 599.0},  # what goes out after the hold is another message
         {"created_at": None},
     ],
 )
@@ -257,6 +257,7 @@ def test_a_refusal_for_the_account_holds_everything_and_fails_nothing(ledger: Le
     assert control.queue_health(ledger, NOW).paused == "account"
     assert _claim(ledger, NOW + 4.9) == []
     (probe,) = _claim(ledger, NOW + 5.0)
+    assert _claim(ledger, NOW + 6.0) == []
     assert probe.outgoing.message_id is not None
     outbox.finish_send(ledger, probe.outgoing.message_id, Accepted(SID), NOW + 5)
     assert control.queue_health(ledger, NOW).paused is None
@@ -340,9 +341,10 @@ def test_the_breaker_holds_a_burst_at_the_start_over_restarts_until_resume(make_
     ledger = make_ledger(burst_limit=3)
     for number in range(4):
         _opening(ledger, f"conv_{number}", phone=f"+5730000000{number}")
-    for _ in range(2):
+    for held in (4, 0):
         ledger = make_ledger(NOW, burst_limit=3)
-        assert _claim(ledger, NOW) == []
+        claimed = outbox.claim_messages(ledger, 10, NOW)
+        assert (claimed.jobs, claimed.burst) == ((), held)
         assert control.queue_health(ledger, NOW).paused == "burst"
     control.resume(ledger)
     assert len(_claim(ledger, NOW)) == 4

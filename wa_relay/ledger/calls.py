@@ -18,7 +18,8 @@ KNOWN = "select calls.*, s.phone_number from calls join conversation_state s on 
 KNOWN_BY_KEY = KNOWN.format("calls.elevenlabs_conversation_id = ?")
 STATE = """
     select calls.id, calls.elevenlabs_conversation_id as key, calls.conversation_id, calls.skipped,
-        m.id as message_id, m.status, m.reason, m.error_code, m.error_message, m.twilio_message_id, m.due_at
+        m.id as message_id, m.status, m.reason, m.error_code, m.error_message, m.twilio_message_id, m.due_at,
+        (select paused_operator or paused_burst or account_fault is not null from relay) as held
     from calls left join conversation_messages m on m.call_id = calls.id and m.kind = 'opening'
     where calls.elevenlabs_conversation_id = ?"""
 PERSON = """
@@ -104,7 +105,8 @@ SETTLE = """
 class CallState:
     """What holds for a call now. `message_status` is None where nobody is written to.
 
-    `due_at` is when a queued opening is due; `created` is false for a call that was known.
+    `due_at` is when a queued opening is due, `held` is true while a pause keeps openings back;
+    `created` is false for a call that was known.
     """
 
     call_id: int
@@ -119,6 +121,7 @@ class CallState:
     error_message: str | None
     sid: str | None
     due_at: Moment | None
+    held: bool
 
 
 def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
@@ -386,6 +389,7 @@ def _state(ledger: Ledger, key: str, *, created: bool) -> CallState:
         error_message=row["error_message"],
         sid=row["twilio_message_id"],
         due_at=row["due_at"],
+        held=bool(row["held"]),
     )
 
 

@@ -124,10 +124,10 @@ def notify(
 
 def _person(ledger: Ledger, inbound: Inbound) -> sqlite3.Row | None:
     person = ledger.one(PERSON, (inbound.phone,))
+    if person is not None:
+        return person
     # Who hides the number is known by the user id that an earlier message or receipt carried.
-    if person is None and inbound.user_id is not None:
-        person = ledger.one(PERSON_BY_USER, (inbound.user_id,))
-    return person
+    return ledger.one(PERSON_BY_USER, (inbound.user_id or inbound.phone,))
 
 
 def _stranger(ledger: Ledger, inbound: Inbound, written: Moment, now: Moment) -> Received:

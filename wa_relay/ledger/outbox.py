@@ -71,6 +71,7 @@ UNCLEAR = """
 SID_OWNER = "select id from conversation_messages where twilio_message_id = ?"
 HOLD_ACCOUNT = """
     update relay set account_fault = :fault, account_failures = account_failures + 1, account_probe_at = :probe_at"""
+PROBE_AT = "update relay set account_probe_at = ?"
 FREE_ACCOUNT = "update relay set account_fault = null, account_failures = 0, account_probe_at = null"
 SENDING = "select id from conversation_messages where in_flight = 1 and status = 'sending'"
 BURST_DUE = """
@@ -78,6 +79,10 @@ BURST_DUE = """
     where status = 'queued' and kind = 'opening' and due_at <= ? and not released"""
 EXPIRED = """
     select id from conversation_messages where status = 'queued' and kind = 'opening' and not_after <= ? limit 500"""
+
+
+PROBE_PATIENCE = 60.0
+"""Seconds after which a probe that brought nothing is followed by another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +97,14 @@ class SendJob:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What a claim took, and what it ended without sending (ids with their reasons)."""
+    """What a claim took, and what it ended without sending (ids with their reasons).
+
+    `burst` counts the openings that the breaker has just begun to hold, 0 if it has not.
+    """
 
     jobs: tuple[SendJob, ...]
     ended: tuple[tuple[int, str], ...] = ()
+    burst: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +129,18 @@ def claim_messages(ledger: Ledger, limit: int, now: Moment) -> Claimed:
     if relay["account_fault"] is not None:
         if relay["account_probe_at"] is not None and now < relay["account_probe_at"]:
             return Claimed(())
+        # One probe at a time: the next one when this one has failed, or has come to nothing.
         limit = min(limit, 1)
+        ledger.run(PROBE_AT, (now + PROBE_PATIENCE,))
     openings = not (relay["paused_operator"] or relay["paused_burst"])
-    if openings and ledger.watch:
-        openings = not _trips_breaker(ledger, now)
+    burst = _trips_breaker(ledger, now) if openings and ledger.watch else 0
+    openings = openings and not burst
     jobs: list[SendJob] = []
     ended: list[tuple[int, str]] = []
     _claim(ledger, DUE_REPLIES, openings, limit, now, jobs, ended)
     if openings and len(jobs) < limit:
         _claim(ledger, DUE_OPENINGS, openings, limit - len(jobs), now, jobs, ended)
-    return Claimed(tuple(jobs), tuple(ended))
+    return Claimed(tuple(jobs), tuple(ended), burst)
 
 
 def next_due(ledger: Ledger) -> Moment | None:
@@ -236,18 +247,18 @@ def end(
             ledger.run(END, rest | {"evidence": f"the part before it ended: {reason}"})
 
 
-def _trips_breaker(ledger: Ledger, now: Moment) -> bool:
-    """Counts what became due since the start; more than the limit in the first minute is held."""
+def _trips_breaker(ledger: Ledger, now: Moment) -> int:
+    """Holds openings if more than the limit became due since the start; tells how many are held, 0 for none."""
     limit = ledger.rules.burst_limit
     if not limit or now > ledger.started_at + policy.BURST_WATCH:
         ledger.watch = False
-        return False
+        return 0
     row = ledger.one(BURST_DUE, (now,))
     assert row is not None
     if row[0] + ledger.openings_begun <= limit:
-        return False
+        return 0
     ledger.run("update relay set paused_burst = 1")
-    return True
+    return int(row[0])
 
 
 def _claim(

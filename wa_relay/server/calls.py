@@ -50,7 +50,8 @@ class CallRoutes:
         if isinstance(report, push.NotFinished):
             return reply(_shape("skipped", None, None, report.key) | {"reason": "not_finished"})
         state = await self._listener.store(calls.record_call, report, self._clock())
-        waits = state.created and state.message_id is not None and (state.due_at or 0.0) <= self._clock()
+        due = state.message_id is not None and (state.due_at or 0.0) <= self._clock()
+        waits = state.created and due and not state.held
         self._intake.told(state, "push")
         if waits:
             state = await self._settled(state)

@@ -15,6 +15,7 @@ from pathlib import Path
 from aiohttp import web
 
 from wa_relay.ledger import control
+from wa_relay.ledger.faults import DatabaseUnusable
 from wa_relay.logs import say
 from wa_relay.model import Moment, PayloadError
 from wa_relay.server.answers import JSON, refusal, reply
@@ -106,5 +107,5 @@ def socket_path(database: Path) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     # Somebody else's folder of that name would let them stand in for the daemon.
     if folder.stat().st_uid != os.getuid():
-        raise OSError(f"{folder} belongs to another user")
+        raise DatabaseUnusable(f"the folder {folder} belongs to another user. Give the database a shorter path.")
     return folder / f"{name}.sock"

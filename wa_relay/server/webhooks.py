@@ -23,7 +23,7 @@ from wa_relay.sources import jsonbody, postcall
 
 TWILIO_LIMIT = 64 * KIB
 POSTCALL_LIMIT = 16 * MIB
-AUDIO = re.compile(rb'"type"\s*:\s*"post_call_audio"')
+AUDIO = re.compile(rb'"type"\s*:\s*"post_call_audio"|"full_audio"\s*:')
 """An unescaped match can only be a key of the object itself: inside a text the quotes are escaped."""
 
 
