@@ -132,12 +132,13 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 def fault_of(error: sqlite3.Error, path: Path) -> DatabaseFault:
     """Turns SQLite's error into what happened and what to do."""
     words = str(error)
-    if "not a database" in words:
+    # With SQLite's own mark at its beginning it was a database once, and is cut off or spoilt.
+    if "not a database" in words and _head(path) != _HEADER:
         return DatabaseForeign(
             f"{path} is not a wa-relay database: it is something else. Set database.path to another file.",
             permanent=True,
         )
-    if "malformed" in words:
+    if "malformed" in words or "not a database" in words:
         return _corrupt(path)
     return DatabaseUnusable(
         f"the database {path} can't be used: {words}. Check the disk's space, the file's owner and its folder's."
@@ -154,8 +155,7 @@ def _corrupt(path: Path) -> DatabaseUnusable:
 
 def _refuse_foreign_file(path: Path) -> None:
     try:
-        with path.open("rb") as file:
-            head = file.read(len(_HEADER))
+        head = _head(path)
     except FileNotFoundError:
         if not path.parent.is_dir():
             raise DatabaseUnusable(f"the folder {path.parent} does not exist. Make it, or set database.path.") from None
@@ -167,6 +167,11 @@ def _refuse_foreign_file(path: Path) -> None:
             f"{path} is not a wa-relay database: it is something else. Set database.path to another file.",
             permanent=True,
         )
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(_HEADER))
 
 
 def _refuse_foreign_schema(connection: sqlite3.Connection, path: Path) -> bool:
