@@ -44,8 +44,10 @@ def parse(text: str) -> str:
     digits = _TYPED.sub("", typed)
     if digits.startswith("00"):
         digits = "+" + digits[2:]
-    number = digits if digits.startswith("+") else "+" + digits
-    if not _E164.fullmatch(number) or not _possible(number):
+    international = digits.startswith("+")
+    number = digits if international else "+" + digits
+    # Without the plus it may be a national number, which would be somebody else's with one put before it.
+    if not _E164.fullmatch(number) or not (international or _possible(number)):
         raise ValueError("a phone with its country code is wanted, as +573138539155")
     return number
 
