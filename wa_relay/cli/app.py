@@ -11,8 +11,11 @@ import typer
 
 from wa_relay import __version__
 from wa_relay.cli.control import pause, resolve, resume
+from wa_relay.cli.demo import demo
+from wa_relay.cli.doctor import doctor
 from wa_relay.cli.history import history
 from wa_relay.cli.init import init
+from wa_relay.cli.send_test import send_test
 from wa_relay.cli.serve import serve
 from wa_relay.cli.settings import Settings
 from wa_relay.cli.stats import stats
@@ -30,8 +33,11 @@ app = typer.Typer(
 
 for command, name in (
     (serve, "serve"),
+    (demo, "demo"),
+    (send_test, "send-test"),
     (history, "history"),
     (stats, "stats"),
+    (doctor, "doctor"),
     (resolve, "resolve"),
     (pause, "pause"),
     (resume, "resume"),

@@ -1,0 +1,174 @@
+"""Sets everything up in a folder of its own, lets the story happen, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from wa_relay.demo import acts
+from wa_relay.demo.agent import answering
+from wa_relay.demo.campaign import AGENT, ANA, CALLED, DIEGO, OPENINGS, TEMPLATES
+from wa_relay.demo.chat import chat
+from wa_relay.demo.child import Daemon, StartFailed
+from wa_relay.demo.screen import Paper, Screen
+from wa_relay.demo.stage import TOKEN, DemoEnded, Stage, StepMissed
+from wa_relay.model import RelayError
+from wa_relay.standins.elevenlabs import ElevenLabsStandin
+from wa_relay.standins.twilio import Delays, TwilioStandin
+
+_SCRIPTED = f"one of {', '.join(person.name for person in (*CALLED, DIEGO))}; what they write is scripted"
+
+_WORDS = (
+    "An ElevenLabs voice agent calls people by phone. When a call ends, wa-relay writes to them by WhatsApp, and the "
+    "same agent answers what they write. Here all of that happens on this machine: no account, no network, nobody is "
+    "called and nobody is written to."
+)
+
+
+async def perform(paper: Paper, price_answer: str | None = None) -> None:
+    """Plays the whole campaign and prints its history and statistics.
+
+    Raises `DemoEnded` when a step does not happen.
+    """
+    await _perform(paper, _campaign, _SCRIPTED, price_answer)
+
+
+async def perform_opening(paper: Paper) -> None:
+    """Plays the first call, and what comes of it, alone."""
+    await _perform(paper, _first, _SCRIPTED, None)
+
+
+async def perform_chat(paper: Paper, price_answer: str | None = None) -> None:
+    """Plays the first call; then whoever is at the terminal is the customer."""
+    await _perform(paper, _chat, f"{ANA.name}, who is you at this terminal", price_answer)
+
+
+async def _campaign(s: Stage) -> None:
+    batch = await _first(s)
+    await acts.the_others(s, batch)
+    for act in (acts.burst, acts.voice_note, acts.opt_out, acts.backend, acts.results):
+        await act(s)
+    s.screen.show("")
+    s.screen.note("To be the customer yourself: wa-relay demo --chat\nTo begin with your own accounts: wa-relay init")
+
+
+async def _first(s: Stage) -> str:
+    batch = await acts.first_call(s)
+    await acts.interest(s)
+    return batch
+
+
+async def _chat(s: Stage) -> None:
+    await acts.first_call(s)
+    await chat(s)
+
+
+async def _perform(
+    paper: Paper, act: Callable[[Stage], Awaitable[object]], customer: str, price_answer: str | None
+) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    screen = Screen(paper)
+    screen.title("wa-relay demo", _WORDS)
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="wa-relay-demo-"))
+    except OSError as error:
+        raise RelayError(f"the demo needs a temporary folder: {error.strerror or error}.") from error
+    kept = False
+    try:
+        async with _stage(folder, screen, price_answer) as s:
+            _introduce(s, customer)
+            await _watched(s, act)
+    except (StepMissed, StartFailed) as error:
+        kept = True
+        raise DemoEnded(f"the demo has failed: {error}. The daemon's log is {folder / 'daemon.log'}") from error
+    finally:
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _watched(s: Stage, act: Callable[[Stage], Awaitable[object]]) -> None:
+    """Lets an act happen for as long as the daemon lives."""
+
+    async def story() -> None:
+        await act(s)
+
+    playing, dying = asyncio.create_task(story()), asyncio.create_task(s.daemon.ended())
+    try:
+        await asyncio.wait({playing, dying}, return_when=asyncio.FIRST_COMPLETED)
+        if dying.done():
+            how = dying.result()
+            end = f"signal {-how} ({signal.Signals(-how).name})" if how < 0 else f"exit status {how}"
+            raise StepMissed(f"the daemon died ({end}) before this happened: {s.awaited}")
+        await playing
+    finally:
+        for task in (playing, dying):
+            task.cancel()
+        await asyncio.gather(playing, dying, return_exceptions=True)
+
+
+def _introduce(s: Stage, customer: str) -> None:
+    s.screen.players(
+        {
+            "wa-relay": f"the real daemon, process {s.daemon.pid}, listening on {s.daemon.url}",
+            "ElevenLabs": f"a stand-in: makes the calls, and its agent {AGENT.name} answers in text",
+            "Twilio": "a stand-in: carries the WhatsApp messages, and tells when they are read",
+            "customer": customer,
+        }
+    )
+
+
+@asynccontextmanager
+async def _stage(folder: Path, screen: Screen, price_answer: str | None) -> AsyncIterator[Stage]:
+    twilio = TwilioStandin(templates=tuple(TEMPLATES.values()), delays=Delays(0.1, 0.1, 0.3))
+    elevenlabs = ElevenLabsStandin()
+    elevenlabs.add_agent(AGENT)
+    elevenlabs.answers = answering(price_answer)
+    for person in (*CALLED, DIEGO):
+        twilio.contact(person.phone, name=person.name)
+    daemon = Daemon(folder)
+    try:
+        await twilio.start()
+        await elevenlabs.start()
+
+        def settings(url: str, port: int) -> Mapping[str, Mapping[str, Any]]:
+            twilio.configure(webhook_url=f"{url}/webhook/twilio/incoming")
+            return _settings(url, port, twilio, elevenlabs)
+
+        await daemon.start(settings)
+        async with aiohttp.ClientSession() as http:
+            yield Stage(screen, twilio, elevenlabs, daemon, http)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            await daemon.stop()
+        await elevenlabs.stop()
+        await twilio.stop()
+
+
+def _settings(
+    url: str, port: int, twilio: TwilioStandin, elevenlabs: ElevenLabsStandin
+) -> dict[str, Mapping[str, Any]]:
+    """The daemon's configuration: what a real one has, and shorter pauses."""
+    return {
+        "server": {"port": port, "public_url": url, "token": TOKEN},
+        "twilio": {
+            "account_sid": twilio.account_sid,
+            "auth_token": twilio.settings.auth_token,
+            "sender": twilio.senders[0],
+            "base_url": twilio.url,
+        },
+        "elevenlabs": {"api_key": "sk_standin", "base_url": elevenlabs.url, "settle_seconds": 0.2},
+        "poll": {"interval_seconds": 1},
+        "reply": {"debounce_seconds": 0.5},
+        **OPENINGS,
+    }

@@ -1,0 +1,131 @@
+"""What the person at the terminal sees: steps with their times, and messages as chat bubbles."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rich import box
+from rich.align import Align
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+WIDEST, SHARE = 100, 0.75
+STYLES = {
+    "wa-relay": "bold green",
+    "ElevenLabs": "bold magenta",
+    "Twilio": "bold red",
+    "customer": "bold cyan",
+    "backend": "bold yellow",
+}
+
+
+class Paper(Protocol):
+    """What is printed on, and how to make a text showable there."""
+
+    @property
+    def console(self) -> Console:
+        """Where it is printed."""
+
+    @property
+    def ascii(self) -> bool:
+        """True where nothing else can be shown."""
+
+    def clean(self, text: str) -> str:
+        """Makes a customer's text harmless, and showable here."""
+
+    def mark(self, mark: str, plain: str) -> str:
+        """One of our own signs, or what stands for it in ASCII."""
+
+
+class Screen:
+    """Draws the story on paper of any width."""
+
+    def __init__(self, paper: Paper) -> None:
+        self.paper = paper
+        self._clean, self._console = paper.clean, paper.console
+
+    def show(self, *parts: RenderableType) -> None:
+        """Prints, one under the other."""
+        for part in parts:
+            self._console.print(part, width=self.width)
+
+    @property
+    def width(self) -> int:
+        """The columns of the page."""
+        return min(self._console.width, WIDEST)
+
+    def title(self, name: str, words: str) -> None:
+        """The first line, and what this is."""
+        self.show(Text(), Text(name, style="bold"), Padding(Text(words), (0, 0, 1, 0)))
+
+    def players(self, players: dict[str, str]) -> None:
+        """Who takes part, each with what it is here."""
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, words in players.items():
+            grid.add_row(Text(f"  {name}", style=STYLES.get(name, "bold")), Text(self._clean(words)))
+        self.show(grid)
+
+    def chapter(self, title: str) -> None:
+        """A line where something new begins."""
+        characters = self.paper.mark("─", "-")
+        rule = Rule(Text(self._clean(title), style="bold"), characters=characters, align="left", style="dim")
+        self.show(Text(), rule)
+
+    def step(self, seconds: float, player: str, words: str) -> None:
+        """Something that happened: when, at whose, and what."""
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(width=7, justify="right", no_wrap=True)
+        grid.add_column(width=10, no_wrap=True)
+        grid.add_column(overflow="fold")
+        grid.add_row(
+            Text(f"{seconds:.1f} s", style="dim"), Text(player, style=STYLES[player]), Text(self._clean(words))
+        )
+        self.show(grid)
+
+    def note(self, words: str) -> None:
+        """A remark between the steps."""
+        self.show(Padding(Text(self._clean(words), style="dim"), (0, 0, 0, 2)))
+
+    def theirs(self, name: str, text: str) -> None:
+        """What a customer wrote, on the left."""
+        self.show(self._bubble(name, text, None, "cyan"))
+
+    def ours(self, name: str, text: str) -> None:
+        """What a customer got from us, on the right."""
+        sent = Text(f"{self.paper.mark('✓', '+')} sent", style="dim")
+        self.show(Align.right(self._bubble(f"to {name}", text, sent, "green"), width=self.width))
+
+    def receipts(self, words: str) -> None:
+        """What became of the message above, under it."""
+        line = Text.assemble((f"{self.paper.mark('✓✓', '++')} ", "bright_blue"), (words, "dim"))
+        self.show(Align.right(line, width=self.width))
+
+    def command(self, words: str, printed: str) -> None:
+        """A command as it is typed, and what it printed."""
+        self.show(Text(), Text.assemble(("$ ", "dim"), (self._clean(words), "bold")), Text())
+        self._console.print(Text.from_ansi(printed.rstrip("\n")), soft_wrap=True)
+
+    def _bubble(self, title: str, text: str, footer: Text | None, style: str) -> Panel:
+        said = Text(self._clean(text), overflow="fold")
+        name = self._clean(title)
+        lines = [said, *([Align.right(footer)] if footer else [])]
+        texts = [*said.plain.split("\n"), *([footer.plain] if footer else [])]
+        widest = max(cell_len(line) for line in texts)
+        return Panel(
+            Group(*lines),
+            box=box.ROUNDED,
+            title=Text(name, style="dim"),
+            title_align="left",
+            border_style=style,
+            width=min(max(widest, cell_len(name) + 2) + 4, self._most()),
+        )
+
+    def _most(self) -> int:
+        return self.width if self.width < 40 else int(self.width * SHARE)
