@@ -240,7 +240,9 @@ def refill(tokens: float, since: Moment, now: Moment) -> float:
     return min(PERSON_BUCKET, tokens + max(0.0, now - since) / PERSON_REFILL)
 
 
-def match_unclear(listed: Sequence[Listed], *, phone: str, body: str | None, attempted_at: Moment) -> list[Listed]:
+def match_unclear(
+    listed: Sequence[Listed], rules: Rules, *, phone: str, body: str | None, attempted_at: Moment
+) -> list[Listed]:
     """Those messages of Twilio's list that may be an unclear send.
 
     Direction `outbound-api`, exactly this person, made at the time of the attempt, and the same
@@ -248,7 +250,7 @@ def match_unclear(listed: Sequence[Listed], *, phone: str, body: str | None, att
     The list's times are whole seconds and of another clock, which may be behind ours.
     """
     # Whatever is sent after the hold is another message: the last seconds are left to the clocks' difference.
-    latest = attempted_at + HOLD - CLOCK_TOLERANCE - 1.0
+    latest = attempted_at + rules.scaled(HOLD - CLOCK_TOLERANCE) - 1.0
     return [
         message
         for message in listed

@@ -86,7 +86,7 @@ class Reconciler:
     async def sweep(self) -> None:
         """Stores what Twilio's list has and we have not; the mark moves when every page is stored."""
         began = self._clock()
-        back_to = await self._ledger.run(receipts.swept_to) - SWEEP_OVERLAP
+        back_to = await self._ledger.run(receipts.swept_to) - self._rules.scaled(SWEEP_OVERLAP)
         found = 0
         async for page in self._pages(back_to):
             inbounds = [self._read_inbound(message) for message in reversed(page)]
@@ -124,7 +124,7 @@ class Reconciler:
         lookups = await self._ledger.run(receipts.due_lookups, LOOKUPS_AT_ONCE, now)
         await asyncio.gather(*(self._look_up(lookup) for lookup in lookups))
         polls = await self._ledger.run(receipts.due_polls, LOOKUPS_AT_ONCE, now)
-        await asyncio.gather(*(self._ask_receipt(sid) for _, sid in polls))
+        await asyncio.gather(*(self._ask_receipt(*poll) for poll in polls))
         if lookups or polls:
             self.bell.ring()
 
@@ -133,8 +133,7 @@ class Reconciler:
             listed = await self._list.find(lookup.phone, lookup.attempted_at - 5.0)
         except UpstreamError as error:
             self._away(error, "look_up_failed", lookup.message_id)
-            at = self._clock() + retry_delay(self.failures, error.retry_after, base=1.0, cap=self._rules.scaled(60.0))
-            await self._ledger.run(receipts.put_off_lookup, lookup.message_id, at)
+            await self._ledger.run(receipts.put_off_lookup, lookup.message_id, self._again_at(error))
             return
         self.failures = 0
         finished = await self._ledger.run(receipts.record_lookup, lookup, listed, self._clock())
@@ -145,11 +144,12 @@ class Reconciler:
             self._on_adopted()
             self._on_send()
 
-    async def _ask_receipt(self, sid: str) -> None:
+    async def _ask_receipt(self, message_id: int, sid: str) -> None:
         try:
             listed = await self._list.fetch(sid)
         except UpstreamError as error:
-            self._away(error, "receipt_not_told", None)
+            self._away(error, "receipt_not_told", message_id)
+            await self._ledger.run(receipts.put_off_poll, message_id, self._again_at(error))
             return
         if listed is not None:
             receipt = Receipt(sid, listed.status, error_code=listed.error_code)
@@ -163,6 +163,10 @@ class Reconciler:
                     code=noted.error_code,
                     by="asking",
                 )
+
+    def _again_at(self, error: UpstreamError) -> Moment:
+        pause = retry_delay(self.failures, error.retry_after, base=1.0, cap=60.0)
+        return self._clock() + self._rules.scaled(pause)
 
     def _away(self, error: UpstreamError, action: str, message_id: int | None) -> None:
         self.failures += 1

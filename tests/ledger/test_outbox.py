@@ -174,6 +174,24 @@ def test_two_matches_are_left_to_a_person_and_one_of_another_row_does_not_count(
     assert finished.alarm is not None
 
 
+def test_a_message_that_the_list_shows_twice_is_one_message(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    (lookup,) = receipts.due_lookups(ledger, 5, NOW)
+    assert receipts.record_lookup(ledger, lookup, [_listed(), _listed()], NOW + 1).status == "sent"
+
+
+def test_a_receipt_that_could_not_be_asked_for_is_asked_for_again(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Accepted(SID), NOW)
+    for again in range(9):
+        at = NOW + 900.0 + again
+        assert receipts.due_polls(ledger, 5, at) == [(1, SID)]
+        receipts.put_off_poll(ledger, 1, at + 1.0)
+
+
 def test_an_unclear_send_holds_its_conversation_for_ten_minutes_and_no_other(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)

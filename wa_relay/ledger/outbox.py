@@ -131,7 +131,7 @@ def claim_messages(ledger: Ledger, limit: int, now: Moment) -> Claimed:
             return Claimed(())
         # One probe at a time: the next one when this one has failed, or has come to nothing.
         limit = min(limit, 1)
-        ledger.run(PROBE_AT, (now + PROBE_PATIENCE,))
+        ledger.run(PROBE_AT, (now + ledger.rules.scaled(PROBE_PATIENCE),))
     openings = not (relay["paused_operator"] or relay["paused_burst"])
     burst = _trips_breaker(ledger, now) if openings and ledger.watch else 0
     openings = openings and not burst
@@ -159,9 +159,10 @@ def finish_send(ledger: Ledger, message_id: int, result: SendResult, now: Moment
     if row["status"] != "sending":
         return Finished(message_id, row["status"], row["reason"])
     if isinstance(result, NotSent):
-        due = now + policy.retry_delay(
+        pause = policy.retry_delay(
             row["attempts"] - 1, result.retry_after, base=policy.SEND_RETRY_BASE, cap=policy.SEND_RETRY_CAP
         )
+        due = now + ledger.rules.scaled(pause)
         ledger.run(REQUEUE, {"id": message_id, "due": due, "evidence": f"not sent: {result.evidence}", "now": now})
         return Finished(message_id, "queued", due_at=due)
     if isinstance(result, Unclear):
@@ -365,7 +366,7 @@ def _refused(ledger: Ledger, row: sqlite3.Row, refusal: Refused, now: Moment) ->
         ledger.run(REQUEUE, {"id": row["id"], "due": now, "evidence": evidence, "now": now})
         relay = ledger.one("select account_failures from relay")
         assert relay is not None
-        probe_at = now + policy.account_probe(relay[0] + 1)
+        probe_at = now + ledger.rules.scaled(policy.account_probe(relay[0] + 1))
         fault = f"{refusal.code}: {refusal.meaning}"
         ledger.run(HOLD_ACCOUNT, {"fault": fault, "probe_at": probe_at})
         return Finished(row["id"], "queued", due_at=probe_at, alarm=f"everything is held, Twilio refused with {fault}")

@@ -40,6 +40,9 @@ DUE_POLLS = """
     where poll_at <= ? order by poll_at limit ?"""
 NEXT_POLL = "select min(poll_at) from conversation_messages where poll_at is not null"
 COUNT_POLL = "update conversation_messages set polls = polls + 1, poll_at = ? where id = ?"
+PUT_OFF_POLL = """
+    update conversation_messages set polls = polls - 1, poll_at = ?
+    where id = ? and status = 'sent' and polls > 0"""
 SWEPT_TO = "select swept_to from relay"
 SET_SWEPT_TO = "update relay set swept_to = max(swept_to, ?)"
 
@@ -100,10 +103,13 @@ def record_lookup(ledger: Ledger, lookup: Lookup, listed: Sequence[Listed], now:
     assert row is not None
     if row["status"] != "uncertain":
         return outbox.Finished(lookup.message_id, row["status"])
-    matches = policy.match_unclear(listed, phone=lookup.phone, body=lookup.body, attempted_at=row["attempted_at"])
-    free = [match for match in matches if ledger.one(outbox.SID_OWNER, (match.sid,)) is None]
+    matches = policy.match_unclear(
+        listed, ledger.rules, phone=lookup.phone, body=lookup.body, attempted_at=row["attempted_at"]
+    )
+    # A list whose pages move while they are read may show a message twice.
+    free = {match.sid: match for match in matches if ledger.one(outbox.SID_OWNER, (match.sid,)) is None}
     if len(free) == 1:
-        found = free[0]
+        (found,) = free.values()
         adopted = outbox.accept(ledger, row, found.sid, "list", found.created_at, now)
         record_receipt(ledger, Receipt(found.sid, found.status, error_code=found.error_code), now)
         return adopted
@@ -138,6 +144,11 @@ def due_polls(ledger: Ledger, limit: int, now: Moment) -> list[tuple[int, str]]:
         if row["sid"] is not None:
             found.append((row["id"], row["sid"]))
     return found
+
+
+def put_off_poll(ledger: Ledger, message_id: int, at: Moment) -> None:
+    """Plans to ask again for a receipt that could not be asked for; it does not count as asked."""
+    ledger.run(PUT_OFF_POLL, (at, message_id))
 
 
 def swept_to(ledger: Ledger) -> Moment:
