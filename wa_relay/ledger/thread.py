@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
-from collections import deque
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from wa_relay.ledger import store
@@ -40,8 +40,7 @@ class LedgerThread:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._jobs: deque[_Job] = deque()
-        self._wake = threading.Condition()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self.fault: str | None = None
@@ -55,19 +54,16 @@ class LedgerThread:
         Raises `StorageUnavailable` when it could not be stored, and whatever the operation raises.
         """
         assert not kwargs, "operations take positional arguments"
-        if len(self._jobs) >= BACKLOG or self._closing:
+        if self._jobs.qsize() >= BACKLOG or self._closing:
             raise StorageUnavailable("the database can't keep up: try again in a moment.", retry_after=1.0)
         future: asyncio.Future[T] = self._loop.create_future()
-        with self._wake:
-            self._jobs.append(_Job(operation, args, future))
-            self._wake.notify()
-        return await asyncio.shield(future)
+        self._jobs.put(_Job(operation, args, future))
+        return await future
 
     async def close(self) -> None:
         """Finishes what waits, marks the stop as clean and closes the connection."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
+        self._closing = True
+        self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
@@ -82,10 +78,16 @@ class LedgerThread:
         self._ledger.db.close()
 
     def _next_group(self) -> list[_Job]:
-        with self._wake:
-            while not self._jobs and not self._closing:
-                self._wake.wait()
-            return [self._jobs.popleft() for _ in range(min(GROUP, len(self._jobs)))]
+        """Waits for an operation and takes it with those behind it; nothing once the ledger is closed."""
+        group: list[_Job] = []
+        while (job := self._jobs.get()) is not None:
+            group.append(job)
+            if len(group) == GROUP or self._jobs.empty():
+                return group
+        if group:
+            # The end is met again after what came before it.
+            self._jobs.put(None)
+        return group
 
     def _commit(self, group: list[_Job]) -> list[tuple[asyncio.Future[Any], Any, BaseException | None]]:
         try:
