@@ -7,6 +7,7 @@ worker asks between its awaits; neither decides by itself.
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -124,7 +125,8 @@ def plan_opening(
     opening = rules.openings.get(call.outcome)
     if opening is None or not (opening.body or opening.content_sid):
         return Skip("outcome_not_followed")
-    if call.ended_at is None or call.ended_at < fence or call.ended_at + rules.max_call_age <= now:
+    # Ends are told in whole seconds, cut off: one in the fence's own second is not before it.
+    if call.ended_at is None or call.ended_at < math.floor(fence) or call.ended_at + rules.max_call_age <= now:
         return Skip("too_old")
     if person.opted_out:
         return Skip("opted_out")
@@ -138,8 +140,8 @@ def plan_opening(
 def client_name(name: str | None, variables: Mapping[str, Scalar]) -> str:
     """The customer's name: the report's own, else that of the first variable that has one."""
     for candidate in (name, *(variables.get(key) for key in NAME_VARIABLES)):
-        if isinstance(candidate, str) and candidate.strip():
-            return candidate.strip()
+        if isinstance(candidate, str) and text.visible(candidate):
+            return " ".join(text.clean(candidate).split())
     return ""
 
 
@@ -148,15 +150,19 @@ def after_quiet(moment: Moment, rules: Rules) -> Moment:
     if rules.quiet is None:
         return moment
     start, end = rules.quiet
-    local = datetime.fromtimestamp(moment, rules.timezone)
-    clock = local.time().replace(tzinfo=None)
-    inside = start <= clock < end if start < end else clock >= start or clock < end
-    if not inside:
+    if not _is_quiet(moment, rules.timezone, start, end):
         return moment
-    day = local.date() if clock < end else local.date() + timedelta(days=1)
-    opens = datetime.combine(day, end, tzinfo=rules.timezone).astimezone(UTC).timestamp()
-    # In a change of clocks the same wall time may come twice: never answer with the past.
-    return max(opens, moment)
+    local = datetime.fromtimestamp(moment, rules.timezone)
+    day = local.date() if local.time() < end else local.date() + timedelta(days=1)
+    opens = datetime.combine(day, end, tzinfo=rules.timezone)
+    # In a change of clocks the same wall time comes twice, or never: the first that is ahead and not quiet again.
+    ends = sorted(opens.replace(fold=fold).astimezone(UTC).timestamp() for fold in (0, 1))
+    return next((one for one in ends if one >= moment and not _is_quiet(one, rules.timezone, start, end)), moment)
+
+
+def _is_quiet(moment: Moment, timezone: tzinfo, start: time, end: time) -> bool:
+    clock = datetime.fromtimestamp(moment, timezone).time()
+    return start <= clock < end if start < end else clock >= start or clock < end
 
 
 @dataclass(frozen=True, slots=True)
