@@ -7,6 +7,7 @@ connection faults through as what they are, since they alone prove that nothing 
 
 from __future__ import annotations
 
+import base64
 import logging
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -66,8 +67,7 @@ class Transport(AsyncHttpClient):  # type: ignore[misc]
             self._base_url + uri.removeprefix(TWILIO),
             params=_texts(params),
             data=_texts(data),
-            headers=headers,
-            auth=aiohttp.BasicAuth(*auth, encoding="utf-8") if auth else None,
+            headers={**(headers or {}), **(_basic(*auth) if auth else {})},
             timeout=self._timeout,
             allow_redirects=False,
         ) as answer:
@@ -84,6 +84,11 @@ async def _limited(answer: aiohttp.ClientResponse) -> str:
             raise AnswerTooLarge
         chunks.append(chunk)
     return b"".join(chunks).decode("utf-8", "replace")
+
+
+def _basic(user: str, password: str) -> dict[str, str]:
+    """HTTP basic authentication in UTF-8 (RFC 7617)."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
 def _texts(values: dict[str, object] | None) -> dict[str, Any] | None:
