@@ -1,0 +1,93 @@
+"""`wa-relay doctor`: what is in place, what is not, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wa_relay.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from wa_relay.cli.output import Paper
+    from wa_relay.config import Config, Fault
+    from wa_relay.doctor import Check, Report
+
+NAME_WIDTH = 22
+MARKS = {
+    # status: sign, in ASCII, style
+    "ok": ("✓", "+", "green"),
+    "warn": ("!", "!", "yellow"),
+    "fail": ("✗", "x", "bold red"),
+    "skipped": ("–", "-", "dim"),
+}
+
+
+def doctor(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check configuration, database, both accounts and the webhook."""
+    settings: Settings = ctx.obj
+    config, faults = _load(settings)
+
+    import asyncio
+
+    from wa_relay.doctor import examine
+
+    report = asyncio.run(examine(config, faults, time.time))
+    if as_json:
+        from wa_relay.cli.output import write_document
+
+        write_document(json.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n")
+    else:
+        _print(report, no_color=settings.no_color)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _load(settings: Settings) -> tuple[Config | None, tuple[Fault, ...]]:
+    """The configuration as far as it can be used, and all that keeps `serve` from starting with it."""
+    from wa_relay.config import ConfigError
+
+    try:
+        return settings.config(serving=True), ()
+    except ConfigError as error:
+        faults = error.faults
+    try:
+        return settings.config(), faults
+    except ConfigError:
+        return None, faults
+
+
+def _print(report: Report, *, no_color: bool) -> None:
+    from wa_relay.cli.output import results
+
+    paper = results(no_color=no_color)
+    for check in report.checks:
+        _print_check(check, paper)
+    counts = {status: sum(check.status == status for check in report.checks) for status in MARKS}
+    words = (("fail", "broken"), ("warn", "to look at"), ("skipped", "skipped"), ("ok", "in order"))
+    paper.console.print("\n" + ", ".join(f"{counts[status]} {name}" for status, name in words if counts[status]) + ".")
+
+
+def _print_check(check: Check, paper: Paper) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    sign, plain, style = MARKS[check.status]
+    lines = paper.clean(check.message).split("\n")
+    grid = Table.grid(padding=(0, 1), expand=False)
+    grid.add_column(width=1, no_wrap=True)
+    grid.add_column(width=NAME_WIDTH, overflow="fold")
+    grid.add_column(overflow="fold")
+    quiet = "dim" if check.status == "skipped" else ""
+    grid.add_row(Text(paper.mark(sign, plain), style), Text(paper.clean(check.name), quiet), Text(lines[0], quiet))
+    if check.fix:
+        grid.add_row("", "", Text(f"{paper.mark('→', '->')} {paper.clean(check.fix)}", style))
+    paper.console.print(grid)
+    for line in lines[1:]:
+        # An address is to be copied: it is never broken into lines.
+        paper.console.print(Text(f"  {line}"), soft_wrap=True)

@@ -1,0 +1,52 @@
+"""The configuration: what is wrong in it, what `serve` lacks, what works but should not stay so. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from wa_relay.config import Config, Fault
+from wa_relay.doctor.check import Check
+
+NAME = "configuration"
+
+
+def examine(config: Config | None, faults: Sequence[Fault]) -> list[Check]:
+    """One finding a fault, else one that all is well; then the warnings. `config` is None if it can't be used."""
+    checks = [_faulty(fault) for fault in faults] or [Check(NAME, "ok", _source(config))]
+    if config is not None:
+        checks += map(_warned, config.warnings)
+        checks += _openings(config)
+    return checks
+
+
+def _source(config: Config | None) -> str:
+    if config is None or config.path is None:
+        return "there is no file; the environment has all that `serve` needs"
+    return f"{config.path} has all that `serve` needs"
+
+
+def _faulty(fault: Fault) -> Check:
+    name = f"{NAME}: {fault.key}" if fault.key else NAME
+    what, _, then = fault.message.partition(": ")
+    fix = then or (f"did you mean {fault.nearest}?" if fault.nearest else f"correct it in {fault.source}")
+    return Check(name, "fail", f"{fault.source}: {what}", fix)
+
+
+def _warned(warning: str) -> Check:
+    what, _, then = warning.rpartition(": ")
+    return Check(NAME, "warn", what, then) if what else Check(NAME, "warn", warning)
+
+
+def _openings(config: Config) -> Iterator[Check]:
+    messages = config.opening.messages
+    if not messages:
+        fix = "set opening.completed.body or opening.completed.content_sid, unless that is what you want"
+        yield Check("opening", "warn", "no outcome is followed up: nobody is written to after a call", fix)
+    for outcome, opening in messages.items():
+        if not opening.content_sid:
+            yield Check(
+                f"opening.{outcome}",
+                "warn",
+                "no template: a call opens no 24-hour window, and outside it WhatsApp refuses free text (63016)",
+                f"set opening.{outcome}.content_sid to an approved template",
+            )
