@@ -33,7 +33,7 @@ async def first_call(s: Stage) -> str:
     call = f"/v1/convai/conversations/{ended.data['conversation_id']}"
     polled = await s.from_elevenlabs(f"wa-relay finds the call to {ANA.name}", "request", path=call)
     s.told(polled, "wa-relay", "Polls, finds the call and reads how it went.")
-    await _show_sent(s, await _opening(s, ANA), ANA, "Sends the opening through Twilio, an approved template:")
+    await _show_sent(s, await _opening(s, ANA), ANA, "Sends the opening, an approved template, through Twilio:")
     return batch
 
 

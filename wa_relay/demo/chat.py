@@ -35,6 +35,10 @@ async def chat(s: Stage) -> None:
     try:
         while (text := await _typed(s, keyboard)) is not None:
             await _exchange(s, text)
+    except asyncio.CancelledError:
+        if keyboard.terminal:
+            s.screen.show("")
+        raise
     finally:
         keyboard.close()
     s.screen.note("That was it: the conversation and its database are gone with the demo.")
@@ -58,7 +62,7 @@ async def _typed(s: Stage, keyboard: Keyboard) -> str | None:
         text = text[:LONGEST]
     if keyboard.terminal and console.is_terminal and not console.is_dumb_terminal:
         # What was typed becomes a bubble in its place.
-        rows = (cell_len(_PROMPT) + cell_len(line)) // max(1, console.width) + 1
+        rows = (cell_len(_PROMPT) + cell_len(line) - 1) // max(1, console.width) + 1
         for _ in range(rows):
             console.control(Control((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)))
     s.screen.theirs("you", text)

@@ -25,7 +25,7 @@ from wa_relay.model import RelayError
 from wa_relay.standins.elevenlabs import ElevenLabsStandin
 from wa_relay.standins.twilio import Delays, TwilioStandin
 
-_SCRIPTED = f"one of {', '.join(person.name for person in (*CALLED, DIEGO))}; what they write is scripted"
+_SCRIPTED = f"{', '.join(person.name.split()[0] for person in CALLED)} and {DIEGO.name.split()[0]}, who follow a script"
 
 _WORDS = (
     "An ElevenLabs voice agent calls people by phone. When a call ends, wa-relay writes to them by WhatsApp, and the "
@@ -120,9 +120,9 @@ async def _watched(s: Stage, act: Callable[[Stage], Awaitable[object]]) -> None:
 def _introduce(s: Stage, customer: str) -> None:
     s.screen.players(
         {
-            "wa-relay": f"the real daemon, process {s.daemon.pid}, listening on {s.daemon.url}",
-            "ElevenLabs": f"a stand-in: makes the calls, and its agent {AGENT.name} answers in text",
-            "Twilio": "a stand-in: carries the WhatsApp messages, and tells when they are read",
+            "wa-relay": f"the real daemon at {s.daemon.url}, process {s.daemon.pid}",
+            "ElevenLabs": f"a stand-in: makes the calls; {AGENT.name} is its agent",
+            "Twilio": "a stand-in: carries the WhatsApp messages and their receipts",
             "customer": customer,
         }
     )

@@ -115,7 +115,7 @@ class Screen:
     def _bubble(self, title: str, text: str, footer: Text | None, style: str) -> Panel:
         said = Text(self._clean(text), overflow="fold")
         name = self._clean(title)
-        lines = [said, *([Align.right(footer)] if footer else [])]
+        lines: list[RenderableType] = [said, *([Align.right(footer)] if footer else [])]
         texts = [*said.plain.split("\n"), *([footer.plain] if footer else [])]
         widest = max(cell_len(line) for line in texts)
         return Panel(

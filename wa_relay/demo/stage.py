@@ -59,7 +59,8 @@ class Stage:
 
     async def expect(self, what: str, journal: Journal, predicate: Callable[[Entry], bool]) -> Entry:
         """Waits until a journal tells of it. Raises `StepMissed`."""
-        return await self._timely(what, journal.wait_for(predicate, WITHIN))
+        found: Entry = await self._timely(what, journal.wait_for(predicate, WITHIN))
+        return found
 
     async def from_twilio(self, what: str, kind: str, **data: object) -> Entry:
         """Waits for an entry of that kind with these data at Twilio."""
