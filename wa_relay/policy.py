@@ -47,7 +47,7 @@ PERSON_BUCKET, PERSON_REFILL = 10.0, 6.0
 """Messages that may go to one person at once, and the seconds in which one more is allowed (error 63018)."""
 
 SEND_RETRY_BASE, SEND_RETRY_CAP = 2.0, 120.0
-ACCOUNT_PROBES = (5.0, 10.0, 20.0, 40.0, 60.0)
+ACCOUNT_PROBES = (2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 TURN_TRIES = 5
 """Times a turn may be begun, restarts included, before it counts as failed: a poison turn blocks nobody."""
 

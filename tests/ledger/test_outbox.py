@@ -270,16 +270,21 @@ def test_a_receipt_of_an_unknown_message_changes_nothing(ledger: Ledger) -> None
 def test_a_refusal_for_the_account_holds_everything_and_fails_nothing(ledger: Ledger) -> None:
     _opening(ledger, "conv_1")
     _opening(ledger, "conv_2", phone="+573002222222")
-    _claim(ledger, limit=1)
-    outbox.finish_send(ledger, 1, Refused("20003", "Authenticate", "account"), NOW)
+    for job in _claim(ledger):
+        assert job.outgoing.message_id is not None
+        outbox.finish_send(ledger, job.outgoing.message_id, Refused("20003", "Authenticate", "account"), NOW)
     assert control.queue_health(ledger, NOW).paused == "account"
-    assert _claim(ledger, NOW + 4.9) == []
-    (probe,) = _claim(ledger, NOW + 5.0)
-    assert _claim(ledger, NOW + 6.0) == []
+    assert _claim(ledger, NOW + 1.9) == []
+    (probe,) = _claim(ledger, NOW + 2.0)
+    assert _claim(ledger, NOW + 5.0) == []
     assert probe.outgoing.message_id is not None
-    outbox.finish_send(ledger, probe.outgoing.message_id, Accepted(SID), NOW + 5)
+    outbox.finish_send(ledger, probe.outgoing.message_id, Refused("20003", "Authenticate", "account"), NOW + 5)
+    assert _claim(ledger, NOW + 9.9) == []
+    (probe,) = _claim(ledger, NOW + 10.0)
+    assert probe.outgoing.message_id is not None
+    outbox.finish_send(ledger, probe.outgoing.message_id, Accepted(SID), NOW + 10)
     assert control.queue_health(ledger, NOW).paused is None
-    assert len(_claim(ledger, NOW + 5)) == 1
+    assert len(_claim(ledger, NOW + 10)) == 1
 
 
 def test_21610_is_an_opt_out(ledger: Ledger) -> None:

@@ -70,9 +70,12 @@ UNCLEAR = """
     where id = :id"""
 SID_OWNER = "select id from conversation_messages where twilio_message_id = ?"
 HOLD_ACCOUNT = """
-    update relay set account_fault = :fault, account_failures = account_failures + 1, account_probe_at = :probe_at"""
+    update relay set account_fault = :fault, account_failures = account_failures + 1, account_probe_at = :probe_at,
+        account_held_at = :now
+    where account_held_at is null or account_held_at < :attempted_at"""
 PROBE_AT = "update relay set account_probe_at = ?"
-FREE_ACCOUNT = "update relay set account_fault = null, account_failures = 0, account_probe_at = null"
+FREE_ACCOUNT = """
+    update relay set account_fault = null, account_failures = 0, account_probe_at = null, account_held_at = null"""
 SENDING = "select id from conversation_messages where in_flight = 1 and status = 'sending'"
 BURST_DUE = """
     select count(*) from conversation_messages
@@ -368,8 +371,10 @@ def _refused(ledger: Ledger, row: sqlite3.Row, refusal: Refused, now: Moment) ->
         assert relay is not None
         probe_at = now + ledger.rules.scaled(policy.account_probe(relay[0] + 1))
         fault = f"{refusal.code}: {refusal.meaning}"
-        ledger.run(HOLD_ACCOUNT, {"fault": fault, "probe_at": probe_at})
-        return Finished(row["id"], "queued", due_at=probe_at, alarm=f"everything is held, Twilio refused with {fault}")
+        # What was on the wire together is refused together: only the first of them, and each probe, counts.
+        held = {"fault": fault, "probe_at": probe_at, "attempted_at": row["attempted_at"], "now": now}
+        alarm = f"everything is held, Twilio refused with {fault}" if ledger.run(HOLD_ACCOUNT, held) else None
+        return Finished(row["id"], "queued", due_at=probe_at, alarm=alarm)
     message = refusal.message or refusal.meaning
     end(ledger, row["id"], "refused", now, code=refusal.code, message=message, evidence="http: refused")
     follow_refusal(ledger, row, refusal.code, now)

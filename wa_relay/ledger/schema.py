@@ -13,23 +13,17 @@ from sqlite_utils import Database, Migrations
 migrations = Migrations("wa_relay")
 
 MOVES = (
-    # from, to: every edge of an outbound message's life
+    # from, to: every edge of an outbound message's life; a receipt of any rank passes through `sent`
     ("queued", "sending"),
     ("queued", "failed"),
     ("queued", "sent"),  # a resend that was waiting when the first attempt's receipt came after all
     ("sending", "sent"),
-    ("sending", "delivered"),
-    ("sending", "read"),
     ("sending", "failed"),
     ("sending", "queued"),
     ("sending", "uncertain"),
     ("uncertain", "sent"),
-    ("uncertain", "delivered"),
-    ("uncertain", "read"),
     ("uncertain", "failed"),
     ("uncertain", "queued"),
-    ("queued", "delivered"),
-    ("queued", "read"),
     ("sent", "delivered"),
     ("sent", "read"),
     ("sent", "failed"),
@@ -46,6 +40,7 @@ create table relay (
     paused_burst integer not null default 0 check (paused_burst in (0, 1)),
     account_fault text,
     account_failures integer not null default 0,
+    account_held_at real,
     account_probe_at real,
     last_push_at real,
     swept_to real,
