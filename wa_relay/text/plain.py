@@ -8,6 +8,8 @@ import unicodedata
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MARKS = frozenset("*_~`")
+_BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and symbols that show nothing: Hangul's fillers, the empty Braille cell."""
 
 
 def clean(text: str) -> str:
@@ -20,7 +22,8 @@ def keyword(text: str) -> str:
     letters = (
         character if unicodedata.category(character)[0] in "LN" else " "
         for character in unicodedata.normalize("NFKD", text)
-        if not unicodedata.combining(character)
+        # Accents and what nobody sees (a soft hyphen, a joiner) divide no word.
+        if unicodedata.category(character) not in ("Mn", "Me", "Cf")
     )
     return " ".join("".join(letters).casefold().split())
 
@@ -28,6 +31,6 @@ def keyword(text: str) -> str:
 def visible(text: str) -> bool:
     """True if there is anything that a person can see: more than blanks, marks and format characters."""
     return any(
-        character not in _MARKS and unicodedata.category(character)[0] in "LNPS" and character not in "\u2800\u3164"
+        character not in _MARKS and unicodedata.category(character)[0] in "LNPS" and character not in _BLANK_LETTERS
         for character in text
     )

@@ -7,16 +7,32 @@ Lengths are UTF-16 units, the larger of the two ways in which Twilio may count i
 from __future__ import annotations
 
 import re
-import unicodedata
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import NamedTuple
 
-_URL = re.compile(r"https?://\S+")
-_MARK = re.compile(r"```|[*_~`]")
-_BREAKS = (re.compile(r"\n[ \t]*\n+"), re.compile(r"\n+"), re.compile(r"(?<=[.!?…])[ \t]+"), re.compile(r"\s+"))
+from wa_relay.text.graphemes import divides
+
+_URL = re.compile(r"https?://\S+", re.IGNORECASE)
+_TOKEN = re.compile(r"```|[*_~`]|\n[ \t]*\n|https?://\S+", re.IGNORECASE)
+_BREAKS = (
+    re.compile(r"\n[ \t]*\n\s*"),
+    re.compile(r"\n\s*"),
+    re.compile(r"(?:(?<=[^\d][.!?…])|(?<=[.!?…][*_~»”\")\]]))[ \t]+"),
+    re.compile(r"\s+"),
+)
 """Where to cut, the best first: a paragraph, a line, a sentence, a word."""
 
-_JOINERS = frozenset("\u200d\u20e3")
 ROOM_FOR_MARKS = 12
 """Units kept free for marks that a cut closes and opens again."""
+
+
+class _Span(NamedTuple):
+    """Text between two marks: from the opening one's place to the closing one's."""
+
+    start: int
+    end: int
+    mark: str
 
 
 def split(text: str, limit: int) -> list[str]:
@@ -24,17 +40,10 @@ def split(text: str, limit: int) -> list[str]:
 
     A mark (`*`, `_`, `~`, backticks) that a cut divides is closed before it and opened after it.
     """
-    rest, opened, parts = text.strip(), "", []
-    while rest:
-        if units(opened + rest) <= limit:
-            parts.append(opened + rest)
-            break
-        room = max(1, limit - units(opened) - ROOM_FOR_MARKS) if limit > 2 * ROOM_FOR_MARKS else limit
-        head, rest = _cut(rest, room)
-        marks = _open_marks(opened + head) if limit > 2 * ROOM_FOR_MARKS else []
-        parts.append(opened + head.rstrip() + "".join(reversed(marks)))
-        opened, rest = "".join(marks), rest.lstrip()
-    return [part for part in parts if part.strip()]
+    text = text.strip()
+    if units(text) <= limit:
+        return [text] if text else []
+    return [part for part in _parts(text, limit) if part.strip()]
 
 
 def units(text: str) -> int:
@@ -42,79 +51,113 @@ def units(text: str) -> int:
     return len(text) + sum(1 for character in text if character > "\uffff") if not text.isascii() else len(text)
 
 
-def _cut(text: str, room: int) -> tuple[str, str]:
-    """The longest head that fits and ends well, and what is left."""
-    reach = _reach(text, room)
-    window = text[: reach + 1]
-    spans = [match.span() for match in _URL.finditer(text[: reach + 2100]) if match.start() < reach]
+def _parts(text: str, limit: int) -> Iterator[str]:
+    room = limit - ROOM_FOR_MARKS
+    spans = list(_spans(text)) if room > ROOM_FOR_MARKS else []
+    addresses = [match.span() for match in _URL.finditer(text)]
+    start, opened, begun = 0, "", 0
+    around: list[_Span] = []
+    while start < len(text):
+        end = start + _reach(text, start, limit - units(opened))
+        if end == len(text):
+            yield opened + text[start:]
+            return
+        if spans:
+            end = start + max(1, _reach(text, start, room - units(opened)))
+        cut, following = _cut(text, start, max(end, start + 1), addresses)
+        while begun < len(spans) and spans[begun].start < cut:
+            around.append(spans[begun])
+            begun += 1
+        around = [span for span in around if span.end >= cut]
+        marks = [span.mark for span in around]
+        yield opened + text[start:cut] + "".join(reversed(marks))
+        start, opened = following, "".join(marks)
+
+
+def _cut(text: str, start: int, end: int, addresses: list[tuple[int, int]]) -> tuple[int, int]:
+    """Where the part that begins at `start` ends, `end` at the latest, and where the next one begins."""
+    least = start + (end - start) // 2
     for pattern in _BREAKS:
         # A cut in the first half wastes the part: a lesser kind of break further on is better.
-        for found in reversed(list(pattern.finditer(window))):
-            at = found.start()
-            if at >= reach // 2 and at <= reach and found.end() > at and not _inside(at, spans):
-                return text[:at], text[found.end() :]
-    blank = max((found.start() for found in re.finditer(r"\s", window) if found.start()), default=0)
-    if blank:
-        return text[:blank], text[blank:]
-    return text[: _boundary(text, reach)], text[_boundary(text, reach) :]
+        if found := _last(pattern, text, least, end):
+            return found
+    if found := _last(_BREAKS[-1], text, start + 1, least):
+        return found
+    place = _outside(text, start, end, addresses)
+    return place, place
 
 
-def _reach(text: str, room: int) -> int:
-    """The number of characters that fit into so many units."""
+def _last(pattern: re.Pattern[str], text: str, least: int, most: int) -> tuple[int, int] | None:
+    """The last break between two places: where it begins and ends."""
+    last = None
+    for found in pattern.finditer(text, least, most + 1):
+        before, after = found.span()
+        while text[before - 1].isspace():
+            before -= 1
+        while after < len(text) and text[after].isspace():
+            after += 1
+        if divides(text, before) and divides(text, after):
+            last = before, after
+    return last
+
+
+def _outside(text: str, start: int, end: int, addresses: list[tuple[int, int]]) -> int:
+    """The last place that divides neither an address nor what is seen as one character; `end` where there is none."""
+    index = bisect_left(addresses, (end, 0)) - 1
+    if index >= 0 and start < addresses[index][0] and end < addresses[index][1]:
+        return _whole(text, start, addresses[index][0])
+    return _whole(text, start, end)
+
+
+def _whole(text: str, start: int, end: int) -> int:
+    for place in range(end, start, -1):
+        # Between a mark and its word a mark that is closed and opened again would hold nothing.
+        if divides(text, place) and text[place - 1] not in "*_~`" and text[place] not in "*_~`":
+            return place
+    return next((place for place in range(end, start, -1) if divides(text, place)), end)
+
+
+def _reach(text: str, start: int, room: int) -> int:
+    """The number of characters from `start` on that fit into so many units."""
+    window = text[start : start + max(0, room)]
+    if window.isascii():
+        return len(window)
     used = 0
-    for index, character in enumerate(text):
+    for index, character in enumerate(window):
         used += 2 if character > "\uffff" else 1
         if used > room:
             return index
-    return len(text)
+    return len(window)
 
 
-def _inside(at: int, spans: list[tuple[int, int]]) -> bool:
-    return any(start < at < end for start, end in spans)
-
-
-def _boundary(text: str, at: int) -> int:
-    """The last place not after `at` that divides no grapheme; `at` itself where one fills all of it."""
-    place = at
-    while place > 0 and not _divides(text, place):
-        place -= 1
-    return place or max(1, at)
-
-
-def _divides(text: str, at: int) -> bool:
-    """True if a cut before `text[at]` leaves every emoji, flag and accent whole."""
-    if at <= 0 or at >= len(text):
-        return True
-    before, after = text[at - 1], text[at]
-    if after in _JOINERS or before == "\u200d" or unicodedata.combining(after) or "\ufe00" <= after <= "\ufe0f":
-        return False
-    if "\U0001f3fb" <= after <= "\U0001f3ff" or "\U000e0020" <= after <= "\U000e007f":
-        return False
-    if _regional(after) and _regional(before):
-        run = 0
-        while at - 1 - run >= 0 and _regional(text[at - 1 - run]):
-            run += 1
-        return run % 2 == 0
-    return True
-
-
-def _regional(character: str) -> bool:
-    return "\U0001f1e6" <= character <= "\U0001f1ff"
-
-
-def _open_marks(text: str) -> list[str]:
-    """The marks that are open at the end of a text, in the order in which they were opened."""
-    opened: list[str] = []
-    urls = [match.span() for match in _URL.finditer(text)]
-    for found in _MARK.finditer(text):
-        mark = found.group()
-        if _inside(found.start(), urls) or (opened and opened[-1].startswith("`") and opened[-1] != mark):
+def _spans(text: str) -> list[_Span]:
+    """The marked pieces of a text, outer ones first. A lone mark is a character, and opens nothing."""
+    spans: list[_Span] = []
+    opened: list[tuple[str, int]] = []
+    for found in _TOKEN.finditer(text):
+        mark, at = found.group(), found.start()
+        code = opened[-1][0] if opened and opened[-1][0].startswith("`") else ""
+        if mark[0] in "\nhH":
+            # Only code goes on over a blank line.
+            opened = opened if mark[0] != "\n" or code == "```" else []
             continue
-        before = text[found.start() - 1] if found.start() else " "
-        after = text[found.end() : found.end() + 1] or " "
-        if mark in opened and not before.isspace():
-            opened = opened[: opened.index(mark)]
-        elif mark not in opened and not after.isspace() and not before.isalnum():
-            opened.append(mark)
-    # A lone mark is a character, not a span: only what the rest of the text would close counts.
-    return opened
+        if code and code != mark:
+            continue
+        names = [name for name, _ in opened]
+        index = names.index(mark) if mark in names else -1
+        if index >= 0 and at > opened[index][1] + len(mark) and _closes(text, at, found.end(), mark):
+            spans.append(_Span(opened[index][1], at, mark))
+            del opened[index:]
+        elif index < 0 and _opens(text, at, found.end(), mark):
+            opened.append((mark, at))
+    return sorted(spans)
+
+
+def _opens(text: str, at: int, end: int, mark: str) -> bool:
+    before, after = text[at - 1] if at else " ", text[end : end + 1] or " "
+    return mark == "```" or not (after.isspace() or before.isalnum())
+
+
+def _closes(text: str, at: int, end: int, mark: str) -> bool:
+    before, after = text[at - 1], text[end : end + 1] or " "
+    return mark == "```" or not (before.isspace() or after.isalnum())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from wa_relay.text.plain import clean
+from wa_relay.text.graphemes import shorten
+from wa_relay.text.plain import clean, visible
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 LONGEST_VARIABLE = 250
@@ -24,8 +25,13 @@ def render(template: str, values: Mapping[str, object]) -> str:
 
     Values are customers' words: braces in them are not filled in again.
     """
-    filled = _PLACEHOLDER.sub(lambda found: _value(values, found.group(1)) or _GAP, template.replace(_GAP, ""))
-    return _close_gaps(filled) if _GAP in filled else filled
+    known = {name: words for name in placeholders(template) if (words := _value(values.get(name)))}
+    # The gaps are closed before any value is in: only what was configured is searched for blanks and commas.
+    gaps = _PLACEHOLDER.sub(
+        lambda found: found.group() if found.group(1) in known else _GAP, template.replace(_GAP, "")
+    )
+    closed = _close_gaps(gaps) if _GAP in gaps else gaps
+    return _PLACEHOLDER.sub(lambda found: known.get(found.group(1), ""), closed)
 
 
 def render_variable(template: str, values: Mapping[str, object]) -> str:
@@ -33,22 +39,33 @@ def render_variable(template: str, values: Mapping[str, object]) -> str:
     line = " ".join(render(template, values).split())
     if len(line) <= LONGEST_VARIABLE:
         return line
-    cut = line[:LONGEST_VARIABLE]
+    cut = shorten(line, LONGEST_VARIABLE)
     head, blank, _ = cut.rpartition(" ")
     return head if blank and len(head) > LONGEST_VARIABLE // 2 else cut
 
 
-def _value(values: Mapping[str, object], name: str) -> str:
-    value = values.get(name)
+def _value(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "sí" if value else "no"
-    return clean(str(value)).replace(_GAP, "").strip()
+    words = clean(str(value)).strip()
+    return words if visible(words) else ""
+
+
+_BRACKETED = re.compile(rf"""\(\s*{_GAP}\s*\)|\[\s*{_GAP}\s*\]|«\s*{_GAP}\s*»|“{_GAP}”|"{_GAP}"|([*_~]){_GAP}\1""")
+_STEPS = (
+    (re.compile(rf"(?m)^[ \t]*{_GAP}[ \t]*\n"), ""),  # a line of its own
+    (re.compile(rf"(?m)(^[ \t]*|[¡¿])[ \t]*{_GAP}[ \t]*[,;:.!]*[ \t]*"), r"\1"),  # the first word
+    (re.compile(rf"[ \t]*,?[ \t]*{_GAP}[ \t]*(?=[,;:.!?…)\]»”\n]|$)"), ""),  # before a stop: its comma goes too
+    (re.compile(rf"[ \t]*{_GAP}[ \t]*"), " "),
+)
 
 
 def _close_gaps(text: str) -> str:
     """Takes the gaps out: `Hola {x}, …` is `Hola, …`, and `{x}, ¿cómo …` is `¿cómo …`."""
-    text = re.sub(rf"(?m)^{_GAP}[,;:.!]*[ \t]*", "", text)
-    text = re.sub(rf"[ \t]*{_GAP}(?=[,;:.!?)\n]|$)", "", text)
-    return re.sub(rf"[ \t]*{_GAP}[ \t]*", " ", text)
+    text = _BRACKETED.sub(_GAP, text)
+    text = re.sub(rf"{_GAP}(?:[ \t]*{_GAP})+", _GAP, text)
+    for pattern, instead in _STEPS:
+        text = pattern.sub(instead, text)
+    return text

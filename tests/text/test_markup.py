@@ -1,0 +1,136 @@
+"""What agents write in Markdown comes out in WhatsApp's marks, and nothing else changes."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wa_relay.text import to_whatsapp
+from wa_relay.text.markup import LONGEST
+
+
+@pytest.mark.parametrize(
+    ("markdown", "whatsapp"),
+    [
+        ("**negrita** y __fuerte__", "*negrita* y *fuerte*"),
+        ("*cursiva* y _también_", "_cursiva_ y _también_"),
+        ("***las dos***", "_*las dos*_"),
+        ("_*una vez*_ y **__fuerte__**", "_una vez_ y *fuerte*"),
+        ("~~tachado~~", "~tachado~"),
+        ("**Precio:** $5.000", "*Precio:* $5.000"),
+        ("🎉**Oferta**🎉 ¿**sí**?", "🎉*Oferta*🎉 ¿*sí*?"),
+        ("**dos\nlíneas**", "*dos*\n*líneas*"),
+        ("# Título", "*Título*"),
+        ("## Con **negrita** y _más_\ntexto", "*Con negrita y _más_*\ntexto"),
+        ("Título\n======\ntexto", "*Título*\ntexto"),
+        ("[web](https://x.co/a_b*c*)", "web: https://x.co/a_b*c*"),
+        ("[https://x.co](https://x.co)", "https://x.co"),
+        ("[aquí](https://x.co/ñandú)", "aquí: https://x.co/ñandú"),
+        ("[**aquí**](https://x.co)", "*aquí*: https://x.co"),
+        ("[w](https://es.wikipedia.org/wiki/Foo_(bar))", "w: https://es.wikipedia.org/wiki/Foo_(bar)"),
+        ("mira <https://x.co/a_b>", "mira https://x.co/a_b"),
+        ("a <ana@x.co> o [ana@x.co](mailto:ana@x.co)", "a ana@x.co o ana@x.co"),
+        ("![foto](https://x.co/f_1.png)", "https://x.co/f_1.png"),
+        ("* uno\n* dos", "- uno\n- dos"),
+        ("+ uno\n+ dos", "- uno\n- dos"),
+        ("* uno\n  * dentro\n    1. más\n* dos", "- uno\n  - dentro\n    1. más\n- dos"),
+        ("3. tres\n4. cuatro", "3. tres\n4. cuatro"),
+        ("1) uno\n2) dos", "1. uno\n2. dos"),
+        ("1. **uno**\n   - dentro\n2. dos", "1. *uno*\n  - dentro\n2. dos"),
+        ("Hay:\n* uno\n* dos\n\nAdiós", "Hay:\n- uno\n- dos\n\nAdiós"),
+        ("| a | **b** |\n|---|---|\n| 1 | 2 |\n\nfin", "a | *b*\n1 | 2\n\nfin"),
+        ("```py\nx = **1**\n# no\n```\nfin", "```x = **1**\n# no```\nfin"),
+        ("usa `a * b * c`", "usa `a * b * c`"),
+        ("uno\n\n---\n\ndos", "uno\n\ndos"),
+        ("uno\n***\ndos", "uno\ndos"),
+        ("uno  \ndos\\\ntres", "uno\ndos\ntres"),
+        ("> cita **x**\n> más", "> cita *x*\n> más"),
+        ("1986\\. Un año", "1986. Un año"),
+        ("**uno**\n\n\n\ndos", "*uno*\n\ndos"),
+    ],
+)
+def test_markdown_is_written_in_whatsapps_marks(markdown: str, whatsapp: str) -> None:
+    assert to_whatsapp(markdown) == whatsapp
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2*3*4 = 24",
+        "10*20*30 cm y 2**3**4",
+        "un_nombre_largo y foo__bar__baz",
+        "5 * 3 * 2",
+        "a * b",
+        "https://x.co/a_b_c*d*e",
+        "ver https://x.co/?q=a_b_&c=*d*&e=_f_ ya",
+        "https://x.co/*a y https://x.co/b*",
+        "~5 y ~6",
+        "cuesta $5 y 1. no es lista",
+        "1. uno\n2. dos",
+        "- uno\n- dos",
+        "Hay:\n- uno\n- dos\nAdiós",
+        "1. uno\n\n2. dos",
+        "[sin enlace] y [1]",
+        "a | b",
+        "#etiqueta #1",
+        "+57 313 853 9155",
+        "<b>hola</b> &amp; 3 < 4 > 2",
+        "Línea\n  con sangría\n\n\n\ny vacías",
+        "`código *sin* cambios`",
+        "C:\\Temp\\x",
+        "¡Hola, Ana! ¿Cómo estás? 😀👩‍👩‍👧 — “bien”…",
+    ],
+)
+def test_what_is_no_markdown_stays_as_it_was_written(text: str) -> None:
+    assert to_whatsapp(text) == text
+
+
+@given(st.text(st.characters(exclude_characters="*_~`#[]|<>\\-+=.)\r\x00 \t", exclude_categories=("Cs", "Cc"))))
+def test_a_text_without_marks_comes_through_to_the_letter(text: str) -> None:
+    assert to_whatsapp(text) == text.strip()
+
+
+@given(st.text(alphabet="ab12 *_~`#[]()|<>!\\-+=.\n:/áñ👍", max_size=120))
+def test_no_letter_and_no_digit_is_lost_whatever_the_marks(text: str) -> None:
+    if "`" in text or "|" in text or "[" in text:
+        to_whatsapp(text)  # fences name languages, tables and links have their own order: it only has to end
+        return
+    kept = [character for character in to_whatsapp(text) if character in "abáñ👍"]
+    assert kept == [character for character in text if character in "abáñ👍"]
+
+
+def test_control_characters_and_lone_surrogates_are_taken_out() -> None:
+    assert to_whatsapp("a\x00b\x1b[31m **c**\r\nd\ud800") == "ab[31m *c*\nd\ufffd"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + "\n" * (LONGEST - 10) + "b *c*",
+        "*" * 90_000,
+        "*a _b " * 15_000,
+        "**a*" * 20_000,
+        "[" * 90_000,
+        "![" * 45_000,
+        "[a](" * 20_000,
+        "<a@" * 30_000,
+        "> " * 45_000 + "a",
+        "- " * 45_000 + "a",
+        "`" * 90_000,
+        "".join("`" * n + " " for n in range(1, 400)),
+        "|a" * 45_000,
+        "|a" * 300 + "\n" + "|-" * 300 + "\n" + "|\n" * 40_000,
+        "a" + " \n" * (LONGEST // 2 - 5) + "*a*",
+        "https://x.co/*_" * 6_000,
+        "a  \n" * 22_000,
+        "*a*" + "://" * 30_000,
+    ],
+    ids=lambda text: ascii(text[:12]),
+)
+def test_it_takes_little_time_whatever_is_written(text: str) -> None:
+    begun = time.process_time()
+    to_whatsapp(text[:LONGEST])
+    assert time.process_time() - begun < 2.0
