@@ -37,6 +37,7 @@ format: $(VENV)/.installed
 
 soak: $(VENV)/.installed
 	$(VENV)/bin/python -m tests.crash --kills $(or $(SOAK_KILLS),10000)
+	$(VENV)/bin/python -m pytest -m soak
 
 mutants: $(VENV)/.installed
 	$(VENV)/bin/python -m tests.crash.mutants

@@ -273,6 +273,8 @@ class Daemon:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             await asyncio.gather(self._turns.stop(TURN_GRACE), self._sender.stop(SEND_GRACE))
+            # A sender that still waits for the first sweep need not wait any more.
+            self._reconciler.swept_once.set()
             await asyncio.gather(*workers, return_exceptions=True)
 
     async def _send_after_sweep(self) -> None:
