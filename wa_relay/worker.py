@@ -213,7 +213,7 @@ class SendWorker(Worker):
             allowed = min(allowed, 1)
         if allowed < 1:
             return False, IDLE if self.room < 1 else max(0.002, (1.0 - self._tokens) / self._rate)
-        claimed = await self._ledger.run(outbox.claim_messages, allowed, now)
+        claimed, due = await self._ledger.run(_claim_messages, allowed, now)
         if claimed.burst:
             warn(
                 "burst_held",
@@ -228,13 +228,7 @@ class SendWorker(Worker):
         for job in claimed.jobs:
             self.circuit.tried(now)
             self._start(self._send(job))
-        if claimed.jobs or claimed.ended:
-            return True, 0.0
-        return False, await self._rest(now)
-
-    async def _rest(self, now: Moment) -> float:
-        due = await self._ledger.run(outbox.next_due)
-        return IDLE if due is None or due <= now else min(IDLE, due - now)
+        return bool(claimed.ended) or len(claimed.jobs) == allowed, _rest(due, now)
 
     def _refilled(self, now: Moment) -> float:
         # A tenth of a second's worth may go at once: smooth, and no burst after a rest.
@@ -314,15 +308,13 @@ class TurnWorker(Worker):
         now = self._clock()
         if self.room < 1:
             return False, IDLE
-        claimed = await self._ledger.run(turns.claim_turns, self.room, now)
+        room = self.room
+        claimed, due = await self._ledger.run(_claim_turns, room, now)
         for job in claimed.jobs:
             self._start(self._ask(job))
         if claimed.answered:
             self._on_answer()
-        if claimed.jobs or claimed.answered:
-            return True, 0.0
-        due = await self._ledger.run(_next_turn)
-        return False, IDLE if due is None or due <= now else min(IDLE, due - now)
+        return len(claimed.jobs) + claimed.answered == room, _rest(due, now)
 
     async def _ask(self, job: TurnJob) -> None:
         try:
@@ -369,6 +361,18 @@ class TurnWorker(Worker):
         self._on_answer()
 
 
-def _next_turn(ledger: Ledger) -> Moment | None:
-    row = ledger.one(turns.NEXT_DUE)
-    return None if row is None else row[0]
+# A claim and the look at what comes next are one operation: a turn of the ledger's thread costs more than both.
+
+
+def _claim_messages(ledger: Ledger, limit: int, now: Moment) -> tuple[outbox.Claimed, Moment | None]:
+    return outbox.claim_messages(ledger, limit, now), outbox.next_due(ledger)
+
+
+def _claim_turns(ledger: Ledger, limit: int, now: Moment) -> tuple[turns.ClaimedTurns, Moment | None]:
+    claimed, row = turns.claim_turns(ledger, limit, now), ledger.one(turns.NEXT_DUE)
+    return claimed, None if row is None else row[0]
+
+
+def _rest(due: Moment | None, now: Moment) -> float:
+    """How long a worker may sleep; what is due already and was not taken waits for the bell."""
+    return IDLE if due is None or due <= now else min(IDLE, due - now)
