@@ -1,0 +1,61 @@
+"""What Twilio posts for a customer's message, signed as its documentation says: independent of the product's code."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from urllib.parse import urlencode
+
+ACCOUNT = "AC" + "0" * 31 + "1"
+TOKEN = "0123456789abcdef0123456789abcdef"
+SENDER = "+14155238886"
+BODY = "Hola, ¿cuánto cuesta el plan y qué incluye la instalación?"
+
+
+def phone(person: int) -> str:
+    """The number of a person, in the numbering of the seeded databases."""
+    return f"+57300{person:07d}"
+
+
+def form(person: int, series: int) -> dict[str, str]:
+    """The form of one message of a person; `series` tells the messages of several loads apart."""
+    number, sid = phone(person), f"SM{series:08x}{person:024x}"
+    return {
+        "SmsMessageSid": sid,
+        "NumMedia": "0",
+        "ProfileName": f"Cliente {person}",
+        "MessageType": "text",
+        "SmsSid": sid,
+        "WaId": number[1:],
+        "SmsStatus": "received",
+        "Body": BODY,
+        "To": f"whatsapp:{SENDER}",
+        "NumSegments": "1",
+        "ReferralNumMedia": "0",
+        "MessageSid": sid,
+        "AccountSid": ACCOUNT,
+        "From": f"whatsapp:{number}",
+        "ApiVersion": "2010-04-01",
+    }
+
+
+def signature(url: str, fields: dict[str, str]) -> str:
+    """`X-Twilio-Signature` of a form that is posted to that address."""
+    signed = url + "".join(name + value for name, value in sorted(fields.items()))
+    return base64.b64encode(hmac.digest(TOKEN.encode(), signed.encode(), "sha1")).decode()
+
+
+def request(url: str, path: str, person: int, series: int, *, forged: bool) -> bytes:
+    """The whole HTTP request of one message, its signature right or wrong."""
+    fields = form(person, series)
+    body = urlencode(fields).encode()
+    signed = signature(url + path, fields)
+    if forged:
+        signed = signature(url + path, {**fields, "Body": "other words"})
+    host = url.partition("://")[2]
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-www-form-urlencoded; charset=UTF-8\r\n"
+        f"Content-Length: {len(body)}\r\nX-Twilio-Signature: {signed}\r\nUser-Agent: TwilioProxy/1.1\r\n"
+        "I-Twilio-Idempotency-Token: 3f2d7e5a-0b1c-4c55-9c3e-5a0e7d1f2b3c\r\nAccept: */*\r\n\r\n"
+    )
+    return head.encode() + body
