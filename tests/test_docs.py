@@ -1,0 +1,359 @@
+"""The documents are true: commands, keys, links, snippets, names and numbers."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import typer.main
+
+from tests.test_architecture import ROOMS
+from wa_relay import daemon
+from wa_relay.channel.errors import CODES
+from wa_relay.cli.app import app
+from wa_relay.config import load, schema
+from wa_relay.config.secret import Secret
+from wa_relay.ledger.schema import migrations
+from wa_relay.model import RelayError
+from wa_relay.policy import SkipReason
+from wa_relay.server.openapi import description
+
+ROOT = Path(__file__).parent.parent
+README, API, ARCHITECTURE = ROOT / "README.md", ROOT / "docs" / "http-api.md", ROOT / "docs" / "architecture.md"
+CONFIGURATION, QUICK_START = ROOT / "docs" / "configuration.md", ROOT / "docs" / "inicio-rapido.md"
+UNIT, CADDYFILE = ROOT / "docs" / "wa-relay.service", ROOT / "docs" / "Caddyfile"
+OURS = (README, API, ARCHITECTURE, CONFIGURATION, QUICK_START)
+DOCUMENTS = tuple(sorted({*OURS, ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")}))
+
+EXIT_CODES = {0, 1, 2, 65, 74, 75, 78, 130}
+OVERRIDES = "#rc=5&rp=all&ct=2000&rt=3000"
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+BLOCK = re.compile(r"^ *```([\w]*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+KEY_ROW = re.compile(r"^\| `([a-z_.]+)` \| `(.*?)` \|", re.MULTILINE)
+"""A row of a table of keys: the dotted name, and the default as TOML."""
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Every code block of a language, with the name of its document."""
+    found = [(name_of(path), match) for path in DOCUMENTS for match in BLOCK.findall(text_of(path))]
+    return [(document, body) for document, (kind, body) in found if kind == language]
+
+
+def commands() -> dict[str, Any]:
+    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def flags_of(command: Any) -> set[str]:
+    """The long options that a person is told of."""
+    shown = (parameter for parameter in command.params if not getattr(parameter, "hidden", False))
+    return {flag for parameter in shown for flag in parameter.opts if flag.startswith("--")} - {"--help"}
+
+
+def rows_after(document: str, heading: str) -> list[list[str]]:
+    """The cells of the table whose first heading is that."""
+    lines = document[document.index(f"| {heading} |") :].splitlines()[2:]
+    table = "\n".join(lines).split("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table]
+
+
+# --- commands ---
+
+
+def command_lines() -> list[tuple[str, list[str]]]:
+    """The arguments of every `wa-relay …` in a code block, and in the unit."""
+    lines = [(document, line) for kind in ("sh", "cron") for document, body in blocks(kind) for line in joined(body)]
+    starts = [line.removeprefix("ExecStart=") for line in joined(text_of(UNIT)) if line.startswith("ExecStart=")]
+    assert starts, "the unit starts nothing"
+    called = ((document, called_in(line)) for document, line in [*lines, *((name_of(UNIT), each) for each in starts)])
+    return [(document, words) for document, words in called if words]
+
+
+def joined(body: str) -> list[str]:
+    return body.replace("\\\n", " ").splitlines()
+
+
+def called_in(line: str) -> list[str]:
+    """The words of a line from `wa-relay` on, where that is what the line runs."""
+    line = re.sub(r"^[\d*/, ]+ wa-relay (?=\S)", "", line.strip())  # the times and the user of a crontab
+    try:
+        words = shlex.split(line, comments=True)
+    except ValueError:  # the middle of a text over several lines
+        return []
+    if words[:3] == ["sudo", "-u", "wa-relay"]:
+        words = words[3:]
+    return words if words and Path(words[0]).name == "wa-relay" else []
+
+
+@pytest.mark.parametrize(
+    ("document", "words"), command_lines(), ids=lambda each: " ".join(each)[:60] if isinstance(each, list) else each
+)
+def test_every_command_line_in_a_document_parses(document: str, words: list[str]) -> None:
+    if words[1:] == ["--version"]:
+        return
+    root: Any = typer.main.get_command(app)
+    context = root.make_context("wa-relay", list(words[1:]))
+    name, command, rest = root.resolve_command(context, [*context._protected_args, *context.args])
+    command.make_context(name, rest, parent=context)
+
+
+def test_enough_command_lines_are_looked_at() -> None:
+    looked_at = {word for _, words in command_lines() for word in words if word in commands()}
+    assert looked_at >= {"serve", "init", "doctor", "send-test", "history", "stats", "resolve", "pause"}
+
+
+@pytest.mark.parametrize("line", ["wa-relay histroy +57", "sudo -u wa-relay wa-relay stats --sice 7d"])
+def test_a_wrong_command_line_would_be_seen(line: str) -> None:
+    words = called_in(line)
+    with pytest.raises(Exception, match=r"histroy|--sice"):
+        test_every_command_line_in_a_document_parses("", words)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_command_named_in_a_text_exists(document: Path) -> None:
+    named = set(re.findall(r"`wa-relay(?: --config \S+)? ([a-z][a-z-]*)", text_of(document)))
+    assert named <= set(commands())
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_command_and_option_is_in_the_readme(name: str) -> None:
+    row = next((row for row in rows_after(text_of(README), "command") if row[0].startswith(f"`wa-relay {name}")), None)
+    assert row is not None
+    missing = {flag for flag in flags_of(commands()[name]) if flag not in " ".join(row)}
+    assert not missing
+
+
+def test_the_readme_has_the_exit_codes_of_the_contract_and_no_other() -> None:
+    assert {int(row[0]) for row in rows_after(text_of(README), "exit code")} == EXIT_CODES
+
+
+def test_no_error_ends_with_a_code_that_the_readme_does_not_have() -> None:
+    def errors(kind: type[RelayError]) -> Iterator[type[RelayError]]:
+        yield kind
+        for each in kind.__subclasses__():
+            yield from errors(each)
+
+    assert {int(getattr(error, "exit_code", 1)) for error in errors(RelayError)} <= EXIT_CODES
+
+
+def test_the_make_targets_that_are_named_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", text_of(ROOT / "Makefile"), re.MULTILINE))
+    for document in DOCUMENTS:
+        assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text_of(document), re.MULTILINE)) <= targets, document
+
+
+@cache
+def help_of(name: str) -> str:
+    command = [sys.executable, "-m", "wa_relay.standins", name, "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_the_stand_ins_take_the_options_that_are_named() -> None:
+    lines = [line for _, body in blocks("sh") for line in joined(body) if "wa_relay.standins" in line]
+    assert lines
+    for line in lines:
+        words = shlex.split(line)
+        name = words[words.index("wa_relay.standins") + 1]
+        assert all(word in help_of(name) for word in words if word.startswith("--"))
+
+
+# --- configuration ---
+
+
+def documented_keys() -> dict[str, str]:
+    return dict(KEY_ROW.findall(text_of(CONFIGURATION)))
+
+
+def test_every_key_is_documented_and_no_other() -> None:
+    assert set(documented_keys()) == set(schema.KEYS)
+
+
+def defaults() -> dict[str, Any]:
+    """The defaults by their dotted names, as TOML has them."""
+    found: dict[str, Any] = {}
+    for table, section in schema.SECTIONS.items():
+        found |= {f"{table}.{each.name}": getattr(section(), each.name) for each in fields(section)}
+    for outcome in schema.OUTCOMES:
+        message = schema.DEFAULT_MESSAGES.get(outcome, schema.OpeningMessage())
+        found |= {f"opening.{outcome}.{each.name}": getattr(message, each.name) for each in fields(message)}
+    return {name: plain(found[name]) for name in schema.KEYS}
+
+
+def plain(value: Any) -> Any:
+    if value is None or isinstance(value, Secret):
+        return ""
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+@pytest.mark.parametrize("name", sorted(schema.KEYS))
+def test_a_key_has_the_default_that_is_documented(name: str) -> None:
+    assert tomllib.loads(f"value = {documented_keys()[name]}")["value"] == defaults()[name]
+
+
+def test_the_short_environment_names_are_documented() -> None:
+    assert all(key.short in text_of(CONFIGURATION) for key in schema.KEYS.values() if key.short)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_no_document_names_a_key_that_does_not_exist(document: Path) -> None:
+    tables = "|".join(schema.SECTIONS)
+    named = set(re.findall(rf"`((?:{tables})\.[a-z_]+(?:\.[a-z_]+)*)`", text_of(document)))
+    modules = {name for name in named if name.endswith((".py", ".sock", ".toml"))}
+    assert named - modules <= {*schema.KEYS, *schema.TABLES}
+
+
+@pytest.mark.parametrize(("document", "body"), blocks("toml"), ids=lambda each: str(each)[:30])
+def test_every_snippet_of_the_configuration_loads(document: str, body: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(body, encoding="utf-8")
+    load(file, {}, cwd=tmp_path)
+
+
+def test_the_readme_s_first_configuration_is_all_that_serve_needs(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(next(body for document, body in blocks("toml") if document == "README.md"), encoding="utf-8")
+    load(file, {}, cwd=tmp_path, serving=True)
+
+
+def test_secrets_may_stand_in_a_file_under_the_name_that_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "twilio").write_text("from-a-file\n", encoding="utf-8")
+    variable = re.search(r"Environment=(\w+)=%d/twilio", text_of(CONFIGURATION))
+    assert variable is not None
+    config = load(None, {variable[1]: str(tmp_path / "twilio")}, cwd=tmp_path)
+    assert config.twilio.auth_token.reveal() == "from-a-file"
+
+
+# --- links, routes, codes ---
+
+
+def anchors(document: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", text_of(document), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for target in LINK.findall(text_of(document)):
+        if target.startswith(("https://", "http://")):
+            continue
+        file, _, anchor = target.partition("#")
+        goal = (document.parent / file).resolve() if file else document
+        assert goal.exists(), target
+        assert not anchor or anchor in anchors(goal), target
+
+
+def test_every_route_is_documented_and_no_other() -> None:
+    rows = rows_after(text_of(API), "request")
+    listed = {tuple(row[0].strip("`").split()) for row in rows}
+    assert listed == {(method.upper(), path) for path, item in description()["paths"].items() for method in item}
+
+
+def test_the_readme_has_every_answer_to_a_finished_call() -> None:
+    rows = rows_after(text_of(README), "code")
+    told = {code for row in rows for code in row[0].split(", ")}
+    assert told == set(description()["paths"]["/api/call-completed"]["post"]["responses"])
+    assert all(f"`{reason}`" in text_of(README) for reason in get_args(SkipReason))
+
+
+@pytest.mark.parametrize("document", OURS, ids=name_of)
+def test_every_code_of_twilio_s_that_is_named_is_known(document: Path) -> None:
+    assert set(re.findall(r"(?<![\d.])(?:21|63)\d{3}(?![\d.])", text_of(document))) <= set(CODES)
+
+
+def test_the_incoming_address_is_given_with_its_connection_overrides() -> None:
+    addresses = re.findall(r"^ *(https://\S+/webhook/twilio/incoming\S*)$", text_of(README), re.MULTILINE)
+    assert addresses
+    assert all(address.endswith(OVERRIDES) for address in addresses)
+
+
+# --- the files beside the documents ---
+
+
+def setting(name: str) -> str:
+    found = re.findall(rf"^{name}=(.*)$", text_of(UNIT), re.MULTILINE)
+    assert len(found) == 1, name
+    return str(found[0])
+
+
+def test_the_unit_waits_longer_than_the_daemon_takes_to_stop() -> None:
+    assert int(setting("TimeoutStopSec")) >= daemon.SEND_GRACE + 10
+    assert setting("KillSignal") == "SIGTERM"
+
+
+def test_the_unit_gives_the_database_of_the_readme_a_place() -> None:
+    path = Path(
+        tomllib.loads(next(body for document, body in blocks("toml") if document == "README.md"))["database"]["path"]
+    )
+    assert path.parent == Path("/var/lib") / setting("StateDirectory")
+
+
+def test_the_unit_keeps_the_process_in() -> None:
+    wanted = {"User": "wa-relay", "ProtectSystem": "strict", "NoNewPrivileges": "yes", "Restart": "on-failure"}
+    assert {name: setting(name) for name in wanted} == wanted
+
+
+def test_the_readme_shows_the_caddyfile_as_it_is() -> None:
+    shown = next(body for document, body in blocks("caddyfile") if document == "README.md")
+    assert shown == text_of(CADDYFILE).partition("\n")[2]
+
+
+# --- architecture ---
+
+
+def test_the_rooms_in_the_picture_are_those_of_the_architecture_test() -> None:
+    (document, body), *more = blocks("rooms")
+    assert not more
+    assert document == name_of(ARCHITECTURE)
+    assert tuple(tuple(line.split()) for line in body.splitlines()) == ROOMS
+
+
+def test_every_room_is_explained() -> None:
+    explained = {name for row in rows_after(text_of(ARCHITECTURE), "room") for name in re.findall(r"`(\w+)`", row[0])}
+    assert explained == {room for line in ROOMS for room in line} - {"__main__"}
+
+
+def test_every_module_and_function_that_is_named_exists() -> None:
+    named = re.findall(r"`([\w/]+\.py)(?:: (\w+))?`", text_of(ARCHITECTURE))
+    assert len(named) > 20
+    for path, function in named:
+        file = ROOT / path if path.startswith("tests/") else ROOT / "wa_relay" / path
+        assert file.is_file(), path
+        assert not function or f"def {function}(" in text_of(file), f"{path}: {function}"
+
+
+def test_every_constraint_that_is_named_is_in_the_database() -> None:
+    import sqlite3
+
+    from sqlite_utils import Database
+
+    db = sqlite3.connect(":memory:")
+    migrations.apply(Database(db))
+    there = {row[0] for row in db.execute("select name from sqlite_master")}
+    db.close()
+    rows = rows_after(text_of(ARCHITECTURE), "invariant")
+    marks = re.findall(r"(?:index|indexes|trigger|table) ((?:`\w+`(?:, )?)+)", " ".join(row[1] for row in rows))
+    named = {name for mark in marks for name in re.findall(r"`(\w+)`", mark)}
+    assert len(named) > 8
+    assert named <= there
+
+
+def test_the_two_copies_of_the_example_are_one() -> None:
+    assert text_of(ROOT / "config.example.toml") == text_of(ROOT / "wa_relay" / "config.example.toml")
