@@ -61,7 +61,7 @@ def test_no_emoji_flag_or_accent_is_divided(wholes: list[str], limit: int) -> No
 
 
 @pytest.mark.parametrize("limit", range(40, 56))
-@pytest.mark.parametrize("whole", [*WHOLES, SCOTLAND + FAMILY])
+@pytest.mark.parametrize("whole", WHOLES)
 def test_a_row_of_the_same_is_cut_between_two(whole: str, limit: int) -> None:
     for part in split("a" + whole * 60, limit):
         assert part.removeprefix("a").replace(whole, "") == ""
