@@ -14,6 +14,7 @@ from wa_relay.agent.turn import (
     GREETING_SECONDS,
     METADATA_SECONDS,
     SEEN_WORK_SECONDS,
+    UNANNOUNCED_END,
     UNSEEN_WORK,
     Ask,
     Turn,
@@ -439,8 +440,8 @@ def test_an_agent_that_announces_its_end_is_given_more_quiet_before_the_end() ->
     """An end that does not come costs some seconds, not the answer."""
     play = Play(announces_end=True).hear(PLAN).wait(SETTLE + 0.1)
     assert play.outcome is None
-    assert play.wait(SETTLE * UNSEEN_WORK).answer == "El plan cuesta $99"
-    assert play.now == pytest.approx(SETTLE * UNSEEN_WORK)
+    assert play.wait(SETTLE * UNANNOUNCED_END).answer == "El plan cuesta $99"
+    assert play.now == pytest.approx(SETTLE * UNANNOUNCED_END)
 
 
 def test_an_end_that_comes_unannounced_counts() -> None:

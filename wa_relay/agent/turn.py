@@ -25,7 +25,9 @@ METADATA_SECONDS = 10.0
 GREETING_SECONDS = 3.0
 """How long a greeting is waited for, from the metadata on."""
 UNSEEN_WORK = 3
-"""Times `settle`: the quiet that ends a turn while more words are owed or their end will be announced."""
+"""Times `settle`: the quiet that ends a turn while more words are owed, or none have come."""
+UNANNOUNCED_END = 2
+"""Times `settle`: the quiet that ends the turn of an agent that announces its ends and has not done so."""
 SEEN_WORK_SECONDS = 20.0
 """The quiet that ends a turn while a tool runs or a stream is open: the service's own limit for both."""
 FAULT_SECONDS = 2.0
@@ -161,8 +163,9 @@ class Turn:
             return None
         if working:
             return self._last + max(SEEN_WORK_SECONDS, self._ask.settle)
-        more = self._owed or self._ask.announces_end or not spoken
-        return self._last + self._ask.settle * (UNSEEN_WORK if more else 1)
+        if self._owed or not spoken:
+            return self._last + self._ask.settle * UNSEEN_WORK
+        return self._last + self._ask.settle * (UNANNOUNCED_END if self._ask.announces_end else 1)
 
     def _put_question(self) -> None:
         self._asked = True
