@@ -36,19 +36,26 @@ class RepeatedParameter(PayloadError):
 
 
 def form(body: bytes) -> Fields:
-    """Reads a form's fields in their order, blank values kept.
+    """Reads a form's fields in their order, blank values and bytes that are no UTF-8 kept for the signature.
 
-    Raises `RepeatedParameter`, and `PayloadError` for what is no UTF-8 form.
+    Raises `RepeatedParameter`.
     """
-    try:
-        fields = parse_qsl(
-            body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS, separator="&"
-        )
-    except ValueError:
-        raise PayloadError("the body is no form in UTF-8 with at most 200 fields.", code="invalid_payload") from None
+    fields = parse_qsl(
+        body.decode("utf-8", "surrogateescape"), keep_blank_values=True, errors="surrogateescape", separator="&"
+    )
     if len({name for name, _ in fields}) != len(fields):
         raise RepeatedParameter("a parameter is given twice.", code="bad_signature")
     return tuple(fields)
+
+
+def require_readable(fields: Fields) -> None:
+    """Raises `PayloadError` for a form that is not UTF-8 or has more than 200 fields."""
+    try:
+        "".join(name + value for name, value in fields).encode()
+    except UnicodeEncodeError:
+        raise PayloadError("the form is not UTF-8.", code="invalid_payload") from None
+    if len(fields) > MOST_FIELDS:
+        raise PayloadError(f"a form has at most {MOST_FIELDS} fields.", code="invalid_payload")
 
 
 def signature_ok(token: str, url: str, fields: Fields, header: str | None) -> bool:
@@ -56,13 +63,16 @@ def signature_ok(token: str, url: str, fields: Fields, header: str | None) -> bo
     if not header or not token:
         return False
     signed = url + "".join(name + value for name, value in sorted(fields))
-    digest = hmac.digest(token.encode(), signed.encode("utf-8", "surrogatepass"), "sha1")
-    return hmac.compare_digest(base64.b64encode(digest), header.encode("utf-8", "surrogateescape"))
+    try:
+        digest = hmac.digest(token.encode(), signed.encode("utf-8", "surrogateescape"), "sha1")
+    except UnicodeEncodeError:
+        return False
+    return hmac.compare_digest(base64.b64encode(digest), header.encode("utf-8", "replace"))
 
 
-def public_url_of(public_url: str, raw_path: str) -> str:
+def public_url_of(public_url: str, target: str) -> str:
     """The address that Twilio called: the configured base, and path and query as they arrived."""
-    return public_url.rstrip("/") + raw_path
+    return public_url.rstrip("/") + target
 
 
 def account_of(fields: Fields) -> str | None:

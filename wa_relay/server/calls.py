@@ -16,13 +16,14 @@ from wa_relay.ledger.consent import is_opted_out
 from wa_relay.model import Accepted, Moment, NotSent, Outgoing, PayloadError, SendResult
 from wa_relay.model import Refused as SendRefused
 from wa_relay.server.answers import JSON, refusal, reply
-from wa_relay.server.listener import MIB, Listener, Request, Route
+from wa_relay.server.listener import Listener, Request, Route
 from wa_relay.sources import jsonbody, push
 from wa_relay.worker import Board, Channel
 
 SENT_WITHIN = 5.0
 """Seconds for which the backend's request waits for Twilio's acceptance of the opening."""
 
+LOOK_AGAIN = 0.5
 TEST_WITHIN = 10.0
 LONGEST_TEST = 1600
 """Characters of a test message: Twilio's limit (error 21617)."""
@@ -38,8 +39,8 @@ class CallRoutes:
         self._clock = clock
         listener.add(
             {
-                "/api/call-completed": Route("POST", self.call_completed, token=True, media_type=JSON, limit=MIB),
-                "/api/test-whatsapp": Route("POST", self.test_whatsapp, token=True, media_type=JSON, limit=MIB),
+                "/api/call-completed": Route("POST", self.call_completed, token=True, media_types=(JSON,)),
+                "/api/test-whatsapp": Route("POST", self.test_whatsapp, token=True, media_types=(JSON,)),
             }
         )
 
@@ -64,8 +65,9 @@ class CallRoutes:
         created = state
         try:
             async with asyncio.timeout(SENT_WITHIN):
-                while state.message_status in ("queued", "sending") and state.message_id is not None:
-                    await self._board.wait(state.message_id, SENT_WITHIN)
+                while state.message_status in ("queued", "sending") and state.message_id is not None and not state.held:
+                    # What moved between two looks was told to nobody: look again by itself, too.
+                    await self._board.wait(state.message_id, LOOK_AGAIN)
                     state = await self._listener.store(calls.call_state, state.key)
         except TimeoutError:
             state = await self._listener.store(calls.call_state, state.key)
@@ -92,7 +94,8 @@ class CallRoutes:
 def _test_of(body: Any) -> tuple[str, str]:
     faults, to, message = [], "", body.get("message")
     try:
-        to = phone.parse(body["to"]) if isinstance(body.get("to"), str) else ""
+        told = body.get("to")
+        to = phone.e164(told) or phone.parse(told) if isinstance(told, str) else ""
     except ValueError:
         to = ""
     if not to:

@@ -37,7 +37,7 @@ class ControlRoutes:
             {
                 "/pause": Route("POST", self.pause),
                 "/resume": Route("POST", self.resume),
-                "/resolve": Route("POST", self.resolve, media_type=JSON),
+                "/resolve": Route("POST", self.resolve, media_types=(JSON,)),
             }
         )
 

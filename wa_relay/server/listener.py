@@ -21,7 +21,7 @@ from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail
 from wa_relay.model import PayloadError
 from wa_relay.server.answers import JSON, Refused, refusal
-from wa_relay.server.protocol import ARRIVAL_DEADLINE
+from wa_relay.server.protocol import ARRIVAL_DEADLINE, Connection
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,16 +31,22 @@ MIB, KIB = 1024 * 1024, 1024
 STORE_DEADLINE = 2.0
 """Seconds after which a request that could not be stored gets its 503."""
 
-FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
+FORWARDED = frozenset(
+    {"forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "cf-connecting-ip"}
+)
+"""Headers by which proxies say whom they speak for, beside every `X-Forwarded-…`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request on its way through a route. `tail` is what follows a path that takes one."""
+    """A request on its way through a route.
+
+    `target` is path and query as they arrived, `tail` what follows a path that takes one.
+    """
 
     http: web.BaseRequest
     path: str
-    raw_path: str
+    target: str
     query: str
     tail: str = ""
     body: bytes = b""
@@ -55,14 +61,22 @@ Answering = Callable[[Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What one path takes. `limit` is the body's size in bytes; `streams` leaves the body to the route."""
+    """What one path takes: the first of `media_types` is the one to send, none takes any.
+
+    `limit` is the body's size in bytes; `streams` leaves the body to the route.
+    """
 
     method: str
     answer: Answering
     token: bool = False
-    media_type: str | None = None
+    media_types: tuple[str, ...] = ()
     limit: int = MIB
     streams: bool = False
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that are answered: who may read may ask for the head alone."""
+        return ("GET", "HEAD") if self.method == "GET" else (self.method,)
 
 
 class Listener:
@@ -92,7 +106,7 @@ class Listener:
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:
-            fail("request_fault", error, path=http.path[:80])
+            fail("request_fault", error, method=http.method, route=self._named(http))
             answer = refusal(500, "internal", "this should not happen: see the log of wa-relay.")
         if not http.content.is_eof():
             answer.force_close()
@@ -107,36 +121,46 @@ class Listener:
             raise StorageUnavailable("the database did not answer within 2 s: try again.", retry_after=2.0) from None
 
     async def _answer(self, http: web.BaseRequest) -> web.StreamResponse:
-        raw_path = http.raw_path if hasattr(http, "raw_path") else http.path_qs
-        path, _, query = raw_path.partition("?")
-        route, tail = self._route(path)
-        if http.method != route.method:
+        target = _target(http)
+        path, _, query = target.partition("?")
+        name, tail = self._found(path)
+        route = self.routes[name]
+        if http.method not in route.methods:
             raise Refused(
-                405, "method_not_allowed", f"use {route.method} for this path.", headers={"Allow": route.method}
+                405,
+                "method_not_allowed",
+                f"use {route.method} for this path.",
+                headers={"Allow": ", ".join(route.methods)},
             )
         if route.token:
             self.require_token(http)
-        if http.content_length is not None and http.content_length > route.limit and not route.streams:
-            raise _too_large(route.limit)
-        if route.media_type is not None and http.content_type != route.media_type:
-            raise Refused(415, "unsupported_media_type", f"send the body as {route.media_type}.")
-        body = b"" if route.streams or route.method == "GET" else await _read(http, route.limit)
-        return await route.answer(Request(http, path, raw_path, query, tail, body))
+        body = b""
+        if route.method != "GET":
+            body = await _sized(http, route)
+            _require_media_type(http, route)
+        return await route.answer(Request(http, path, target, query, tail, body))
 
-    def _route(self, path: str) -> tuple[Route, str]:
-        route = self.routes.get(path)
-        if route is not None:
-            return route, ""
+    def _found(self, path: str) -> tuple[str, str]:
+        """The name in the table of the route that a path leads to, and the path's tail."""
+        if path in self.routes and not path.endswith("/"):
+            return path, ""
         head, _, tail = path.rpartition("/")
-        route = self.routes.get(head + "/")
-        if route is None or not tail:
+        if head + "/" not in self.routes or not tail:
             raise Refused(404, "not_found", "there is nothing at this path.")
-        return route, unquote(tail)
+        return head + "/", unquote(tail)
+
+    def _named(self, http: web.BaseRequest) -> str:
+        """A request's route for the log: a path may hold somebody's number."""
+        try:
+            return self._found(_target(http).partition("?")[0])[0]
+        except Refused:
+            return "none"
 
     def require_token(self, http: web.BaseRequest) -> None:
         """Refuses a request that does not carry the service token, in constant time."""
-        given = http.headers.get("X-Service-Token", "").encode("utf-8", "surrogateescape")
-        if not self._token or not hmac.compare_digest(given, self._token):
+        given = http.headers.getall("X-Service-Token", [])
+        token = given[0].encode("utf-8", "surrogateescape") if len(given) == 1 else b""
+        if not self._token or not hmac.compare_digest(token, self._token):
             raise Refused(401, "unauthorized", "send the service token in the header X-Service-Token.")
 
 
@@ -144,13 +168,49 @@ def from_loopback(http: web.BaseRequest) -> bool:
     """True for a request of this machine that says nothing of having been forwarded."""
     remote = http.remote or ""
     here = remote.startswith("127.") or remote in ("::1", "::ffff:127.0.0.1")
-    return here and not any(name in http.headers for name in FORWARDED)
+    return here and not any(
+        name.lower() in FORWARDED or name.lower().startswith("x-forwarded-") for name in http.headers
+    )
+
+
+def arrival(http: web.BaseRequest) -> asyncio.Timeout:
+    """The time in which a request must have arrived whole, from its first byte on."""
+    connection = http.protocol
+    if isinstance(connection, Connection):
+        return asyncio.timeout_at(connection.deadline)
+    return asyncio.timeout(ARRIVAL_DEADLINE)
+
+
+def _target(http: web.BaseRequest) -> str:
+    """The path and the query as they arrived; a proxy may write the whole address before them."""
+    target = http.raw_path
+    scheme, mark, rest = target.partition("://")
+    if mark and scheme.lower() in ("http", "https"):
+        return "/" + rest.partition("/")[2]
+    return target
+
+
+async def _sized(http: web.BaseRequest, route: Route) -> bytes:
+    """The body, if it is no larger than its route takes; nothing of one that the route streams."""
+    announced = http.content_length
+    if announced is not None and announced > route.limit and not route.streams:
+        raise _too_large(route.limit)
+    if http.headers.get("Expect", "").lower() == "100-continue" and http.transport is not None:
+        http.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    return b"" if route.streams else await _read(http, route.limit)
+
+
+def _require_media_type(http: web.BaseRequest, route: Route) -> None:
+    if http.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+        raise Refused(415, "unsupported_media_type", "send the body as it is, not encoded.")
+    if route.media_types and http.content_type not in route.media_types:
+        raise Refused(415, "unsupported_media_type", f"send the body as {route.media_types[0]}.")
 
 
 async def _read(http: web.BaseRequest, limit: int) -> bytes:
     chunks, size = [], 0
     try:
-        async with asyncio.timeout(ARRIVAL_DEADLINE):
+        async with arrival(http):
             async for chunk in http.content.iter_any():
                 size += len(chunk)
                 if size > limit:
@@ -175,4 +235,4 @@ def _too_large(limit: int) -> Refused:
     return Refused(413, "too_large", f"a body here has at most {size}.")
 
 
-__all__ = ["FORM", "JSON", "KIB", "MIB", "Listener", "Request", "Route", "from_loopback", "too_slow"]
+__all__ = ["FORM", "JSON", "KIB", "MIB", "Listener", "Request", "Route", "arrival", "from_loopback", "too_slow"]

@@ -38,8 +38,8 @@ def description() -> Json:
             "/webhook/twilio/status": {"post": _twilio("A delivery receipt", "204", "Noted")},
             "/webhook/elevenlabs/post-call": {"post": _post_call()},
             "/health": {"get": _health()},
-            "/metrics": {"get": _open("Figures for Prometheus; this machine or the token", "text/plain", TEXT)},
-            "/openapi.json": {"get": _open("This description", "application/json", {"type": "object"})},
+            "/metrics": {"get": _metrics()},
+            "/openapi.json": {"get": _openapi()},
         },
         "components": {
             "securitySchemes": {
@@ -154,7 +154,7 @@ def _post_call() -> Json:
         "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
         "responses": {
             "200": _json("Taken", _object({"success": {"const": True}})),
-            **_errors(400, 403, 413, 422, 503),
+            **_errors(400, 403, 413, 415, 422, 503),
         },
     }
 
@@ -180,11 +180,20 @@ def _health() -> Json:
     }
 
 
-def _open(summary: str, media_type: str, schema: Json) -> Json:
+def _metrics() -> Json:
+    figures = {"description": "The figures", "content": {"text/plain": {"schema": TEXT}}}
     return {
-        "summary": summary,
+        "summary": "Figures for Prometheus; this machine or the token",
+        "security": [{}, {"token": []}],
+        "responses": {"200": figures, **_errors(401)},
+    }
+
+
+def _openapi() -> Json:
+    return {
+        "summary": "This description",
         "security": [],
-        "responses": {"200": {"description": summary, "content": {media_type: {"schema": schema}}}},
+        "responses": {"200": _json("The description", {"type": "object"})},
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from wa_relay.server.answers import refusal
@@ -22,14 +23,20 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Connection(RequestHandler):
-    """One client's connection, closed when a request's head has not arrived in time."""
+    """One client's connection, closed when a request's head has not arrived in time.
 
+    `deadline` is the loop's time at which the latest request must have arrived whole, body and all.
+    """
+
+    deadline = 0.0
     _arriving: asyncio.TimerHandle | None = None
+    _began: float | None = None
+    _body: StreamReader = EMPTY_PAYLOAD
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Starts the clock for the first request."""
         super().connection_made(transport)
-        self._arriving = asyncio.get_running_loop().call_later(ARRIVAL_DEADLINE, self.force_close)
+        self._close_at(asyncio.get_running_loop().time() + ARRIVAL_DEADLINE)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stops the clock."""
@@ -38,12 +45,16 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Runs the clock from the first byte of a request until its head is complete."""
-        heads = self._request_count
+        now, heads = asyncio.get_running_loop().time(), self._request_count
+        begins = bool(data) and self._began is None and self._body.is_eof()
         super().data_received(data)
         if self._request_count > heads:
             self._stop()
-        elif self._arriving is None and self._current_request is None and not self._messages:
-            self._arriving = asyncio.get_running_loop().call_later(ARRIVAL_DEADLINE, self.force_close)
+            self.deadline = (now if self._began is None else self._began) + ARRIVAL_DEADLINE
+            self._began, self._body = None, self._messages[-1][1]
+        elif begins:
+            self._began = now
+            self._close_at(now + ARRIVAL_DEADLINE)
 
     def handle_error(
         self,
@@ -57,6 +68,10 @@ class Connection(RequestHandler):
         answer = refusal(400, "bad_request", "this is not a request that HTTP allows.")
         answer.force_close()
         return answer
+
+    def _close_at(self, moment: float) -> None:
+        self._stop()
+        self._arriving = asyncio.get_running_loop().call_at(moment, self.force_close)
 
     def _stop(self) -> None:
         if self._arriving is not None:

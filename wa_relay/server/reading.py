@@ -51,12 +51,12 @@ class ReadingRoutes:
     async def conversation(self, request: Request) -> web.StreamResponse:
         """One person's calls and thread."""
         try:
-            person = phone.parse(request.tail)
+            person = phone.e164(request.tail) or phone.parse(request.tail)
         except ValueError as error:
             raise _faulty("phone", str(error)) from None
         asked = request.parameters()
         limit = _whole(asked.get("limit"), "limit", USUAL_MESSAGES, 1, MOST_MESSAGES)
-        before = _whole(asked.get("before"), "before", 0, 1, 2**63 - 1) if "before" in asked else None
+        before = _whole(asked["before"], "before", 0, 1, 2**63 - 1) if asked.get("before") else None
         query = functools.partial(reports.conversation, phone=person, limit=limit, before=before)
         found = await self._reader.read(query)
         if found is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections.abc import Callable
@@ -16,13 +15,15 @@ from wa_relay.ledger import calls, inbox, receipts
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.logs import say, warn
 from wa_relay.model import BatchHint, Call, Moment
-from wa_relay.server.answers import Refused, nothing, reply, twiml
-from wa_relay.server.listener import FORM, KIB, MIB, Listener, Request, Route, too_slow
-from wa_relay.server.protocol import ARRIVAL_DEADLINE
+from wa_relay.server.answers import JSON, Refused, nothing, reply, twiml
+from wa_relay.server.listener import FORM, KIB, MIB, Listener, Request, Route, arrival, too_slow
 from wa_relay.sources import jsonbody, postcall
 
 TWILIO_LIMIT = 64 * KIB
 POSTCALL_LIMIT = 16 * MIB
+UNSAID = "application/octet-stream"
+"""What a body counts as that says nothing of its type (RFC 9110): the signature says enough."""
+
 AUDIO = re.compile(rb'"type"\s*:\s*"post_call_audio"|"full_audio"\s*:')
 """An unescaped match can only be a key of the object itself: inside a text the quotes are escaped."""
 
@@ -57,9 +58,11 @@ class WebhookRoutes:
         self.refused_signatures = 0
         listener.add(
             {
-                "/webhook/twilio/incoming": Route("POST", self.incoming, media_type=FORM, limit=TWILIO_LIMIT),
-                "/webhook/twilio/status": Route("POST", self.status, media_type=FORM, limit=TWILIO_LIMIT),
-                "/webhook/elevenlabs/post-call": Route("POST", self.post_call, limit=POSTCALL_LIMIT, streams=True),
+                "/webhook/twilio/incoming": Route("POST", self.incoming, media_types=(FORM,), limit=TWILIO_LIMIT),
+                "/webhook/twilio/status": Route("POST", self.status, media_types=(FORM,), limit=TWILIO_LIMIT),
+                "/webhook/elevenlabs/post-call": Route(
+                    "POST", self.post_call, media_types=(JSON, UNSAID), limit=POSTCALL_LIMIT, streams=True
+                ),
             }
         )
 
@@ -107,29 +110,32 @@ class WebhookRoutes:
 
     def _verified(self, request: Request) -> tuple[tuple[str, str], ...]:
         """The form's fields, once the signature says that they are Twilio's and the account is ours."""
+        given = request.http.headers.getall("X-Twilio-Signature", [])
+        if self._trust.verify_signature and len(given) != 1:
+            raise self._unsigned(request, "one header X-Twilio-Signature is wanted.")
         try:
             fields = inbound.form(request.body)
         except inbound.RepeatedParameter as error:
-            raise Refused(403, "bad_signature", error.message) from None
-        if self._trust.verify_signature:
-            url = inbound.public_url_of(self._trust.public_url, request.raw_path)
-            given = request.http.headers.getall("X-Twilio-Signature", [])
-            header = given[0] if len(given) == 1 else None
-            if not inbound.signature_ok(self._trust.auth_token, url, fields, header):
-                self.refused_signatures += 1
-                warn("signature_refused", url=url.partition("?")[0], refused=self.refused_signatures)
-                raise Refused(
-                    403, "bad_signature", "the signature does not match: check the auth token and server.public_url."
-                )
+            raise self._unsigned(request, error.message) from None
+        url = inbound.public_url_of(self._trust.public_url, request.target)
+        if self._trust.verify_signature and not inbound.signature_ok(self._trust.auth_token, url, fields, given[0]):
+            raise self._unsigned(request, "the signature does not match: check the auth token and server.public_url.")
+        inbound.require_readable(fields)
         account = inbound.account_of(fields)
         if account is not None and account != self._trust.account_sid:
             warn("wrong_account", account=account)
             raise Refused(403, "wrong_account", "this relay serves another Twilio account.")
         return fields
 
+    def _unsigned(self, request: Request, message: str) -> Refused:
+        self.refused_signatures += 1
+        url = inbound.public_url_of(self._trust.public_url, request.path)
+        warn("signature_refused", url=url, refused=self.refused_signatures)
+        return Refused(403, "bad_signature", message)
+
     async def post_call(self, request: Request) -> web.StreamResponse:
         """Stores what the post-call webhook tells; audio is dropped while it streams."""
-        digest = postcall.Signature(request.http.headers.get("ElevenLabs-Signature"), self._trust.webhook_secret)
+        digest = postcall.Signature(_single(request.http, "ElevenLabs-Signature"), self._trust.webhook_secret)
         body = await self._streamed(request, digest)
         if not digest.ok(self._clock()):
             raise Refused(
@@ -143,7 +149,7 @@ class WebhookRoutes:
         """The body, or None for audio, of which nothing is kept."""
         kept, dropping = bytearray(), False
         try:
-            async with asyncio.timeout(ARRIVAL_DEADLINE):
+            async with arrival(request.http):
                 async for chunk in request.http.content.iter_any():
                     digest.feed(chunk)
                     if dropping:
@@ -174,3 +180,9 @@ class WebhookRoutes:
             self._intake.told(state, "webhook")
         else:
             say("webhook_ignored", why=report.reason)
+
+
+def _single(http: web.BaseRequest, name: str) -> str | None:
+    """A header that must stand there once: of two, nobody knows which one was meant."""
+    given = http.headers.getall(name, [])
+    return given[0] if len(given) == 1 else None

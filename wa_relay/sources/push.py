@@ -128,7 +128,13 @@ def parse(body: Mapping[str, Json], now: Moment, raw: str) -> PushReport:
     The call ended at `ended_at_unix`, else it ends as the report arrives. Unknown fields are
     allowed. Raises PayloadError (`invalid_payload`) with every faulty field at once.
     """
+    lacks = body.get("recipient") is None
+    if lacks:
+        # With an empty one in its place, what it must hold is named as well.
+        body = {**body, "recipient": {}}
     report, faults = _read(body)
+    if lacks:
+        faults.insert(0, ("recipient", "is missing"))
     ended_at, key = _ended_at(body, now, faults), _key(body, faults)
     if report is None or faults or key is None:
         raise PayloadError(_summary(faults), code="invalid_payload", fields=faults)

@@ -1,0 +1,183 @@
+"""The connection itself: what trickles in, what is no HTTP, what goes on after an error."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from tests.e2e.stage import TOKEN
+from tests.server.served import Served, body_of, head_of, read_answers, status_of, whole_answers
+
+MALFORMED: dict[str, bytes] = {
+    "garbage": b"\x16\x03\x01\x02\x00garbage\r\n\r\n",
+    "unknown method": b"FOO /canary HTTP/1.1\r\nHost: relay\r\n\r\n",
+    "unknown version": b"GET /canary HTTP/9.9\r\nHost: relay\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "no host": b"GET /canary HTTP/1.1\r\n\r\n",
+    "a target of 9 KB": b"GET /canary" + b"a" * 9000 + b" HTTP/1.1\r\nHost: relay\r\n\r\n",
+    "a header of 9 KB": b"GET /health HTTP/1.1\r\nHost: relay\r\nX-Canary: canary" + b"a" * 9000 + b"\r\n\r\n",
+    "a NUL in a header": b"GET /health HTTP/1.1\r\nHost: relay\r\nX-A: canary\x00b\r\n\r\n",
+    "a folded header": b"GET /health HTTP/1.1\r\nHost: relay\r\nX-A: canary\r\n b\r\n\r\n",
+    "a space in a name": b"GET /health HTTP/1.1\r\nHost: relay\r\nX A: canary\r\n\r\n",
+    "a negative length": b"POST /canary HTTP/1.1\r\nHost: relay\r\nContent-Length: -5\r\n\r\n",
+    "two lengths": b"POST /canary HTTP/1.1\r\nHost: relay\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
+    "a length that is none": b"POST /canary HTTP/1.1\r\nHost: relay\r\nContent-Length: canary\r\n\r\n",
+    "length and chunks": head_of("/api/call-completed", Content_Length=2, Transfer_Encoding="chunked") + b"0\r\n\r\n",
+    "a chunk that is none": head_of("/api/call-completed", Content_Type="application/json", Transfer_Encoding="chunked")
+    + b"canary\r\nabc",
+    "more than was announced": head_of("/api/call-completed", Content_Type="application/json", Content_Length=5)
+    + b'{"canary": 7, "x": 1}',
+}
+
+
+@pytest.mark.parametrize("request_", MALFORMED.values(), ids=MALFORMED)
+def test_what_is_no_http_is_refused_and_nothing_of_it_is_told(served: Served, request_: bytes) -> None:
+    read = served.raw(request_)
+    assert status_of(read) == 400
+    assert b"x-request-id:" in read.lower()
+    told = body_of(read)
+    assert list(told) == ["success", "error", "message", "fields"]
+    assert b"canary" not in read
+    for word in ("Traceback", "canary", "BadStatusLine", "Error handling"):
+        assert word not in served.relay.log
+    assert served.call("GET", "/health").status == 200
+
+
+def _connected(served: Served) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", served.relay.port), timeout=15)
+
+
+def _trickled(connection: socket.socket, pieces: Iterator[bytes]) -> float:
+    """Sends a piece every now and then until the daemon closes the connection; tells after how many seconds."""
+    began = time.monotonic()
+    connection.settimeout(0.4)
+    with connection:
+        while time.monotonic() - began < 20:
+            try:
+                connection.sendall(next(pieces))
+                if connection.recv(1000) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+    return time.monotonic() - began
+
+
+def _head_by_bytes() -> Iterator[bytes]:
+    yield b"GET /health HTTP/1.1\r\nHost: relay\r\nX-A: "
+    while True:
+        yield b"a"
+
+
+def _body_by_bytes(path: str, media_type: str) -> Iterator[bytes]:
+    yield head_of(path, Content_Type=media_type, Content_Length=1000)
+    while True:
+        yield b" "
+
+
+def _head_and_then_body() -> Iterator[bytes]:
+    head = head_of("/api/call-completed", Content_Type="application/json", Content_Length=1000)
+    for index in range(10):
+        yield head[index : index + 1]
+    yield head[10:]
+    while True:
+        yield b" "
+
+
+def _nothing() -> Iterator[bytes]:
+    while True:
+        yield b""
+
+
+def _after_an_answer() -> Iterator[bytes]:
+    yield head_of("/health", "GET")
+    yield from _head_by_bytes()
+
+
+_TRICKLES: dict[str, Callable[[], Iterator[bytes]]] = {
+    "head": _head_by_bytes,
+    "body": lambda: _body_by_bytes("/api/call-completed", "application/json"),
+    "form": lambda: _body_by_bytes("/webhook/twilio/incoming", "application/x-www-form-urlencoded"),
+    "webhook": lambda: _body_by_bytes("/webhook/elevenlabs/post-call", "application/json"),
+    "head and then body": _head_and_then_body,
+    "nothing": _nothing,
+    "after an answer": _after_an_answer,
+}
+
+
+@pytest.fixture(scope="module")
+def trickling(served: Served) -> Iterator[dict[str, Future[float]]]:
+    """Requests that trickle in, all at once, while the module's other tests go on."""
+    with ThreadPoolExecutor(len(_TRICKLES)) as threads:
+        yield {name: threads.submit(_trickled, _connected(served), pieces()) for name, pieces in _TRICKLES.items()}
+
+
+@pytest.fixture(autouse=True)
+def _begin(trickling: dict[str, Future[float]]) -> None:
+    """Begins them with the first test."""
+
+
+def test_after_an_error_the_connection_goes_on(served: Served) -> None:
+    bad = head_of("/api/call-completed", Content_Type="application/json", Content_Length=2) + b"{}"
+    with _connected(served) as connection:
+        for _ in range(3):
+            connection.sendall(bad)
+            assert status_of(read_answers(connection, 1)) == 422
+        connection.sendall(head_of("/nothing", "GET"))
+        assert status_of(read_answers(connection, 1)) == 404
+        connection.sendall(head_of("/health", "GET"))
+        assert status_of(read_answers(connection, 1)) == 200
+
+
+def test_requests_in_a_row_are_answered_in_their_order(served: Served) -> None:
+    bad = head_of("/api/call-completed", Content_Type="application/json", Content_Length=2) + b"{}"
+    with _connected(served) as connection:
+        connection.sendall(head_of("/health", "GET") + bad + head_of("/nothing", "GET") + head_of("/health", "GET"))
+        read = read_answers(connection, 4)
+    assert whole_answers(read) == 4
+    statuses = [int(line.split()[1]) for line in read.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+    statuses += [int(part.split()[0]) for part in read.split(b"}HTTP/1.1 ")[1:]]
+    assert sorted(statuses) == [200, 200, 404, 422]
+    assert read.index(b"422") < read.index(b"404")
+
+
+def test_a_body_in_pieces_is_read_whole(served: Served) -> None:
+    body = json.dumps({"x": "y" * 50}).encode()
+    with _connected(served) as connection:
+        connection.sendall(head_of("/api/call-completed", Content_Type="application/json", Content_Length=len(body)))
+        for index in range(0, len(body), 7):
+            connection.sendall(body[index : index + 7])
+        assert status_of(read_answers(connection, 1)) == 422
+
+
+def test_a_client_that_asks_first_is_told_to_go_on(served: Served) -> None:
+    head = head_of("/api/call-completed", Content_Type="application/json", Content_Length=2, Expect="100-continue")
+    with _connected(served) as connection:
+        connection.sendall(head)
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"{}")
+        assert status_of(read_answers(connection, 1)) == 422
+
+
+def test_a_client_that_asks_first_without_the_token_is_refused_at_once(served: Served) -> None:
+    head = head_of("/api/call-completed", token=None, Content_Length=2, Expect="100-continue")
+    assert status_of(served.raw(head)) == 401
+
+
+def test_a_client_that_goes_away_in_the_middle_leaves_no_trace(served: Served) -> None:
+    with _connected(served) as connection:
+        connection.sendall(head_of("/api/call-completed", Content_Type="application/json", Content_Length=99) + b"{")
+    assert served.call("GET", "/health").status == 200
+    assert "request_fault" not in served.relay.log
+    assert TOKEN not in served.relay.log
+
+
+@pytest.mark.parametrize("name", _TRICKLES)
+def test_what_has_not_arrived_whole_after_10_seconds_is_closed(trickling: dict[str, Future[float]], name: str) -> None:
+    assert 9.0 < trickling[name].result(25) < 12.5
