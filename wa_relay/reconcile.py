@@ -151,6 +151,7 @@ class Reconciler:
             self._away(error, "receipt_not_told", message_id)
             await self._ledger.run(receipts.put_off_poll, message_id, self._again_at(error))
             return
+        await self._ledger.run(receipts.poll_answered, message_id, self._clock())
         if listed is not None:
             receipt = Receipt(sid, listed.status, error_code=listed.error_code)
             noted = await self._ledger.run(receipts.record_receipt, receipt, self._clock())

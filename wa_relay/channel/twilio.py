@@ -47,6 +47,8 @@ class TwilioChannel:
         self._callback = status_callback
         self._sending = Client(account_sid, auth_token, http_client=Transport(http, base_url, total=send_timeout))
         self._listing = Client(account_sid, auth_token, http_client=Transport(http, base_url, total=list_timeout))
+        # The client loads its parts when they are first named: not between a send's mark and its request.
+        _ = self._sending.messages
 
     async def send(self, message: Outgoing) -> SendResult:
         """Makes one request for one message, and says what its answer proves.

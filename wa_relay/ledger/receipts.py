@@ -36,13 +36,13 @@ COUNT_LOOKUP = """
     where id = :id and status = 'uncertain'"""
 
 DUE_POLLS = """
-    select id, twilio_message_id as sid, polls, accepted_at from conversation_messages
-    where poll_at <= ? order by poll_at limit ?"""
+    select id, twilio_message_id as sid from conversation_messages
+    where poll_at <= ? and status = 'sent' order by poll_at limit ?"""
 NEXT_POLL = "select min(poll_at) from conversation_messages where poll_at is not null"
-COUNT_POLL = "update conversation_messages set polls = polls + 1, poll_at = ? where id = ?"
-PUT_OFF_POLL = """
-    update conversation_messages set polls = polls - 1, poll_at = ?
-    where id = ? and status = 'sent' and polls > 0"""
+COUNT_POLL = "update conversation_messages set polls = polls + 1, poll_at = ? where id = ? and status = 'sent'"
+PUT_OFF_POLL = "update conversation_messages set poll_at = ? where id = ? and status = 'sent'"
+POLL_AGAIN = 60.0
+"""Seconds after which a receipt is asked for once more when the asking came to nothing."""
 SWEPT_TO = "select swept_to from relay"
 SET_SWEPT_TO = "update relay set swept_to = max(swept_to, ?)"
 
@@ -136,18 +136,25 @@ def release_holds(ledger: Ledger, now: Moment) -> int:
 
 
 def due_polls(ledger: Ledger, limit: int, now: Moment) -> list[tuple[int, str]]:
-    """Messages (id, SID) whose receipt did not come; each is counted as asked for."""
-    found = []
-    for row in ledger.all(DUE_POLLS, (now, limit)):
-        following = policy.next_receipt_poll(row["accepted_at"], row["polls"] + 1, ledger.rules)
-        ledger.run(COUNT_POLL, (following if following is None or following > now else now + 60.0, row["id"]))
-        if row["sid"] is not None:
-            found.append((row["id"], row["sid"]))
-    return found
+    """Messages (id, SID) whose receipt did not come, to be asked for now; `poll_answered` counts that it was."""
+    rows = ledger.all(DUE_POLLS, (now, limit))
+    for row in rows:
+        ledger.run(PUT_OFF_POLL, (now + ledger.rules.scaled(POLL_AGAIN), row["id"]))
+    return [(row["id"], row["sid"]) for row in rows]
+
+
+def poll_answered(ledger: Ledger, message_id: int, now: Moment) -> None:
+    """Counts a receipt as asked for: Twilio told where the message is."""
+    row = ledger.one(outbox.MESSAGE, (message_id,))
+    assert row is not None
+    following = policy.next_receipt_poll(row["accepted_at"], row["polls"] + 1, ledger.rules)
+    if following is not None and following <= now:
+        following = now + ledger.rules.scaled(POLL_AGAIN)
+    ledger.run(COUNT_POLL, (following, message_id))
 
 
 def put_off_poll(ledger: Ledger, message_id: int, at: Moment) -> None:
-    """Plans to ask again for a receipt that could not be asked for; it does not count as asked."""
+    """Plans to ask again for a receipt that could not be asked for."""
     ledger.run(PUT_OFF_POLL, (at, message_id))
 
 
