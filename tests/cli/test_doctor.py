@@ -487,6 +487,18 @@ def test_an_agents_settings_are_judged_by_what_a_text_turn_needs(
     run(scenario())
 
 
+def test_a_key_that_may_open_no_session_fails(tmp_path: Path) -> None:
+    body = json.dumps({"detail": {"status": "missing_permissions", "message": "missing the permission convai_write"}})
+
+    async def scenario() -> None:
+        async with stage(tmp_path, GOOD, start=False, twilio=good_twilio(), agent=GOOD_AGENT) as s:
+            s.elevenlabs.faults.next("signed_url", ElevenLabsFault(status=401, body=body))
+            found = (await checked(s))[f"agent {AGENT.agent_id}"]
+            assert (found.status, "Agents: Write" in str(found.fix)) == ("fail", True), found
+
+    run(scenario())
+
+
 def test_an_address_of_this_machine_is_none_for_a_service_elsewhere() -> None:
     config = load(
         None,

@@ -85,6 +85,16 @@ def test_a_message_that_stays_at_sent_got_away(tmp_path: Path) -> None:
     run(scenario())
 
 
+def test_a_receipt_that_comes_later_is_waited_for(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        twilio = TwilioStandin(delays=Delays(0.02, 1.0, None), enforce_window=False)
+        async with stage(tmp_path, start=False, twilio=twilio) as s:
+            code, told = await _json(s, ANA)
+            assert (code, told["status"]) == (0, "delivered")
+
+    run(scenario())
+
+
 def test_questions_that_fail_are_asked_again(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, start=False) as s:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from wa_relay.config import Config, Fault
     from wa_relay.doctor import Check, Report
 
-NAME_WIDTH = 22
+MESSAGE_COLUMN, NARROW_COLUMN = 25, 4
+NARROW = 60
+"""Columns of a terminal below which messages begin under their names."""
+
 MARKS = {
     # status: sign, in ASCII, style
     "ok": ("✓", "+", "green"),
@@ -74,20 +77,26 @@ def _print(report: Report, *, no_color: bool) -> None:
 
 
 def _print_check(check: Check, paper: Paper) -> None:
-    from rich.table import Table
     from rich.text import Text
 
+    console = paper.console
     sign, plain, style = MARKS[check.status]
-    lines = paper.clean(check.message).split("\n")
-    grid = Table.grid(padding=(0, 1), expand=False)
-    grid.add_column(width=1, no_wrap=True)
-    grid.add_column(width=NAME_WIDTH, overflow="fold")
-    grid.add_column(overflow="fold")
     quiet = "dim" if check.status == "skipped" else ""
-    grid.add_row(Text(paper.mark(sign, plain), style), Text(paper.clean(check.name), quiet), Text(lines[0], quiet))
+    column = MESSAGE_COLUMN if console.width >= NARROW else NARROW_COLUMN
+    message, *addresses = paper.clean(check.message).split("\n")
+    lines = list(Text(message, quiet).wrap(console, console.width - column))
     if check.fix:
-        grid.add_row("", "", Text(f"{paper.mark('→', '->')} {paper.clean(check.fix)}", style))
-    paper.console.print(grid)
-    for line in lines[1:]:
-        # An address is to be copied: it is never broken into lines.
-        paper.console.print(Text(f"  {line}"), soft_wrap=True)
+        lines += Text(f"{paper.mark('→', '->')} {paper.clean(check.fix)}", style).wrap(console, console.width - column)
+    head = Text.assemble((paper.mark(sign, plain), style), " ", (paper.clean(check.name), quiet))
+    if head.cell_len < column:
+        head.pad_right(column - head.cell_len)
+        head.append_text(lines.pop(0))
+    head.rstrip()
+    console.print(head)
+    for line in lines:
+        line.rstrip()
+        line.pad_left(column)
+        console.print(line)
+    for address in addresses:
+        # It is to be copied: it is never broken into lines.
+        console.print(Text(f"  {address}"), soft_wrap=True)

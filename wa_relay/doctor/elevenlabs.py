@@ -38,8 +38,8 @@ async def examine(config: Config, end: float) -> list[Check]:
 
 def _failed(name: str, error: UpstreamError) -> Check:
     credentials = "elevenlabs.api_key"
-    if error.status == 403:
-        credentials += ": let it read agents, conversations and batch calls"
+    if error.status == 403 or error.code == "missing_permissions":
+        credentials += ": give the key ElevenLabs Agents: Write, which includes reading"
     return failed(name, SERVICE, error, credentials=credentials, address="elevenlabs.base_url")
 
 
@@ -64,7 +64,9 @@ async def _calling(api: ElevenLabs) -> list[str]:
 
 async def _agent(api: ElevenLabs, agent_id: str, end: float) -> Check:
     try:
-        return judge(await ask(api.agent(agent_id), SERVICE, end))
+        found = judge(await ask(api.agent(agent_id), SERVICE, end))
+        # A key that may only read gets this far, and no session: that needs a signed URL, which counts as writing.
+        return found
     except UpstreamError as error:
         if error.status == 404:
             fix = "correct poll.agent_ids or reply.unknown_sender_agent_id"

@@ -29,7 +29,9 @@ def _faulty(fault: Fault) -> Check:
     name = f"{NAME}: {fault.key}" if fault.key else NAME
     what, _, then = fault.message.partition(": ")
     fix = then or (f"did you mean {fault.nearest}?" if fault.nearest else f"correct it in {fault.source}")
-    return Check(name, "fail", f"{fault.source}: {what}", fix)
+    # A key that is missing where there is no file has no other place.
+    where = f" ({fault.source})" if fault.source != NAME else ""
+    return Check(name, "fail", f"{what}{where}", fix)
 
 
 def _warned(warning: str) -> Check:

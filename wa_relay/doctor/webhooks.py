@@ -138,5 +138,5 @@ def _callable(name: str, config: Config, service: str, message: str) -> Check:
         urlsplit(service).hostname or ""
     ):
         fix = "set server.public_url to an https address that the internet can reach"
-        return Check(name, "warn", f"server.public_url is this machine: nobody else can call it. {message}", fix)
+        return Check(name, "warn", "server.public_url is this machine: nobody else can call it", fix)
     return Check(name, "ok", message)
