@@ -256,6 +256,12 @@ def test_each_refusal_says_what_to_do_and_if_it_is_worth_another_try(status: int
     assert "the words" in fault.message
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_lacks_a_permission_is_told_which(status: int) -> None:
+    body = {"detail": {"status": "missing_permissions", "message": "missing the permission convai_write"}}
+    assert "Agents: Write" in fault_of(json_answer(body, status)).message
+
+
 @pytest.mark.parametrize(
     ("body", "code", "words"),
     [

@@ -15,13 +15,15 @@ from wa_relay.model import UpstreamError
 _ADVICE = {
     401: "check elevenlabs.api_key (ELEVENLABS_API_KEY)",
     402: "the subscription does not cover it: see the plan and the credit of the ElevenLabs account",
-    403: "the API key lacks the permission: let it read agents, conversations and batch calls",
+    403: "the API key lacks a permission: give it ElevenLabs Agents: Write (convai_write), which includes reading",
     404: "it was deleted, or belongs to another workspace than the API key",
     408: "it will be asked again",
     409: "it will be asked again",
     425: "it will be asked again",
     429: "too many requests at once: it will be asked again later",
 }
+_MISSING_PERMISSION = "missing_permissions"
+"""Told with 401 as well as with 403; to sign a session's URL counts as writing."""
 _TRANSIENT = frozenset({408, 409, 425, 429})
 _WORDS_LIMIT = 200
 
@@ -38,7 +40,7 @@ def refusal(request: str, status: int, headers: Mapping[str, str], body: bytes, 
     said = f" {code}" if code else ""
     said += f" ({words})" if words else ""
     return UpstreamError(
-        f"ElevenLabs answered {request} with {status}{said}: {_advice(status)}",
+        f"ElevenLabs answered {request} with {status}{said}: {_advice(status, code)}",
         permanent=status < 500 and status not in _TRANSIENT,
         retry_after=retry_after(headers),
         status=status,
@@ -46,7 +48,9 @@ def refusal(request: str, status: int, headers: Mapping[str, str], body: bytes, 
     )
 
 
-def _advice(status: int) -> str:
+def _advice(status: int, code: str | None) -> str:
+    if code == _MISSING_PERMISSION:
+        return _ADVICE[403]
     if status in _ADVICE:
         return _ADVICE[status]
     if 300 <= status < 400:

@@ -66,6 +66,7 @@ async def _agent(api: ElevenLabs, agent_id: str, end: float) -> Check:
     try:
         found = judge(await ask(api.agent(agent_id), SERVICE, end))
         # A key that may only read gets this far, and no session: that needs a signed URL, which counts as writing.
+        await ask(api.signed_url(agent_id), SERVICE, end)
         return found
     except UpstreamError as error:
         if error.status == 404:
