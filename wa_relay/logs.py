@@ -1,7 +1,8 @@
 """What the daemon says while it works: one line a step, with its ids, and nothing personal.
 
 Numbers are masked, names and texts left out, unless `log.personal_data` is set. A last net masks
-whatever still looks like a number, wherever it came from.
+whatever still looks like a number, wherever it came from. What libraries and unforeseen exceptions
+say may quote a customer: of them the kind is told, not the words.
 """
 
 from __future__ import annotations
@@ -11,16 +12,24 @@ import logging
 import logging.handlers
 import re
 import sys
+import traceback
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
+from wa_relay.model import RelayError
 from wa_relay.phone import mask
 from wa_relay.safe import printable
 
 LOGGER = logging.getLogger("wa_relay")
 PERSONAL = frozenset({"name", "text"})
-_NUMBER = re.compile(r"\+[0-9]{8,15}(?![0-9])")
+_NUMBER = re.compile(r"(?:\+|%2[Bb])([1-9][0-9]{7,14})(?![0-9])|(?<![\w.+:-])([1-9][0-9]{9,14})(?![\w.:-])")
+"""E.164, also percent-encoded, and the bare digits of `WaId`."""
+
+_UNSEEN = re.compile("[\x7f-\x9f\u2028-\u202e\ud800-\udfff]")
+_OWN_WORDS = ("sqlite3", "ssl")
+"""Modules whose errors speak of files and connections only."""
+
 _ROTATE_BYTES, _ROTATE_KEEP = 10 * 1024 * 1024, 5
 
 
@@ -40,7 +49,7 @@ def warn(action: str, **fields: object) -> None:
 
 def fail(action: str, error: BaseException, **fields: object) -> None:
     """Logs a failure that was not foreseen: its kind always, its traceback at `debug`."""
-    LOGGER.error(action, extra={"fields": {**fields, "error": f"{type(error).__name__}: {error}"}})
+    LOGGER.error(action, extra={"fields": {**fields, "error": error}})
     LOGGER.debug(action, exc_info=error, extra={"fields": fields})
 
 
@@ -55,26 +64,53 @@ class EventFormatter(logging.Formatter):
         """One line for one record; a traceback follows it at `debug`."""
         fields = self._visible(getattr(record, "fields", {}))
         when = datetime.fromtimestamp(record.created, self._timezone).isoformat(timespec="milliseconds")
-        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        action, trace = self._action(record), self._trace(record)
         if self._as_json:
-            entry = {"at": when, "level": record.levelname.lower(), "action": record.getMessage(), **fields}
-            if trace:
-                entry["trace"] = trace
-            line = json.dumps(entry, ensure_ascii=False, default=str)
-        else:
-            shown = " ".join(f"{key}={_quoted(value)}" for key, value in fields.items())
-            line = f"{when} {record.levelname:<7} {printable(record.getMessage())} {shown}".rstrip()
-            line += f"\n{trace}" if trace else ""
-        return line if self._personal else _NUMBER.sub(lambda found: mask(found.group()), line)
+            entry = {"at": when, "level": record.levelname.lower(), "action": action, **fields}
+            line = json.dumps({**entry, "trace": trace} if trace else entry, ensure_ascii=False)
+            return _UNSEEN.sub(lambda found: f"\\u{ord(found.group()):04x}", line)
+        shown = " ".join(f"{key}={_quoted(value)}" for key, value in fields.items())
+        line = f"{when} {record.levelname:<7} {_one_line(action)} {shown}".rstrip()
+        return line + "".join(f"\n    {printable(row)}" for row in trace.splitlines())
+
+    def _action(self, record: logging.LogRecord) -> str:
+        if record.name == LOGGER.name:
+            return record.getMessage()
+        # Without arguments a library's message may be ready-made, a customer's words in it.
+        said = record.getMessage() if self._personal else str(record.msg) if record.args else "speaks"
+        return f"{record.name} ({record.module}:{record.lineno}): {said}"
+
+    def _trace(self, record: logging.LogRecord) -> str:
+        if not record.exc_info or record.exc_info[1] is None:
+            return ""
+        if self._personal:
+            return self.formatException(record.exc_info)
+        told: list[str] = []
+        error: BaseException | None = record.exc_info[1]
+        seen: set[int] = set()
+        while error is not None and id(error) not in seen:
+            seen.add(id(error))
+            frames = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
+            told.append(f"{frames}{self._shown(error)}")
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return "\n".join(reversed(told))
 
     def _visible(self, fields: dict[str, Any]) -> dict[str, Any]:
         shown = {key: value for key, value in fields.items() if value is not None}
-        if self._personal:
-            return shown
-        kept = {key: value for key, value in shown.items() if key not in PERSONAL}
-        if "phone" in kept:
-            kept["phone"] = mask(str(kept["phone"]))
-        return kept
+        if not self._personal:
+            shown = {key: value for key, value in shown.items() if key not in PERSONAL}
+            if "phone" in shown:
+                shown["phone"] = mask(str(shown["phone"]))
+        return {
+            key: value if isinstance(value, bool | int | float) else self._shown(value) for key, value in shown.items()
+        }
+
+    def _shown(self, value: object) -> str:
+        if isinstance(value, BaseException):
+            foreign = not isinstance(value, RelayError | OSError) and type(value).__module__ not in _OWN_WORDS
+            value = type(value).__name__ if foreign and not self._personal else f"{type(value).__name__}: {value}"
+        text = str(value)
+        return text if self._personal else _NUMBER.sub(lambda found: mask("+" + (found[1] or found[2])), text)
 
 
 def set_up(
@@ -102,6 +138,10 @@ def set_up(
     return handlers
 
 
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", "\\n")
+
+
 def _quoted(value: object) -> str:
-    shown = printable(str(value)).replace("\n", "\\n")
+    shown = _one_line(str(value))
     return json.dumps(shown, ensure_ascii=False) if " " in shown or '"' in shown or not shown else shown

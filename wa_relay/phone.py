@@ -9,7 +9,9 @@ import re
 
 _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
 _USER = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
-_TYPED = re.compile(r"[\s().\-\u2010-\u2015\u00a0]+")
+_TYPED = re.compile(r"[\s().\-\u2010-\u2015\u2212\u00ad\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]+")
+"""Blanks, brackets, hyphens of all kinds, and the invisible marks that come along from an address book."""
+
 _PREFIX = "whatsapp:"
 _ONE_DIGIT_CODES = frozenset("17")
 _TWO_DIGIT_CODES = frozenset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, cast
 from zoneinfo import ZoneInfo
 
@@ -34,8 +35,13 @@ def rules_of(config: Config) -> Rules:
         text_only=TEXT_ONLY,
         unknown_sender=cast("Literal['ignore', 'fallback', 'agent']", config.reply.unknown_sender),
         unknown_agent_id=config.reply.unknown_sender_agent_id,
-        opt_out_keywords=frozenset(keyword(word) for word in config.opt_out.keywords),
-        return_keywords=frozenset(keyword(word) for word in config.opt_out.return_keywords),
+        opt_out_keywords=_keywords(config.opt_out.keywords),
+        return_keywords=_keywords(config.opt_out.return_keywords),
         confirmation=config.opt_out.confirmation,
         divisor=config.time_divisor,
     )
+
+
+def _keywords(words: Iterable[str]) -> frozenset[str]:
+    # A word without a letter would stand for every message that has none, a picture among them.
+    return frozenset(filter(None, map(keyword, words)))
