@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wa_relay import phone
@@ -46,6 +46,8 @@ def test_what_is_no_number_with_its_country_code_is_refused(typed: str) -> None:
         phone.parse(typed)
 
 
+@example("+999123456789")
+@example("+3412345678")
 @given(NUMBERS)
 def test_every_number_that_a_backend_may_report_can_be_asked_for(number: str) -> None:
     assert phone.e164(number) == number
