@@ -33,12 +33,15 @@ async def first_call(s: Stage) -> str:
     call = f"/v1/convai/conversations/{ended.data['conversation_id']}"
     polled = await s.from_elevenlabs(f"wa-relay finds the call to {ANA.name}", "request", path=call)
     s.told(polled, "wa-relay", "Polls, finds the call and reads how it went.")
-    await _show_sent(s, await _opening(s, ANA), ANA, "Sends the opening, an approved template, through Twilio:")
+    sent = await _opening(s, ANA)
+    how = "an approved template" if sent.data["content_sid"] else "free text"
+    _show_sent(s, sent, ANA, f"Sends the opening, {how}, through Twilio:")
+    await _show_read(s, sent, ANA)
     return batch
 
 
-async def question(s: Stage, person: Person, *texts: str) -> None:
-    """Lets somebody write, all at once, and waits for the one answer."""
+async def question(s: Stage, person: Person, *texts: str) -> Entry:
+    """Lets somebody write, all at once, and waits for the one answer, which it gives."""
     await asyncio.sleep(READS)
     before = len(s.twilio.journal.entries())
     wrote = s.twilio.customer_burst(person.phone, texts)
@@ -54,19 +57,21 @@ async def question(s: Stage, person: Person, *texts: str) -> None:
         raise StepMissed(f"wa-relay did not take what {person.name} wrote")
     await _tell_turn(s, person, texts)
     answer = await s.sent_after(f"the answer to {person.name} is sent", person.phone, before)
-    await _show_sent(s, answer, person, f"Sends {AGENT.name}'s answer through Twilio:")
+    _show_sent(s, answer, person, f"Sends {AGENT.name}'s answer through Twilio:")
+    return answer
 
 
 async def interest(s: Stage) -> None:
     """Lets Ana ask the price."""
     s.screen.chapter("The customer answers, and the same agent goes on in text")
-    await question(s, ANA, "Sí me interesa, ¿precio?")
+    answer = await question(s, ANA, "Sí me interesa, ¿precio?")
+    await _show_read(s, answer, ANA)
 
 
 async def the_others(s: Stage, batch: str) -> None:
     """Plays the rest of the batch: each call ends in its own way, and is followed by what belongs to it."""
     s.screen.chapter("The other calls end, each in its own way")
-    s.elevenlabs.play(batch, rings=0.2, talks=0.8, analysis=0.2, at_once=len(CALLED))
+    s.elevenlabs.play(batch, rings=0.2, talks=0.4, analysis=0.1, at_once=len(CALLED))
     ends = [(await _call_ended(s, person), person) for person in CALLED[1:]]
     for ended, person in sorted(ends, key=lambda end: end[0].number):
         _tell_end(s, ended, person)
@@ -112,7 +117,7 @@ async def backend(s: Stage) -> None:
     if status >= 300:
         raise StepMissed(f"POST /api/call-completed was answered with {status}: {told.get('message')}")
     s.now_told("backend", f"POST /api/call-completed for {DIEGO.name}: {status} “{told['status']}”")
-    await _show_sent(s, await _opening(s, DIEGO), DIEGO, "Sends the opening:")
+    _show_sent(s, await _opening(s, DIEGO), DIEGO, "Sends the opening:")
 
 
 async def results(s: Stage) -> None:
@@ -156,10 +161,14 @@ async def _opening(s: Stage, person: Person) -> Entry:
     return await s.sent_after(f"the opening to {person.name} is sent", person.phone, 0)
 
 
-async def _show_sent(s: Stage, sent: Entry, person: Person, words: str) -> None:
-    """Shows a message that Twilio took, and that it was read."""
+def _show_sent(s: Stage, sent: Entry, person: Person, words: str) -> None:
+    """Shows a message that Twilio took."""
     s.told(sent, "wa-relay", words)
     s.screen.ours(person.name, str(sent.data["shown"]))
+
+
+async def _show_read(s: Stage, sent: Entry, person: Person) -> None:
+    """Tells that a message was read, under it."""
     delivered, read = await s.receipts(sent, person.name)
     s.screen.receipts(f"delivered after {delivered.at - sent.at:.1f} s, read after {read.at - sent.at:.1f} s")
 
@@ -179,13 +188,15 @@ async def _tell_turn(s: Stage, person: Person, texts: tuple[str, ...]) -> None:
 async def _notice(s: Stage, person: Person, body: str, shown: str, media: str | None = None) -> None:
     """Lets somebody write what is answered without the agent."""
     await asyncio.sleep(READS)
-    before = len(s.twilio.journal.entries())
+    before, heard = len(s.twilio.journal.entries()), len(s.elevenlabs.journal.entries("user_message"))
     delivery = await s.twilio.customer_writes(person.phone, body, media=media)
     inbound = await s.from_twilio(f"{person.name}'s message reaches Twilio", "inbound", sid=delivery.sid)
     s.told(inbound, "customer", f"{person.name} writes:" if body else f"{person.name} speaks:")
     s.screen.theirs(person.name, shown)
     answer = await s.sent_after(f"{person.name} is answered", person.phone, before)
-    await _show_sent(s, answer, person, "Answers by itself, without the agent:")
+    if len(s.elevenlabs.journal.entries("user_message")) > heard:
+        raise StepMissed(f"wa-relay put to {AGENT.name} what is answered without an agent")
+    _show_sent(s, answer, person, "Answers by itself, without the agent:")
 
 
 async def _nobody_wrote(s: Stage, person: Person) -> None:

@@ -75,9 +75,7 @@ async def _chat(s: Stage) -> None:
 async def _perform(
     paper: Paper, act: Callable[[Stage], Awaitable[object]], customer: str, price_answer: str | None
 ) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    _end_when_told()
     screen = Screen(paper)
     screen.title("wa-relay demo", _WORDS)
     try:
@@ -95,6 +93,16 @@ async def _perform(
     finally:
         if not kept:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_when_told() -> None:
+    """Makes the signals that end a process cancel the demo, so that it takes everything down; Ctrl-C does already."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Under nohup a hang-up stays ignored.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
 async def _watched(s: Stage, act: Callable[[Stage], Awaitable[object]]) -> None:
