@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from dataclasses import dataclass
 from typing import Literal
@@ -20,8 +21,8 @@ PERSON_BY_USER = """
     from conversation_state where user_id = ?"""
 INSERT_MESSAGE = """
     insert into conversation_messages (conversation_id, direction, kind, content, twilio_message_id, sent_at, status,
-        call_id, attachment, created_at)
-    values (?, 'inbound', 'customer', ?, ?, ?, 'received', ?, ?, ?)
+        call_id, attachment, created_at, accepted_at)
+    values (?, 'inbound', 'customer', ?, ?, ?, 'received', ?, ?, ?, ?)
     on conflict do nothing"""
 JOIN_TURN = "update conversation_messages set turn_id = ? where id = ?"
 SEEN_AS_STRANGER = "select 1 from strangers where twilio_message_id = ?"
@@ -162,9 +163,11 @@ def _keep_stranger(ledger: Ledger, inbound: Inbound, written: Moment) -> None:
 
 def _store(ledger: Ledger, inbound: Inbound, person: sqlite3.Row, written: Moment, now: Moment) -> Received:
     identity = person["id"]
+    # The webhook's moment where it brought the message, and Twilio's whole second where a listing did.
+    arrived = now if inbound.written_at is None else min(now, math.floor(written) + 0.999)
     cursor = ledger.db.execute(
         INSERT_MESSAGE,
-        (identity, inbound.text, inbound.sid, stamp(written), person["call_id"], inbound.attachment, now),
+        (identity, inbound.text, inbound.sid, stamp(written), person["call_id"], inbound.attachment, now, arrived),
     )
     if cursor.rowcount != 1 or cursor.lastrowid is None:
         return Received("duplicate")

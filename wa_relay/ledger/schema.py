@@ -109,6 +109,7 @@ create table turns (
     tries integer not null default 0,
     begun_at real,
     finished_at real,
+    told_at real,
     session_id text,
     error text
 ) strict;
@@ -116,7 +117,7 @@ create unique index one_turn_asking on turns (conversation_id) where state = 'as
 create unique index one_turn_open on turns (conversation_id) where state = 'open';
 create index turns_due on turns (due_at) where state = 'open';
 create index turns_of_conversation on turns (conversation_id, id);
-create index turns_by_end on turns (finished_at) where finished_at is not null;
+create index turns_by_end on turns (finished_at, state, call_id, last_at, told_at) where finished_at is not null;
 
 create table conversation_messages (
     id integer primary key,
@@ -178,7 +179,11 @@ create index queued_in_order on conversation_messages (conversation_id, id) wher
 create index uncertain_lookups on conversation_messages (lookup_at) where status = 'uncertain';
 create index receipts_to_ask on conversation_messages (poll_at) where poll_at is not null;
 create index failures_by_time on conversation_messages (failed_at) where failed_at is not null;
-create index messages_by_time on conversation_messages (created_at);
+create index messages_by_time on conversation_messages (accepted_at, direction, call_id) where accepted_at is not null;
+create index arrivals_of_conversation on conversation_messages (conversation_id, accepted_at)
+    where direction = 'inbound';
+create index openings_of_conversation on conversation_messages (conversation_id, accepted_at, status)
+    where kind = 'opening' and accepted_at is not null;
 
 create table message_moves (
     id integer primary key,
@@ -264,6 +269,13 @@ begin
 end
 """
 
+# What a report asks of every turn stands in the turn: half a million look-ups fewer.
+_TOLD = """
+create trigger answer_is_timed after update of accepted_at on conversation_messages
+when new.turn_id is not null and new.part = 0 and new.direction = 'outbound'
+begin update turns set told_at = new.accepted_at where id = new.turn_id; end
+"""
+
 
 @migrations()
 def m001_relay(db: Database) -> None:
@@ -272,5 +284,5 @@ def m001_relay(db: Database) -> None:
     for statement in _TABLES.split(";"):
         if statement.strip():
             db.execute(statement)
-    for trigger in (_LEGAL_MOVE.format(moves=moves), _EVIDENCE, _SENDING, _MOVE_LOG):
+    for trigger in (_LEGAL_MOVE.format(moves=moves), _EVIDENCE, _SENDING, _MOVE_LOG, _TOLD):
         db.execute(trigger)

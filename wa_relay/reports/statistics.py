@@ -23,18 +23,14 @@ Grouping = Literal["day", "batch", "group", "agent"]
 
 AWAY = "('sent', 'delivered', 'read')"
 
-# The webhook's moment where it brought the message, and Twilio's whole second where a listing did.
-ARRIVED = "min(i.created_at, unixepoch(i.sent_at) + 0.999)"
-
 # A customer's message answers the latest opening that had got away when it came.
 FIRST_REPLY = f"""(
-    select min({ARRIVED}) from conversation_messages i
-    where i.conversation_id = c.conversation_id and i.id > m.id and i.direction = 'inbound'
-        and {ARRIVED} >= m.accepted_at
-        and {ARRIVED} < coalesce((
-            select min(n.accepted_at) from calls k
-            join conversation_messages n on n.call_id = k.id and n.kind = 'opening'
-            where k.conversation_id = c.conversation_id and k.id <> c.id and n.status in {AWAY}
+    select min(i.accepted_at) from conversation_messages i
+    where i.conversation_id = c.conversation_id and i.direction = 'inbound' and i.id > m.id
+        and i.accepted_at >= m.accepted_at
+        and i.accepted_at < coalesce((
+            select min(n.accepted_at) from conversation_messages n
+            where n.conversation_id = c.conversation_id and n.kind = 'opening' and n.status in {AWAY}
                 and n.accepted_at > m.accepted_at), 1e300)
     ) - m.accepted_at"""
 CALLS = f"""
@@ -42,20 +38,15 @@ CALLS = f"""
     from calls c left join conversation_messages m on m.call_id = c.id and m.kind = 'opening'
     where {{ended}}"""
 
-INBOUND = f"""
-    select {{key}}, count(*) from conversation_messages i
-    where i.direction = 'inbound' and i.created_at >= :since and {ARRIVED} >= :since and {ARRIVED} < :until
-    group by 1"""
-OUTBOUND = """
-    select {key}, count(*) from conversation_messages m
-    where m.direction = 'outbound' and m.accepted_at >= :since and m.accepted_at < :until
-    group by 1"""
+# An inbound message is accepted when it arrives.
+MESSAGES = """
+    select {key}, count(*) filter (where m.direction = 'inbound'), count(*) filter (where m.direction = 'outbound')
+    from conversation_messages m
+    where m.accepted_at >= :since and m.accepted_at < :until {grouped}"""
 
 # An answer that Twilio has not accepted yet has no end: it is answered, and lasts nothing that can be told.
 ANSWERED = """
-    select {key}, max(0.0, m.accepted_at - t.last_at)
-    from turns t left join conversation_messages m
-        on m.turn_id = t.id and m.part = 0 and m.direction = 'outbound'
+    select {key}, max(0.0, t.told_at - t.last_at) from turns t
     where t.finished_at >= :since and t.finished_at < :until and t.state = 'answered'"""
 FAILED = """
     select {key}, count(*) from turns t
@@ -83,10 +74,10 @@ def stats(db: sqlite3.Connection, *, span: Span, by: Grouping | None, timezone: 
     with snapshot(db):
         tallies = _Tallies(db, by, timezone)
         _count(db, span, by, tallies)
+    groups = [Group(key, tally.figures()) for key, tally in tallies.labelled.items()] if by else []
     total = Tally()
     for tally in tallies.labelled.values():
         total.add(tally)
-    groups = [Group(key, tally.figures()) for key, tally in tallies.labelled.items()] if by else []
     groups.sort(key=lambda group: (group.key is None, 0 if by == "day" else -group.figures.calls, group.key or ""))
     return Statistics(span.since, span.until, by, total.figures(), tuple(groups))
 
@@ -116,22 +107,19 @@ def _count(db: sqlite3.Connection, span: Span, by: Grouping | None, tallies: _Ta
     cursor = db.cursor()
     cursor.row_factory = None
 
+    grouped = "group by 1" if by else ""
+
     def rows(query: str, moment: str, call: str) -> sqlite3.Cursor:
         key = "null" if by is None else f"cast({moment} / {QUARTER} as integer)" if by == "day" else call
-        return cursor.execute(query.format(key=key, ended=ended), bounds)
+        return cursor.execute(query.format(key=key, ended=ended, grouped=grouped), bounds)
 
     _count_calls(rows(CALLS, "c.ended_at", "c.id"), tallies)
-    for group, seconds in rows(ANSWERED, "t.finished_at", "t.call_id"):
-        tally = tallies[group]
-        tally.answered += 1
-        if seconds is not None:
-            tally.turn_seconds.append(seconds)
+    _count_answers(rows(ANSWERED, "t.finished_at", "t.call_id"), tallies)
     for group, number in rows(FAILED, "t.finished_at", "t.call_id"):
         tallies[group].failed_turns += number
-    for group, number in rows(INBOUND, ARRIVED, "i.call_id"):
-        tallies[group].inbound += number
-    for group, number in rows(OUTBOUND, "m.accepted_at", "m.call_id"):
-        tallies[group].outbound += number
+    for group, inbound, outbound in rows(MESSAGES, "m.accepted_at", "m.call_id"):
+        tallies[group].inbound += inbound
+        tallies[group].outbound += outbound
     for group, number in rows(OPT_OUTS, "o.opted_out_at", LATEST_CALL_BEFORE):
         tallies[group].opted_out += number
     for group, cause, number in rows(FAILURES, "m.failed_at", "m.call_id"):
@@ -148,3 +136,12 @@ def _count_calls(rows: Iterable[tuple[Any, ...]], tallies: _Tallies) -> None:
             tally.openings[status] += 1
         if seconds is not None:
             tally.first_replies.append(seconds)
+
+
+def _count_answers(rows: Iterable[tuple[Any, ...]], tallies: _Tallies) -> None:
+    # There are as many as messages: one step each, and the rest once a group.
+    for group, seconds in rows:
+        tallies[group].turn_seconds.append(seconds)
+    for tally in tallies.labelled.values():
+        tally.answered = len(tally.turn_seconds)
+        tally.turn_seconds = [seconds for seconds in tally.turn_seconds if seconds is not None]
