@@ -309,3 +309,12 @@ def test_the_median_is_the_mean_of_the_middle_two_and_a_percentile_the_nearest_r
     assert percentile([], 0.95) is None
     assert percentile([float(number) for number in range(1, 101)], 0.95) == 95.0
     assert percentile([7.0], 0.95) == 7.0
+
+
+def test_what_we_answer_by_ourselves_is_no_turn_of_the_agents(story: Story, db: sqlite3.Connection) -> None:
+    story.call("conv_1")
+    story.write("", attachment="audio")
+    story.answer("nobody is asked")
+    story.send()
+    assert told(db)["turns"] == {"answered": 0, "failed": 0, "median_seconds": None, "p95_seconds": None}
+    assert told(db)["messages"] == {"inbound": 1, "outbound": 1}

@@ -95,14 +95,14 @@ create table calls (
     details_tries integer not null default 0
 ) strict;
 create index calls_of_conversation on calls (conversation_id, ended_at);
-create index calls_by_end on calls (ended_at);
+create index calls_by_end on calls (ended_at, conversation_id, skipped);
 create index calls_without_details on calls (details_at) where details_at is not null;
 
 create table turns (
     id integer primary key,
     conversation_id integer not null references conversation_state (id),
     call_id integer references calls (id),
-    state text not null check (state in ('open', 'asking', 'answered', 'failed', 'cancelled')),
+    state text not null check (state in ('open', 'asking', 'answered', 'failed', 'cancelled', 'noticed')),
     first_at real not null,
     last_at real not null,
     due_at real not null,
@@ -179,7 +179,7 @@ create index queued_in_order on conversation_messages (conversation_id, id) wher
 create index uncertain_lookups on conversation_messages (lookup_at) where status = 'uncertain';
 create index receipts_to_ask on conversation_messages (poll_at) where poll_at is not null;
 create index failures_by_time on conversation_messages (failed_at) where failed_at is not null;
-create index messages_by_time on conversation_messages (accepted_at, direction, call_id) where accepted_at is not null;
+create index messages_by_call on conversation_messages (call_id, direction, accepted_at) where accepted_at is not null;
 create index arrivals_of_conversation on conversation_messages (conversation_id, accepted_at)
     where direction = 'inbound';
 create index openings_of_conversation on conversation_messages (conversation_id, accepted_at, status)

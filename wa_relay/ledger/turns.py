@@ -32,6 +32,9 @@ CALL = "select * from calls where id = ?"
 
 STATE = "select id, conversation_id, call_id, state from turns where id = ?"
 ANSWERED = "update turns set state = 'answered', finished_at = ?, session_id = ?, error = null where id = ?"
+NOTICED = "update turns set state = 'noticed', finished_at = ? where id = ?"
+"""Closed by a text of our own: the agent was not asked, so it is no answer of the agent's."""
+
 FAILED = "update turns set state = 'failed', finished_at = ?, error = ? where id = ?"
 TAKE_END = "update turns set last_at = (select last_at from turns where id = ?) where id = ?"
 DROP = "delete from turns where id = ?"
@@ -204,7 +207,7 @@ def _said(row: sqlite3.Row) -> str:
 
 def _answer_in_words(ledger: Ledger, row: sqlite3.Row, now: Moment) -> None:
     """A voice note, a picture or a place alone gets one polite answer, and the agent is not asked."""
-    ledger.run(ANSWERED, (now, None, row["id"]))
+    ledger.run(NOTICED, (now, row["id"]))
     if ledger.rules.text_only:
         inbox.notify(
             ledger, row["conversation_id"], row["latest_call_id"], "text_only", ledger.rules.text_only, row["id"], now
