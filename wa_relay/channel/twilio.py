@@ -67,8 +67,9 @@ class TwilioChannel:
             return NotSent(f"no connection: {type(error).__name__}")
         except (aiohttp.ClientError, TimeoutError, OSError, AnswerTooLarge) as error:
             return Unclear(f"the connection failed after the request was begun: {type(error).__name__}")
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return Unclear("Twilio answered with something that is no message")
+        except Exception as error:
+            # Whatever the client makes of an answer that is none: the request was made.
+            return Unclear(f"Twilio answered with something that is no message: {type(error).__name__}")
         if not isinstance(created.sid, str) or not _SID.fullmatch(created.sid):
             return Unclear("Twilio answered without a SID")
         return Accepted(created.sid, str(created.status or "queued"))
@@ -100,11 +101,14 @@ class TwilioChannel:
         """One message as Twilio has it now, None if it has none of that SID."""
         path = f"{self._messages}/{quote(sid, safe='')}.json"
         try:
-            return _listed(await self._get(path, {}))
+            found = _listed(await self._get(path, {}))
         except UpstreamError as error:
             if error.status == 404:
                 return None
             raise
+        if found.sid != sid:
+            raise UpstreamError("Twilio answered with something that is not the message. It is asked again by itself.")
+        return found
 
     async def check(self) -> str:
         """Asks for the account; returns its status (`active`). For `doctor`."""
@@ -139,7 +143,8 @@ class TwilioChannel:
         entries = data.get("messages")
         if not isinstance(entries, list):
             raise UpstreamError("Twilio's list of messages is not one. It is asked again by itself.")
-        messages = tuple(_listed(entry) for entry in entries if isinstance(entry, Mapping))
+        # An entry without a SID can be neither adopted nor answered.
+        messages = tuple(found for entry in entries if isinstance(entry, Mapping) and (found := _listed(entry)).sid)
         after = data.get("next_page_uri")
         repeats = after == following and following is not None
         return Page(messages, after if isinstance(after, str) and after and not repeats else None)
@@ -153,7 +158,7 @@ class TwilioChannel:
             ) from error
         try:
             data = json.loads(answer.text)
-        except ValueError:
+        except (ValueError, RecursionError):
             data = None
         if answer.status_code != 200 or not isinstance(data, Mapping):
             raise _fault(answer.status_code, data)
@@ -189,8 +194,9 @@ def _seconds(header: str) -> float | None:
 def _listed(entry: Mapping[str, object]) -> Listed:
     code = entry.get("error_code")
     media = str(entry.get("num_media") or "0")
+    sid = entry.get("sid")
     return Listed(
-        sid=str(entry.get("sid") or ""),
+        sid=sid if isinstance(sid, str) else "",
         direction=str(entry.get("direction") or ""),
         to=address(str(entry.get("to") or "")) or "",
         sender=address(str(entry.get("from") or "")) or "",

@@ -1,0 +1,177 @@
+"""Twilio's codes and answers by what is to be done about them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wa_relay.channel.errors import CODES, classify, meaning, retry_after_seconds
+from wa_relay.model import NotSent, Refused, Unclear
+
+MOMENTARY = ["20429", "20500", "20503", "14107", "30001", "63018", "21611", "63009", "63010", "63012", "63017", "63019"]
+WAIT = ["63038", "63049"]
+FINAL = [
+    "21211",
+    "21614",
+    "21408",
+    "21610",
+    "63003",
+    "63005",
+    "63013",
+    "63014",
+    "63015",
+    "63016",
+    "63021",
+    "63024",
+    "63030",
+    "63031",
+    "63032",
+    "63033",
+    "63050",
+    "63058",
+    "21602",
+    "21603",
+    "21617",
+    "21620",
+    "21910",
+]
+TEMPLATE = ["21654", "21655", "21656", "63027", "63028", "63040", "63041", "63042"]
+ACCOUNT = [
+    "20003",
+    "20005",
+    "20404",
+    "30002",
+    "63001",
+    "63002",
+    "63007",
+    "63008",
+    "63020",
+    "63022",
+    "63051",
+    "63062",
+    "63112",
+    "21701",
+    "21702",
+    "21703",
+    "21704",
+    "21705",
+]
+PERSON = ["21211", "21610", "21614", "63003", "63005", "63014", "63015", "63024", "63032", "63033", "63050", "63058"]
+
+
+@pytest.mark.parametrize("code", MOMENTARY)
+def test_a_momentary_refusal_may_be_sent_again(code: str) -> None:
+    assert isinstance(classify(400, code, "", None), NotSent)
+    assert classify(429, code, "", 7.0) == NotSent(f"429 {code}", 7.0)
+    assert isinstance(classify(500, code, "", None), Unclear)
+
+
+@pytest.mark.parametrize("code", WAIT)
+@pytest.mark.parametrize("status", [400, 429])
+def test_a_limit_of_the_day_is_waited_for(code: str, status: int) -> None:
+    result = classify(status, code, "", 3.0)
+    assert isinstance(result, NotSent)
+    assert result.retry_after == 3600.0
+
+
+@pytest.mark.parametrize("code", FINAL)
+def test_a_refusal_of_the_message_or_the_person_is_final(code: str) -> None:
+    result = classify(400, code, "The words of Twilio", None)
+    assert result == Refused(code, meaning(code), "person" if code in PERSON else "message", "The words of Twilio")
+
+
+@pytest.mark.parametrize("code", TEMPLATE)
+def test_a_refusal_of_the_template_is_final_and_says_so(code: str) -> None:
+    result = classify(400, code, "", None)
+    assert isinstance(result, Refused)
+    assert result.scope == "template"
+
+
+@pytest.mark.parametrize("code", ACCOUNT)
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_a_fault_of_the_account_or_the_sender_holds_everything(code: str, status: int) -> None:
+    result = classify(status, code, "", None)
+    assert isinstance(result, Refused)
+    assert result.scope == "account"
+
+
+def test_a_401_is_a_fault_of_the_account_whatever_its_code() -> None:
+    for code in (None, "99999", "21211"):
+        result = classify(401, code, "", None)
+        assert isinstance(result, Refused)
+        assert result.scope == "account"
+        assert "auth_token" in result.meaning
+
+
+@pytest.mark.parametrize("code", ["99999", "InvalidSandboxRequest", "", None])
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 410, 422])
+def test_an_unknown_code_is_final_for_its_message(code: str | None, status: int) -> None:
+    result = classify(status, code, "", None)
+    assert isinstance(result, Refused)
+    assert result.scope == "message"
+    assert result.code == (code or str(status))
+    assert result.meaning
+
+
+@pytest.mark.parametrize("code", [None, "20500", "21211", "20003", "99999"])
+@pytest.mark.parametrize("status", [0, 199, 204, 301, 302, 307, 308, 408, 500, 502, 503, 504, 520, 599])
+def test_an_answer_that_proves_nothing_is_unclear(status: int, code: str | None) -> None:
+    assert isinstance(classify(status, code, "", None), Unclear)
+
+
+@given(st.integers(0, 700), st.one_of(st.none(), st.sampled_from(sorted(CODES)), st.text(max_size=30)))
+def test_only_what_is_surely_not_sent_may_be_sent_again(status: int, code: str | None) -> None:
+    result = classify(status, code, "", None)
+    if isinstance(result, NotSent):
+        assert status == 429 or code in MOMENTARY + WAIT
+    if not 400 <= status < 500:
+        assert isinstance(result, Unclear)
+    assert meaning(code)
+
+
+def test_every_code_has_words_and_an_unknown_one_says_where_to_look() -> None:
+    listed = {*MOMENTARY, *WAIT, *FINAL, *TEMPLATE, *ACCOUNT}
+    assert listed <= set(CODES)
+    assert all(len(meaning(code)) > 15 for code in CODES)
+    assert "content_sid" in meaning("63016")
+    assert "99999" in meaning("99999")
+    assert meaning("InvalidSandboxRequest") == meaning("63015")
+    assert meaning(None) == meaning("") == "Twilio gave no code"
+    assert len(meaning("9" * 5000)) < 300
+
+
+NOON = 1_795_608_000.0  # Wed, 25 Nov 2026 12:00:00 GMT
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("1", 1.0),
+        (" 30 ", 30.0),
+        ("2.5", 2.5),
+        ("0", 1.0),
+        ("3600", 3600.0),
+        ("1000000000", 3600.0),
+        ("9" * 400, None),
+        ("1e999", None),
+        ("-1", None),
+        ("soon", None),
+        ("", None),
+        ("nan", None),
+        ("inf", None),
+        (None, None),
+        ("Wed, 25 Nov 2026 12:00:30 GMT", 30.0),
+        ("Wed, 25 Nov 2026 11:00:00 GMT", 1.0),
+        ("Wed, 25 Nov 2099 12:00:00 GMT", 3600.0),
+        ("Wed, 99 Nov 2026 12:00:00 GMT", None),
+    ],
+)
+def test_a_pause_is_read_as_seconds_or_as_a_date_and_never_absurd(header: str | None, seconds: float | None) -> None:
+    assert retry_after_seconds(header, NOON) == seconds
+
+
+@given(st.text(), st.floats(0, 4e9))
+def test_whatever_a_header_says_the_pause_is_none_or_between_a_second_and_an_hour(header: str, now: float) -> None:
+    seconds = retry_after_seconds(header, now)
+    assert seconds is None or 1.0 <= seconds <= 3600.0
