@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from tests.e2e.stage import TOKEN, Answer, Stage, payload, stage
+from tests.server.described import check
 from wa_relay.standins.twilio import TwilioStandin
 
 T = TypeVar("T")
@@ -51,7 +52,9 @@ class Served:
 
     def call(self, method: str, path: str, **request: Any) -> Answer:
         """Makes one request, with the service token unless told otherwise."""
-        return self.run(self.stage.call(method, path, **request))
+        answer = self.run(self.stage.call(method, path, **request))
+        check(method, path, answer)
+        return answer
 
     def at_once(self, count: int, method: str, path: str, **request: Any) -> list[Answer]:
         """Makes the same request so many times at the same time."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import pytest
 
 from tests.e2e.stage import TOKEN
 from tests.server.served import Served, body_of, head_of, read_answers, status_of, whole_answers
+from tests.server.trickles import TRICKLES
 
 MALFORMED: dict[str, bytes] = {
     "garbage": b"\x16\x03\x01\x02\x00garbage\r\n\r\n",
@@ -50,77 +49,6 @@ def test_what_is_no_http_is_refused_and_nothing_of_it_is_told(served: Served, re
 
 def _connected(served: Served) -> socket.socket:
     return socket.create_connection(("127.0.0.1", served.relay.port), timeout=15)
-
-
-def _trickled(connection: socket.socket, pieces: Iterator[bytes]) -> float:
-    """Sends a piece every now and then until the daemon closes the connection; tells after how many seconds."""
-    began = time.monotonic()
-    connection.settimeout(0.4)
-    with connection:
-        while time.monotonic() - began < 20:
-            try:
-                connection.sendall(next(pieces))
-                if connection.recv(1000) == b"":
-                    break
-            except TimeoutError:
-                continue
-            except OSError:
-                break
-    return time.monotonic() - began
-
-
-def _head_by_bytes() -> Iterator[bytes]:
-    yield b"GET /health HTTP/1.1\r\nHost: relay\r\nX-A: "
-    while True:
-        yield b"a"
-
-
-def _body_by_bytes(path: str, media_type: str) -> Iterator[bytes]:
-    yield head_of(path, Content_Type=media_type, Content_Length=1000)
-    while True:
-        yield b" "
-
-
-def _head_and_then_body() -> Iterator[bytes]:
-    head = head_of("/api/call-completed", Content_Type="application/json", Content_Length=1000)
-    for index in range(10):
-        yield head[index : index + 1]
-    yield head[10:]
-    while True:
-        yield b" "
-
-
-def _nothing() -> Iterator[bytes]:
-    while True:
-        yield b""
-
-
-def _after_an_answer() -> Iterator[bytes]:
-    yield head_of("/health", "GET")
-    yield from _head_by_bytes()
-
-
-_TRICKLES: dict[str, Callable[[], Iterator[bytes]]] = {
-    "head": _head_by_bytes,
-    "body": lambda: _body_by_bytes("/api/call-completed", "application/json"),
-    "form": lambda: _body_by_bytes("/webhook/twilio/incoming", "application/x-www-form-urlencoded"),
-    "webhook": lambda: _body_by_bytes("/webhook/elevenlabs/post-call", "application/json"),
-    "head and then body": _head_and_then_body,
-    "nothing": _nothing,
-    "after an answer": _after_an_answer,
-}
-
-
-@pytest.fixture(scope="module")
-def trickling(served: Served) -> Iterator[dict[str, Future[float]]]:
-    """Requests that trickle in, all at once, while the module's other tests go on."""
-    with ThreadPoolExecutor(len(_TRICKLES)) as threads:
-        yield {name: threads.submit(_trickled, _connected(served), pieces()) for name, pieces in _TRICKLES.items()}
-
-
-@pytest.fixture(autouse=True)
-def _begin(trickling: dict[str, Future[float]]) -> None:
-    """Begins them with the first test."""
 
 
 def test_after_an_error_the_connection_goes_on(served: Served) -> None:
@@ -178,6 +106,6 @@ def test_a_client_that_goes_away_in_the_middle_leaves_no_trace(served: Served) -
     assert TOKEN not in served.relay.log
 
 
-@pytest.mark.parametrize("name", _TRICKLES)
+@pytest.mark.parametrize("name", TRICKLES)
 def test_what_has_not_arrived_whole_after_10_seconds_is_closed(trickling: dict[str, Future[float]], name: str) -> None:
     assert 9.0 < trickling[name].result(25) < 12.5

@@ -89,7 +89,13 @@ def test_a_field_may_be_missing(served: Served, lacks: str) -> None:
     "sender",
     [
         *("", "whatsapp:", "+573001234567", "573001234567", "whatsapp:573001234567", "whatsapp:+0573001234567"),
-        *("whatsapp:+57 300 123 4567", "whatsapp:+573001234567\n", "whatsapp:+٥٧٣٠٠١٢٣٤٥٦٧", "WhatsApp:+573001234567"),
+        *(
+            "whatsapp:+57 300 123 4567",
+            "whatsapp:+573001234567\n",
+            "whatsapp:  573001234567",
+            "whatsapp:+٥٧٣٠٠١٢٣٤٥٦٧",
+            "WhatsApp:+573001234567",
+        ),
         *(
             "messenger:123456789012",
             "whatsapp:CO.",

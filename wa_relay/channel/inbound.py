@@ -83,7 +83,8 @@ def account_of(fields: Fields) -> str | None:
 def parse_inbound(fields: Fields) -> Inbound:
     """Reads a customer's message. Raises `PayloadError` when `From` names nobody."""
     values = dict(fields)
-    phone = address(values.get("From", ""))
+    # A plus that was not escaped is a space in a form: people write it so (`curl -d`).
+    phone = address(values.get("From", "").replace(": ", ":+", 1))
     if phone is None:
         raise PayloadError(
             "the form names no sender.",

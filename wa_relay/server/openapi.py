@@ -13,6 +13,7 @@ TEXT: Json = {"type": "string"}
 MAYBE_TEXT: Json = {"type": ["string", "null"]}
 NUMBER: Json = {"type": ["number", "null"]}
 WHOLE: Json = {"type": "integer"}
+MAYBE_WHOLE: Json = {"type": ["integer", "null"]}
 MOMENT: Json = {"type": "string", "format": "date-time"}
 MAYBE_MOMENT: Json = {"type": ["string", "null"], "format": "date-time"}
 PHONE: Json = {"type": "string", "pattern": r"^\+[1-9][0-9]{7,14}$", "examples": ["+573138539155"]}
@@ -160,8 +161,10 @@ def _post_call() -> Json:
 
 
 def _health() -> Json:
-    queue = _object({"pending": WHOLE, "oldest_seconds": NUMBER, "uncertain": WHOLE, "dead": WHOLE})
+    # Null where the database does not answer.
+    queue = _object(dict.fromkeys(("pending", "uncertain", "dead"), MAYBE_WHOLE) | {"oldest_seconds": NUMBER})
     poller = _object({"enabled": {"type": "boolean"}, "last_success_at": MAYBE_MOMENT, "consecutive_failures": WHOLE})
+    upstream = _object({"status": {"enum": ["ok", "away"]}, "consecutive_failures": WHOLE})
     health = _object(
         {
             "status": {"enum": ["ok", "degraded", "down"]},
@@ -171,6 +174,7 @@ def _health() -> Json:
             "paused": {"enum": [None, "operator", "burst", "account"]},
             "queue": queue,
             "poller": poller,
+            "upstreams": _object({"twilio": upstream, "elevenlabs": upstream}),
         }
     )
     return {

@@ -1,0 +1,80 @@
+"""`GET /openapi.json` is OpenAPI 3.1 and describes what there is; every answer in these tests is held against it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.server.described import OPERATIONS
+from tests.server.served import Served
+from tests.server.test_routes import ASKED, POSTED
+from wa_relay.server.openapi import description
+
+EXPECTED = {
+    ("POST", "/api/call-completed"): {200, 202, 400, 401, 409, 413, 415, 422, 503},
+    ("POST", "/api/test-whatsapp"): {200, 400, 401, 413, 415, 422, 502, 503},
+    ("POST", "/webhook/twilio/incoming"): {200, 400, 403, 413, 415, 422, 503},
+    ("POST", "/webhook/twilio/status"): {204, 400, 403, 413, 415, 422, 503},
+    ("POST", "/webhook/elevenlabs/post-call"): {200, 400, 403, 413, 415, 422, 503},
+    ("GET", "/api/conversations/{phone}"): {200, 401, 404, 422, 503},
+    ("GET", "/api/stats"): {200, 401, 422, 503},
+    ("GET", "/health"): {200, 503},
+    ("GET", "/metrics"): {200, 401},
+    ("GET", "/openapi.json"): {200},
+}
+
+
+def test_the_daemon_gives_its_description_to_anyone(served: Served) -> None:
+    answer = served.call("GET", "/openapi.json", token=None)
+    assert answer.json == description()
+    assert answer.headers["Content-Type"].startswith("application/json")
+
+
+def test_it_has_the_form_of_openapi_3_1() -> None:
+    told = description()
+    assert set(told) == {"openapi", "info", "paths", "components"}
+    assert re.fullmatch(r"3\.1\.\d+", told["openapi"])
+    assert {"title", "version"} <= set(told["info"])
+    for (_, path), operation in OPERATIONS.items():
+        assert {"summary", "responses", "security"} <= set(operation)
+        named = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
+        assert named == set(re.findall(r"{(\w+)}", path))
+        assert all(p["required"] for p in operation.get("parameters", []) if p["in"] == "path")
+        assert all(set(p) >= {"name", "in", "schema"} for p in operation.get("parameters", []))
+        assert all(response["description"] for response in operation["responses"].values())
+        for name in (scheme for wanted in operation["security"] for scheme in wanted):
+            assert name in told["components"]["securitySchemes"]
+
+
+def _schemas(node: Any) -> Iterator[Any]:
+    if isinstance(node, dict):
+        if "schema" in node and isinstance(node["schema"], dict):
+            yield node["schema"]
+        for value in node.values():
+            yield from _schemas(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _schemas(value)
+
+
+def test_each_of_its_schemas_is_one_and_each_reference_leads_somewhere() -> None:
+    told = description()
+    for schema in (*_schemas(told["paths"]), *told["components"]["schemas"].values()):
+        Draft202012Validator.check_schema(schema)
+    for name in set(re.findall(r"#/components/schemas/(\w+)", str(told))):
+        assert name in told["components"]["schemas"]
+
+
+def test_every_route_is_described_with_every_status() -> None:
+    described = {key: {int(status) for status in one["responses"]} for key, one in OPERATIONS.items()}
+    assert described == EXPECTED
+    assert {path for _, path in described} == {*POSTED, "/api/conversations/{phone}", *ASKED[1:]}
+
+
+@pytest.mark.parametrize(("method", "path"), [key for key in EXPECTED if 400 in EXPECTED[key]])
+def test_what_wants_a_body_says_so(method: str, path: str) -> None:
+    assert OPERATIONS[method, path]["requestBody"]["required"] is True

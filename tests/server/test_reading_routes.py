@@ -1,0 +1,255 @@
+"""What can be asked: a conversation, the statistics, the health, the metrics."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.e2e.stage import AGENT, TOKEN, payload
+from tests.server.served import Served, new_key, new_phone, paths_of, refused, serving
+from wa_relay.standins.twilio import Fault
+
+THREAD = [
+    *("conversation_id", "phone_number", "client_name", "status", "elevenlabs_conversation_id", "agent_id"),
+    *("call_summary", "started_at", "last_message_at", "message_count", "calls", "messages"),
+]
+CALL = ["elevenlabs_conversation_id", "batch_id", "batch_name", "outcome", "group_name", "ended_at"]
+MESSAGE = [
+    *("id", "direction", "kind", "content", "twilio_message_id", "status", "error_code", "reason", "sent_at"),
+]
+FIGURES = [
+    *("since", "until", "calls", "skipped", "openings", "replied", "reply_rate", "median_first_reply_seconds"),
+    *("messages", "turns", "opted_out", "failures", "groups"),
+]
+STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+@pytest.fixture(scope="module")
+def thread(served: Served) -> str:
+    """Somebody with an opening and five messages that nobody answers: they have opted out."""
+    phone = new_phone()
+    served.opened(phone, "Ana García")
+    for text in ("baja", "1", "2", "3", "4"):
+        assert served.form("/webhook/twilio/incoming", served.inbound(phone, text)).status == 200
+    served.until(lambda: {m["status"] for m in served.conversation(phone)["messages"]} == {"read", "received"})
+    return phone
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A daemon that nothing has happened to."""
+    with serving(tmp_path_factory.mktemp("alone")) as one:
+        yield one
+
+
+def test_a_conversation_has_all_its_fields(served: Served, thread: str) -> None:
+    told = served.call("GET", f"/api/conversations/{thread}").json
+    assert list(told) == THREAD
+    assert [list(call) for call in told["calls"]] == [CALL]
+    assert [list(message) for message in told["messages"]] == [MESSAGE] * 7
+    assert (told["phone_number"], told["client_name"], told["status"]) == (thread, "Ana García", "opted_out")
+    assert (told["agent_id"], told["message_count"]) == (AGENT.agent_id, 7)
+    assert [m["kind"] for m in told["messages"]] == ["opening", "customer", "notice", *["customer"] * 4]
+    times = [told["started_at"], told["last_message_at"], told["calls"][0]["ended_at"]]
+    assert all(STAMP.fullmatch(moment) for moment in (*times, *(m["sent_at"] for m in told["messages"])))
+
+
+def test_a_person_is_found_however_the_number_is_written(served: Served, thread: str) -> None:
+    bare = thread[1:]
+    typed = f"+{bare[:2]} {bare[2:5]} {bare[5:8]}-{bare[8:]}"
+    for spelled in (
+        *(thread, bare, quote(thread), f"whatsapp:{thread}", quote(f"whatsapp:{thread}", safe=""), quote(typed)),
+        *(quote(f"+{bare[:2]} ({bare[2:5]}) {bare[5:]}"), f"%20{thread}%20", f"00{bare}"),
+    ):
+        assert served.call("GET", f"/api/conversations/{spelled}").json["phone_number"] == thread, spelled
+
+
+def test_nobody_is_an_unknown_conversation(served: Served) -> None:
+    for somebody in ("+573000000000", "CO.1A2b", "US.ENT.abc", "+999999999999999"):
+        refused(served.call("GET", f"/api/conversations/{somebody}"), 404, "unknown_conversation")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["abc", "3001234567x", "+0573001234567", "+5730012345678901", "12", "%00", "%FF", "conv_local_1", "+", "%20"],
+)
+def test_what_is_no_phone_is_named(served: Served, typed: str) -> None:
+    assert paths_of(refused(served.call("GET", f"/api/conversations/{typed}"), 422, "invalid_payload")) == {"phone"}
+
+
+def test_the_newest_messages_come_oldest_first_and_before_goes_back(served: Served, thread: str) -> None:
+    path = f"/api/conversations/{thread}"
+    whole = served.call("GET", path).json["messages"]
+    ids = [message["id"] for message in whole]
+    assert ids == sorted(ids)
+
+    def asked(query: str) -> list[dict[str, Any]]:
+        told: dict[str, Any] = served.call("GET", f"{path}?{query}").json
+        assert told["message_count"] == 7
+        messages: list[dict[str, Any]] = told["messages"]
+        return messages
+
+    assert asked("limit=2") == whole[-2:]
+    assert asked(f"limit=2&before={ids[-2]}") == whole[-4:-2]
+    assert asked(f"before={ids[0]}") == []
+    assert asked(f"before={ids[3]}") == whole[:3]
+    assert asked("limit=500&before=9223372036854775807") == whole
+    assert asked("limit=&before=&unknown=1") == whole
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        *((f"limit={value}", "limit") for value in ("0", "501", "-1", "abc", "1.5", "1e2", "%20", "٣", "9" * 30, "+1")),
+        *((f"before={value}", "before") for value in ("0", "-1", "x", "9223372036854775808", "1;2")),
+    ],
+)
+def test_a_limit_or_a_mark_that_is_none_is_named(served: Served, thread: str, query: str, path: str) -> None:
+    answer = served.call("GET", f"/api/conversations/{thread}?{query}")
+    assert paths_of(refused(answer, 422, "invalid_payload")) == {path}
+
+
+def test_the_statistics_have_all_their_fields(served: Served, thread: str) -> None:
+    told = served.call("GET", "/api/stats").json
+    assert list(told) == FIGURES
+    assert list(told["openings"]) == ["queued", "sent", "delivered", "read", "failed", "uncertain"]
+    assert list(told["turns"]) == ["answered", "failed", "median_seconds", "p95_seconds"]
+    assert list(told["messages"]) == ["inbound", "outbound"]
+    assert told["opted_out"] >= 1
+    assert (told["since"], told["until"], told["groups"]) == (None, None, [])
+
+
+@pytest.mark.parametrize("by", ["day", "batch", "group", "agent"])
+def test_the_statistics_repeat_their_counts_by_group(served: Served, thread: str, by: str) -> None:
+    told = served.call("GET", f"/api/stats?by={by}").json
+    assert told["groups"]
+    assert all(isinstance(group["key"], str | None) for group in told["groups"])
+    assert sum(group["calls"] for group in told["groups"]) == told["calls"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["since=7d", "since=24h&until=2100-01-01", "since=2020-01-01", "since=2026-11-22T15:00:00Z", "since=&until="],
+)
+def test_the_statistics_take_a_span(served: Served, query: str) -> None:
+    assert served.call("GET", f"/api/stats?{query}").status == 200
+
+
+def test_a_span_outside_of_which_all_lies_counts_nothing(served: Served) -> None:
+    told = served.call("GET", "/api/stats?until=2020-01-01").json
+    assert (told["calls"], told["reply_rate"], told["turns"]["median_seconds"]) == (0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        *(("by=week", "by"), ("by=DAY", "by"), ("since=yesterday", "since"), ("until=2026-13-01", "until")),
+        *(("since=2026-02-02&until=2026-02-01", "since"), ("since=-7d", "since"), ("until=x" + "x" * 500, "until")),
+        *(("since=%00", "since"), ("since=0000-01-01", "since"), ("since=99999999999d", "since")),
+    ],
+)
+def test_a_span_or_a_grouping_that_is_none_is_named(served: Served, query: str, path: str) -> None:
+    assert paths_of(refused(served.call("GET", f"/api/stats?{query}"), 422, "invalid_payload")) == {path}
+
+
+def test_health_needs_no_token_and_has_all_its_fields(alone: Served) -> None:
+    answer = alone.call("GET", "/health", token=None)
+    assert answer.status == 200
+    told = answer.json
+    assert [name for name in told if name != "upstreams"] == [
+        *("status", "version", "uptime_seconds", "database", "paused", "queue", "poller"),
+    ]
+    assert (told["status"], told["database"], told["paused"]) == ("ok", "ok", None)
+    assert told["queue"] == {"pending": 0, "oldest_seconds": None, "uncertain": 0, "dead": 0}
+    assert told["poller"] == {"enabled": False, "last_success_at": None, "consecutive_failures": 0}
+    assert told["uptime_seconds"] > 0
+
+
+def test_a_pause_and_an_uncertain_send_are_degraded_and_a_failure_is_counted(alone: Served) -> None:
+    alone.run(alone.relay.command("pause"))
+    told = alone.call("GET", "/health")
+    assert (told.status, told.json["status"], told.json["paused"]) == (200, "degraded", "operator")
+    alone.run(alone.relay.command("resume"))
+    assert alone.call("GET", "/health").json["status"] == "ok"
+    alone.twilio.faults.next("create", Fault("F20", code=21211))
+    alone.report(payload(new_key(), new_phone()))
+    told = alone.call("GET", "/health")
+    assert (told.json["status"], told.json["queue"]["dead"]) == ("ok", 1)
+    alone.twilio.faults.next("create", Fault("F5"))
+    alone.report(payload(new_key(), new_phone()))
+    told = alone.call("GET", "/health")
+    assert (told.status, told.json["status"], told.json["queue"]["uncertain"]) == (200, "degraded", 1)
+
+
+def test_an_account_that_is_refused_is_degraded(alone: Served) -> None:
+    alone.twilio.faults.next("create", Fault("F19"), times=50)
+    answer = alone.report(payload(new_key(), new_phone()))
+    assert (answer.status, answer.json["status"]) == (202, "message_queued")
+    told = alone.call("GET", "/health")
+    assert (told.status, told.json["status"], told.json["paused"]) == (200, "degraded", "account")
+    assert told.json["queue"]["pending"] >= 1
+    assert told.json["queue"]["oldest_seconds"] >= 0
+
+
+def test_the_metrics_are_for_this_machine(served: Served, thread: str) -> None:
+    answer = served.call("GET", "/metrics", token=None)
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    for line in answer.text.splitlines():
+        assert re.fullmatch(r"# (HELP|TYPE) \w+ .+|\w+(\{\w+=\"\w+\"\})? -?[0-9.e+-]+", line), line
+    assert "+57" not in answer.text
+    assert thread[1:] not in answer.text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("X-Forwarded-For", "x-forwarded-host", "X-Forwarded-Proto", "X-Forwarded-Port", "Forwarded", "Via"),
+        *("X-Real-IP", "CF-Connecting-IP", "True-Client-IP", "X-Client-IP"),
+    ],
+)
+def test_the_metrics_want_the_token_of_what_was_forwarded(served: Served, name: str) -> None:
+    headers = {name: "127.0.0.1"}
+    refused(served.call("GET", "/metrics", token=None, headers=headers), 401, "unauthorized")
+    refused(served.call("GET", "/metrics", token="wrong", headers=headers), 401, "unauthorized")
+    assert served.call("GET", "/metrics", headers=headers).status == 200
+
+
+def test_a_database_that_is_locked_is_down_and_stores_nothing(alone: Served) -> None:
+    phone = new_phone()
+    told = json.dumps(payload(new_key(), phone)).encode()
+    form = alone.inbound(phone)
+    locker = sqlite3.connect(alone.relay.database, isolation_level=None)
+    try:
+        locker.execute("begin immediate")
+        began = time.monotonic()
+        waiting = [
+            alone.begin(alone.stage.call("GET", "/health")),
+            alone.begin(alone.stage.call("POST", "/api/call-completed", json=json.loads(told))),
+        ]
+        refused(alone.form("/webhook/twilio/incoming", form), 503, "unavailable")
+        health, call = (one.result(10) for one in waiting)
+        assert time.monotonic() - began < 4
+        assert (health.status, health.json["status"]) == (503, "down")
+        assert health.json["database"] != "ok"
+        refused(call, 503, "unavailable")
+        assert call.headers["Retry-After"] == "2"
+        assert alone.call("GET", "/api/stats").status == 200
+    finally:
+        locker.close()
+    alone.until(lambda: alone.call("GET", "/health").status == 200)
+    assert "Traceback" not in alone.relay.log
+
+
+def test_no_number_and_no_token_comes_into_the_log(served: Served, thread: str, tmp_path: Path) -> None:
+    served.call("GET", f"/api/conversations/{thread}")
+    assert thread[1:] not in served.relay.log
+    assert TOKEN not in served.relay.log
