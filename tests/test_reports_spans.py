@@ -89,3 +89,9 @@ def test_since_after_until_is_refused_and_the_same_moment_is_an_empty_span() -> 
         span("2026-11-23", "2026-11-20", BOGOTA, NOW)
     same = span("2026-11-20T10:00", "2026-11-20T10:00", BOGOTA, NOW)
     assert same.since == same.until
+
+
+@pytest.mark.parametrize("since", ["2026-02-02", "2026-02-02T00:00", "2026-02-03"])
+def test_a_since_on_the_day_after_until_is_refused(since: str) -> None:
+    with pytest.raises(SpanError, match="after"):
+        span(since, "2026-02-01", BOGOTA, NOW)

@@ -50,7 +50,9 @@ def span(since: str | None, until: str | None, timezone: tzinfo, now: Moment) ->
     """
     first = None if since is None else _moment("since", since, timezone, now)
     end = None if until is None else _moment("until", until, timezone, now)
-    if first is not None and end is not None and first > end:
+    # A date as the end is the beginning of the next day: what begins there is after it.
+    whole_day = until is not None and _DATE.fullmatch(until.strip())
+    if first is not None and end is not None and (first >= end if whole_day else first > end):
         raise SpanError("since", f"{since} is after until, {until}: exchange them")
     return Span(first, end)
 
