@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,7 +45,7 @@ def resume(ctx: typer.Context) -> None:
 
 def resolve(
     ctx: typer.Context,
-    identity: Annotated[str | None, typer.Argument(metavar="[ID]", help="The message to decide about.")] = None,
+    identity: Annotated[str | None, typer.Argument(metavar="ID", help="The message to decide about.")] = None,
     sent: Annotated[str | None, typer.Option("--sent", metavar="SID", help="It was sent, with this SID.")] = None,
     resend: Annotated[bool, typer.Option("--resend", help="It was not sent: send it again.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Leave it unsent.")] = False,
@@ -71,13 +74,20 @@ def resolve(
 def _decide(settings: Settings, number: int, decision: str, sid: str | None) -> Json:
     from wa_relay.ledger import control
 
-    who = getpass.getuser()
+    who = _user()
     return _change(
         settings,
         "/resolve",
         {"id": number, "decision": decision, "sid": sid},
         lambda ledger, now: {"status": control.resolve(ledger, number, decision, sid, who, now)},  # type: ignore[arg-type]
     )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container may run under a number that has no name
+        return f"user {os.getuid()}"
 
 
 def _list(settings: Settings, as_json: bool) -> None:
@@ -141,15 +151,17 @@ def _change(settings: Settings, path: str, body: Json, directly: Callable[[Any, 
         return _ask_daemon(lock, path, body)
     try:
         opened = file.open_for_writing(database, account_sid="", now=now)
-        ledger = Ledger(opened.connection, rules_of(config))
-        row = ledger.one(store.RELAY)
-        assert row is not None
-        ledger.fence, ledger.epoch = row["fence"], row["epoch"]
-        ledger.db.execute("begin immediate")
-        told = directly(ledger, now)
-        ledger.db.execute("commit")
-        ledger.db.close()
-        return told or {}
+        with closing(opened.connection):
+            ledger = Ledger(opened.connection, rules_of(config))
+            row = ledger.one(store.RELAY)
+            assert row is not None
+            ledger.fence, ledger.epoch = row["fence"], row["epoch"]
+            ledger.db.execute("begin immediate")
+            told = directly(ledger, now)
+            ledger.db.execute("commit")
+            return told or {}
+    except sqlite3.Error as error:
+        raise file.fault_of(error, database) from error
     finally:
         lock.release()
 
