@@ -180,6 +180,8 @@ create index uncertain_lookups on conversation_messages (lookup_at) where status
 create index receipts_to_ask on conversation_messages (poll_at) where poll_at is not null;
 create index failures_by_time on conversation_messages (failed_at) where failed_at is not null;
 create index messages_by_call on conversation_messages (call_id, direction, accepted_at) where accepted_at is not null;
+create index messages_by_quarter on conversation_messages (cast(accepted_at / 900 as integer), direction, accepted_at)
+    where accepted_at is not null;
 create index arrivals_of_conversation on conversation_messages (conversation_id, accepted_at)
     where direction = 'inbound';
 create index openings_of_conversation on conversation_messages (conversation_id, accepted_at, status)
