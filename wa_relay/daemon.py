@@ -53,6 +53,9 @@ TURN_GRACE = 3.0
 """A turn that is being asked is given back: nothing of it has been sent."""
 
 HEALTH_WITHIN = 2.0
+LOCK_PATIENCE = 1.0
+"""Seconds for which a start waits for a command that changes something in the database just now."""
+
 SWEEP_WITHIN = 3.0
 """Seconds for which sending waits at the start for what customers wrote meanwhile: one of them may have opted out."""
 
@@ -86,7 +89,7 @@ class Daemon:
         config = self._config
         async with AsyncExitStack() as opened:
             lock = DatabaseLock(config.database.path)
-            lock.take(stamp(self._clock()))
+            lock.take(stamp(self._clock()), LOCK_PATIENCE)
             opened.callback(lock.release)
             made = await self._open_ledger(opened)
             await self._open_upstreams(opened)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +28,12 @@ class DatabaseLock:
         self.path = database.with_name(database.name + ".lock")
         self._descriptor: int | None = None
 
-    def take(self, since: str) -> None:
-        """Takes the lock, or raises `AlreadyServed` that names the holder."""
+    def take(self, since: str, patience: float = 0.0) -> None:
+        """Takes the lock, or raises `AlreadyServed` that names the holder.
+
+        A holder that can't be reached is no daemon yet, or a command that changes one thing: it is
+        waited for, at most `patience` seconds.
+        """
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -36,11 +41,13 @@ class DatabaseLock:
                 f"the lock file {self.path} can't be opened: {error.strerror}. "
                 "Check that the folder exists and that this user may write to it."
             ) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            raise AlreadyServed(self._refusal()) from error
+        end = time.monotonic() + patience
+        while not _locked(descriptor):
+            holder = self.holder()
+            if time.monotonic() >= end or (holder is not None and holder.control is not None):
+                os.close(descriptor)
+                raise AlreadyServed(self._refusal())
+            time.sleep(0.02)
         self._descriptor = descriptor
         self.announce(Holder(os.getpid(), since))
 
@@ -70,3 +77,11 @@ class DatabaseLock:
         holder = self.holder()
         who = f" (pid {holder.pid} since {holder.since})" if holder else ""
         return f"wa-relay is already running{who} on this database. Stop it first; one daemon serves one database."
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
