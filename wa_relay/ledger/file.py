@@ -59,9 +59,10 @@ def _prepare(connection: sqlite3.Connection, path: Path, account_sid: str, now: 
     connection.execute("pragma journal_mode = wal")
     for setting in ("synchronous = full", "foreign_keys = on", "secure_delete = on", "cache_size = -8000"):
         connection.execute(f"pragma {setting}")
-    from wa_relay.ledger.schema import migrations  # brings sqlite-utils, which no reading command needs
+    if empty or _shapes(connection) != set(KNOWN_MIGRATIONS):
+        from wa_relay.ledger.schema import migrations  # brings sqlite-utils, which a file in shape needs not
 
-    migrate(connection, migrations, path, now)
+        migrate(connection, migrations, path, now)
     row = connection.execute("select account_sid, clean_stop from relay").fetchone()
     if row["account_sid"] and account_sid and row["account_sid"] != account_sid:
         raise WrongAccount(
@@ -184,11 +185,16 @@ def _refuse_foreign_schema(connection: sqlite3.Connection, path: Path) -> bool:
         raise DatabaseForeign(
             f"{path} is the database of another program. Set database.path to another file.", permanent=True
         )
-    names = connection.execute("select name from _sqlite_migrations where migration_set = 'wa_relay'")
-    newer = {row[0] for row in names} - set(KNOWN_MIGRATIONS)
+    newer = _shapes(connection) - set(KNOWN_MIGRATIONS)
     if newer:
         raise DatabaseForeign(
             f"{path} was made by a newer version of wa-relay ({', '.join(sorted(newer))}). Install that version.",
             permanent=True,
         )
     return False
+
+
+def _shapes(connection: sqlite3.Connection) -> set[str]:
+    """The migrations that the file has been through."""
+    names = connection.execute("select name from _sqlite_migrations where migration_set = 'wa_relay'")
+    return {row[0] for row in names}
