@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -83,9 +83,12 @@ def run(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # The reader has seen enough; what Python would still flush has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _reader_gone()
+    except SystemExit as end:
+        # Typer ends with 1 where the pipe broke while it printed by itself.
+        if isinstance(end.__context__, BrokenPipeError):
+            _reader_gone()
+        raise
     except ConfigError as error:
         _say(str(error))
         sys.exit(78)
@@ -96,6 +99,12 @@ def run(arguments: list[str] | None = None) -> None:
         if (code := _usage(error)) is None:
             raise
         sys.exit(code)
+
+
+def _reader_gone() -> NoReturn:
+    # The reader has seen enough; what Python would still flush has nowhere to go.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
 
 
 def _exit_code(error: RelayError) -> int:

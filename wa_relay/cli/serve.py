@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from wa_relay.cli.settings import Settings
+from wa_relay.config import ConfigError, Fault
 
 
 def serve(ctx: typer.Context) -> None:
@@ -22,13 +23,17 @@ def serve(ctx: typer.Context) -> None:
     from wa_relay.daemon import Listens
     from wa_relay.daemon import serve as run_daemon
 
-    logs.set_up(
-        level=config.log.level,
-        as_json=config.log.format == "json",
-        file=config.log.file,
-        personal_data=config.log.personal_data,
-        timezone=config.timezone,
-    )
+    try:
+        logs.set_up(
+            level=config.log.level,
+            as_json=config.log.format == "json",
+            file=config.log.file,
+            personal_data=config.log.personal_data,
+            timezone=config.timezone,
+        )
+    except OSError as error:
+        wrong = Fault(config.origins.get("log.file", "default"), "log.file", f"can't be written: {error.strerror}")
+        raise ConfigError([wrong]) from None
 
     def ready(listens: Listens) -> None:
         made = f" (made the database {config.database.path}: calls that ended before now are never written to)"

@@ -1,0 +1,30 @@
+"""Runs any command as a process of its own, with nothing of this one's environment in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(*arguments: str) -> Sequence[str]:
+    """The command line of a command."""
+    return (sys.executable, "-m", "wa_relay", *arguments)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """A plain terminal's."""
+    return {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **more}
+
+
+def run(folder: Path, *arguments: str, **env: str) -> tuple[int, str, str]:
+    """Runs a command to its end: exit status, standard output, standard error."""
+    done = subprocess.run(
+        command(*arguments), env=environment(**env), cwd=folder, capture_output=True, timeout=30, check=False
+    )
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    return done.returncode, done.stdout.decode(), done.stderr.decode()

@@ -1,0 +1,63 @@
+"""The example configuration and the commands' own help are what they say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wa_relay.cli.app import app
+from wa_relay.config import example_text, load
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = sorted(command.name or "" for command in app.registered_commands)
+
+
+def test_the_example_is_the_same_in_the_root_and_in_the_package() -> None:
+    packaged = (ROOT / "wa_relay" / "config.example.toml").read_bytes()
+    assert (ROOT / "config.example.toml").read_bytes() == packaged
+    assert example_text().encode() == packaged
+
+
+def test_the_example_loads_and_says_what_holds_without_it(tmp_path: Path) -> None:
+    written, empty = tmp_path / "example.toml", tmp_path / "empty.toml"
+    written.write_text(example_text(), encoding="utf-8")
+    empty.touch()
+    example, default = load(written, {}, cwd=tmp_path), load(empty, {}, cwd=tmp_path)
+    told = tomllib.loads(example_text())
+    told["server"].pop("public_url", None)
+    told["twilio"].pop("sender", None)
+    for section in ("general", "database", "elevenlabs", "poll", "opening", "reply", "quiet_hours", "opt_out", "log"):
+        assert getattr(example, section) == getattr(default, section), section
+    unlike = {"public_url": default.server.public_url}
+    assert replace(example.server, **unlike) == default.server
+    assert replace(example.twilio, sender=default.twilio.sender) == default.twilio
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_every_command_has_a_help(command: str, option: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "wa_relay", *command.split(), option],
+        env={"PATH": os.environ["PATH"], "NO_COLOR": "1", "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"Usage:" in done.stdout
+    if not command:
+        assert all(name.encode() in done.stdout for name in COMMANDS)
+
+
+def test_every_command_of_the_contract_is_there() -> None:
+    assert (
+        sorted(["serve", "demo", "send-test", "history", "stats", "doctor", "resolve", "pause", "resume", "init"])
+        == COMMANDS
+    )
