@@ -210,6 +210,9 @@ def _require_media_type(http: web.BaseRequest, route: Route) -> None:
 async def _read(http: web.BaseRequest, limit: int) -> bytes:
     chunks, size = [], 0
     try:
+        if http.content.is_eof() and http.content.total_bytes <= limit:
+            # The usual case: all of it has arrived, and there is nothing to wait for.
+            return http.content.read_nowait()
         async with arrival(http):
             async for chunk in http.content.iter_any():
                 size += len(chunk)
