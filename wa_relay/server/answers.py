@@ -32,7 +32,7 @@ class Refused(Exception):
 
 def request_id() -> str:
     """A name for one request, for the answer's header and the log."""
-    return f"{random.getrandbits(64):016x}"  # noqa: S311 - a name, no secret
+    return f"{random.getrandbits(64):016x}"
 
 
 def reply(body: Mapping[str, Any], status: int = 200) -> web.Response:
