@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,13 +28,9 @@ def test_the_example_loads_and_says_what_holds_without_it(tmp_path: Path) -> Non
     written.write_text(example_text(), encoding="utf-8")
     empty.touch()
     example, default = load(written, {}, cwd=tmp_path), load(empty, {}, cwd=tmp_path)
-    told = tomllib.loads(example_text())
-    told["server"].pop("public_url", None)
-    told["twilio"].pop("sender", None)
     for section in ("general", "database", "elevenlabs", "poll", "opening", "reply", "quiet_hours", "opt_out", "log"):
         assert getattr(example, section) == getattr(default, section), section
-    unlike = {"public_url": default.server.public_url}
-    assert replace(example.server, **unlike) == default.server
+    assert replace(example.server, public_url=default.server.public_url) == default.server
     assert replace(example.twilio, sender=default.twilio.sender) == default.twilio
 
 

@@ -282,7 +282,8 @@ class Daemon:
 
     async def _send_after_sweep(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._reconciler.swept_once.wait(), self._rules.scaled(SWEEP_WITHIN))
+            async with asyncio.timeout(self._rules.scaled(SWEEP_WITHIN)):
+                await self._reconciler.swept_once.wait()
         await self._sender.run()
 
     def _loop_ended(self, task: asyncio.Task[None]) -> None:

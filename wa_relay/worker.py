@@ -116,8 +116,10 @@ class Bell:
 
     async def wait(self, within: float) -> None:
         """Returns when the bell rings, or after so many seconds."""
+        # Not wait_for: Python 3.11's loses a cancellation that meets the bell, and the loop would never end.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._event.wait(), within)
+            async with asyncio.timeout(within):
+                await self._event.wait()
 
 
 class Worker:

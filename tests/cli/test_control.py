@@ -1,0 +1,159 @@
+"""`pause`, `resume` and `resolve`: through the running daemon, and directly when none runs."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.whole import run as run_alone
+from tests.e2e.stage import ANA, LUIS, Stage, payload, run, stage, until
+from tests.story import Story
+from wa_relay.model import Unclear
+from wa_relay.standins.twilio import Fault
+
+SID = "SM" + "0123456789abcdef" * 2
+
+
+def unclear(folder: Path) -> int:
+    """Leaves a database with one opening whose fate is unknown; tells its id."""
+    story = Story(folder / "wa-relay.db")
+    story.call("conv_1")
+    ((identity, _),) = story.send(Unclear("no answer"))
+    story.close()
+    return identity
+
+
+def stored(folder: Path, identity: int) -> tuple[Any, ...]:
+    db = sqlite3.connect(folder / "wa-relay.db")
+    row = db.execute("select status, twilio_message_id from conversation_messages where id = ?", (identity,)).fetchone()
+    db.close()
+    return tuple(row)
+
+
+@pytest.mark.parametrize(
+    ("decision", "status", "sid"),
+    [(["--sent", SID], "sent", SID), (["--resend"], "queued", None), (["--cancel"], "failed", None)],
+    ids=["sent", "resend", "cancel"],
+)
+def test_a_person_decides_when_no_daemon_runs(
+    tmp_path: Path, decision: list[str], status: str, sid: str | None
+) -> None:
+    identity = unclear(tmp_path)
+    code, out, err = run_alone(tmp_path, "resolve", str(identity), *decision)
+    assert (code, err) == (0, "")
+    assert f"{identity} is {status}" in out
+    assert stored(tmp_path, identity) == (status, sid)
+    code, out, err = run_alone(tmp_path, "resolve", str(identity), "--cancel")
+    assert (code, out) == (1, "")
+    assert f"already {status}" in err
+    assert stored(tmp_path, identity) == (status, sid)
+
+
+def test_what_needs_a_decision_is_listed_with_what_to_do(tmp_path: Path) -> None:
+    identity = unclear(tmp_path)
+    code, out, _ = run_alone(tmp_path, "resolve", "--json")
+    (told,) = json.loads(out)
+    assert code == 0
+    assert (told["id"], told["phone_number"], told["kind"]) == (identity, ANA, "opening")
+    assert set(told) >= {"id", "phone_number", "kind", "content", "attempted_at", "age_seconds"}
+    assert told["attempted_at"].endswith("Z")
+    code, out, _ = run_alone(tmp_path, "resolve")
+    assert code == 0
+    for words in (str(identity), ANA, told["content"], "--resend"):
+        assert words in out
+
+
+@pytest.mark.parametrize("identity", ["999", "9" * 30])
+def test_an_id_that_is_not_there_ends_with_1(tmp_path: Path, identity: str) -> None:
+    unclear(tmp_path)
+    code, out, err = run_alone(tmp_path, "resolve", identity, "--cancel")
+    assert (code, out) == (1, "")
+    assert identity in err
+
+
+def test_pause_and_resume_are_kept_when_no_daemon_runs(tmp_path: Path) -> None:
+    story = Story(tmp_path / "wa-relay.db")
+    story.call("conv_1")
+    story.close()
+    assert run_alone(tmp_path, "pause")[0] == 0
+    db = sqlite3.connect(tmp_path / "wa-relay.db")
+    assert db.execute("select paused_operator from relay").fetchone() == (1,)
+    code, out, _ = run_alone(tmp_path, "resume")
+    assert (code, "1 were waiting" in out) == (0, True)
+    assert db.execute("select paused_operator from relay").fetchone() == (0,)
+    db.close()
+
+
+def test_the_daemon_pauses_and_resumes(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stage(tmp_path) as s:
+            assert (await s.relay.command("pause"))[0] == 0
+            assert (await s.call("GET", "/health")).json["paused"] == "operator"
+            assert (await s.report()).json["status"] == "message_queued"
+            assert s.bodies() == []
+            await s.relay.stop()
+            await s.relay.start()
+            assert (await s.call("GET", "/health")).json["paused"] == "operator"
+            code, out, err = await s.relay.command("resume")
+            assert (code, err, "1 were waiting" in out) == (0, "", True)
+            await s.sent(1)
+            assert (await s.call("GET", "/health")).json["paused"] is None
+
+    run(scenario())
+
+
+async def _left_open(s: Stage, phone: str, key: str) -> int:
+    """A send whose fate the daemon can't know: Twilio cut the connection and made nothing."""
+    s.twilio.faults.next("create", Fault("F5"))
+    await s.report(payload(key, phone))
+
+    def listed() -> int | None:
+        db = sqlite3.connect(s.relay.database)
+        row = db.execute(
+            "select m.id from conversation_messages m join conversation_state c on c.id = m.conversation_id "
+            "where m.status = 'uncertain' and c.phone_number = ?",
+            (phone,),
+        ).fetchone()
+        db.close()
+        return row[0] if row else None
+
+    return await until(listed, what=s.relay.log[-2000:])
+
+
+def test_the_daemon_carries_out_what_a_person_decides(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stage(tmp_path) as s:
+            first, second = await _left_open(s, ANA, "conv_a"), await _left_open(s, LUIS, "conv_b")
+            code, out, _ = await s.relay.command("resolve", "--json")
+            assert (code, {one["id"] for one in json.loads(out)}) == (0, {first, second})
+            code, out, err = await s.relay.command("resolve", str(first), "--resend")
+            assert (code, err) == (0, "")
+            await s.sent(1, ANA)
+            code, _, _ = await s.relay.command("resolve", str(second), "--sent", SID)
+            assert code == 0
+            code, _, err = await s.relay.command("resolve", str(second), "--cancel")
+            assert (code, "already" in err) == (1, True)
+            assert (await s.relay.command("resolve", "999", "--cancel"))[0] == 1
+            assert (await s.relay.command("resolve", "--json"))[1] == "[]\n"
+            (message,) = (await s.conversation(LUIS))["messages"]
+            assert (message["twilio_message_id"], s.bodies(LUIS)) == (SID, [])
+
+    run(scenario())
+
+
+def test_a_daemon_that_does_not_answer_is_said_in_words(tmp_path: Path) -> None:
+    from wa_relay.ledger.lock import DatabaseLock
+
+    unclear(tmp_path)
+    lock = DatabaseLock(tmp_path / "wa-relay.db")
+    lock.take("2026-11-25T12:00:00Z")
+    try:
+        code, out, err = run_alone(tmp_path, "pause")
+    finally:
+        lock.release()
+    assert (code, out) == (75, "")
+    assert "does not answer" in err
