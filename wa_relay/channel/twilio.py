@@ -93,9 +93,13 @@ class TwilioChannel:
     async def inbound_page(self, following: str | None) -> Page:
         """One page of what was sent to us, newest first."""
         query: dict[str, object] = {"PageSize": SWEEP_PAGE}
-        if self._sender:
-            query["To"] = self._sender
-        return await self._page(query, following)
+        if not self._sender:
+            return await self._page(query, following)
+        query["To"] = self._sender
+        page = await self._page(query, following)
+        # A message to another number is none of ours, whatever was asked for.
+        own = address(self._sender)
+        return Page(tuple(message for message in page.messages if message.to == own), page.next)
 
     async def fetch(self, sid: str) -> Listed | None:
         """One message as Twilio has it now, None if it has none of that SID."""
