@@ -1,0 +1,61 @@
+"""`python -m tests.crash --kills 10000`: the long form of the crash machine."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.crash.machine import Machine, Outcome, Plan
+
+
+def main() -> None:
+    """Runs, prints what was met and what was broken, and ends with 1 if anything was."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
+    parser.add_argument("--kills", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=None, help="repeats a run's dice")
+    parser.add_argument("--real", type=int, default=None, help="kills of a daemon that is started for real")
+    parser.add_argument("--folder", type=Path, default=None, help="keeps the run's files there")
+    told = parser.parse_args()
+    seed = told.seed if told.seed is not None else random.SystemRandom().randrange(1_000_000)
+    real = told.real if told.real is not None else min(200, max(1, told.kills // 20))
+    _say(f"seed {seed}, commit {_commit()}, {told.kills} kills, {real} of them after a real start")
+    with tempfile.TemporaryDirectory(prefix="wa-relay-crash-") as made:
+        folder = told.folder or Path(made)
+        folder.mkdir(parents=True, exist_ok=True)
+        outcome = asyncio.run(Machine(folder, Plan(told.kills, seed, real), _say).run())
+    report(outcome)
+    sys.exit(1 if outcome.verdict.broken else 0)
+
+
+def report(outcome: Outcome) -> None:
+    """Prints the figures, what was met, and every broken promise."""
+    verdict = outcome.verdict
+    _say(f"{outcome.kills} kills in {outcome.seconds:.0f} s, {outcome.real} real starts")
+    _say(f"at rest {outcome.settled_after:.1f} s after the last fault")
+    for name, count in sorted(verdict.figures.items()):
+        _say(f"  {name}: {count}")
+    _say("met:")
+    for name, count in sorted(verdict.hit.items()):
+        _say(f"  {name}: {count}")
+    for words in verdict.broken[:60]:
+        _say(f"BROKEN {words}")
+    _say(f"{len(verdict.broken)} broken promises")
+
+
+def _commit() -> str:
+    told = subprocess.run(("git", "describe", "--always", "--dirty"), capture_output=True, text=True, check=False)
+    return told.stdout.strip() or "unknown"
+
+
+def _say(words: str) -> None:
+    sys.stdout.write(words + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

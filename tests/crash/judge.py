@@ -1,0 +1,265 @@
+"""What a run came to. The stand-ins' journals say what was really sent and really written.
+
+The database is only asked what it shows of messages that were never accepted, and for the SIDs that it adopted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from tests.crash.people import ASKED, CALLED, CANARY, CONFIRMATION, FALLBACK, GREETING, Expected
+from tests.e2e.stage import TOKEN
+from wa_relay.standins.elevenlabs import ElevenLabsStandin
+from wa_relay.standins.journal import Entry
+from wa_relay.standins.twilio import TwilioStandin
+
+UNCERTAIN_SHARE = 0.10
+ENDS = ("delivered", "read", "failed", "uncertain")
+ON_THE_WAY = 2.5
+"""Seconds after an opt-out in which a send that was under way may still be accepted (F8)."""
+
+PHONE = re.compile(r"573\d{9}|57300\d{7}")
+
+
+@dataclass(slots=True)
+class Verdict:
+    """Every broken promise in words, and the figures of the run."""
+
+    broken: list[str] = field(default_factory=list)
+    figures: Counter[str] = field(default_factory=Counter)
+    hit: Counter[str] = field(default_factory=Counter)
+
+    def check(self, kept: bool, words: str) -> None:
+        """Notes a broken promise."""
+        if not kept:
+            self.broken.append(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One message that Twilio really took."""
+
+    number: int
+    at: float
+    sid: str
+    phone: str
+    text: str
+    row: int | None
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """The questions that it answers."""
+        return tuple(int(number) for number in ASKED.findall(self.text))
+
+
+def judge(twilio: TwilioStandin, agents: ElevenLabsStandin, known: Expected, database: Path, log: str) -> Verdict:
+    """Weighs the whole run."""
+    verdict = Verdict()
+    sent = [_sent(entry) for entry in twilio.journal.entries("accepted")]
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+        db.row_factory = sqlite3.Row
+        rows = {row["id"]: row for row in db.execute("select * from conversation_messages")}
+        moves = db.execute("select from_status, to_status, evidence from message_moves").fetchall()
+        refused = {row[0] for row in db.execute("select phone_number from opt_outs where source = 'twilio'")}
+        phones = {row[0]: row[1] for row in db.execute("select id, phone_number from conversation_state")}
+        turns = db.execute("select count(*) from turns where state in ('open', 'asking')").fetchone()[0]
+    outbound = [row for row in rows.values() if row["direction"] == "outbound"]
+    verdict.check(not turns, f"{turns} turns are still open")
+    _adoption(verdict, sent, outbound, known.resent)
+    _openings(verdict, sent, known, outbound, refused)
+    _conversations(verdict, agents, [one for one in sent if one.row not in known.resent])
+    _questions(verdict, twilio, sent, known, outbound, refused, phones)
+    _opt_outs(verdict, twilio, sent)
+    _leaks(verdict, twilio, log)
+    _met(verdict, twilio, agents, moves)
+    return verdict
+
+
+def _sent(entry: Entry) -> Sent:
+    data = entry.data
+    row = parse_qs(urlsplit(str(data["callback"])).query).get("m", [None])[0]
+    return Sent(
+        entry.number,
+        entry.at,
+        str(data["sid"]),
+        str(data["to"]).removeprefix("whatsapp:"),
+        str(data["shown"] or data["body"]),
+        None if row is None else int(row),
+    )
+
+
+def _adoption(verdict: Verdict, sent: Sequence[Sent], outbound: Sequence[sqlite3.Row], resent: set[int]) -> None:
+    taken = Counter(one.row for one in sent)
+    by_id = {row["id"]: row for row in outbound}
+    for one in sent:
+        row = by_id.get(one.row or 0)
+        verdict.check(row is not None, f"{one.sid} was sent and belongs to no row")
+        if row is not None and taken[one.row] == 1:
+            verdict.check(
+                row["twilio_message_id"] == one.sid,
+                f"{one.sid} was sent and row {row['id']} ({row['status']}, {row['evidence']}) "
+                f"has {row['twilio_message_id']}",
+            )
+    for number, count in taken.items():
+        verdict.check(count == 1 or number in resent, f"row {number} was sent {count} times")
+    begun = [row for row in outbound if row["attempts"]]
+    uncertain = [row for row in begun if row["status"] == "uncertain"]
+    for row in uncertain:
+        verdict.check(not taken[row["id"]], f"row {row['id']} is uncertain and was really sent")
+    for row in outbound:
+        verdict.check(row["status"] in ENDS, f"row {row['id']} ({row['kind']}) is {row['status']} at the end")
+    share = len(uncertain) / max(1, len(begun))
+    verdict.check(share <= UNCERTAIN_SHARE, f"{share:.1%} of {len(begun)} sends are uncertain")
+    verdict.figures.update(sends=len(begun), accepted=len(sent), uncertain=len(uncertain))
+    verdict.figures.update(f"ended {row['status']}" for row in outbound)
+
+
+def _openings(
+    verdict: Verdict, sent: Sequence[Sent], known: Expected, outbound: Sequence[sqlite3.Row], refused: set[str]
+) -> None:
+    rows_of = {(int(number), one.row) for one in sent for number in CALLED.findall(one.text)}
+    opened = Counter(number for number, _ in rows_of)
+    shown = {int(number) for row in outbound for number in CALLED.findall(row["content"])}
+    for number, count in opened.items():
+        verdict.check(count == 1, f"call {number} was opened {count} times")
+        verdict.check(number not in known.history, f"call {number} is history and was opened")
+    for number, phone in known.calls.items():
+        if number in known.keys and number not in known.history:
+            verdict.check(number in opened or number in shown or phone in refused, f"call {number} was lost")
+    verdict.figures.update(calls=len(known.keys), opened=len(opened))
+
+
+def _conversations(verdict: Verdict, agents: ElevenLabsStandin, sent: Sequence[Sent]) -> None:
+    """No text twice, no answer that is none, and the answers in the order in which they were asked for.
+
+    What a person had sent again comes when that person decides, and is left out here.
+    """
+    first_asked: dict[tuple[int, ...], int] = {}
+    for entry in agents.journal.entries("user_message"):
+        numbers = tuple(int(number) for number in ASKED.findall(str(entry.data["text"])))
+        first_asked.setdefault(numbers, entry.number)
+    by_phone: defaultdict[str, list[Sent]] = defaultdict(list)
+    for one in sent:
+        by_phone[one.phone].append(one)
+    disordered = 0
+    for phone, thread in by_phone.items():
+        fixed = Counter(one.text for one in thread if one.asked or CALLED.search(one.text))
+        for text, count in fixed.items():
+            verdict.check(count == 1, f"{phone} got {count} times: {text[:60]}")
+        order = [first_asked.get(one.asked, 0) for one in thread if one.asked]
+        verdict.check(all(order), f"{phone} got an answer to a question that was never put")
+        if order != sorted(order):
+            disordered += 1
+            verdict.check(False, f"{phone} got answers out of order: {[one.asked for one in thread if one.asked]}")
+        parts = [one for one in thread if "Segunda parte" in one.text]
+        for part in parts:
+            before = [one for one in thread if one.asked == part.asked and one.number < part.number]
+            after = [one for one in thread if one.asked == part.asked and one.number > part.number]
+            verdict.check(not after and len(before) <= 1, f"{phone} got the parts of {part.asked} out of order")
+        verdict.check(not any(GREETING in one.text for one in thread), f"{phone} got the greeting as an answer")
+    verdict.figures.update(conversations=len(by_phone), disordered=disordered)
+
+
+def _questions(
+    verdict: Verdict,
+    twilio: TwilioStandin,
+    sent: Sequence[Sent],
+    known: Expected,
+    outbound: Sequence[sqlite3.Row],
+    refused: set[str],
+    phones: dict[int, str],
+) -> None:
+    """Every inbound message is answered once, or closed by a fallback, or cancelled by an opt-out."""
+    answers: defaultdict[int, set[tuple[int, ...]]] = defaultdict(set)
+    for one in sent:
+        for number in one.asked:
+            answers[number].add(one.asked)
+    shown = {int(number) for row in outbound for number in ASKED.findall(row["content"])}
+    told = {one.phone for one in sent if one.text == FALLBACK}
+    told |= {phones[row["conversation_id"]] for row in outbound if row["notice"] == "fallback"}
+    left = {str(entry.data["phone"]) for entry in _baja(twilio)} | refused
+    written = 0
+    for entry in twilio.journal.entries("inbound"):
+        phone = str(entry.data["phone"])
+        for number in map(int, ASKED.findall(str(entry.data["body"]))):
+            written += 1
+            count = len(answers[number])
+            if number in known.old_questions:
+                verdict.check(not count, f"question {number} is older than the database and was answered")
+                continue
+            verdict.check(count <= 1, f"question {number} was answered {count} times: {answers[number]}")
+            closed = number in shown or phone in told or phone in left
+            verdict.check(bool(count) or closed, f"question {number} of {phone} was lost")
+            verdict.figures.update(["answered" if count else "closed otherwise"])
+    verdict.figures.update(written=written)
+    turns: defaultdict[str, list[str]] = defaultdict(list)
+    for row in outbound:
+        if row["kind"] == "reply" or row["notice"] == "fallback":
+            turns[phones[row["conversation_id"]]].append(row["kind"])
+    for phone in told:
+        fallbacks = {one.row for one in sent if one.phone == phone and one.text == FALLBACK}
+        verdict.check(
+            len(fallbacks) <= 1 + turns[phone].count("reply"), f"{phone} got the fallback {len(fallbacks)} times"
+        )
+
+
+def _baja(twilio: TwilioStandin) -> Iterator[Entry]:
+    words = {"BAJA", "¡Stop!", "no molestar"}
+    return (entry for entry in twilio.journal.entries("inbound") if entry.data["body"] in words)
+
+
+def _opt_outs(verdict: Verdict, twilio: TwilioStandin, sent: Sequence[Sent]) -> None:
+    heard: dict[str, float] = {}
+    for entry in twilio.journal.entries("webhook"):
+        if entry.data["answer"] == 200:
+            heard.setdefault(str(entry.data["sid"]), entry.at)
+    by_phone: defaultdict[str, list[Sent]] = defaultdict(list)
+    for one in sent:
+        by_phone[one.phone].append(one)
+    for entry in _baja(twilio):
+        stored = heard.get(str(entry.data["sid"]))
+        thread = by_phone[str(entry.data["phone"])]
+        confirmed = [one for one in thread if one.text == CONFIRMATION]
+        verdict.check(len(confirmed) <= 1, f"{entry.data['phone']} had the opt-out confirmed {len(confirmed)} times")
+        if stored is None:
+            continue
+        verdict.figures.update(opted_out=1)
+        for one in thread:
+            late = one.at > stored + ON_THE_WAY and one.text != CONFIRMATION
+            verdict.check(not late, f"{one.phone} opted out and got {one.text[:40]} {one.at - stored:.1f} s later")
+
+
+def _leaks(verdict: Verdict, twilio: TwilioStandin, log: str) -> None:
+    secrets = (CANARY, TOKEN, twilio.settings.auth_token, "sk_standin", "wsec_standin", FALLBACK[:20])
+    for secret in secrets:
+        verdict.check(secret not in log, f"the log holds {secret[:9]}…")
+    found = PHONE.search(log)
+    verdict.check(
+        found is None, f"the log holds a phone: {log[max(0, found.start() - 80) : found.end()] if found else ''}"
+    )
+    at = log.find("Traceback")
+    verdict.check(at < 0, f"the log holds a traceback: {log[at : at + 1500]}")
+    for fault in re.findall(r" (\w+_fault) (.*)", log)[:5]:
+        verdict.broken.append(f"the log holds a fault that was not foreseen: {fault}")
+    gone = twilio.journal.entries("elsewhere")
+    verdict.check(not gone, f"{len(gone)} redirects were followed")
+
+
+def _met(verdict: Verdict, twilio: TwilioStandin, agents: ElevenLabsStandin, moves: Sequence[sqlite3.Row]) -> None:
+    """What the run has met: each fault by operation, each edge of the state machine."""
+    for entry in twilio.journal.entries("fault"):
+        verdict.hit[f"{entry.data['fault']} {entry.data['operation']}"] += 1
+    for entry in agents.journal.entries("fault"):
+        verdict.hit[f"agent {entry.data['fault']}"] += 1
+    for move in moves:
+        verdict.hit[f"{move['from_status']} -> {move['to_status']}"] += 1
+        evidence = str(move["evidence"] or "")
+        if evidence.startswith("not sent: no connection"):
+            verdict.hit[evidence.rpartition(" ")[2]] += 1

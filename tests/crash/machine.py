@@ -1,0 +1,262 @@
+"""The crash machine: a daemon that is killed at random moments while everybody around it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.crash import weather
+from tests.crash.forks import Daemons
+from tests.crash.judge import ENDS, Verdict, judge
+from tests.crash.people import FALLBACK, GREETING, Crowd, answer
+from tests.e2e.stage import AGENT, OVERRIDES, TOKEN, free_port, until
+from wa_relay.ledger.schema import MOVES
+from wa_relay.standins.elevenlabs import Agent, ElevenLabsStandin
+from wa_relay.standins.twilio import PLAYABLE, Delays, Fault, TwilioStandin
+
+DIVISOR = 200.0
+"""What the times of reconciliation are divided by: the hold of 10 minutes becomes 3 seconds."""
+
+HOLD = 600.0 / DIVISOR
+EARLY, LIFE = 0.2, 0.6
+"""The share of kills that fall into the start, and the most seconds that a daemon lives after it."""
+
+SETTLE = 90.0
+"""Seconds without faults in which everything has to come to its end. The retries' own pauses are not divided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long a run is; `real` kills end a daemon that was started as a user starts it."""
+
+    kills: int
+    seed: int
+    real: int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """A run's verdict and its numbers."""
+
+    verdict: Verdict
+    kills: int
+    real: int
+    seconds: float
+    settled_after: float
+
+
+class Machine:
+    """One run in one folder."""
+
+    def __init__(self, folder: Path, plan: Plan, say: Callable[[str], None]) -> None:
+        self._folder, self._plan, self._say = folder, plan, say
+        self._dice = random.Random(f"kills {plan.seed}")
+        self._twilio = TwilioStandin(delays=Delays(0.05, 0.05, 0.1), enforce_window=False)
+        self._agents = ElevenLabsStandin()
+        self._agents.add_agent(Agent(AGENT.agent_id, first_message=GREETING, client_events=AGENT.client_events))
+        self._agents.answers = answer
+        self._agents.settings.webhook_calls = self._agents.settings.webhook_texts = True
+        self._port = free_port()
+        self._url, self._config = f"http://127.0.0.1:{self._port}", folder / "config.toml"
+        self._database = folder / "wa-relay.db"
+        self._daemons = Daemons(folder, self._config, {"WA_RELAY_TIME_DIVISOR": str(DIVISOR)})
+        self._kills = 0
+
+    async def run(self) -> Outcome:
+        """Kills as often as planned, lets everything settle, and judges."""
+        began = time.monotonic()
+        # A stand-in whose client is killed has nothing to say about it.
+        logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+        await self._twilio.start()
+        await self._agents.start()
+        self._twilio.configure(webhook_url=f"{self._url}/webhook/twilio/incoming{OVERRIDES}")
+        self._agents.settings.webhook_url = f"{self._url}/webhook/elevenlabs/post-call"
+        self._point_at(self._twilio.url)
+        await self._daemons.open()
+        crowd = Crowd(self._twilio, self._agents, self._daemons, self._url, self._database, self._plan.seed)
+        try:
+            await crowd.write_history()
+            await asyncio.sleep(1.1)  # Twilio's times are whole seconds: what is history has to look like it
+            await self._daemons.start(real=True)
+            await self._late_acceptance_after_a_decision(crowd)
+            await self._daemons.end(signal.SIGKILL)
+            await self._storm(crowd)
+            settled = await self._settle(crowd)
+            for name, service in (("twilio", self._twilio), ("agents", self._agents)):
+                (self._folder / f"{name}.jsonl").write_text(service.journal.lines(), encoding="utf-8")
+            verdict = judge(self._twilio, self._agents, crowd.known, self._database, self._daemons.log)
+            if settled is None:
+                verdict.broken.insert(0, f"not settled {SETTLE:.0f} s after the last fault")
+            self._missed(verdict)
+            return Outcome(verdict, self._kills, self._daemons.real_starts, time.monotonic() - began, settled or SETTLE)
+        finally:
+            await crowd.close()
+            await self._daemons.close()
+            await self._agents.stop()
+            await self._twilio.stop()
+
+    async def _storm(self, crowd: Crowd) -> None:
+        weather.break_things(self._twilio, self._agents, self._plan.seed)
+        around = [
+            asyncio.create_task(weather.unsettle(self._twilio, self._agents, random.Random(self._plan.seed))),
+            *(
+                asyncio.create_task(weather.take_turns(self._twilio, operation, random.Random(self._plan.seed)))
+                for operation in weather.TURNS
+            ),
+            asyncio.create_task(crowd.arrive()),
+            asyncio.create_task(crowd.operate(HOLD)),
+        ]
+        real = set(self._dice.sample(range(self._plan.kills), min(self._plan.real, self._plan.kills)))
+        every = max(200, self._plan.kills // 20)
+        while self._kills < self._plan.kills:
+            if self._kills % every == every // 2:
+                await self._without_network()
+            await self._life(real=self._kills in real)
+            if self._kills % 100 == 0:
+                self._say(f"{self._kills} kills, {len(self._twilio.journal.entries('accepted'))} accepted")
+        crowd.busy = False
+        for task in around[: 1 + len(weather.TURNS)]:
+            task.cancel()
+        await asyncio.gather(*around, return_exceptions=True)
+        for service in (self._twilio, self._agents):
+            await service.up()
+        weather.calm(self._twilio, self._agents)
+
+    async def _life(self, *, real: bool) -> None:
+        await self._daemons.start(real=real)
+        if self._dice.random() < EARLY:
+            await asyncio.sleep(self._dice.uniform(0.0, 1.0 if real else 0.3))
+        else:
+            await self._daemons.listening()
+            await asyncio.sleep(self._dice.uniform(0.0, LIFE))
+        await self._daemons.end(signal.SIGKILL)
+        self._kills += 1
+
+    async def _without_network(self) -> None:
+        """Lives whose requests do not even reach Twilio: a black hole (F2), no TLS (F3), no name (F23)."""
+        with weather.black_hole() as hole:
+            await self._stopped_life(hole, 5.5)
+        for address in (f"https://127.0.0.1:{self._twilio.port}", weather.NOWHERE):
+            await self._stopped_life(address, 0.8)
+        self._point_at(self._twilio.url)
+
+    async def _stopped_life(self, twilio: str, seconds: float) -> None:
+        """A life that ends as a user ends it: what waits for a connection then is known not to be sent."""
+        self._point_at(twilio)
+        await self._daemons.start()
+        await self._daemons.listening()
+        await asyncio.sleep(seconds)
+        code = await self._daemons.end(signal.SIGTERM)
+        assert code == 0, f"exit status {code} after SIGTERM"
+
+    async def _late_acceptance_after_a_decision(self, crowd: Crowd) -> None:
+        """Twilio takes a message after a person had it sent again, while `pause` still holds the second send."""
+        await self._daemons.listening()
+        self._twilio.faults.next("create", Fault("F8", seconds=HOLD + 3.0, hold=0.1))
+        number = crowd.call_once()
+        message = await until(lambda: crowd.uncertain_now(number))
+        crowd.known.resent.add(message)
+        assert await self._daemons.command("pause") == 0
+        assert await self._daemons.command("resolve", str(message), "--resend", "--yes") == 0
+        phone = crowd.known.calls[number]
+        await until(lambda: self._twilio.accepted(phone))
+        await until(lambda: self._status(message) in ENDS)
+        assert await self._daemons.command("resume") == 0
+
+    def _status(self, message: int) -> str:
+        with contextlib.closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as db:
+            found = db.execute("select status from conversation_messages where id = ?", (message,)).fetchone()
+        return str(found[0])
+
+    async def _settle(self, crowd: Crowd) -> float | None:
+        """Seconds until all is at its end, None if that takes too long; ends the daemon as a user does."""
+        await self._daemons.start(real=True)
+        began = time.monotonic()
+        while not self._at_rest(crowd):
+            if time.monotonic() > began + SETTLE:
+                await self._daemons.end(signal.SIGTERM)
+                return None
+            await asyncio.sleep(0.2)
+        settled = time.monotonic() - began
+        code = await self._daemons.end(signal.SIGTERM)
+        assert code == 0, f"exit status {code} after SIGTERM"
+        return settled
+
+    def _at_rest(self, crowd: Crowd) -> bool:
+        if crowd.known.pending or not self._database.exists():
+            return False
+        with contextlib.closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as db:
+            moving = db.execute(
+                "select (select count(*) from conversation_messages where direction = 'outbound'"
+                "  and status not in ('delivered', 'read', 'failed', 'uncertain'))"
+                " + (select count(*) from turns where state in ('open', 'asking'))"
+            ).fetchone()[0]
+            stored = {row[0] for row in db.execute("select twilio_message_id from conversation_messages")}
+            stored |= {row[0] for row in db.execute("select twilio_message_id from strangers")}
+            calls = {row[0] for row in db.execute("select elevenlabs_conversation_id from calls")}
+        old = {f"q{number}x" for number in crowd.known.old_questions}
+        missing = [
+            entry
+            for entry in self._twilio.journal.entries("inbound")
+            if entry.data["sid"] not in stored and entry.number > 2
+        ]
+        return not moving and not missing and set(crowd.known.keys.values()) <= calls and bool(old)
+
+    def _missed(self, verdict: Verdict) -> None:
+        """What a run has to have met, else it proves nothing."""
+        kinds = {key.partition(" ")[0] for key in verdict.hit}
+        wanted = {kind for kinds_of in PLAYABLE.values() for kind in kinds_of}
+        edges = {f"{old} -> {new}" for old, new in MOVES}
+        for name in sorted((wanted - kinds) | {edge for edge in edges if not verdict.hit[edge]}):
+            verdict.broken.append(f"never met: {name}")
+        for fault, marks in CONNECTION_FAULTS.items():
+            if not any(verdict.hit[mark] for mark in marks):
+                verdict.broken.append(f"never met: {fault}")
+
+    def _point_at(self, twilio: str) -> None:
+        own: dict[str, dict[str, object]] = {
+            "server": {"port": self._port, "public_url": self._url, "token": TOKEN},
+            "database": {"path": str(self._database)},
+            "twilio": {
+                "account_sid": self._twilio.account_sid,
+                "auth_token": self._twilio.settings.auth_token,
+                "sender": self._twilio.senders[0],
+                "base_url": twilio,
+                # Few at once, so that a kill finds few on the wire.
+                "messages_per_second": 25,
+            },
+            "elevenlabs": {
+                "api_key": "sk_standin",
+                "webhook_secret": "wsec_standin",
+                "base_url": self._agents.url,
+                "settle_seconds": 0.2,
+                "turn_timeout_seconds": 1.5,
+            },
+            "poll": {"interval_seconds": 1, "push_grace_seconds": 0.3},
+            "opening": {"burst_limit": 0},
+            "reply": {"debounce_seconds": 0.1, "max_length": 240, "fallback": FALLBACK},
+        }
+        lines = (
+            f"[{section}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
+            for section, values in own.items()
+        )
+        self._config.write_text("".join(lines), encoding="utf-8")
+        self._config.chmod(0o600)
+
+
+CONNECTION_FAULTS = {
+    "F1": ("ClientConnectorError",),
+    "F2": ("ConnectionTimeoutError", "SocketTimeoutError"),
+    "F3": ("ClientConnectorSSLError", "ClientConnectorCertificateError"),
+    "F23": ("ClientConnectorDNSError",),
+}
+"""How the evidence of a send names each fault of the way to Twilio."""

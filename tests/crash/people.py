@@ -1,0 +1,243 @@
+"""Who acts while the daemon dies: a backend that repeats itself, customers who write, an operator who decides.
+
+Every text carries a number of its own, so that an answer tells its question: `k12x` is a call, `q7x` a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import re
+import sqlite3
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.crash.forks import Daemons
+from tests.e2e.stage import AGENT, TOKEN, payload, until
+from wa_relay.standins.elevenlabs import Asked, ElevenLabsStandin, Recipient
+from wa_relay.standins.twilio import TwilioStandin
+
+CANARY = "Zanahoria"
+"""A word in every name and every text: none of them may be in a log."""
+
+ASKED = re.compile(r"q(\d+)x")
+CALLED = re.compile(r"k(\d+)x")
+FALLBACK = "En este momento no podemos responderte. Te escribiremos pronto."
+CONFIRMATION = "Listo, no te escribiremos más. Escribe ALTA si cambias de idea."
+GREETING = "¡Hola! Soy Valentina, de la campaña Zanahoria."
+PEOPLE_A_SECOND = 2.0
+BATCH = 12
+
+
+@dataclass(slots=True)
+class Expected:
+    """What the actors did, for the judge. Numbers of calls, and their people by phone."""
+
+    calls: dict[int, str] = field(default_factory=dict)
+    keys: dict[int, str] = field(default_factory=dict)
+    history: set[int] = field(default_factory=set)
+    old_questions: set[int] = field(default_factory=set)
+    without_text: set[str] = field(default_factory=set)
+    resent: set[int] = field(default_factory=set)
+    pending: int = 0
+
+
+def answer(asked: Asked) -> str:
+    """Answers with the numbers of the question; every fifth in two messages."""
+    numbers = ASKED.findall(asked.text)
+    named = " ".join(f"q{number}x" for number in numbers)
+    words = f"Claro, {CANARY}: sobre {named} te cuento que cuesta **$99/mes**."
+    if numbers and int(numbers[0]) % 5 == 0:
+        return f"{words} {'Incluye soporte. ' * 12}\n\nSegunda parte de {named}: " + "y mucho más. " * 14
+    return words
+
+
+class Crowd:
+    """The backend, the customers and the operator around one daemon."""
+
+    def __init__(
+        self,
+        twilio: TwilioStandin,
+        agents: ElevenLabsStandin,
+        daemons: Daemons,
+        url: str,
+        database: Path,
+        seed: int,
+    ) -> None:
+        self._twilio, self._agents, self._daemons, self._url, self._database = twilio, agents, daemons, url, database
+        self._dice = random.Random(f"people {seed}")
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=7.0))
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._calls = self._questions = 0
+        self._batch, self._place = "", BATCH
+        self.known = Expected()
+        self.busy = True
+
+    async def close(self) -> None:
+        """Ends what is still going on."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._http.close()
+
+    async def write_history(self) -> None:
+        """What happened before the database was made: nobody may be written to for it."""
+        phone = self._phone()
+        self.known.history.add(self._calls)
+        for text in (self._question(), "BAJA"):
+            self.known.old_questions.add(self._questions)
+            await self._twilio.customer_writes(phone, text, deliver=False)
+
+    async def arrive(self) -> None:
+        """Runs until `busy` ends: new people at random moments."""
+        while self.busy:
+            await asyncio.sleep(self._dice.expovariate(PEOPLE_A_SECOND))
+            if self.busy:
+                self._go(self._person())
+
+    async def operate(self, hold: float) -> None:
+        """Runs until `busy` ends: decides about sends that are uncertain for longer than any late acceptance."""
+        while self.busy:
+            await asyncio.sleep(self._dice.uniform(2.0, 4.0))
+            old = self._uncertain(2.0 * hold)
+            if not old:
+                continue
+            message, decision = self._dice.choice(old), self._dice.choice(("--resend", "--resend", "--cancel"))
+            self.known.resent.add(message)
+            await self._daemons.command("resolve", str(message), decision, "--yes")
+
+    def _uncertain(self, patience: float) -> list[int]:
+        """Sends that were looked up in vain to the last time within the hold: the next look is far off."""
+        with contextlib.closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as db:
+            found = db.execute(
+                "select id from conversation_messages where status = 'uncertain' and lookup_at > attempted_at + ?",
+                (patience,),
+            )
+            return [row[0] for row in found if row[0] not in self.known.resent]
+
+    def uncertain_now(self, number: int) -> int | None:
+        """The id of a call's opening once it is uncertain."""
+        with contextlib.closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as db:
+            row = db.execute(
+                "select m.id from conversation_messages m join calls c on c.id = m.call_id"
+                " where m.kind = 'opening' and m.status = 'uncertain' and c.elevenlabs_conversation_id = ?",
+                (self.known.keys[number],),
+            ).fetchone()
+        return None if row is None else int(row[0])
+
+    def call_once(self) -> int:
+        """A call that the backend reports, without anything that follows; its number."""
+        phone = self._phone()
+        number = self._calls
+        self.known.keys[number] = f"conv_crash_{number}"
+        self._go(self._push(number, phone))
+        return number
+
+    def _go(self, work: Coroutine[Any, Any, None]) -> None:
+        self.known.pending += 1
+
+        async def counted() -> None:
+            try:
+                await work
+            finally:
+                self.known.pending -= 1
+
+        task = asyncio.create_task(counted())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- one person ---
+
+    async def _person(self) -> None:
+        phone, number, dice = self._phone(), self._calls, random.Random(self._dice.random())
+        if dice.random() < 0.06:
+            self._twilio.contact(phone, blocked=True)
+        if dice.random() < 0.06:
+            self.known.history.add(number)
+            await self._push(number, phone, ended_at=int(time.time() - 7200))
+        elif dice.random() < 0.15:
+            await self._call_in_batch(number, phone, dice)
+            if not self._written_to(phone):
+                return
+        else:
+            copies = dice.choice((1, 1, 2, 5))
+            await asyncio.gather(*(self._push(number, phone) for _ in range(copies)))
+        for _ in range(dice.randint(0, 3)):
+            await asyncio.sleep(dice.uniform(0.0, 1.5))
+            await self._write(phone, dice)
+        if dice.random() < 0.1:
+            await self._twilio.customer_writes(phone, dice.choice(("BAJA", "¡Stop!", "no molestar")))
+            await asyncio.sleep(dice.uniform(0.0, 1.0))
+            await self._twilio.customer_writes(phone, self._question())
+
+    async def _write(self, phone: str, dice: random.Random) -> None:
+        chance = dice.random()
+        if chance < 0.12:
+            texts = [self._question() for _ in range(3)]
+            await self._twilio.customer_burst(phone, texts, order=dice.sample(range(3), 3))
+        elif chance < 0.2:
+            # Only in the list, as what Twilio gave up to deliver.
+            await self._twilio.customer_writes(phone, self._question(), deliver=False)
+        elif chance < 0.25:
+            told = await self._twilio.customer_writes(phone, "", media="audio/ogg")
+            self.known.without_text.add(told.sid)
+        else:
+            told = await self._twilio.customer_writes(phone, self._question())
+            if dice.random() < 0.1:
+                await self._twilio.redeliver(told.sid)
+
+    async def _push(self, number: int, phone: str, *, ended_at: int | None = None) -> None:
+        """Reports a call as often as it takes to be heard, as a backend does."""
+        key = self.known.keys.setdefault(number, f"conv_crash_{number}")
+        told = payload(key, phone, name=f"{CANARY} k{number}x")
+        if ended_at is not None:
+            told["ended_at_unix"] = ended_at
+        headers = {"X-Service-Token": TOKEN}
+        while True:
+            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+                async with self._http.post(f"{self._url}/api/call-completed", json=told, headers=headers) as heard:
+                    if heard.status in (200, 202):
+                        return
+                    assert heard.status == 503, await heard.text()
+            await asyncio.sleep(self._dice.uniform(0.03, 0.2))
+
+    async def _call_in_batch(self, number: int, phone: str, dice: random.Random) -> None:
+        """A call that polling finds and the webhook tells; half of them the backend tells as well."""
+        if self._place == BATCH:
+            self._place = 0
+            self._batch = self._agents.add_batch(
+                name=f"Campaña {number}",
+                agent_id=AGENT.agent_id,
+                recipients=[Recipient("+573000000000", outcome="voicemail") for _ in range(BATCH)],
+            )
+        row = self._agents.world.batches[self._batch].rows[self._place]
+        row.plan = Recipient(phone, {"client_name": f"{CANARY} k{number}x"})
+        place, self._place = self._place, self._place + 1
+        key = self._agents.finish_call(self._batch, place)
+        assert key is not None
+        self.known.keys[number] = key
+        if dice.random() < 0.5:
+            await self._push(number, phone)
+            return
+        # Who writes before they have a conversation is a stranger, and gets no answer.
+        with contextlib.suppress(AssertionError):
+            await until(lambda: self._written_to(phone), within=4.0)
+
+    def _written_to(self, phone: str) -> bool:
+        return any(True for _ in self._twilio._stage.world.newest_first(f"whatsapp:{phone}"))
+
+    def _phone(self) -> str:
+        self._calls += 1
+        phone = f"+5731{self._calls:08d}"
+        self.known.calls[self._calls] = phone
+        return phone
+
+    def _question(self) -> str:
+        self._questions += 1
+        return f"{CANARY} q{self._questions}x ¿cuánto cuesta?"
