@@ -68,6 +68,11 @@ def test_a_name_with_commas_and_blanks_is_not_taken_for_a_gap() -> None:
     assert render("Hola {client_name} {agent_name}, gracias", values) == "Hola García ,  Ana (), gracias"
 
 
+def test_any_variable_of_the_call_may_be_named() -> None:
+    values = {"dirección": "Calle 1", "fecha-cita": "lunes", "system.x_1": 7}
+    assert render("{dirección}, {fecha-cita}, {system.x_1}", values) == "Calle 1, lunes, 7"
+
+
 def test_braces_that_name_nothing_stay() -> None:
     assert render("{ x } {1} {} {a b} {{x}}", {"x": "y"}) == "{ x } {1} {} {a b} {y}"
     assert placeholders("Hola {client_name}, {a_1} {1} { x } {client_name}") == {"client_name", "a_1"}

@@ -104,15 +104,20 @@ class _Page:
         self._heading = self._quoted = False
 
     def list_opens(self, token: Token) -> None:
-        self._lists.append(int(token.attrGet("start") or 1) if token.type.startswith("ordered") else None)
+        # -1: numbered, and no number yet.
+        self._lists.append(-1 if token.type.startswith("ordered") else None)
 
     def list_closes(self, _token: Token) -> None:
         self._lists.pop()
 
-    def item_opens(self, _token: Token) -> None:
-        number = self._lists[-1]
-        self._bullet = "  " * (len(self._lists) - 1) + ("- " if number is None else f"{number}. ")
-        self._lists[-1] = None if number is None else number + 1
+    def item_opens(self, token: Token) -> None:
+        last = self._lists[-1]
+        bullet = "- "
+        if last is not None:
+            # Numbers stay as they were written; who writes 1. before every item wants them counted.
+            self._lists[-1] = written if (written := int(token.info)) > last else last + 1
+            bullet = f"{self._lists[-1]}. "
+        self._bullet = "  " * (len(self._lists) - 1) + bullet
 
     def quote(self, token: Token) -> None:
         self._quoted = token.nesting > 0

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from wa_relay.text.graphemes import shorten
 from wa_relay.text.plain import clean, visible
 
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PLACEHOLDER = re.compile(r"\{([^\W\d][\w.-]*)\}")
+"""A call's variables are named by who made the agent: `{dirección}` and `{fecha-cita}` are names too."""
+
 LONGEST_VARIABLE = 250
 """Characters of a template variable (Twilio recommends fewer than 250)."""
 
