@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,9 +14,11 @@ from urllib.parse import quote
 import pytest
 
 from tests.e2e.stage import AGENT, TOKEN, payload
-from tests.server.served import Served, new_key, new_phone, paths_of, refused, serving
+from tests.server.served import Served, new_key, new_phone, new_sid, paths_of, refused, serving
+from tests.server.test_postcall_route import transcription
 from wa_relay.standins.twilio import Fault
 
+INCOMING = "/webhook/twilio/incoming"
 THREAD = [
     *("conversation_id", "phone_number", "client_name", "status", "elevenlabs_conversation_id", "agent_id"),
     *("call_summary", "started_at", "last_message_at", "message_count", "calls", "messages"),
@@ -45,8 +47,8 @@ def thread(served: Served) -> str:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A daemon that nothing has happened to."""
-    with serving(tmp_path_factory.mktemp("alone")) as one:
+    """A daemon that nothing has happened to, and that answers strangers."""
+    with serving(tmp_path_factory.mktemp("alone"), {"reply": {"unknown_sender": "fallback"}}) as one:
         yield one
 
 
@@ -223,29 +225,41 @@ def test_the_metrics_want_the_token_of_what_was_forwarded(served: Served, name: 
     assert served.call("GET", "/metrics", headers=headers).status == 200
 
 
-def test_a_database_that_is_locked_is_down_and_stores_nothing(alone: Served) -> None:
+def test_who_hides_the_number_is_found_by_the_user_s_id(alone: Served) -> None:
+    assert alone.form(INCOMING, alone.inbound("CO.1A2b3C")).status == 200
+    told = alone.call("GET", "/api/conversations/CO.1A2b3C").json
+    assert (told["phone_number"], told["agent_id"], told["calls"]) == ("CO.1A2b3C", None, [])
+
+
+def test_while_the_database_is_locked_it_is_down_and_says_so_within_2_seconds(alone: Served) -> None:
     phone = new_phone()
-    told = json.dumps(payload(new_key(), phone)).encode()
-    form = alone.inbound(phone)
+    told, form = payload(new_key(), phone), alone.inbound(phone)
+    receipt = {"MessageSid": new_sid(), "MessageStatus": "read"}
+    hook = transcription(new_phone(), new_key())
     locker = sqlite3.connect(alone.relay.database, isolation_level=None)
     try:
         locker.execute("begin immediate")
         began = time.monotonic()
-        waiting = [
-            alone.begin(alone.stage.call("GET", "/health")),
-            alone.begin(alone.stage.call("POST", "/api/call-completed", json=json.loads(told))),
-        ]
-        refused(alone.form("/webhook/twilio/incoming", form), 503, "unavailable")
-        health, call = (one.result(10) for one in waiting)
+        with ThreadPoolExecutor(5) as threads:
+            health = threads.submit(alone.call, "GET", "/health")
+            storing = [
+                threads.submit(alone.report, told),
+                threads.submit(alone.form, INCOMING, form),
+                threads.submit(alone.form, "/webhook/twilio/status", receipt),
+                threads.submit(alone.webhook, hook),
+            ]
+            for answer in (one.result(10) for one in storing):
+                refused(answer, 503, "unavailable")
+                assert answer.headers["Retry-After"] == "2"
         assert time.monotonic() - began < 4
-        assert (health.status, health.json["status"]) == (503, "down")
-        assert health.json["database"] != "ok"
-        refused(call, 503, "unavailable")
-        assert call.headers["Retry-After"] == "2"
+        assert (health.result().status, health.result().json["status"]) == (503, "down")
+        assert health.result().json["database"] != "ok"
         assert alone.call("GET", "/api/stats").status == 200
     finally:
         locker.close()
     alone.until(lambda: alone.call("GET", "/health").status == 200)
+    assert alone.form(INCOMING, form).status == 200
+    assert [m["content"] for m in alone.conversation(phone)["messages"] if m["kind"] == "customer"] == ["Hola"]
     assert "Traceback" not in alone.relay.log
 
 
