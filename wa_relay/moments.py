@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from wa_relay.model import Moment
 
 
 def stamp(moment: Moment) -> str:
     """Writes a moment as `2026-11-22T15:04:05Z`."""
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _stamp(math.floor(moment))
+
+
+@lru_cache(maxsize=256)
+def _stamp(second: int) -> str:
+    """Writes a whole second: everything that is stored now bears one of a few."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def optional_stamp(moment: Moment | None) -> str | None:

@@ -12,6 +12,7 @@ import logging
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 from twilio.http import AsyncHttpClient
@@ -66,7 +67,7 @@ class Transport(AsyncHttpClient):  # type: ignore[misc]
             method,
             self._base_url + uri.removeprefix(TWILIO),
             params=_texts(params),
-            data=_texts(data),
+            data=_form(data),
             headers={**(headers or {}), **(_basic(*auth) if auth else {})},
             timeout=self._timeout,
             allow_redirects=False,
@@ -93,3 +94,8 @@ def _basic(user: str, password: str) -> dict[str, str]:
 
 def _texts(values: dict[str, object] | None) -> dict[str, Any] | None:
     return None if values is None else {key: str(value) for key, value in values.items()}
+
+
+def _form(values: dict[str, object] | None) -> bytes | None:
+    # Given as fields, aiohttp prepares for a multipart body first; the client has set the content type.
+    return None if values is None else urlencode({key: str(value) for key, value in values.items()}).encode()

@@ -14,10 +14,10 @@ from wa_relay.moments import stamp
 from wa_relay.text import keyword
 
 PERSON = """
-    select id, status, created_at, window_ends_at, fallback_told, call_id
+    select id, phone_number, status, created_at, window_ends_at, fallback_told, call_id
     from conversation_state where phone_number = ?"""
 PERSON_BY_USER = """
-    select id, status, created_at, window_ends_at, fallback_told, call_id
+    select id, phone_number, status, created_at, window_ends_at, fallback_told, call_id
     from conversation_state where user_id = ?"""
 INSERT_MESSAGE = """
     insert into conversation_messages (conversation_id, direction, kind, content, twilio_message_id, sent_at, status,
@@ -179,7 +179,7 @@ def _store(ledger: Ledger, inbound: Inbound, person: sqlite3.Row, written: Momen
 def _follow(
     ledger: Ledger, inbound: Inbound, person: sqlite3.Row, message_id: int, window: Moment, now: Moment
 ) -> Received:
-    identity, phone = person["id"], _phone_of(ledger, person["id"])
+    identity, phone = person["id"], person["phone_number"]
     consent = _consent(ledger, inbound)
     if consent == "out":
         source = "twilio" if inbound.opt_out else "customer"
@@ -237,9 +237,3 @@ def _consent(ledger: Ledger, inbound: Inbound) -> Literal["out", "back"] | None:
     if word in ledger.rules.opt_out_keywords:
         return "out"
     return "back" if word in ledger.rules.return_keywords else None
-
-
-def _phone_of(ledger: Ledger, conversation_id: int) -> str:
-    row = ledger.one("select phone_number from conversation_state where id = ?", (conversation_id,))
-    assert row is not None
-    return str(row[0])

@@ -75,7 +75,8 @@ HOLD_ACCOUNT = """
     where account_held_at is null or account_held_at < :attempted_at"""
 PROBE_AT = "update relay set account_probe_at = ?"
 FREE_ACCOUNT = """
-    update relay set account_fault = null, account_failures = 0, account_probe_at = null, account_held_at = null"""
+    update relay set account_fault = null, account_failures = 0, account_probe_at = null, account_held_at = null
+    where coalesce(account_fault, account_probe_at, account_held_at) is not null or account_failures > 0"""
 SENDING = "select id from conversation_messages where in_flight = 1 and status = 'sending'"
 BURST_DUE = """
     select count(*) from conversation_messages
