@@ -63,11 +63,12 @@ class Load:
 
     def __init__(self, job: dict[str, Any]) -> None:
         self._job = job
-        public, first, every = job["public_url"], job["first"], job["forge_every"]
+        public, every = job["public_url"], job["forge_every"]
+        self._people = [job["first"] + number * job.get("stride", 1) for number in range(job["count"])]
         self._forged = {number for number in range(job["count"]) if every and number % every == every - 1}
         self._raw = [
-            request(public, PATH, first + number, job["series"], forged=number in self._forged)
-            for number in range(job["count"])
+            request(public, PATH, person, job["series"], forged=number in self._forged)
+            for number, person in enumerate(self._people)
         ]
         self._next = 0
         self._waiting: deque[int] = deque()
@@ -160,7 +161,7 @@ class Load:
         def part(of: float) -> float:
             return ordered[min(len(ordered) - 1, int(of * len(ordered)))] * 1000.0
 
-        first = self._job["first"]
+        people = self._people
         return {
             "sent": self._next,
             "stored": self.statuses[200],
@@ -172,7 +173,7 @@ class Load:
             "p50_ms": part(0.5),
             "p99_ms": part(0.99),
             "max_ms": ordered[-1] * 1000.0,
-            "sent_at": {first + number: at for number, at in self.sent_at.items()} if self._job.get("times") else {},
+            "sent_at": {people[number]: at for number, at in self.sent_at.items()} if self._job.get("times") else {},
         }
 
 

@@ -70,7 +70,6 @@ class Product:
             "poll": {"enabled": False},
             "opening": {"burst_limit": 0},
             "reply": {"debounce_seconds": 0.0},
-            "log": {"level": "warning"},
         }
         for section, values in settings.items():
             own.setdefault(section, {}).update(values)

@@ -59,7 +59,9 @@ def settings(twilio: Twilio, elevenlabs: ElevenLabs, transport: str) -> dict[str
 
 def delays(sent_at: dict[str, float], accepted: dict[str, list[float]]) -> list[float]:
     """Seconds from each person's webhook to Twilio's acceptance of the answer, in order."""
-    return sorted(accepted[phone(int(person))][-1] - at for person, at in sent_at.items() if phone(int(person)) in accepted)
+    return sorted(
+        accepted[phone(int(person))][-1] - at for person, at in sent_at.items() if phone(int(person)) in accepted
+    )
 
 
 def _asked(url: str, body: dict[str, Any] | None = None) -> Any:

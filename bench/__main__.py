@@ -1,0 +1,51 @@
+"""`python -m bench [NAME …] [--quick] [--rounds N]`: measures, prints a table and stores it in bench/results/."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench import commands, growth, loop, messages, openings, polling, webhooks
+from bench.report import Bench, Row, Settings, shown, stored
+
+BENCHES: dict[str, Bench] = {
+    "webhooks": webhooks.webhooks,
+    "slow_sync": webhooks.slow_sync,
+    "messages_http": messages.messages_http,
+    "messages_websocket": messages.messages_websocket,
+    "latency_http": messages.latency_http,
+    "latency_websocket": messages.latency_websocket,
+    "loop": loop.loop,
+    "poll": polling.poll,
+    "commands": commands.commands,
+    "openings": openings.openings,
+    "growth": growth.growth,
+}
+QUICK = tuple(name for name in BENCHES if name not in ("growth", "openings", "latency_websocket"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these of {', '.join(BENCHES)}")
+    parser.add_argument("--quick", action="store_true", help="one round of each, without the big files: about a minute")
+    parser.add_argument("--rounds", type=int, help="rounds of which the median counts (3, quick 1)")
+    told = parser.parse_args()
+    unknown = [name for name in told.names if name not in BENCHES]
+    if unknown:
+        parser.error(f"no bench {', '.join(unknown)}: there are {', '.join(BENCHES)}")
+    began, rows = time.monotonic(), list[Row]()
+    with tempfile.TemporaryDirectory(prefix="wa-relay-bench-") as folder:
+        settings = Settings(Path(folder), told.rounds or (1 if told.quick else 3), told.quick)
+        for name in told.names or (QUICK if told.quick else BENCHES):
+            print(f"{name} …", file=sys.stderr, flush=True)
+            rows += BENCHES[name](settings)
+    shown(rows)
+    path = stored(rows, quick=told.quick, seconds=time.monotonic() - began)
+    print(f"stored in {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""What a million messages cost: webhooks, claims, a person's history and reports, beside an empty file."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+from bench.product import INBOUND, Product
+from bench.report import Row, Settings, at_most, middle
+from bench.twilio_form import ACCOUNT, phone
+from bench.webhooks import WAITS, post
+from tests.big_ledger import make
+from wa_relay import reports
+from wa_relay.ledger import file, inbox, outbox, store, turns
+from wa_relay.ledger.store import Ledger
+from wa_relay.model import Inbound
+from wa_relay.policy import Rules
+from wa_relay.reports import Span
+
+T = TypeVar("T")
+PEOPLE = 100_000
+BOGOTA = ZoneInfo("America/Bogota")
+MESSAGES = "select count(*) from conversation_messages"
+
+
+def growth(settings: Settings) -> list[Row]:
+    """A file of 100,000 conversations, copied for whatever writes into it."""
+    big = settings.folder / "big.db"
+    make(big, settings.size(PEOPLE, 20_000))
+    owner = file.open_for_writing(big, account_sid="", now=time.time()).connection
+    owner.execute("update relay set account_sid = ?", (ACCOUNT,))
+    messages = int(owner.execute(MESSAGES).fetchone()[0])
+    owner.close()
+    size = big.stat().st_size / messages
+    rows = [Row("growth", f"file of {messages:,} messages", size, "bytes/message")]
+    return [*rows, *_starts(settings, big), *_webhooks(settings, big), *_claims(settings, big), *_reading(big)]
+
+
+def _starts(settings: Settings, big: Path) -> list[Row]:
+    clean, killed = [], []
+    product = _on_a_copy(settings, big, "start")
+    for _ in range(settings.rounds):
+        clean.append(product.start())
+        product.kill()
+        killed.append(product.start())
+        product.stop()
+    shutil.rmtree(product.folder)
+    empty = Product(settings.folder / "start-empty", WAITS)
+    empty.seed(1)
+    fresh = [_start_and_stop(empty) for _ in range(settings.rounds)]
+    beside = f"empty file {median(fresh):.2f}"
+    return [
+        at_most("growth", "start to first 200", median(clean), "s", 0.8, beside),
+        Row("growth", "start to first 200 after a kill", median(killed), "s", "the file is checked first"),
+    ]
+
+
+def _start_and_stop(product: Product) -> float:
+    seconds = product.start()
+    product.stop()
+    return seconds
+
+
+def _webhooks(settings: Settings, big: Path) -> list[Row]:
+    count = settings.size(12_000, 4_000)
+    stride = settings.size(PEOPLE, 20_000) // count
+    full: list[dict[str, float]] = []
+    empty: list[dict[str, float]] = []
+    for _ in range(settings.rounds):
+        fresh = Product(settings.folder / "webhooks-empty", WAITS)
+        fresh.seed(count)
+        empty.append(_posted(fresh, count, 1))
+        full.append(_posted(_on_a_copy(settings, big, "webhooks"), count, stride))
+    cpu, alone = middle(full, "cpu"), middle(empty, "cpu")
+    rate, rate_alone = middle(full, "per_second"), middle(empty, "per_second")
+    return [
+        at_most(
+            "growth", "webhook: processor time beside an empty file", cpu / alone, "×", 1.2, f"{alone:.3f} s/1,000"
+        ),
+        at_most("growth", "webhook: time beside an empty file", rate_alone / rate, "×", 1.2, f"{rate_alone:,.0f}/s"),
+    ]
+
+
+def _posted(product: Product, count: int, stride: int) -> dict[str, float]:
+    before = product.count(INBOUND)
+    product.start()
+    try:
+        cpu = product.process.cpu
+        result = post(product.url, count, series=1, stride=stride)
+        result["cpu"] = (product.process.cpu - cpu) / count * 1000.0
+    finally:
+        product.kill()
+    assert product.count(INBOUND) - before == result["stored"]
+    shutil.rmtree(product.folder)
+    return result
+
+
+def _claims(settings: Settings, big: Path) -> list[Row]:
+    empty = Product(settings.folder / "claims-empty", WAITS)
+    empty.seed(2_000)
+    stride = settings.size(PEOPLE, 20_000) // 2_000
+    copy = settings.folder / "claims.db"
+    shutil.copy(big, copy)
+    small, large = _claimed(empty.database, 1), _claimed(copy, stride)
+    copy.unlink()
+    shutil.rmtree(empty.folder)
+    return [
+        at_most(
+            "growth",
+            f"claim of {name} beside an empty file",
+            large[name] / small[name],
+            "×",
+            1.2,
+            f"{small[name]:.1f} µs",
+        )
+        for name in ("turns", "messages")
+    ]
+
+
+def _claimed(database: Path, stride: int) -> dict[str, float]:
+    """Microseconds of one turn's and one message's claim, in groups of 32, the best of four."""
+    db = file.open_for_writing(database, account_sid=ACCOUNT, now=time.time()).connection
+    ledger = Ledger(db, Rules(timezone=BOGOTA, openings={}, debounce=0.0, burst_limit=0))
+    store.begin_run(ledger, time.time() - 120.0)
+    best = {"turns": float("inf"), "messages": float("inf")}
+    for series in range(4):
+        people = range(1 + 500 * series, 501 + 500 * series)
+        db.execute("begin")
+        for person in people:
+            written = Inbound(sid=f"SM{series:08x}{person:024x}", phone=phone(1 + (person - 1) * stride), text="Hola")
+            inbox.record_inbound(ledger, written, time.time())
+        db.execute("commit")
+        asked, seconds = _drain(ledger, lambda now: turns.claim_turns(ledger, 32, now).jobs)
+        best["turns"] = min(best["turns"], seconds / len(asked) * 1e6)
+        db.execute("begin")
+        for job in asked:
+            turns.finish_turn(ledger, job.turn_id, ["Claro."], None, time.time())
+        db.execute("commit")
+        sent, seconds = _drain(ledger, lambda now: outbox.claim_messages(ledger, 32, now).jobs)
+        best["messages"] = min(best["messages"], seconds / len(sent) * 1e6)
+    db.close()
+    return best
+
+
+def _drain(ledger: Ledger, claim: Callable[[float], tuple[T, ...]]) -> tuple[list[T], float]:
+    taken: list[T] = []
+    began = time.process_time()
+    while True:
+        ledger.db.execute("begin immediate")
+        jobs = claim(time.time() + 1.0)
+        ledger.db.execute("commit")
+        if not jobs:
+            return taken, time.process_time() - began
+        taken += jobs
+
+
+def _reading(big: Path) -> list[Row]:
+    db, dice = file.open_for_reading(big), random.Random(1)
+    histories = sorted(
+        _seconds(lambda: reports.conversation(db, phone=phone(dice.randrange(1, 20_000)), limit=100))
+        for _ in range(200)
+    )
+    rows = [
+        at_most(
+            "growth",
+            "history of one person, p99 of 200",
+            histories[197] * 1000.0,
+            "ms",
+            10.0,
+            f"median {histories[100] * 1000.0:.2f}",
+        )
+    ]
+    for by in (None, "day", "batch", "group", "agent"):
+        seconds = min(_seconds(lambda by=by: reports.stats(db, span=Span(), by=by, timezone=BOGOTA)) for _ in range(3))  # type: ignore[misc]
+        rows.append(at_most("growth", f"stats over everything, by {by or 'nothing'}", seconds, "s", 1.0))
+    db.close()
+    return rows
+
+
+def _seconds(of: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    of()
+    return time.perf_counter() - began
+
+
+def _on_a_copy(settings: Settings, big: Path, name: str) -> Product:
+    product = Product(settings.folder / f"growth-{name}", WAITS)
+    shutil.copy(big, product.database)
+    return product

@@ -1,0 +1,37 @@
+"""How long the product's loop is held up, at the worst, while it works at full load."""
+
+from __future__ import annotations
+
+import shutil
+
+from bench import upstreams
+from bench.messages import _wait
+from bench.product import Product
+from bench.report import Row, Settings, at_most
+from bench.upstreams import ElevenLabs, Twilio
+from bench.webhooks import post
+
+
+def loop(settings: Settings) -> list[Row]:
+    """From the first 200 on: whole messages at saturation, the first of them included."""
+    worst: list[tuple[float, float]] = []
+    count = settings.size(4_000, 1_500)
+    for number in range(settings.rounds):
+        twilio, elevenlabs = Twilio(), ElevenLabs()
+        folder = settings.folder / f"loop-{number}"
+        seen = settings.folder / f"worst-{number}"
+        product = Product(folder, upstreams.settings(twilio, elevenlabs, "http"), module=("bench.watched", str(seen)))
+        try:
+            product.seed(count)
+            product.start()
+            post(product.url, count, series=1, forge_every=0)
+            _wait(product, count)
+        finally:
+            product.kill()
+            twilio.process.stop()
+            elevenlabs.process.stop()
+            shutil.rmtree(folder)
+        late, busy = seen.read_text(encoding="ascii").split()
+        worst.append((float(late), float(busy)))
+    late, busy = sorted(worst)[len(worst) // 2]
+    return [at_most("loop", "held up at the worst", late, "ms", 50.0, f"of which the loop worked {busy:.1f} ms")]

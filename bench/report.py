@@ -1,0 +1,105 @@
+"""What was measured: rows for a table and for a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure. `beside` is the reference of the same run, `met` is None where nothing is wanted."""
+
+    bench: str
+    what: str
+    value: float
+    unit: str
+    beside: str = ""
+    wanted: str = ""
+    met: bool | None = None
+
+
+def at_least(bench: str, what: str, value: float, unit: str, least: float, beside: str = "") -> Row:
+    """A figure that must not be under a limit."""
+    return Row(bench, what, value, unit, beside, f"≥ {least:g}", value >= least)
+
+
+def at_most(bench: str, what: str, value: float, unit: str, most: float, beside: str = "") -> Row:
+    """A figure that must not be over a limit."""
+    return Row(bench, what, value, unit, beside, f"≤ {most:g}", value <= most)
+
+
+def middle(runs: Sequence[dict[str, float]], name: str) -> float:
+    """The median of one figure over several runs."""
+    return median(run[name] for run in runs)
+
+
+def shown(rows: Sequence[Row]) -> None:
+    """Prints the table."""
+    table = Table(title="wa-relay, measured", title_justify="left")
+    for name in ("bench", "measure", "value", "", "beside", "wanted", ""):
+        table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
+    last = ""
+    for row in rows:
+        mark = {None: "", True: "met", False: "MISSED"}[row.met]
+        table.add_row(
+            row.bench if row.bench != last else "",
+            row.what,
+            f"{row.value:,.4g}" if row.value < 1000 else f"{row.value:,.0f}",
+            row.unit,
+            row.beside,
+            row.wanted,
+            mark,
+        )
+        last = row.bench
+    Console(width=140).print(table)
+
+
+def stored(rows: Sequence[Row], *, quick: bool, seconds: float) -> Path:
+    """Keeps the rows with the machine they are from; tells the file."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / time.strftime("%Y%m%d-%H%M%S.json")
+    machine = {
+        "cpus": os.cpu_count(),
+        "cpu": _cpu(),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "kernel": platform.release(),
+        "load_average": os.getloadavg(),
+    }
+    told = {"quick": quick, "seconds": round(seconds, 1), "machine": machine, "rows": [asdict(row) for row in rows]}
+    path.write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def _cpu() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+Bench = Callable[["Settings"], list[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a run is to go: `rounds` of each measure, of which the median counts; `folder` is thrown away after."""
+
+    folder: Path
+    rounds: int
+    quick: bool
+
+    def size(self, whole: int, quick: int) -> int:
+        """How much of something: the usual, or what a quick run has time for."""
+        return quick if self.quick else whole

@@ -1,0 +1,51 @@
+"""The product with a watch on its loop, as a process: `python -m bench.watched FILE serve …`.
+
+A timer asks to be called every 2 ms; how much later it is called is how long something else had the
+loop, or the machine. The worst so far stands in FILE, in milliseconds of the loop and of the processor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+EVERY = 0.002
+
+
+async def watch(file: Path) -> None:
+    loop, worst = asyncio.get_running_loop(), 0.0
+    while True:
+        wanted, used = loop.time() + EVERY, time.thread_time()
+        await asyncio.sleep(EVERY)
+        late, busy = loop.time() - wanted, time.thread_time() - used
+        # Late without having worked is the machine's doing: others had the processor, or the GIL.
+        if late > worst:
+            worst = late
+            file.write_text(f"{late * 1000.0:.3f} {busy * 1000.0:.3f}", encoding="ascii")
+
+
+def main() -> None:
+    from wa_relay import daemon
+    from wa_relay.cli import main as command
+
+    file, serve = Path(sys.argv[1]), daemon.serve
+
+    async def watched(config: Any, ready: Callable[[Any], None]) -> None:
+        def up(listens: Any) -> None:
+            ready(listens)
+            tasks.append(asyncio.create_task(watch(file)))
+
+        tasks: list[Awaitable[None]] = []
+        await serve(config, up)
+
+    daemon.serve = watched
+    sys.argv = ["wa-relay", *sys.argv[2:]]
+    command()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Stored webhooks: the rate beside a bare handler, and what a slow disk makes of it beside one commit a webhook."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench.processes import Process, run_json
+from bench.product import INBOUND, PUBLIC, Product
+from bench.reference import commits_per_second
+from bench.report import Row, Settings, at_least, at_most, middle
+
+CONNECTIONS, FORGE_EVERY = 32, 100
+WAITS = {"reply": {"debounce_seconds": 15.0}}
+"""Nothing is put to the agent while the webhooks come in."""
+
+SLOW_SYNC = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <unistd.h>
+int fsync(int fd) { usleep(2000); return ((int (*)(int))dlsym(RTLD_NEXT, "fsync"))(fd); }
+int fdatasync(int fd) { usleep(2000); return ((int (*)(int))dlsym(RTLD_NEXT, "fdatasync"))(fd); }
+"""
+
+
+def post(url: str, count: int, *, series: int, first: int = 1, **more: object) -> dict[str, float]:
+    """One load of webhooks; raises AssertionError for any answer but a 200, or a 403 to a forged one."""
+    job = {
+        "url": url,
+        "public_url": PUBLIC,
+        "first": first,
+        "count": count,
+        "series": series,
+        "connections": CONNECTIONS,
+        "seconds": 60,
+        "forge_every": FORGE_EVERY,
+        **more,
+    }
+    result: dict[str, float] = run_json("bench.load", job)
+    assert not result["wrong_answers"] and not result["lost"], result
+    if job["forge_every"]:
+        assert result["forged"] == result["sent"] // FORGE_EVERY, result
+    return result
+
+
+def stored(
+    folder: Path,
+    count: int,
+    *,
+    series: int,
+    module: tuple[str, ...] = ("wa_relay",),
+    env: Mapping[str, str] | None = None,
+) -> dict[str, float]:
+    """A load on a fresh product that is killed after it; the rows are what was answered with 200."""
+    product = Product(folder, WAITS, module=module, env=env)
+    product.seed(count)
+    product.start()
+    try:
+        before = product.process.cpu
+        result = post(product.url, count, series=series)
+        result["cpu"] = (product.process.cpu - before) / count * 1000.0
+    finally:
+        product.kill()
+    rows = product.count(INBOUND)
+    assert rows == result["stored"], f"{rows} rows of {result['stored']} that were answered with 200"
+    shutil.rmtree(folder)
+    return result
+
+
+def webhooks(settings: Settings) -> list[Row]:
+    """The rate at which webhooks are stored, in turn with a handler that stores nothing."""
+    count = settings.size(16_000, 8_000)
+    bare = Process(["-m", "bench.reference", "handler", PUBLIC])
+    url = bare.first_line()
+    handled, kept, commits = [], [], []
+    try:
+        for number in range(settings.rounds):
+            commits.append(commits_per_second(settings.folder))
+            before = bare.cpu
+            handled.append(post(url, count, series=1))
+            handled[-1]["cpu"] = (bare.cpu - before) / count * 1000.0
+            kept.append(stored(settings.folder / f"webhooks-{number}", count, series=1))
+    finally:
+        bare.stop()
+    rate, bare_rate = middle(kept, "per_second"), middle(handled, "per_second")
+    name = "webhooks"
+    return [
+        Row(name, "SQLite alone: commits of one row", sorted(commits)[len(commits) // 2], "/s"),
+        Row(name, "bare handler: parses and checks", bare_rate, "/s", f"p99 {middle(handled, 'p99_ms'):.1f} ms"),
+        Row(name, "stored and answered", rate, "/s", f"{rate / 1730:.1f} × the Node service's 1,730"),
+        at_least(name, "part of the bare handler", rate / bare_rate * 100.0, "%", 25.0),
+        Row(name, "p50", middle(kept, "p50_ms"), "ms", f"bare {middle(handled, 'p50_ms'):.1f}"),
+        at_most(name, "p99", middle(kept, "p99_ms"), "ms", 15.0, f"bare {middle(handled, 'p99_ms'):.1f}"),
+        Row(name, "processor time", middle(kept, "cpu"), "s/1,000", f"bare {middle(handled, 'cpu'):.3f}"),
+    ]
+
+
+def slow_sync(settings: Settings) -> list[Row]:
+    """The same on a disk whose sync takes 2 ms longer, beside the same program with a commit for each."""
+    source, shim = settings.folder / "slow_sync.c", settings.folder / "slow_sync.so"
+    source.write_text(SLOW_SYNC, encoding="ascii")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", shim, source, "-ldl"], check=True)
+    env = {"LD_PRELOAD": str(shim)}
+    single, grouped = [], []
+    for number in range(settings.rounds):
+        folder = settings.folder / f"slow-{number}"
+        single.append(
+            stored(folder, settings.size(1500, 600), series=1, module=("bench.reference", "one_commit"), env=env)
+        )
+        grouped.append(stored(folder, settings.size(10_000, 5_000), series=1, env=env))
+    rate, alone = middle(grouped, "per_second"), middle(single, "per_second")
+    name = "slow_sync"
+    return [
+        Row(name, "one commit a webhook", alone, "/s", f"p99 {middle(single, 'p99_ms'):.0f} ms"),
+        Row(name, "groups", rate, "/s", f"p99 {middle(grouped, 'p99_ms'):.0f} ms"),
+        at_least(name, "groups beside single commits", rate / alone, "×", 8.0),
+    ]
