@@ -99,6 +99,7 @@ class Driver:
         store = self._store
         store.run(receipts.release_holds, self.now)
         for job in store.run(outbox.claim_messages, 4, self.now).jobs:
+            assert job.outgoing.message_id is not None
             store.run(outbox.finish_send, job.outgoing.message_id, self._send(job), self.now)
         for lookup in store.run(receipts.due_lookups, 4, self.now):
             store.run(receipts.record_lookup, lookup, self._listed(lookup.phone), self.now)
@@ -118,12 +119,13 @@ class Driver:
                 "taken", sid=sid, row=outgoing.message_id, to=outgoing.to, body=outgoing.body, at=self.now
             )
             return Accepted(sid) if fate == "ok" else Unclear("reset")
-        return {
+        refusals: dict[str, SendResult] = {
             "429": NotSent("429", 1.0),
             "nothing": Unclear("reset"),
             "refused": Refused("21211", "not a number", "person"),
             "account": Refused("20003", "Authenticate", "account"),
-        }[fate]
+        }
+        return refusals[fate]
 
     def _listed(self, phone: str) -> list[Listed]:
         return [

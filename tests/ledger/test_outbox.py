@@ -290,6 +290,15 @@ def test_a_refusal_for_the_account_holds_everything_and_fails_nothing(ledger: Le
     assert len(_claim(ledger, NOW + 10)) == 1
 
 
+def test_what_comes_back_to_the_queue_after_an_opt_out_is_not_sent(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    inbox.record_inbound(ledger, written("BAJA"), NOW)
+    outbox.finish_send(ledger, 1, NotSent("429", retry_after=1.0), NOW)
+    assert [job.kind for job in _claim(ledger, NOW + 5) + _claim(ledger, NOW + 5)] == ["notice"]
+    assert _status(ledger) == ("failed", "cancelled")
+
+
 def test_21610_is_an_opt_out(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)

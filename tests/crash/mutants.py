@@ -1,0 +1,305 @@
+"""`python -m tests.crash.mutants`: plants known mistakes one at a time and shows which test catches each.
+
+A mistake that could not be planted, that makes the tests stop before they run, or that no test sees is red. So is an
+unchanged copy that does not pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+COPIED = ("wa_relay", "tests", "pyproject.toml", "config.example.toml", "README.md", "docs")
+LEDGER = ("tests/ledger",)
+FAILED = re.compile(r"^FAILED (.+?)(?: - .*)?$", re.MULTILINE)
+WITHIN = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A mistake: a text that stands once in a file, what it becomes, and the tests that have to see it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...] = LEDGER
+
+
+MUTANTS = (
+    Mutant(
+        "the webhook answers before the message is stored",
+        "wa_relay/server/webhooks.py",
+        "        received = await self._listener.store(inbox.record_inbound, message, self._clock())\n",
+        "        storing = self._listener.store(inbox.record_inbound, message, self._clock())\n"
+        "        asyncio.get_running_loop().call_later(0.2, lambda: asyncio.ensure_future(storing))\n"
+        "        return twiml()\n"
+        "        received = await self._listener.store(inbox.record_inbound, message, self._clock())\n",
+        ("tests/e2e/test_storage.py",),
+    ),
+    Mutant(
+        "the index of one opening a call is no unique one",
+        "wa_relay/ledger/schema.py",
+        "create unique index one_opening_per_call",
+        "create index one_opening_per_call",
+    ),
+    Mutant(
+        "the index of one message in flight is no unique one",
+        "wa_relay/ledger/schema.py",
+        "create unique index one_in_flight",
+        "create index one_in_flight",
+    ),
+    Mutant(
+        "the index of one answer a turn is no unique one",
+        "wa_relay/ledger/schema.py",
+        "create unique index one_answer_per_turn",
+        "create index one_answer_per_turn",
+    ),
+    Mutant(
+        "an unclear send goes back to the queue",
+        "wa_relay/ledger/outbox.py",
+        "    if isinstance(result, Unclear):\n        return _become_uncertain(ledger, row, result.evidence, now)\n",
+        "    if isinstance(result, Unclear):\n"
+        '        again = {"id": message_id, "due": now, "evidence": "not sent: no answer", "now": now}\n'
+        "        ledger.run(REQUEUE, again)\n"
+        '        return Finished(message_id, "queued", due_at=now)\n',
+    ),
+    Mutant(
+        "what was on the wire when the process died is sent again",
+        "wa_relay/ledger/outbox.py",
+        '        _become_uncertain(ledger, message, "the process ended while it was on the wire", now)\n',
+        '        again = {"id": row["id"], "due": now, "evidence": "not sent: the process ended", "now": now}\n'
+        "        ledger.run(REQUEUE, again)\n",
+        ("tests/crash/test_commits.py",),
+    ),
+    Mutant(
+        "the sweep reads one page and no more",
+        "wa_relay/reconcile.py",
+        "            if page.next is None or (oldest is not None and oldest < back_to):\n",
+        "            if page.next is None or oldest is None or oldest >= back_to or oldest < back_to:\n",
+        ("tests/crash/test_sweep.py",),
+    ),
+    Mutant(
+        "the sweep counts as complete before it is",
+        "wa_relay/reconcile.py",
+        "        found = 0\n        async for page",
+        "        found = 0\n        await self._ledger.run(receipts.complete_sweep, began)\n        async for page",
+        ("tests/crash/test_sweep.py",),
+    ),
+    Mutant(
+        "receipts are known by their SID alone",
+        "wa_relay/ledger/receipts.py",
+        "    if row is None and receipt.message_id is not None:\n",
+        "    if row is None and receipt.message_id is not None and not receipt.sid:\n",
+    ),
+    Mutant(
+        "a later receipt of the same SID is taken for a repetition",
+        "wa_relay/ledger/receipts.py",
+        '    ledger.run(LOG, (receipt.sid, receipt.status, code, row["id"], now))\n',
+        '    ledger.run(LOG, (receipt.sid, receipt.status, code, row["id"], now))\n'
+        '    if ledger.all("select 1 from receipts where sid = ?", (receipt.sid,))[1:]:\n'
+        "        return Noted(True)\n",
+    ),
+    Mutant(
+        "blank values of a form are dropped",
+        "wa_relay/channel/inbound.py",
+        "keep_blank_values=True, errors=",
+        "keep_blank_values=False, errors=",
+        ("tests/channel/test_inbound.py",),
+    ),
+    Mutant(
+        "a send is repeated after a 5xx",
+        "wa_relay/channel/errors.py",
+        '        return Unclear(f"HTTP {status}")\n',
+        '        return NotSent(f"HTTP {status}", retry_after)\n',
+        ("tests/channel/test_errors.py",),
+    ),
+    Mutant(
+        "the fence is skipped",
+        "wa_relay/policy.py",
+        "call.ended_at is None or call.ended_at < math.floor(fence) or",
+        "call.ended_at is None or",
+    ),
+    Mutant(
+        "the lock is ignored",
+        "wa_relay/ledger/lock.py",
+        "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
+    ),
+    Mutant("the hold ends too early", "wa_relay/policy.py", "HOLD = 600.0\n", "HOLD = 20.0\n"),
+    Mutant(
+        "an unclear send holds nothing back",
+        "wa_relay/ledger/outbox.py",
+        '"lookup_at": now, "in_flight": int(holds)})',
+        '"lookup_at": now, "in_flight": 0})',
+    ),
+    Mutant(
+        "who opted out is not asked for before a send",
+        "wa_relay/ledger/outbox.py",
+        '    if row["consent"] == "opted_out" and row["notice"] != "opt_out":\n        return "cancelled"\n',
+        "",
+    ),
+    Mutant(
+        "an opt-out cancels nothing that waits",
+        "wa_relay/ledger/inbox.py",
+        '        ledger.run(CANCEL_QUEUED, {"id": person["id"], "now": now, "why": f"opt-out: {source}"})\n',
+        "",
+    ),
+    Mutant(
+        "a MessageSid may be stored twice",
+        "wa_relay/ledger/schema.py",
+        "    twilio_message_id text unique,\n    sent_at text",
+        "    twilio_message_id text,\n    sent_at text",
+    ),
+    Mutant(
+        "a look-up adopts a stranger's message",
+        "wa_relay/policy.py",
+        "        and message.to == phone\n",
+        "",
+    ),
+    Mutant(
+        "a look-up adopts the first of two matches",
+        "wa_relay/ledger/receipts.py",
+        "    if len(free) == 1:\n        (found,) = free.values()\n",
+        "    if free:\n        found = next(iter(free.values()))\n",
+    ),
+    Mutant(
+        "the file lets a message return to the queue without evidence",
+        "wa_relay/ledger/schema.py",
+        "(_LEGAL_MOVE.format(moves=moves), _EVIDENCE, _SENDING, ",
+        "(_LEGAL_MOVE.format(moves=moves), _SENDING, ",
+    ),
+    Mutant(
+        "the greeting is taken for the answer",
+        "wa_relay/agent/turn.py",
+        "        elif self._is_late_greeting(text):\n",
+        "        elif self._is_late_greeting(text) and not text:\n",
+        ("tests/agent",),
+    ),
+    Mutant(
+        "a refusal of the account fails the message",
+        "wa_relay/ledger/outbox.py",
+        '    if refusal.scope == "account":\n',
+        '    if refusal.scope == "account" and not refusal.code:\n',
+    ),
+    Mutant(
+        "the parts of an answer are all due at once",
+        "wa_relay/ledger/turns.py",
+        "        due = now if number == 0 else None\n",
+        "        due = now\n",
+    ),
+    Mutant(
+        "the answer is stored apart from the end of its turn",
+        "wa_relay/ledger/turns.py",
+        "    ledger.run(ANSWERED, (now, session_id, turn_id))\n    ledger.run(COUNT_REPLIES",
+        '    ledger.run(ANSWERED, (now, session_id, turn_id))\n    ledger.db.execute("commit")\n'
+        '    ledger.db.execute("begin immediate")\n    ledger.run(COUNT_REPLIES',
+        ("tests/crash/test_commits.py",),
+    ),
+    Mutant(
+        "a receipt that came to nothing is not asked for again",
+        "wa_relay/ledger/receipts.py",
+        '        ledger.run(PUT_OFF_POLL, (now + ledger.rules.scaled(POLL_AGAIN), row["id"]))\n',
+        '        ledger.run(PUT_OFF_POLL, (None, row["id"]))\n',
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the tests said of one mistake."""
+
+    name: str
+    caught: bool
+    by: str
+    seconds: float
+
+
+def main() -> None:
+    """Prints a line a mistake and ends with 1 if any of them went unseen."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crash.mutants", description=__doc__)
+    parser.add_argument("--only", default="", help="those whose name has this in it")
+    wanted = parser.parse_args().only
+    chosen = [mutant for mutant in MUTANTS if wanted in mutant.name]
+    with tempfile.TemporaryDirectory(prefix="wa-relay-mutants-") as made:
+        copy = Path(made)
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            elif source.exists():
+                shutil.copy(source, copy / name)
+        seen = [_unchanged(copy, sorted({path for mutant in chosen for path in mutant.tests}))]
+        _tell(seen[0])
+        for mutant in chosen:
+            seen.append(_plant(copy, mutant))
+            _tell(seen[-1])
+    right = all(one.caught for one in seen)
+    _say(f"{sum(one.caught for one in seen[1:])} of {len(chosen)} planted mistakes caught" + ("" if right else ": RED"))
+    sys.exit(0 if right else 1)
+
+
+def _unchanged(copy: Path, tests: list[str]) -> Seen:
+    code, told, seconds = _test(copy, tests, 4 * WITHIN)
+    return Seen("the unchanged code", code == 0, "passes" if code == 0 else _first(told), seconds)
+
+
+def _plant(copy: Path, mutant: Mutant) -> Seen:
+    path = copy / mutant.file
+    before = path.read_text(encoding="utf-8")
+    if before.count(mutant.old) != 1:
+        return Seen(mutant.name, False, f"could not be planted: found {before.count(mutant.old)} times", 0.0)
+    path.write_text(before.replace(mutant.old, mutant.new), encoding="utf-8")
+    try:
+        code, told, seconds = _test(copy, list(mutant.tests), WITHIN)
+    finally:
+        path.write_text(before, encoding="utf-8")
+    by = _first(told)
+    if code == 1 and by:
+        return Seen(mutant.name, True, by, seconds)
+    return Seen(mutant.name, False, "nobody" if code == 0 else f"the tests did not run (exit {code})", seconds)
+
+
+def _test(copy: Path, tests: list[str], within: float) -> tuple[int, str, float]:
+    began = time.monotonic()
+    try:
+        done = subprocess.run(
+            (sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests),
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=within,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return -1, "", time.monotonic() - began
+    return done.returncode, done.stdout, time.monotonic() - began
+
+
+def _first(told: str) -> str:
+    found = FAILED.search(told)
+    return found.group(1) if found else ""
+
+
+def _tell(seen: Seen) -> None:
+    mark = "ok " if seen.caught else "RED"
+    _say(f"{mark} {seen.name:<66} {seen.seconds:5.1f} s  {seen.by}")
+
+
+def _say(words: str) -> None:
+    sys.stdout.write(words + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
