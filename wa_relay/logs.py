@@ -7,17 +7,20 @@ say may quote a customer: of them the kind is told, not the words.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
 import logging.handlers
+import math
 import re
 import sys
 import traceback
 from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from wa_relay.model import RelayError
+from wa_relay.model import Moment, RelayError
 from wa_relay.phone import mask
 from wa_relay.safe import printable
 
@@ -39,7 +42,8 @@ def say(action: str, *, level: int = logging.INFO, **fields: object) -> None:
     `phone`, `name` and `text` are personal: the formatter masks or leaves them out.
     """
     if LOGGER.isEnabledFor(level):
-        LOGGER.log(level, action, extra={"fields": fields})
+        # Where in the code it is said matters to nobody, and finding that out costs as much as the line.
+        LOGGER.handle(LOGGER.makeRecord(LOGGER.name, level, "", 0, action, (), None, extra={"fields": fields}))
 
 
 def warn(action: str, **fields: object) -> None:
@@ -59,11 +63,12 @@ class EventFormatter(logging.Formatter):
     def __init__(self, *, as_json: bool, personal_data: bool, timezone: tzinfo) -> None:
         super().__init__()
         self._as_json, self._personal, self._timezone = as_json, personal_data, timezone
+        self._second, self._local = -1, ("", "")
 
     def format(self, record: logging.LogRecord) -> str:
         """One line for one record; a traceback follows it at `debug`."""
         fields = self._visible(getattr(record, "fields", {}))
-        when = datetime.fromtimestamp(record.created, self._timezone).isoformat(timespec="milliseconds")
+        when = self._when(record.created)
         action, trace = self._action(record), self._trace(record)
         if self._as_json:
             entry = {"at": when, "level": record.levelname.lower(), "action": action, **fields}
@@ -72,6 +77,15 @@ class EventFormatter(logging.Formatter):
         shown = " ".join(f"{key}={_quoted(value)}" for key, value in fields.items())
         line = f"{when} {record.levelname:<7} {_one_line(action)} {shown}".rstrip()
         return line + "".join(f"\n    {printable(row)}" for row in trace.splitlines())
+
+    def _when(self, moment: Moment) -> str:
+        """The local time with milliseconds and offset; what lines of one second share is made once."""
+        second = math.floor(moment)
+        if second != self._second:
+            told = datetime.fromtimestamp(second, self._timezone).isoformat(timespec="seconds")
+            self._second, self._local = second, (told[:19], told[19:])
+        date, offset = self._local
+        return f"{date}.{int((moment - second) * 1000.0):03d}{offset}"
 
     def _action(self, record: logging.LogRecord) -> str:
         if record.name == LOGGER.name:
@@ -96,16 +110,21 @@ class EventFormatter(logging.Formatter):
         return "\n".join(reversed(told))
 
     def _visible(self, fields: dict[str, Any]) -> dict[str, Any]:
-        shown = {key: value for key, value in fields.items() if value is not None}
-        if not self._personal:
-            shown = {key: value for key, value in shown.items() if key not in PERSONAL}
-            if "phone" in shown:
-                shown["phone"] = mask(str(shown["phone"]))
-        return {
-            key: value if isinstance(value, bool | int | float) else self._shown(value) for key, value in shown.items()
-        }
+        shown: dict[str, Any] = {}
+        for key, value in fields.items():
+            if value is None or (key in PERSONAL and not self._personal):
+                continue
+            if isinstance(value, bool | int | float):
+                shown[key] = value
+            elif key == "phone" and not self._personal:
+                shown[key] = self._shown(mask(str(value)))
+            else:
+                shown[key] = self._shown(value)
+        return shown
 
     def _shown(self, value: object) -> str:
+        if isinstance(value, str) and _word(value):
+            return value
         if isinstance(value, BaseException):
             foreign = not isinstance(value, RelayError | OSError) and type(value).__module__ not in _OWN_WORDS
             value = type(value).__name__ if foreign and not self._personal else f"{type(value).__name__}: {value}"
@@ -113,11 +132,43 @@ class EventFormatter(logging.Formatter):
         return text if self._personal else _NUMBER.sub(lambda found: mask("+" + (found[1] or found[2])), text)
 
 
+class Together(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes the lines of one turn of the event loop at once: each write hands the interpreter to another thread."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps the line until the turn ends; where no loop runs it is written now."""
+        try:
+            self._lines.append(self.format(record))
+        except Exception:
+            self.handleError(record)
+            return
+        if len(self._lines) == 1:
+            try:
+                asyncio.get_running_loop().call_soon(self.flush)
+            except RuntimeError:
+                self.flush()
+
+    def flush(self) -> None:
+        """Writes what was kept."""
+        assert self.lock is not None
+        with self.lock:
+            lines, self._lines = self._lines, []
+            # A stream that is gone takes no line, and stops no work.
+            with contextlib.suppress(OSError, ValueError):
+                if lines:
+                    self.stream.write("\n".join(lines) + "\n")
+                self.stream.flush()
+
+
 def set_up(
     *, level: str, as_json: bool, file: Path | None, personal_data: bool, timezone: tzinfo
 ) -> list[logging.Handler]:
     """Points the log at stderr and, where one is configured, at a file that is rotated at 10 MB."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = [Together(sys.stderr)]
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(
@@ -142,6 +193,13 @@ def _one_line(text: str) -> str:
     return printable(text).replace("\n", "\\n")
 
 
+def _word(text: str) -> bool:
+    """True for letters, digits and `_` that begin with no digit: nothing in it to mask, to escape or to quote."""
+    return text.isascii() and text.isidentifier()
+
+
 def _quoted(value: object) -> str:
+    if isinstance(value, str) and _word(value):
+        return value
     shown = _one_line(str(value))
     return json.dumps(shown, ensure_ascii=False) if " " in shown or '"' in shown or not shown else shown
