@@ -1,0 +1,111 @@
+"""What a command loads: its own few modules, and no library that Typer and Rich do not load by themselves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.cli.whole import environment
+from tests.story import ANA, Story
+
+LOADED = """
+import json, sys
+try:
+    {call}
+except SystemExit as end:
+    assert not end.code, end.code
+finally:
+    sys.stdout = sys.__stdout__
+    print()
+    print(json.dumps(sorted(sys.modules)))
+"""
+RELAY = "from wa_relay.cli.app import run; run({arguments!r})"
+HELLO = """
+    import typer
+    from rich.console import Console
+    from rich.table import Table
+    app = typer.Typer(add_completion=False)
+    @app.command()
+    def hello(name: str = "you") -> None:
+        Console().print(Table(title=f"Hello {{name}}"))
+    app({arguments!r})"""
+
+HELP_ROOMS = {"cli", "config", "model", "moments", "phone", "refusals", "safe"}
+READING_ROOMS = HELP_ROOMS | {"channel", "ledger", "reports"}
+HEAVY = {
+    "aiohttp",
+    "apscheduler",
+    "asyncio",
+    "httpx",
+    "multiprocessing",
+    "phonenumbers",
+    "requests",
+    "sqlite_utils",
+    "ssl",
+    "twilio",
+    "uvloop",
+    "wa_relay.daemon",
+    "wa_relay.ledger.schema",
+    "wa_relay.standins",
+}
+"""What makes commands slow when a careless import brings it; the first four cost 30 ms and more each."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A database in which one person was called and answered."""
+    story = Story(tmp_path / "relay.db")
+    story.call("conv_1")
+    story.send()
+    story.write("Hola")
+    story.close()
+    (tmp_path / "config.toml").write_text('[database]\npath = "relay.db"\n', encoding="utf-8")
+    return tmp_path
+
+
+def loaded(call: str, folder: Path) -> set[str]:
+    """The modules of a fresh process after a command."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED.format(call=call)],
+        env=environment(),
+        cwd=folder,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def libraries(modules: set[str]) -> set[str]:
+    """The packages among them that are neither Python's nor ours; finders of installed projects are none."""
+    tops = {name.partition(".")[0] for name in modules}
+    return {name for name in tops - sys.stdlib_module_names if not name.startswith("_")} - {"wa_relay", "sitecustomize"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rooms"),
+    [
+        (("--help",), HELP_ROOMS),
+        (("history", ANA), READING_ROOMS),
+        (("stats",), READING_ROOMS),
+        (("stats", "--json"), READING_ROOMS),
+    ],
+    ids=" ".join,
+)
+def test_a_command_loads_no_more_than_a_bare_one_and_its_own_rooms(
+    folder: Path, arguments: Sequence[str], rooms: set[str]
+) -> None:
+    modules = loaded(RELAY.format(arguments=list(arguments)), folder)
+    own = {name.split(".")[1] for name in modules if name.startswith("wa_relay.")}
+    assert own <= rooms
+    assert not modules & HEAVY
+    bare = libraries(loaded(HELLO.format(arguments=[]), folder)) | libraries(
+        loaded(HELLO.format(arguments=["--help"]), folder)
+    )
+    assert libraries(modules) <= bare
