@@ -37,6 +37,7 @@ class Connection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        del exc
         self._lost()
 
     def data_received(self, data: bytes) -> None:

@@ -31,7 +31,7 @@ def loop(settings: Settings) -> list[Row]:
             twilio.process.stop()
             elevenlabs.process.stop()
             shutil.rmtree(folder)
-        late, busy = seen.read_text(encoding="ascii").split()
-        worst.append((float(late), float(busy)))
+        first, second = map(float, seen.read_text(encoding="ascii").split())
+        worst.append((first, second))
     late, busy = sorted(worst)[len(worst) // 2]
     return [at_most("loop", "held up at the worst", late, "ms", 50.0, f"of which the loop worked {busy:.1f} ms")]

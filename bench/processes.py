@@ -22,6 +22,7 @@ class Process:
     """One process. `ready` is what it said first on standard output."""
 
     def __init__(self, arguments: list[str], *, env: Mapping[str, str] | None = None, log: Path | None = None) -> None:
+        self._arguments = arguments
         self._log = log.open("ab") if log else subprocess.DEVNULL
         self._popen = subprocess.Popen(
             [sys.executable, *arguments],
@@ -39,8 +40,13 @@ class Process:
         line = self._popen.stdout.readline().decode() if readable else ""
         if not line:
             self.kill()
-            raise RuntimeError(f"no start: {self._popen.args}")
+            raise RuntimeError(f"no start: {' '.join(self._arguments)}")
         return line.strip()
+
+    @property
+    def ended(self) -> bool:
+        """True once it runs no more."""
+        return self._popen.poll() is not None
 
     @property
     def cpu(self) -> float:

@@ -119,7 +119,7 @@ class Product:
                     if answer.status == 200:
                         return time.perf_counter() - began
             except OSError as error:
-                if time.perf_counter() - began > 60.0:
+                if self._process.ended or time.perf_counter() - began > 60.0:
                     raise RuntimeError((self.folder / "stderr.log").read_text(encoding="utf-8")[-2000:]) from error
                 time.sleep(0.005)
 

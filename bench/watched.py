@@ -25,7 +25,11 @@ async def watch(file: Path) -> None:
         # Late without having worked is the machine's doing: others had the processor, or the GIL.
         if late > worst:
             worst = late
-            file.write_text(f"{late * 1000.0:.3f} {busy * 1000.0:.3f}", encoding="ascii")
+            _note(file, late, busy)
+
+
+def _note(file: Path, late: float, busy: float) -> None:
+    file.write_text(f"{late * 1000.0:.3f} {busy * 1000.0:.3f}", encoding="ascii")
 
 
 def main() -> None:

@@ -39,7 +39,8 @@ def post(url: str, count: int, *, series: int, first: int = 1, **more: object) -
         **more,
     }
     result: dict[str, float] = run_json("bench.load", job)
-    assert not result["wrong_answers"] and not result["lost"], result
+    assert not result["wrong_answers"], result
+    assert not result["lost"], result
     if job["forge_every"]:
         assert result["forged"] == result["sent"] // FORGE_EVERY, result
     return result
