@@ -53,6 +53,12 @@ OPT_OUT = """
     on conflict do nothing"""
 RETURN = "update opt_outs set returned_at = ? where phone_number = ? and returned_at is null"
 SET_STATUS = "update conversation_state set status = ? where phone_number = ?"
+LATER_CHANGE = """
+    select 1 from opt_outs where phone_number = :phone and (opted_out_at >= :moment or returned_at >= :moment)"""
+LATER_WORDS = """
+    select content from conversation_messages
+    where conversation_id = :id and direction = 'inbound' and accepted_at >= :moment and attachment is null
+    union all select content from strangers where phone_number = :phone and received_at >= :moment"""
 CANCEL_QUEUED = """
     update conversation_messages set status = 'failed', reason = 'cancelled', failed_at = :now, moved_at = :now,
         evidence = :why
@@ -98,9 +104,9 @@ def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
     return _store(ledger, inbound, person, written, now)
 
 
-def opt_out(ledger: Ledger, phone: str, source: str, now: Moment) -> bool:
+def opt_out(ledger: Ledger, phone: str, source: str, now: Moment, said_at: Moment | None = None) -> bool:
     """Takes a person out: what waits for them is cancelled. False when they were out already."""
-    new = ledger.run(OPT_OUT, (phone, now, source)) == 1
+    new = ledger.run(OPT_OUT, (phone, now if said_at is None else said_at, source)) == 1
     ledger.run(SET_STATUS, ("opted_out", phone))
     person = ledger.one(PERSON, (phone,))
     if person is not None:
@@ -134,10 +140,11 @@ def _person(ledger: Ledger, inbound: Inbound) -> sqlite3.Row | None:
 def _stranger(ledger: Ledger, inbound: Inbound, written: Moment, now: Moment) -> Received:
     mode = ledger.rules.unknown_sender
     consent = _consent(ledger, inbound)
-    if consent == "out":
-        opt_out(ledger, inbound.phone, "customer", now)
-    elif consent == "back":
-        ledger.run(RETURN, (now, inbound.phone))
+    if consent is not None and not _superseded(ledger, inbound, None, inbound.phone):
+        if consent == "out":
+            opt_out(ledger, inbound.phone, "customer", now, _said_at(inbound, now))
+        else:
+            ledger.run(RETURN, (_said_at(inbound, now), inbound.phone))
     if mode == "ignore" or consent == "out" or inbound.opt_out is not None:
         _keep_stranger(ledger, inbound, written)
         return Received("stranger")
@@ -162,12 +169,10 @@ def _keep_stranger(ledger: Ledger, inbound: Inbound, written: Moment) -> None:
 
 
 def _store(ledger: Ledger, inbound: Inbound, person: sqlite3.Row, written: Moment, now: Moment) -> Received:
-    identity = person["id"]
-    # The webhook's moment where it brought the message, and Twilio's whole second where a listing did.
-    arrived = now if inbound.written_at is None else min(now, math.floor(written) + 0.999)
+    identity, said_at = person["id"], _said_at(inbound, now)
     cursor = ledger.db.execute(
         INSERT_MESSAGE,
-        (identity, inbound.text, inbound.sid, stamp(written), person["call_id"], inbound.attachment, now, arrived),
+        (identity, inbound.text, inbound.sid, stamp(written), person["call_id"], inbound.attachment, now, said_at),
     )
     if cursor.rowcount != 1 or cursor.lastrowid is None:
         return Received("duplicate")
@@ -181,15 +186,17 @@ def _follow(
 ) -> Received:
     identity, phone = person["id"], person["phone_number"]
     consent = _consent(ledger, inbound)
+    if consent is not None and _superseded(ledger, inbound, identity, phone):
+        return Received("silent", message_id, identity)
     if consent == "out":
         source = "twilio" if inbound.opt_out else "customer"
-        new = opt_out(ledger, phone, source, now)
+        new = opt_out(ledger, phone, source, now, _said_at(inbound, now))
         if new and not inbound.opt_out and ledger.rules.confirmation:
             notify(ledger, identity, person["call_id"], "opt_out", ledger.rules.confirmation, None, now)
         return Received("opted_out", message_id, identity)
     status = person["status"]
     if consent == "back":
-        ledger.run(RETURN, (now, phone))
+        ledger.run(RETURN, (_said_at(inbound, now), phone))
         ledger.run(SET_STATUS, ("active", phone))
         status = "active"
     # Twilio has answered what carries an OptOutType itself.
@@ -224,6 +231,22 @@ def _join_turn(ledger: Ledger, person: sqlite3.Row, message_id: int, now: Moment
         ledger.run(TAKE_UNANSWERED, (turn_id, last["id"]))
     ledger.run(JOIN_TURN, (turn_id, message_id))
     return due
+
+
+def _said_at(inbound: Inbound, now: Moment) -> Moment:
+    """The webhook's moment where it brought the message, and Twilio's whole second where a listing did."""
+    return now if inbound.written_at is None else min(now, math.floor(inbound.written_at) + 0.999)
+
+
+def _superseded(ledger: Ledger, inbound: Inbound, conversation_id: int | None, phone: str) -> bool:
+    """True for a word of consent that a listing brings after the person has said something later about it."""
+    if inbound.written_at is None:
+        return False
+    later = {"id": conversation_id, "phone": phone, "moment": inbound.written_at + 1.0}
+    if ledger.one(LATER_CHANGE, later) is not None:
+        return True
+    words = ledger.rules.opt_out_keywords | ledger.rules.return_keywords
+    return any(keyword(row["content"][:200]) in words for row in ledger.all(LATER_WORDS, later))
 
 
 def _consent(ledger: Ledger, inbound: Inbound) -> Literal["out", "back"] | None:

@@ -1,0 +1,59 @@
+"""Orders of events that are unlikely and possible: what may never follow from them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.ledger.conftest import NOW, PHONE, call, written
+from wa_relay.ledger import calls, inbox, outbox
+from wa_relay.ledger.store import Ledger
+from wa_relay.model import Accepted
+
+SID = "SM" + "a" * 32
+
+
+@pytest.fixture
+def known(ledger: Ledger) -> Ledger:
+    """Ana has been called and written to."""
+    calls.record_call(ledger, call(), NOW)
+    outbox.claim_messages(ledger, 5, NOW)
+    outbox.finish_send(ledger, 1, Accepted(SID), NOW)
+    return ledger
+
+
+def _consent(ledger: Ledger) -> str:
+    row = ledger.one("select status from conversation_state where phone_number = ?", (PHONE,))
+    assert row is not None
+    return str(row["status"])
+
+
+def test_an_old_return_that_is_found_late_does_not_undo_a_later_opt_out(known: Ledger) -> None:
+    inbox.record_inbound(known, written("BAJA", sid="SM2"), NOW + 100)
+    inbox.record_inbound(known, written("ALTA", sid="SM1", written_at=NOW + 50), NOW + 160)
+    assert _consent(known) == "opted_out"
+
+
+def test_an_old_return_between_two_opt_outs_does_not_undo_the_second(known: Ledger) -> None:
+    inbox.record_inbound(known, written("BAJA", sid="SM1"), NOW + 50)
+    inbox.record_inbound(known, written("BAJA", sid="SM3"), NOW + 150)
+    inbox.record_inbound(known, written("ALTA", sid="SM2", written_at=NOW + 100), NOW + 200)
+    assert _consent(known) == "opted_out"
+
+
+def test_an_old_opt_out_that_is_found_late_does_not_undo_a_later_return(known: Ledger) -> None:
+    inbox.record_inbound(known, written("ALTA", sid="SM2"), NOW + 100)
+    found = inbox.record_inbound(known, written("BAJA", sid="SM1", written_at=NOW + 50), NOW + 160)
+    assert (_consent(known), found.effect) == ("active", "silent")
+
+
+def test_words_of_consent_that_a_listing_brings_together_are_taken_in_their_order(known: Ledger) -> None:
+    inbox.record_inbound(known, written("BAJA", sid="SM1", written_at=NOW + 50), NOW + 300)
+    assert _consent(known) == "opted_out"
+    inbox.record_inbound(known, written("ALTA", sid="SM2", written_at=NOW + 100), NOW + 300)
+    assert _consent(known) == "active"
+
+
+def test_an_old_return_of_a_stranger_does_not_undo_a_later_opt_out(ledger: Ledger) -> None:
+    inbox.record_inbound(ledger, written("BAJA", sid="SM2"), NOW - 100)
+    inbox.record_inbound(ledger, written("ALTA", sid="SM1", written_at=NOW - 150), NOW - 60)
+    assert calls.record_call(ledger, call(), NOW).skipped == "opted_out"
