@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
 from wa_relay.ledger import calls, inbox, outbox
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Accepted
+from wa_relay.model import Accepted, NotSent, Refused
 
 SID = "SM" + "a" * 32
 
@@ -57,3 +59,30 @@ def test_an_old_return_of_a_stranger_does_not_undo_a_later_opt_out(ledger: Ledge
     inbox.record_inbound(ledger, written("BAJA", sid="SM2"), NOW - 100)
     inbox.record_inbound(ledger, written("ALTA", sid="SM1", written_at=NOW - 150), NOW - 60)
     assert calls.record_call(ledger, call(), NOW).skipped == "opted_out"
+
+
+def test_the_breaker_counts_an_opening_once_however_often_it_is_tried(make_ledger: Callable[..., Ledger]) -> None:
+    make_ledger()
+    ledger = make_ledger(NOW, burst_limit=10)
+    for number in range(6):
+        calls.record_call(ledger, call(f"conv_{number}", phone=f"+5731385391{number:02}"), NOW)
+    for second in (0, 20, 40):
+        claimed = outbox.claim_messages(ledger, 20, NOW + second)
+        assert (claimed.burst, len(claimed.jobs)) == (0, 6)
+        for job in claimed.jobs:
+            outbox.finish_send(ledger, job.outgoing.message_id or 0, NotSent("429", 10.0), NOW + second)
+
+
+def test_the_breaker_holds_what_was_due_at_a_start_whose_first_minute_the_account_was_held(
+    make_ledger: Callable[..., Ledger],
+) -> None:
+    ledger = make_ledger()
+    for number in range(12):
+        calls.record_call(ledger, call(f"conv_{number}", phone=f"+5731385391{number:02}"), NOW)
+    outbox.claim_messages(ledger, 1, NOW)
+    outbox.finish_send(ledger, 1, Refused("20003", "credentials", "account"), NOW)
+    ledger.run("update relay set account_probe_at = ?", (NOW + 70.0,))
+    ledger = make_ledger(NOW + 5, burst_limit=10)
+    assert outbox.claim_messages(ledger, 50, NOW + 6).jobs == ()
+    claimed = outbox.claim_messages(ledger, 50, NOW + 70)
+    assert (claimed.burst, claimed.jobs) == (12, ())
