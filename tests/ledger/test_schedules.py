@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, inbox, outbox
+from wa_relay.ledger import calls, control, inbox, outbox, receipts, turns
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Accepted, NotSent, Refused
+from wa_relay.model import Accepted, NotSent, Refused, Unclear
 
 SID = "SM" + "a" * 32
 
@@ -86,3 +86,46 @@ def test_the_breaker_holds_what_was_due_at_a_start_whose_first_minute_the_accoun
     assert outbox.claim_messages(ledger, 50, NOW + 6).jobs == ()
     claimed = outbox.claim_messages(ledger, 50, NOW + 70)
     assert (claimed.burst, claimed.jobs) == (12, ())
+
+
+def test_a_held_account_is_probed_by_the_first_message_that_comes(known: Ledger) -> None:
+    known.run("update relay set account_fault = 'x', account_held_at = ?, account_probe_at = ?", (NOW, NOW + 60))
+    assert outbox.claim_messages(known, 5, NOW + 61).jobs == ()
+    inbox.record_inbound(known, written(), NOW + 62)
+    (job,) = turns.claim_turns(known, 5, NOW + 64).jobs
+    turns.finish_turn(known, job.turn_id, ["Sí."], None, NOW + 64)
+    assert len(outbox.claim_messages(known, 5, NOW + 64).jobs) == 1
+
+
+def test_a_sid_that_another_message_has_leaves_nothing_on_the_wire_for_ever(known: Ledger) -> None:
+    calls.record_call(known, call("conv_2"), NOW + 1)
+    (job,) = outbox.claim_messages(known, 5, NOW + 1).jobs
+    finished = outbox.finish_send(known, job.outgoing.message_id or 0, Accepted(SID), NOW + 2)
+    assert finished.status == "uncertain"
+    assert finished.alarm
+
+
+def test_a_clock_that_was_ahead_hides_no_inbound_message(known: Ledger) -> None:
+    receipts.complete_sweep(known, NOW + 86400)
+    receipts.complete_sweep(known, NOW + 60)
+    assert receipts.swept_to(known) == NOW + 60
+
+
+def test_the_thread_before_a_turn_holds_nothing_of_the_turn_itself(known: Ledger) -> None:
+    inbox.record_inbound(known, written("segundo", sid="SM2"), NOW + 10)
+    inbox.record_inbound(known, written("primero", sid="SM1", written_at=NOW + 5), NOW + 11)
+    (job,) = turns.claim_turns(known, 5, NOW + 20).jobs
+    assert job.question.text == "primero\nsegundo"
+    assert [line.text for line in job.question.thread] == ["Hola Ana García, gracias por atender."]
+
+
+def test_an_unclear_part_that_a_person_cancels_takes_the_rest_of_its_answer_with_it(known: Ledger) -> None:
+    inbox.record_inbound(known, written(), NOW + 1)
+    (job,) = turns.claim_turns(known, 5, NOW + 3).jobs
+    first, second = turns.finish_turn(known, job.turn_id, ["uno", "dos"], None, NOW + 3)
+    outbox.claim_messages(known, 5, NOW + 3)
+    outbox.finish_send(known, first, Unclear("timeout"), NOW + 4)
+    control.resolve(known, first, "cancel", None, "operator", NOW + 10)
+    row = known.one("select status, reason from conversation_messages where id = ?", (second,))
+    assert row is not None
+    assert tuple(row) == ("failed", "cancelled")

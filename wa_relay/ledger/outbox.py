@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wa_relay import policy
 from wa_relay.ledger import calls, inbox
@@ -135,7 +135,6 @@ def claim_messages(ledger: Ledger, limit: int, now: Moment) -> Claimed:
             return Claimed(())
         # One probe at a time: the next one when this one has failed, or has come to nothing.
         limit = min(limit, 1)
-        ledger.run(PROBE_AT, (now + ledger.rules.scaled(PROBE_PATIENCE),))
     openings = not (relay["paused_operator"] or relay["paused_burst"])
     burst = _trips_breaker(ledger, now) if openings and ledger.watch else 0
     openings = openings and not burst
@@ -144,6 +143,8 @@ def claim_messages(ledger: Ledger, limit: int, now: Moment) -> Claimed:
     _claim(ledger, DUE_REPLIES, openings, limit, now, jobs, ended)
     if openings and len(jobs) < limit:
         _claim(ledger, DUE_OPENINGS, openings, limit - len(jobs), now, jobs, ended)
+    if jobs and relay["account_fault"] is not None:
+        ledger.run(PROBE_AT, (now + ledger.rules.scaled(PROBE_PATIENCE),))
     return Claimed(tuple(jobs), tuple(ended), burst)
 
 
@@ -159,7 +160,11 @@ def finish_send(ledger: Ledger, message_id: int, result: SendResult, now: Moment
     assert row is not None
     if isinstance(result, Accepted):
         ledger.run(FREE_ACCOUNT)
-        return accept(ledger, row, result.sid, "http: 201", row["attempted_at"], now)
+        done = accept(ledger, row, result.sid, "http: 201", row["attempted_at"], now)
+        if done.status != "sending":
+            return done
+        # Another message has that SID: what became of this one is for a person to find out.
+        return replace(_become_uncertain(ledger, row, f"http: 201 with {result.sid}", now), alarm=done.alarm)
     if row["status"] != "sending":
         return Finished(message_id, row["status"], row["reason"])
     if isinstance(result, NotSent):

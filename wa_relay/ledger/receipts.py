@@ -44,7 +44,7 @@ PUT_OFF_POLL = "update conversation_messages set poll_at = ? where id = ? and st
 POLL_AGAIN = 60.0
 """Seconds after which a receipt is asked for once more when the asking came to nothing."""
 SWEPT_TO = "select swept_to from relay"
-SET_SWEPT_TO = "update relay set swept_to = max(swept_to, ?)"
+SET_SWEPT_TO = "update relay set swept_to = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def swept_to(ledger: Ledger) -> Moment:
 
 
 def complete_sweep(ledger: Ledger, to: Moment) -> None:
-    """Moves the mark of the inbound sweep, after every page of it was stored."""
+    """Sets the mark of the inbound sweep, after every page of it was stored; back, where a clock was ahead."""
     ledger.run(SET_SWEPT_TO, (to,))
 
 

@@ -27,6 +27,7 @@ WORDS = """
 THREAD = """
     select direction, content, attachment from conversation_messages
     where conversation_id = ? and id < ? and kind <> 'notice' and status <> 'failed' and length(content) > 0
+        and (direction = 'outbound' or turn_id is not ?)
     order by id desc limit 60"""
 CALL = "select * from calls where id = ?"
 
@@ -179,7 +180,7 @@ def rescue_turns(ledger: Ledger, now: Moment) -> int:
 
 def _job(ledger: Ledger, row: sqlite3.Row, words: list[sqlite3.Row]) -> TurnJob:
     call = ledger.one(CALL, (row["latest_call_id"],)) if row["latest_call_id"] is not None else None
-    thread = ledger.all(THREAD, (row["conversation_id"], words[0]["id"]))
+    thread = ledger.all(THREAD, (row["conversation_id"], words[0]["id"], row["id"]))
     question = Question(
         agent_id=row["agent_id"],
         text="\n".join(_said(word) for word in words),
