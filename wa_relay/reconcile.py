@@ -86,7 +86,8 @@ class Reconciler:
     async def sweep(self) -> None:
         """Stores what Twilio's list has and we have not; the mark moves when every page is stored."""
         began = self._clock()
-        back_to = await self._ledger.run(receipts.swept_to) - self._rules.scaled(SWEEP_OVERLAP)
+        # A clock that was ahead has left a mark in the future: nothing was seen from there on.
+        back_to = min(await self._ledger.run(receipts.swept_to), began) - self._rules.scaled(SWEEP_OVERLAP)
         found = 0
         async for page in self._pages(back_to):
             inbounds = [self._read_inbound(message) for message in reversed(page)]
@@ -109,7 +110,8 @@ class Reconciler:
         while True:
             page = await self._list.inbound_page(following)
             # Without a sender to filter by, the list also holds what did not come by WhatsApp.
-            yield [message for message in page.messages if message.direction == "inbound" and message.sender]
+            # What has no time may be history, which nobody answers.
+            yield [m for m in page.messages if m.direction == "inbound" and m.sender and m.created_at is not None]
             oldest = min((message.created_at for message in page.messages if message.created_at), default=None)
             if page.next is None or (oldest is not None and oldest < back_to):
                 return
