@@ -174,10 +174,14 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Provably not sent: no connection was made, or 429. May be tried again."""
+    """Provably not sent: no connection was made, or 429. May be tried again.
+
+    `answered` is true where the other side was there and said so.
+    """
 
     evidence: str
     retry_after: float | None = None
+    answered: bool = True
 
 
 Scope = Literal["message", "person", "template", "account"]

@@ -28,7 +28,6 @@ from wa_relay.model import (
     NotSent,
     Outgoing,
     Question,
-    Refused,
     SendResult,
     Unclear,
 )
@@ -129,6 +128,7 @@ class Worker:
         self._ledger, self._clock, self._slots = ledger, clock, slots
         self._jobs: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._looking = asyncio.Lock()
         self.bell = Bell()
 
     async def run(self) -> None:
@@ -136,7 +136,8 @@ class Worker:
         while not self._stopping:
             self.bell.clear()
             try:
-                busy, pause = await self._look()
+                async with self._looking:
+                    busy, pause = (False, 0.0) if self._stopping else await self._look()
             except StorageUnavailable:
                 busy, pause = False, IDLE
             except Exception as error:
@@ -149,6 +150,9 @@ class Worker:
         """Takes no new job, lets the running ones end within `grace` seconds, then ends them."""
         self._stopping = True
         self.bell.ring()
+        # What is being claimed just now becomes a job yet.
+        async with self._looking:
+            pass
         if self._jobs:
             await asyncio.wait(self._jobs, timeout=grace)
         for job in list(self._jobs):
@@ -243,7 +247,13 @@ class SendWorker(Worker):
         result = await self._request(job.outgoing)
         identity = job.outgoing.message_id
         assert identity is not None
-        finished = await self._persist(outbox.finish_send, identity, result, self._clock())
+        try:
+            finished = await self._persist(outbox.finish_send, identity, result, self._clock())
+        except Exception as error:
+            # On the wire for ever it would hold its conversation, and nobody would see it.
+            fail("result_fault", error, message=identity)
+            result = Unclear(f"its result could not be stored: {type(error).__name__}")
+            finished = await self._persist(outbox.finish_send, identity, result, self._clock())
         self._note(result)
         self._log(job, result, finished)
         self._board.tell(identity)
@@ -263,10 +273,10 @@ class SendWorker(Worker):
             return Unclear(f"the request broke off: {type(error).__name__}")
 
     def _note(self, result: SendResult) -> None:
-        if isinstance(result, Accepted | Refused):
-            self.circuit.succeeded()
-        elif isinstance(result, Unclear) or not result.evidence.startswith("429"):
+        if isinstance(result, Unclear) or (isinstance(result, NotSent) and not result.answered):
             self.circuit.failed(self._clock())
+        elif not isinstance(result, NotSent):
+            self.circuit.succeeded()
 
     def _log(self, job: SendJob, result: SendResult, finished: Finished) -> None:
         ids: dict[str, Any] = {
@@ -324,6 +334,11 @@ class TurnWorker(Worker):
         except asyncio.CancelledError:
             await asyncio.shield(self._ledger.run(turns.reopen_turn, job.turn_id, self._clock()))
             raise
+        except Exception as error:
+            # A turn that is asked for ever would hold back all that the person writes.
+            fail("turn_fault", error, turn=job.turn_id)
+            await self._persist(turns.fail_turn, job.turn_id, f"unexpected: {type(error).__name__}", self._clock())
+            self._on_answer()
         finally:
             self.bell.ring()
 
@@ -353,7 +368,10 @@ class TurnWorker(Worker):
         """The question with the call's summary and variables, fetched now if they are not there yet."""
         if not job.needs_details or job.call_id is None or job.question.call_key is None:
             return job.question
-        await self._fetch_details(job.call_id, job.question.call_key)
+        try:
+            await self._fetch_details(job.call_id, job.question.call_key)
+        except Exception as error:
+            say("details_not_told", call=job.question.call_key, why=str(error))
         return await self._persist(turns.refresh, job)
 
     async def _failed(self, job: TurnJob, why: str, ids: dict[str, Any]) -> None:

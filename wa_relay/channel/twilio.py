@@ -64,7 +64,7 @@ class TwilioChannel:
             status, code = getattr(error, "status", 0), getattr(error, "code", None)
             return classify(int(status or 0), str(code) if code else None, "", _retry_after())
         except _NOT_CONNECTED as error:
-            return NotSent(f"no connection: {type(error).__name__}")
+            return NotSent(f"no connection: {type(error).__name__}", answered=False)
         except (aiohttp.ClientError, TimeoutError, OSError, AnswerTooLarge) as error:
             return Unclear(f"the connection failed after the request was begun: {type(error).__name__}")
         except Exception as error:

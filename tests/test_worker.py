@@ -1,0 +1,200 @@
+"""The workers around a claim: what a fault in the middle of a job leaves behind, and what a stop does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from wa_relay.ledger import calls, file, inbox, store
+from wa_relay.ledger.faults import StorageUnavailable
+from wa_relay.ledger.store import Ledger
+from wa_relay.ledger.thread import LedgerThread
+from wa_relay.model import (
+    Accepted,
+    Answer,
+    Call,
+    Inbound,
+    NotSent,
+    Outgoing,
+    Question,
+    Refused,
+    SendResult,
+)
+from wa_relay.policy import OpeningText, Rules
+from wa_relay.worker import Board, SendWorker, TurnWorker, Worker
+
+RULES = Rules(
+    timezone=ZoneInfo("America/Bogota"),
+    openings={"completed": OpeningText(body="Hola")},
+    debounce=0.0,
+    fallback="Luego",
+)
+STATUS = "select status from conversation_messages where id = ?"
+
+
+class Network:
+    """Twilio as one test wants it: `results` by the order of the requests, then acceptance."""
+
+    def __init__(self, *results: SendResult) -> None:
+        self._results, self.requests = list(results), 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def send(self, message: Outgoing) -> SendResult:  # noqa: ARG002 - what it says does not matter here
+        """Answers once it may."""
+        self.requests += 1
+        number = self.requests
+        await self.may_answer.wait()
+        return self._results.pop(0) if self._results else Accepted(f"SM{number:032x}")
+
+
+class Parrot:
+    """An agent that answers at once."""
+
+    async def answer(self, question: Question) -> Answer:
+        """Says the question again."""
+        return Answer(f"¿{question.text}?")
+
+
+async def _no_details(_call_id: int, _key: str) -> None:
+    """Finds nothing."""
+
+
+class Room:
+    """A ledger with so many people who have been called, and the workers on it."""
+
+    def __init__(self, folder: Path, people: int = 1) -> None:
+        found = file.open_for_writing(folder / "relay.db", account_sid="AC1", now=time.time() - 60.0)
+        self.ledger = LedgerThread(Ledger(found.connection, RULES))
+        self._people = people
+
+    async def call(self) -> None:
+        """Records the calls."""
+        now = time.time()
+        await self.ledger.run(store.begin_run, now)
+        for number in range(self._people):
+            one = Call(f"conv_{number}", f"+5731385391{number:02}", "agent_1", "completed", "push", now)
+            await self.ledger.run(calls.record_call, one, now)
+
+    def sender(self, network: Network) -> SendWorker:
+        """A worker that sends over a network."""
+        return SendWorker(self.ledger, network, Board(), time.time, per_second=50, on_unclear=lambda: None)
+
+    async def until(self, what: object, sql: str, *parameters: object) -> None:
+        """Waits for a value in the database, 10 s at most."""
+        async with asyncio.timeout(10):
+            # The database rings no bell.
+            while (await self.ledger.run(Ledger.all, sql, parameters))[0][0] != what:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+def _run(folder: Path, scenario: Callable[[Room], Awaitable[None]], people: int = 1) -> None:
+    async def whole() -> None:
+        room = Room(folder, people)
+        await room.call()
+        await scenario(room)
+        await room.ledger.close()
+
+    asyncio.run(asyncio.wait_for(whole(), 30))
+
+
+@pytest.mark.parametrize("fault", [StorageUnavailable("locked"), RuntimeError("unforeseen")])
+def test_a_turn_is_answered_also_when_its_calls_details_can_not_be_had_or_stored(
+    tmp_path: Path, fault: Exception
+) -> None:
+    async def refused(_call_id: int, _key: str) -> None:
+        raise fault
+
+    async def scenario(room: Room) -> None:
+        await room.ledger.run(inbox.record_inbound, Inbound("SM1", "+573138539100", "precio"), time.time())
+        worker = TurnWorker(room.ledger, Parrot(), time.time, RULES, fetch_details=refused, on_answer=lambda: None)
+        running = asyncio.create_task(worker.run())
+        await room.until("answered", "select state from turns")
+        await worker.stop(1.0)
+        await running
+
+    _run(tmp_path, scenario)
+
+
+def test_a_turn_whose_answer_can_never_be_stored_fails_and_holds_nobody_back(tmp_path: Path) -> None:
+    class Odd:
+        """An agent with a session id that no file takes."""
+
+        async def answer(self, question: Question) -> Answer:
+            return Answer(question.text, session_id="\ud800")
+
+    async def scenario(room: Room) -> None:
+        await room.ledger.run(inbox.record_inbound, Inbound("SM1", "+573138539100", "precio"), time.time())
+        worker = TurnWorker(room.ledger, Odd(), time.time, RULES, fetch_details=_no_details, on_answer=lambda: None)
+        running = asyncio.create_task(worker.run())
+        await room.until("failed", "select state from turns")
+        await worker.stop(1.0)
+        await running
+
+    _run(tmp_path, scenario)
+
+
+def test_a_send_whose_result_can_not_be_stored_is_uncertain_and_not_on_the_wire_for_ever(tmp_path: Path) -> None:
+    async def scenario(room: Room) -> None:
+        worker = room.sender(Network(Refused("21211", "no number", "person", message="\ud800")))
+        running = asyncio.create_task(worker.run())
+        await room.until("uncertain", STATUS, 1)
+        await worker.stop(1.0)
+        await running
+
+    _run(tmp_path, scenario)
+
+
+def test_answers_of_twilio_about_single_messages_do_not_hold_back_the_others(tmp_path: Path) -> None:
+    async def scenario(room: Room) -> None:
+        network = Network(*[NotSent("HTTP 400 63049", 3600.0)] * 6)
+        worker = room.sender(network)
+        running = asyncio.create_task(worker.run())
+        await room.until(14, "select count(*) from conversation_messages where status = 'sent'")
+        await worker.stop(1.0)
+        await running
+
+    _run(tmp_path, scenario, people=20)
+
+
+def test_a_stop_lets_a_send_end_that_was_being_claimed_when_it_came(tmp_path: Path) -> None:
+    async def scenario(room: Room) -> None:
+        network, held, may_go = Network(), threading.Event(), threading.Event()
+
+        def hold(_ledger: Ledger) -> None:
+            held.set()
+            assert may_go.wait(10)
+
+        holding = asyncio.create_task(room.ledger.run(hold))
+        await asyncio.to_thread(held.wait, 10)
+        worker = room.sender(network)
+        running = asyncio.create_task(worker.run())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        stopping = asyncio.create_task(worker.stop(10.0))
+        await asyncio.sleep(0)
+        network.may_answer.clear()
+        may_go.set()
+        await room.until("sending", STATUS, 1)
+        await asyncio.wait([stopping], timeout=0.1)
+        assert not stopping.done()
+        network.may_answer.set()
+        await asyncio.gather(holding, stopping, running)
+        await room.until("sent", STATUS, 1)
+
+    _run(tmp_path, scenario)
+
+
+def test_a_worker_that_never_ran_can_be_stopped(tmp_path: Path) -> None:
+    async def scenario(room: Room) -> None:
+        worker: Worker = room.sender(Network())
+        await worker.stop(10.0)
+        await worker.run()
+
+    _run(tmp_path, scenario)
