@@ -31,7 +31,7 @@ CALLED = re.compile(r"k(\d+)x")
 FALLBACK = "En este momento no podemos responderte. Te escribiremos pronto."
 CONFIRMATION = "Listo, no te escribiremos más. Escribe ALTA si cambias de idea."
 GREETING = "¡Hola! Soy Valentina, de la campaña Zanahoria."
-PEOPLE_A_SECOND = 2.0
+PEOPLE_A_SECOND = 2.5
 BATCH = 12
 
 

@@ -192,7 +192,7 @@ class Model(RuleBasedStateMachine):
         else:
             parts = [f"{part} {job.question.text}" for part in ("a", "b")[: 1 + (end == "two")]]
             if self.store.run(turns.finish_turn, job.turn_id, parts, None, self.now):
-                self.asked.update(job.question.text.split())
+                self.asked.update(word for word in job.question.text.split() if word.startswith("q"))
 
     # --- the end of the process ---
 
