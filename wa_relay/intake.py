@@ -7,7 +7,7 @@ while the service refuses or is away.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wa_relay.elevenlabs import ElevenLabs
@@ -52,6 +52,7 @@ class Intake:
         self._agent_ids, self._patience, self._on_opening = tuple(agent_ids), patience, on_opening
         self.poll_due, self.health, self._resting_until = Bell(), PollHealth(), 0.0
         self.follow_up_due = Bell()
+        self._no_calls: set[str] = set()
 
     async def settled_batches(self) -> Mapping[str, str]:
         """The batches that have nothing left to tell, with their marks."""
@@ -63,7 +64,11 @@ class Intake:
 
     async def wanted(self, keys: Sequence[str]) -> set[str]:
         """Those of the calls that are not known."""
-        return await self._ledger.run(calls.unknown_calls, keys)
+        return await self._ledger.run(calls.unknown_calls, keys) - self._no_calls
+
+    def dismiss(self, keys: Iterable[str]) -> None:
+        """Remembers that these conversations are no calls."""
+        self._no_calls.update(keys)
 
     async def record_polled(self, polled: Sequence[Call]) -> None:
         """Stores calls that a round found, each once."""

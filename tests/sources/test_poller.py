@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ class Book:
     calls: dict[str, Call] = field(default_factory=dict)
     settled: dict[str, str] = field(default_factory=dict)
     records: list[int] = field(default_factory=list)
+    no_calls: set[str] = field(default_factory=set)
 
     async def settled_batches(self) -> Mapping[str, str]:
         return dict(self.settled)
@@ -33,7 +34,10 @@ class Book:
         self.settled[batch_id] = mark
 
     async def wanted(self, keys: Sequence[str]) -> set[str]:
-        return {key for key in keys if key not in self.calls}
+        return {key for key in keys if key not in self.calls} - self.no_calls
+
+    def dismiss(self, keys: Iterable[str]) -> None:
+        self.no_calls.update(keys)
 
     async def record_polled(self, calls: Sequence[Call]) -> None:
         self.records.append(len(calls))
@@ -282,6 +286,25 @@ def test_a_round_has_a_budget_and_says_that_more_is_left() -> None:
         assert max(book.records) <= 32
 
     run(scenario())
+
+
+def test_conversations_that_are_no_calls_use_up_the_budget_once_and_hide_no_call() -> None:
+    script = scripted(
+        batch(*(recipient(n) for n in range(100)), name="chats"),
+        batch(recipient(200), name="older", last_updated_at_unix=START),
+    )
+    for number in range(100):
+        script.conversations[f"conv_{number}"] = conversation(number, text_only=True)
+    book = Book()
+
+    async def scenario() -> None:
+        async with service(script) as api:
+            for _ in range(6):
+                await one_round(api, book, budget=40)
+
+    run(scenario())
+    assert set(book.calls) == {"conv_200"}
+    assert set(book.settled) == {"chats", "older"}
 
 
 def test_the_newest_calls_of_a_batch_come_first() -> None:

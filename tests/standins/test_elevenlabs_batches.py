@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -34,6 +34,9 @@ class Book:
 
     async def wanted(self, keys: Sequence[str]) -> set[str]:
         return set(keys) - {call.key for call in self.calls}
+
+    def dismiss(self, keys: Iterable[str]) -> None:
+        raise AssertionError(f"every conversation here is a call: {keys}")
 
     async def record_polled(self, calls: Sequence[Call]) -> None:
         self.calls += calls

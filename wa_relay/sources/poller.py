@@ -8,7 +8,7 @@ backs off by what the report says.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -50,6 +50,10 @@ class CallBook(Protocol):
 
     async def wanted(self, keys: Sequence[str]) -> set[str]:
         """Those of the call keys that should be fetched and recorded."""
+        ...
+
+    def dismiss(self, keys: Iterable[str]) -> None:
+        """Remembers, for as long as this process runs, that these conversations are no calls."""
         ...
 
     async def record_polled(self, calls: Sequence[Call]) -> None:
@@ -226,6 +230,9 @@ class _Round:
                 dealt = False
             elif call := finished(batch, recipient, told):
                 calls.append(call)
+            else:
+                # Fetched again and again they would use up the budget before any call of an older batch.
+                self._book.dismiss([recipient.conversation_id or ""])
         await self._record(calls)
         for fault in faults:
             self._note(fault)
