@@ -162,11 +162,12 @@ class Intake:
 
     async def _resolve(self, batch_id: str, hints: Sequence[BatchHint]) -> None:
         """Takes the outcomes of several calls from their batch, which is read once."""
+        outcomes: list[tuple[BatchHint, Call | None]]
         try:
             outcomes = await poller.resolve_hints(self._api, batch_id, hints)
         except UpstreamError as error:
             warn("batch_not_told", batch=batch_id, why=error.message)
-            return
+            outcomes = [(hint, None) for hint in hints]
         for hint, outcome in outcomes:
             call = outcome or self._given_up(hint)
             if call is None:
@@ -178,8 +179,8 @@ class Intake:
 
     def _given_up(self, hint: BatchHint) -> Call | None:
         """The webhook's own word, once it is too old for an opening anyway."""
-        ended_at = hint.call.ended_at
-        return hint.call if ended_at is not None and ended_at + self._patience < self._clock() else None
+        ended_at = hint.told_at if hint.call.ended_at is None else hint.call.ended_at
+        return hint.call if ended_at + self._patience < self._clock() else None
 
     async def _details(self) -> int:
         due = await self._ledger.run(calls.due_details, DETAILS_AT_ONCE, self._clock())

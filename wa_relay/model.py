@@ -106,11 +106,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class BatchHint:
-    """A call that the post-call webhook told and whose outcome its batch still has to tell."""
+    """A call that the post-call webhook told (at `told_at`) and whose outcome its batch still has to tell."""
 
     call: Call
     batch_id: str
     recipient_id: str | None
+    told_at: Moment = field(default=0.0, compare=False)
 
 
 OptOutType = Literal["STOP", "START", "HELP"]

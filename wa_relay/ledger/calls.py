@@ -190,7 +190,7 @@ def record_hint(ledger: Ledger, hint: BatchHint, now: Moment) -> None:
 def due_hints(ledger: Ledger, limit: int, now: Moment) -> list[BatchHint]:
     """The hints to ask about; each is due again later, until `record_call` knows its call."""
     rows = ledger.all(DUE_HINTS, {"now": now, "limit": limit})
-    return [BatchHint(Call(**json.loads(row["call"])), row["batch_id"], row["recipient_id"]) for row in rows]
+    return [BatchHint(Call(**json.loads(r["call"])), r["batch_id"], r["recipient_id"], r["told_at"]) for r in rows]
 
 
 def drop_hint(ledger: Ledger, key: str) -> None:

@@ -1,0 +1,86 @@
+"""Calls on their way in: hints that their batch never settles, and the same failure told twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.sources.scripted import START, Scripted, batch, json_answer, recipient, service
+from wa_relay.intake import Intake
+from wa_relay.ledger import calls, file, store
+from wa_relay.ledger.store import Ledger
+from wa_relay.ledger.thread import LedgerThread
+from wa_relay.model import BatchHint, Call
+from wa_relay.policy import OpeningText, Rules
+
+DAY = 86_400.0
+RULES = Rules(
+    timezone=ZoneInfo("America/Bogota"),
+    openings={"completed": OpeningText(body="Hola"), "failed": OpeningText(body="No te encontramos")},
+)
+
+
+def _played(
+    folder: Path, script: Scripted, scenario: Callable[[LedgerThread, Intake, list[float]], Awaitable[None]]
+) -> None:
+    """Plays a scenario against a script; the list holds the moment that the clock shows."""
+
+    async def whole() -> None:
+        found = file.open_for_writing(folder / "relay.db", account_sid="AC1", now=START - 60.0)
+        ledger, clock = LedgerThread(Ledger(found.connection, RULES)), [START + 300.0]
+        await ledger.run(store.begin_run, START)
+        async with service(script) as api:
+            intake = Intake(
+                ledger, api, lambda: clock[0], agent_ids=(), patience=RULES.max_call_age, on_opening=lambda _: None
+            )
+            await scenario(ledger, intake, clock)
+        await ledger.close()
+
+    asyncio.run(asyncio.wait_for(whole(), 20))
+
+
+async def _until_known(ledger: LedgerThread, key: str) -> str | None:
+    """Why a call is not followed by an opening, once it is known."""
+    sql = "select skipped from calls where elevenlabs_conversation_id = ?"
+    async with asyncio.timeout(5):
+        # The database rings no bell.
+        while not (rows := await ledger.run(Ledger.all, sql, (key,))):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    reason: str | None = rows[0]["skipped"]
+    return reason
+
+
+def _told(ended_at: float | None) -> BatchHint:
+    call = Call("conv_1", "+573138500001", "agent_1", "completed", "webhook", ended_at, batch_id="btcal_1")
+    return BatchHint(call, "btcal_1", "rcpt_1")
+
+
+@pytest.mark.parametrize("ended_at", [START + 120.0, None])
+def test_a_hint_that_its_batch_never_settles_is_a_call_without_an_opening_after_a_day(
+    tmp_path: Path, ended_at: float | None
+) -> None:
+    async def scenario(ledger: LedgerThread, intake: Intake, clock: list[float]) -> None:
+        await ledger.run(calls.record_hint, _told(ended_at), clock[0])
+        clock[0] += DAY + 1.0
+        following = asyncio.create_task(intake.follow_up())
+        assert await _until_known(ledger, "conv_1") == "too_old"
+        following.cancel()
+
+    stuck = batch(recipient(1, "in_progress"), status="in_progress")
+    _played(tmp_path, Scripted(batches={"btcal_1": stuck}), scenario)
+
+
+def test_a_hint_whose_batch_can_never_be_read_is_a_call_without_an_opening_after_a_day(tmp_path: Path) -> None:
+    async def scenario(ledger: LedgerThread, intake: Intake, clock: list[float]) -> None:
+        await ledger.run(calls.record_hint, _told(START + 120.0), clock[0])
+        clock[0] += DAY + 1.0
+        following = asyncio.create_task(intake.follow_up())
+        assert await _until_known(ledger, "conv_1") == "too_old"
+        following.cancel()
+
+    refused = json_answer({"detail": "no"}, 422)
+    _played(tmp_path, Scripted(answers={"/v1/convai/batch-calling/btcal_1": refused}), scenario)
