@@ -25,6 +25,7 @@ ENDS = ("delivered", "read", "failed", "uncertain")
 ON_THE_WAY = 2.5
 """Seconds after an opt-out in which a send that was under way may still be accepted (F8)."""
 
+POLLED = ("workspace", "batch", "conversation")
 PHONE = re.compile(r"573\d{9}|57300\d{7}")
 
 
@@ -258,6 +259,7 @@ def _met(verdict: Verdict, twilio: TwilioStandin, agents: ElevenLabsStandin, mov
         verdict.hit[f"{entry.data['fault']} {entry.data['operation']}"] += 1
     for entry in agents.journal.entries("fault"):
         verdict.hit[f"agent {entry.data['fault']}"] += 1
+        verdict.figures[f"faults of {'the poll' if entry.data['route'] in POLLED else 'the agent'}"] += 1
     for move in moves:
         verdict.hit[f"{move['from_status']} -> {move['to_status']}"] += 1
         evidence = str(move["evidence"] or "")

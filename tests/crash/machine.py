@@ -221,6 +221,8 @@ class Machine:
         kinds = {key.partition(" ")[0] for key in verdict.hit}
         wanted = {kind for kinds_of in PLAYABLE.values() for kind in kinds_of}
         edges = {f"{old} -> {new}" for old, new in MOVES}
+        kinds |= {key for key in verdict.hit if key.startswith("agent ")}
+        wanted |= {f"agent {fault.kind}" for fault in weather.AGENT_FAULTS}
         for name in sorted((wanted - kinds) | {edge for edge in edges if not verdict.hit[edge]}):
             verdict.broken.append(f"never met: {name}")
         for fault, marks in CONNECTION_FAULTS.items():

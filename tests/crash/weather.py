@@ -8,7 +8,7 @@ import random
 import socket
 from collections.abc import Iterator
 
-from wa_relay.standins.elevenlabs import BAD_GATEWAY, SERVER_ERROR, TOO_MANY, ElevenLabsStandin, Scenario
+from wa_relay.standins.elevenlabs import BAD_GATEWAY, SERVER_ERROR, TOO_MANY, UNAUTHORIZED, ElevenLabsStandin, Scenario
 from wa_relay.standins.elevenlabs import Fault as AgentFault
 from wa_relay.standins.twilio import PLAYABLE, WAYS, Fault, TwilioStandin
 
@@ -33,8 +33,10 @@ AGENT_FAULTS = (
     SERVER_ERROR,
     BAD_GATEWAY,
     TOO_MANY,
-    *(AgentFault(kind) for kind in ("reset", "garbage", "truncated", "broken")),
-    AgentFault("slow", seconds=0.5),
+    UNAUTHORIZED,
+    *(AgentFault(kind) for kind in ("reset", "garbage", "truncated", "broken", "hang")),
+    *(AgentFault("slow", seconds=0.5), AgentFault("drip", seconds=0.02)),
+    *(AgentFault(kind, size=6 * 1024 * 1024) for kind in ("huge", "bomb")),
 )
 AGENT_ROUTES = ("workspace", "batch", "conversation", "agent", "signed_url", "session")
 SCENARIOS = (
