@@ -54,6 +54,23 @@ async def _until_known(ledger: LedgerThread, key: str) -> str | None:
     return reason
 
 
+def test_a_clock_that_is_set_back_does_not_keep_the_poller_at_rest(tmp_path: Path) -> None:
+    workspace = "/v1/convai/batch-calling/workspace"
+    script = Scripted(answers={workspace: json_answer({"detail": "later"}, 429, **{"Retry-After": "600"})})
+
+    async def scenario(_ledger: LedgerThread, intake: Intake, clock: list[float]) -> None:
+        polling = asyncio.create_task(intake.poll())
+        for rounds, moment in ((1, START + 300.0), (2, START - 7200.0)):
+            clock[0] = moment
+            intake.poll_due.ring()
+            async with asyncio.timeout(5):
+                while len(script.asked) < rounds or intake.health.consecutive_failures < rounds:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        polling.cancel()
+
+    _played(tmp_path, script, scenario)
+
+
 def _told(ended_at: float | None) -> BatchHint:
     call = Call("conv_1", "+573138500001", "agent_1", "completed", "webhook", ended_at, batch_id="btcal_1")
     return BatchHint(call, "btcal_1", "rcpt_1")

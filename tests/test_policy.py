@@ -357,3 +357,11 @@ def test_a_try_through_a_closed_circuit_does_not_close_it() -> None:
     circuit = Circuit()
     circuit.tried(NOW)
     assert circuit.allows(NOW)
+
+
+def test_a_clock_that_is_set_back_does_not_keep_a_circuit_open() -> None:
+    circuit = Circuit()
+    for _ in range(5):
+        circuit.failed(NOW)
+    assert not circuit.allows(NOW + 1)
+    assert circuit.allows(NOW - 3600.0)

@@ -22,6 +22,7 @@ from wa_relay.sources import poller
 from wa_relay.worker import Bell
 
 POLL_BACKOFF_BASE, POLL_BACKOFF_CAP = 5.0, 300.0
+LONGEST_REST = 3600.0
 HINTS_AT_ONCE, DETAILS_AT_ONCE = 200, 8
 DETAILS_DEADLINE = 5.0
 """Seconds that a turn waits for the call's details before it goes on without them."""
@@ -101,7 +102,8 @@ class Intake:
         while True:
             await self.poll_due.wait(3600.0)
             self.poll_due.clear()
-            if self._clock() >= self._resting_until:
+            # A clock that is set back does not make the rest longer.
+            if not 0.0 < self._resting_until - self._clock() <= LONGEST_REST:
                 await self._round()
 
     async def follow_up(self) -> None:

@@ -301,7 +301,8 @@ class Circuit:
 
     def allows(self, now: float) -> bool:
         """True while closed, and once per pause while open."""
-        return self.failures < self._threshold or now >= self._retry_at
+        # A clock that is set back does not make the pause longer.
+        return self.failures < self._threshold or not 0.0 < self._retry_at - now <= self._pause
 
     def succeeded(self) -> None:
         """Closes the circuit."""
