@@ -103,3 +103,20 @@ def test_a_number_is_told_by_its_country_and_its_last_two_digits(number: str, to
 @given(st.one_of(NUMBERS, st.text()))
 def test_a_mask_tells_at_most_five_digits(number: str) -> None:
     assert sum(character.isdigit() for character in phone.mask(number)) <= 5
+
+
+@pytest.mark.parametrize(
+    ("number", "other"),
+    [
+        ("+525512345678", "+5215512345678"),
+        ("+541123456789", "+5491123456789"),
+        ("+551187654321", "+5511987654321"),
+    ],
+)
+def test_a_mobile_of_mexico_argentina_or_brazil_has_two_spellings(number: str, other: str) -> None:
+    assert (phone.other_spelling(number), phone.other_spelling(other)) == (other, number)
+
+
+@pytest.mark.parametrize("number", ["+573138539155", "+34600111222", "+551133334444", "+52551234567", "CO.1A2b"])
+def test_any_other_number_has_one_spelling(number: str) -> None:
+    assert phone.other_spelling(number) is None

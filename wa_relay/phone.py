@@ -25,6 +25,16 @@ _TWO_DIGIT_CODES = frozenset(
 )
 """Country codes of one and of two digits (ITU-T E.164); every other one has three."""
 
+_SPELLINGS = (
+    (re.compile(r"\+521([0-9]{10})"), "+52"),
+    (re.compile(r"\+52([2-9][0-9]{9})"), "+521"),
+    (re.compile(r"\+549([0-9]{10})"), "+54"),
+    (re.compile(r"\+54([1-8][0-9]{9})"), "+549"),
+    (re.compile(r"(\+55[1-9][0-9])9([6-9][0-9]{7})"), ""),
+    (re.compile(r"(\+55[1-9][0-9])([6-9][0-9]{7})"), "9"),
+)
+"""Mobile numbers that WhatsApp may know in another spelling than was dialled: with or without a digit, by country."""
+
 _HIDDEN = "•" * 7
 
 
@@ -60,6 +70,15 @@ def address(text: str) -> str | None:
         return None
     who = text[len(_PREFIX) :]
     return who if _E164.fullmatch(who) or _USER.fullmatch(who) else None
+
+
+def other_spelling(number: str) -> str | None:
+    """The same mobile as WhatsApp may spell it: Mexico with a 1, Argentina and Brazil with a 9, or without it."""
+    for pattern, digit in _SPELLINGS:
+        found = pattern.fullmatch(number)
+        if found:
+            return digit.join(found.groups()) if len(found.groups()) > 1 else digit + found[1]
+    return None
 
 
 def to_address(phone: str) -> str:

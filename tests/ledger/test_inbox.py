@@ -209,6 +209,13 @@ def test_a_person_who_hides_the_number_is_known_by_the_user_id(known: Ledger) ->
     assert (received.effect, received.conversation_id) == ("turn", 1)
 
 
+def test_a_mobile_that_whatsapp_spells_otherwise_than_it_was_dialled_is_the_person_called(ledger: Ledger) -> None:
+    calls.record_call(ledger, call(phone="+525512345678"), NOW)
+    received = inbox.record_inbound(ledger, written("baja", sid="SM1", phone="+5215512345678"), NOW)
+    assert (received.effect, received.conversation_id) == ("opted_out", 1)
+    assert inbox.record_inbound(ledger, written(sid="SM2", phone="+5215512345679"), NOW).effect == "stranger"
+
+
 def test_the_thread_counts_every_message(known: Ledger) -> None:
     inbox.record_inbound(known, written(), NOW)
     turns.finish_turn(known, _turn(known, NOW + 2).turn_id, ["uno", "dos"], None, NOW + 3)

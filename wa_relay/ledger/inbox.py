@@ -11,6 +11,7 @@ from wa_relay import policy
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
 from wa_relay.moments import stamp
+from wa_relay.phone import other_spelling
 from wa_relay.text import keyword
 
 PERSON = """
@@ -134,7 +135,9 @@ def _person(ledger: Ledger, inbound: Inbound) -> sqlite3.Row | None:
     if person is not None:
         return person
     # Who hides the number is known by the user id that an earlier message or receipt carried.
-    return ledger.one(PERSON_BY_USER, (inbound.user_id or inbound.phone,))
+    person = ledger.one(PERSON_BY_USER, (inbound.user_id or inbound.phone,))
+    spelling = other_spelling(inbound.phone) if person is None else None
+    return person if spelling is None else ledger.one(PERSON, (spelling,))
 
 
 def _stranger(ledger: Ledger, inbound: Inbound, written: Moment, now: Moment) -> Received:
