@@ -145,6 +145,16 @@ def test_a_file_with_a_migration_that_is_not_known_is_refused_for_writing_and_re
         assert refused.value.exit_code == 65
 
 
+def test_a_file_that_counts_a_version_this_one_does_not_know_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    db = _open(path)
+    db.execute("pragma user_version = 7")
+    db.close()
+    for opening in (_open, file.open_for_reading):
+        with pytest.raises(DatabaseForeign, match=r"newer version of wa-relay .user_version 7."):
+            opening(path)
+
+
 def test_the_fence_is_the_moment_at_which_the_file_was_made(tmp_path: Path) -> None:
     path = tmp_path / "relay.db"
     _open(path, now=NOW).close()

@@ -186,6 +186,10 @@ def _refuse_foreign_schema(connection: sqlite3.Connection, path: Path) -> bool:
             f"{path} is the database of another program. Set database.path to another file.", permanent=True
         )
     newer = _shapes(connection) - set(KNOWN_MIGRATIONS)
+    # This version leaves user_version at 0: who counts there came later.
+    version = connection.execute("pragma user_version").fetchone()[0]
+    if version:
+        newer.add(f"user_version {version}")
     if newer:
         raise DatabaseForeign(
             f"{path} was made by a newer version of wa-relay ({', '.join(sorted(newer))}). Install that version.",
