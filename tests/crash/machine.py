@@ -77,8 +77,9 @@ class Machine:
     async def run(self) -> Outcome:
         """Kills as often as planned, lets everything settle, and judges."""
         began = time.monotonic()
-        # A stand-in whose client is killed has nothing to say about it.
-        logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+        # A stand-in whose client is killed, or that hangs until it goes down, has nothing to say about it.
+        for name in ("aiohttp.server", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         await self._twilio.start()
         await self._agents.start()
         self._twilio.configure(webhook_url=f"{self._url}/webhook/twilio/incoming{OVERRIDES}")

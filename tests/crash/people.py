@@ -135,7 +135,7 @@ class Crowd:
         """A call that the backend reports, without anything that follows; its number."""
         phone = self._phone()
         number = self._calls
-        self.known.keys[number] = f"conv_crash_{number}"
+        self._spoken(number)
         self._go(self._push(number, phone))
         return number
 
@@ -194,7 +194,9 @@ class Crowd:
 
     async def _push(self, number: int, phone: str, *, ended_at: int | None = None) -> None:
         """Reports a call as often as it takes to be heard, as a backend does."""
-        key = self.known.keys.setdefault(number, f"conv_crash_{number}")
+        if number not in self.known.keys:
+            self._spoken(number)
+        key = self.known.keys[number]
         told = payload(key, phone, name=f"{CANARY} k{number}x")
         if ended_at is not None:
             told["ended_at_unix"] = ended_at
@@ -206,6 +208,12 @@ class Crowd:
                         return
                     assert heard.status == 503, await heard.text()
             await asyncio.sleep(self._dice.uniform(0.03, 0.2))
+
+    def _spoken(self, number: int) -> None:
+        """The agent service knows the conversation that the backend reports."""
+        key = self.known.keys[number] = f"conv_crash_{number}"
+        spoken = self._agents.world._begin(AGENT.agent_id, time.time(), {"plan": "Premium"}, key)
+        spoken.status, spoken.analysed, spoken.summary = "done", True, f"{CANARY}: se interesó por el plan Premium."
 
     async def _call_in_batch(self, number: int, phone: str, dice: random.Random) -> None:
         """A call that polling finds and the webhook tells; half of them the backend tells as well."""
