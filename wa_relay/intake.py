@@ -7,6 +7,7 @@ while the service refuses or is away.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -174,10 +175,9 @@ class Intake:
             call = outcome or self._given_up(hint)
             if call is None:
                 continue
-            try:
+            with contextlib.suppress(CallConflict):
                 self.told(await self._ledger.run(calls.record_call, call, self._clock()), "webhook")
-            except CallConflict:
-                await self._ledger.run(calls.drop_hint, hint.call.key)
+            await self._ledger.run(calls.drop_hint, hint.call.key)
 
     def _given_up(self, hint: BatchHint) -> Call | None:
         """The webhook's own word, once it is too old for an opening anyway."""

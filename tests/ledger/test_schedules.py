@@ -10,6 +10,7 @@ from tests.ledger.conftest import NOW, PHONE, call, written
 from wa_relay.ledger import calls, control, inbox, outbox, receipts, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, NotSent, Refused, Unclear
+from wa_relay.policy import OpeningText
 
 SID = "SM" + "a" * 32
 
@@ -129,3 +130,25 @@ def test_an_unclear_part_that_a_person_cancels_takes_the_rest_of_its_answer_with
     row = known.one("select status, reason from conversation_messages where id = ?", (second,))
     assert row is not None
     assert tuple(row) == ("failed", "cancelled")
+
+
+@pytest.mark.parametrize("first", ["batch", "webhook"])
+def test_a_failed_attempt_that_webhook_and_batch_tell_under_their_own_keys_is_one_opening(
+    make_ledger: Callable[..., Ledger], first: str
+) -> None:
+    ledger = make_ledger(openings={"failed": OpeningText(body="No te encontramos.")})
+    told = {
+        "batch": call("btcal_1/rcpt_1", outcome="failed", source="poll", batch_id="btcal_1", ended_at=NOW - 20.0),
+        "webhook": call("conv_1", outcome="failed", source="webhook"),
+    }
+    one, other = told[first], told[{"batch": "webhook", "webhook": "batch"}[first]]
+    assert calls.record_call(ledger, one, NOW).created
+    again = calls.record_call(ledger, other, NOW)
+    assert (again.created, again.key) == (False, one.key)
+    assert len(ledger.all("select 1 from conversation_messages")) == 1
+
+
+def test_two_failed_attempts_of_two_batches_are_two_calls(make_ledger: Callable[..., Ledger]) -> None:
+    ledger = make_ledger(openings={"failed": OpeningText(body="No te encontramos.")})
+    for key in ("btcal_1/rcpt_1", "btcal_2/rcpt_1"):
+        assert calls.record_call(ledger, call(key, outcome="failed", source="poll"), NOW).created

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from wa_relay import policy
+from wa_relay.ledger import attempts
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import BatchHint, Call, Moment, Scalar
@@ -130,7 +131,7 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
     Raises `CallConflict` when the call is known with another phone; nothing changes then.
     """
     backend_pushes = _note_push(ledger, call, now)
-    known = ledger.one(KNOWN_BY_KEY, (call.key,))
+    known = ledger.one(KNOWN_BY_KEY, (call.key,)) or attempts.told_before(ledger, call)
     if known is not None:
         if known["phone_number"] != call.phone:
             raise CallConflict(
@@ -139,7 +140,7 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
                 permanent=True,
             )
         _fill_in(ledger, known, call, now)
-        return _state(ledger, call.key, created=False)
+        return _state(ledger, known["elevenlabs_conversation_id"], created=False)
     person = ledger.one(PERSON, {"phone": call.phone})
     assert person is not None
     plan = policy.plan_opening(
@@ -353,7 +354,7 @@ def _fill_in(ledger: Ledger, known: sqlite3.Row, call: Call, now: Moment) -> Non
         "variables": json.dumps(variables, ensure_ascii=False),
     }
     ledger.run(FILL_IN, parameters)
-    _after_fill_in(ledger, known["id"], call.key, urgent=call.source == "push", now=now)
+    _after_fill_in(ledger, known["id"], known["elevenlabs_conversation_id"], urgent=call.source == "push", now=now)
 
 
 def _after_fill_in(ledger: Ledger, call_id: int, key: str, *, urgent: bool, now: Moment) -> None:
