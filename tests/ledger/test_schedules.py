@@ -152,3 +152,26 @@ def test_two_failed_attempts_of_two_batches_are_two_calls(make_ledger: Callable[
     ledger = make_ledger(openings={"failed": OpeningText(body="No te encontramos.")})
     for key in ("btcal_1/rcpt_1", "btcal_2/rcpt_1"):
         assert calls.record_call(ledger, call(key, outcome="failed", source="poll"), NOW).created
+
+
+@pytest.mark.parametrize("mode", ["agent", "ignore"])
+def test_a_stranger_who_was_told_the_fallback_is_treated_as_configured_now(
+    make_ledger: Callable[..., Ledger], mode: str
+) -> None:
+    ledger = make_ledger(unknown_sender="fallback")
+    inbox.record_inbound(ledger, written(sid="SM1"), NOW)
+    ledger = make_ledger(NOW + 10, unknown_sender=mode, unknown_agent_id="agent_9")
+    inbox.record_inbound(ledger, written(sid="SM2"), NOW + 20)
+    asked = [job.question.agent_id for job in turns.claim_turns(ledger, 5, NOW + 30).jobs]
+    assert asked == (["agent_9"] if mode == "agent" else [])
+
+
+def test_an_opening_whose_begin_was_taken_back_counts_once_for_the_breaker(make_ledger: Callable[..., Ledger]) -> None:
+    ledger = make_ledger(NOW, burst_limit=10)
+    for number in range(6):
+        calls.record_call(ledger, call(f"conv_{number}", phone=f"+5731385391{number:02}"), NOW)
+    for _ in range(3):
+        ledger.db.execute("begin immediate")
+        claimed = outbox.claim_messages(ledger, 20, NOW)
+        assert (claimed.burst, len(claimed.jobs)) == (0, 6)
+        ledger.db.execute("rollback")

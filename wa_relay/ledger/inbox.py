@@ -15,10 +15,10 @@ from wa_relay.phone import other_spelling
 from wa_relay.text import keyword
 
 PERSON = """
-    select id, phone_number, status, created_at, window_ends_at, fallback_told, call_id
+    select id, phone_number, status, created_at, window_ends_at, fallback_told, call_id, agent_id
     from conversation_state where phone_number = ?"""
 PERSON_BY_USER = """
-    select id, phone_number, status, created_at, window_ends_at, fallback_told, call_id
+    select id, phone_number, status, created_at, window_ends_at, fallback_told, call_id, agent_id
     from conversation_state where user_id = ?"""
 INSERT_MESSAGE = """
     insert into conversation_messages (conversation_id, direction, kind, content, twilio_message_id, sent_at, status,
@@ -53,6 +53,7 @@ OPT_OUT = """
     insert into opt_outs (phone_number, opted_out_at, source) values (?, ?, ?)
     on conflict do nothing"""
 RETURN = "update opt_outs set returned_at = ? where phone_number = ? and returned_at is null"
+SET_AGENT = "update conversation_state set agent_id = ? where id = ?"
 SET_STATUS = "update conversation_state set status = ? where phone_number = ?"
 LATER_CHANGE = """
     select 1 from opt_outs where phone_number = :phone and (opted_out_at >= :moment or returned_at >= :moment)"""
@@ -205,8 +206,14 @@ def _follow(
     # Twilio has answered what carries an OptOutType itself.
     if inbound.opt_out is not None or status == "opted_out" or window <= now:
         return Received("silent", message_id, identity)
-    if ledger.rules.unknown_sender == "fallback" and person["call_id"] is None:
-        return _answer_stranger(ledger, person, message_id, now)
+    if person["call_id"] is None:
+        mode = ledger.rules.unknown_sender
+        if mode == "agent" and not person["agent_id"]:
+            ledger.run(SET_AGENT, (ledger.rules.unknown_agent_id, identity))
+        elif mode == "fallback":
+            return _answer_stranger(ledger, person, message_id, now)
+        elif not person["agent_id"]:
+            return Received("silent", message_id, identity)
     return Received("turn", message_id, identity, _join_turn(ledger, person, message_id, now))
 
 

@@ -18,7 +18,7 @@ from wa_relay.model import Accepted, Moment, NotSent, Outgoing, Refused, SendRes
 from wa_relay.moments import stamp
 
 CANDIDATE = """
-    select m.id, m.conversation_id, m.kind, m.content, m.call_id, m.due_at, m.not_after, m.attempts, m.notice, m.epoch,
+    select m.id, m.conversation_id, m.kind, m.content, m.call_id, m.due_at, m.not_after, m.attempts, m.notice,
         s.phone_number, s.status as consent, s.window_ends_at, s.bucket, s.bucket_at
     from conversation_messages m join conversation_state s on s.id = m.conversation_id
     where m.status = 'queued' and {kind} and m.due_at <= :now
@@ -79,7 +79,7 @@ FREE_ACCOUNT = """
     where coalesce(account_fault, account_probe_at, account_held_at) is not null or account_failures > 0"""
 SENDING = "select id from conversation_messages where in_flight = 1 and status = 'sending'"
 BURST_DUE = """
-    select count(*) from conversation_messages
+    select id from conversation_messages
     where status = 'queued' and kind = 'opening' and due_at <= ? and not released and coalesce(epoch, 0) <> ?"""
 EXPIRED = """
     select id from conversation_messages where status = 'queued' and kind = 'opening' and not_after <= ? limit 500"""
@@ -261,13 +261,13 @@ def _trips_breaker(ledger: Ledger, now: Moment) -> int:
     """Holds openings if more than the limit became due since the start; tells how many are held, 0 for none."""
     limit, end = ledger.rules.burst_limit, ledger.started_at + policy.BURST_WATCH
     # The first look after the minute still counts: in it, sending may have been held.
-    row = ledger.one(BURST_DUE, (min(now, end), ledger.epoch))
-    assert row is not None
-    if not limit or row[0] + ledger.openings_begun <= limit:
+    due = {row["id"] for row in ledger.all(BURST_DUE, (min(now, end), ledger.epoch))} if limit else set()
+    # As ids: what was begun in a transaction that was taken back is due again, and counts once.
+    if len(due | ledger.openings_begun) <= limit or not limit:
         ledger.watch = bool(limit) and now <= end
         return 0
     ledger.run("update relay set paused_burst = 1")
-    return int(row[0])
+    return len(due)
 
 
 def _claim(
@@ -338,8 +338,8 @@ def _begin(ledger: Ledger, row: sqlite3.Row, now: Moment) -> SendJob | str:
         if not rendered.content.strip():
             end(ledger, row["id"], "cancelled", now, evidence="the outcome is not followed up any more")
             return "cancelled"
-        # Once in a run, however often it is tried.
-        ledger.openings_begun += row["epoch"] != ledger.epoch
+        if ledger.watch:
+            ledger.openings_begun.add(row["id"])
         content, call_key = rendered.content, call["elevenlabs_conversation_id"]
         outgoing = Outgoing(
             row["id"], row["phone_number"], rendered.body, rendered.content_sid, rendered.content_variables

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from wa_relay.model import Moment
@@ -20,7 +20,7 @@ class Ledger:
     """What every operation on the database is given. `epoch` counts the daemon's starts.
 
     `started_at`, `watch` and `openings_begun` belong to the burst breaker: while `watch` is true,
-    openings that become due are counted.
+    openings that become due are counted, and the ids of those that were begun are kept.
     """
 
     db: sqlite3.Connection
@@ -29,7 +29,7 @@ class Ledger:
     epoch: int = 0
     started_at: Moment = 0.0
     watch: bool = False
-    openings_begun: int = 0
+    openings_begun: set[int] = field(default_factory=set)
 
     def one(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> sqlite3.Row | None:
         """The first row of a query, None without one."""
