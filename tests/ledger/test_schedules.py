@@ -9,7 +9,7 @@ import pytest
 from tests.ledger.conftest import NOW, PHONE, call, written
 from wa_relay.ledger import calls, control, inbox, outbox, receipts, turns
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Accepted, NotSent, Refused, Unclear
+from wa_relay.model import Accepted, NotSent, Receipt, Refused, Unclear
 from wa_relay.policy import OpeningText
 
 SID = "SM" + "a" * 32
@@ -175,3 +175,17 @@ def test_an_opening_whose_begin_was_taken_back_counts_once_for_the_breaker(make_
         claimed = outbox.claim_messages(ledger, 20, NOW)
         assert (claimed.burst, len(claimed.jobs)) == (0, 6)
         ledger.db.execute("rollback")
+
+
+def test_a_stranger_without_a_number_who_turns_out_to_have_been_called_is_that_person(
+    make_ledger: Callable[..., Ledger],
+) -> None:
+    ledger = make_ledger(unknown_sender="agent", unknown_agent_id="agent_9")
+    inbox.record_inbound(ledger, written("Hola", sid="SM1", phone="CO.1A2b"), NOW - 600)
+    state = calls.record_call(ledger, call(), NOW)
+    outbox.claim_messages(ledger, 5, NOW)
+    receipts.record_receipt(ledger, Receipt(SID, "delivered", state.message_id, user_id="CO.1A2b"), NOW + 5)
+    answer = inbox.record_inbound(ledger, written(sid="SM2", phone="CO.1A2b"), NOW + 60)
+    assert answer.conversation_id == state.conversation_id
+    inbox.record_inbound(ledger, written("BAJA", sid="SM3", phone="CO.1A2b"), NOW + 90)
+    assert _consent(ledger) == "opted_out"

@@ -19,7 +19,7 @@ PERSON = """
     from conversation_state where phone_number = ?"""
 PERSON_BY_USER = """
     select id, phone_number, status, created_at, window_ends_at, fallback_told, call_id, agent_id
-    from conversation_state where user_id = ?"""
+    from conversation_state where user_id = ? order by call_id is null, call_id desc limit 1"""
 INSERT_MESSAGE = """
     insert into conversation_messages (conversation_id, direction, kind, content, twilio_message_id, sent_at, status,
         call_id, attachment, created_at, accepted_at)
@@ -133,10 +133,11 @@ def notify(
 
 def _person(ledger: Ledger, inbound: Inbound) -> sqlite3.Row | None:
     person = ledger.one(PERSON, (inbound.phone,))
-    if person is not None:
+    if person is not None and (person["call_id"] is not None or inbound.phone.startswith("+")):
         return person
-    # Who hides the number is known by the user id that an earlier message or receipt carried.
-    person = ledger.one(PERSON_BY_USER, (inbound.user_id or inbound.phone,))
+    # Who hides the number is known by the user id that an earlier message or receipt carried, and
+    # may have been a stranger until then.
+    person = ledger.one(PERSON_BY_USER, (inbound.user_id or inbound.phone,)) or person
     spelling = other_spelling(inbound.phone) if person is None else None
     return person if spelling is None else ledger.one(PERSON, (spelling,))
 
