@@ -200,13 +200,21 @@ def test_all_tries_together_have_a_limit() -> None:
         (closes(3000, "[quota_exceeded] over"), "quota"),
     ],
 )
-def test_a_permanent_close_is_not_tried_again(script: Script, words: str) -> None:
-    """A person has to act first."""
+def test_a_close_that_a_person_must_act_on_is_tried_again_like_any_other(script: Script, words: str) -> None:
+    """The service may mean that session alone; the words are told when no session brought text."""
     service = Scripted([script], settings())
     error = refused(service)
-    assert error.permanent
     assert words in error.message
-    assert service.sessions == 1
+    assert service.sessions == 3
+    assert ask(Scripted([script, answers("Cuesta $99")], settings())).text == "Cuesta $99"
+
+
+@pytest.mark.parametrize("unseen", ["\u200b \n", "---", "** **"])
+def test_an_answer_with_nothing_to_see_is_tried_again(unseen: str) -> None:
+    """It is none, so the turn has brought no text."""
+    service = Scripted([answers(unseen), answers("Cuesta $99")], settings())
+    assert ask(service).text == "Cuesta $99"
+    assert service.sessions == 2
 
 
 @pytest.mark.parametrize("signing", [True, False])

@@ -577,7 +577,6 @@ def test_a_session_that_never_begins_fails_and_may_be_tried_again() -> None:
     """Metadata did not come and the queue kept us."""
     play = Play(asked=False).hear(queue("waiting")).wait(DEADLINE)
     assert isinstance(play.outcome, Failed)
-    assert not play.outcome.permanent
     assert "user_message" not in play.kinds()
 
 
@@ -591,7 +590,6 @@ def test_a_queue_that_gives_up_fails_and_may_be_tried_again() -> None:
     """Before any close comes."""
     play = Play(asked=False).hear(queue("waiting"), queue("timed_out"))
     assert isinstance(play.outcome, Failed)
-    assert not play.outcome.permanent
     assert "queue" in play.outcome.reason
 
 
@@ -645,30 +643,29 @@ def test_a_normal_close_without_text_asks_for_a_fresh_session() -> None:
 
 
 CLOSES = [
-    (1002, "llm_timeout", False, "language model"),
-    (1002, "", False, "fault of its own"),
-    (1008, "Override for field 'text_only' is not allowed by config.", True, "Overrides"),
-    (1008, "Missing required dynamic variables in first message: {'plan'}", True, "dynamic variable"),
-    (1008, "Could not authorize the conversation", True, "elevenlabs.api_key"),
-    (1008, "invalid_message", True, "did not understand"),
-    (1008, "", True, "agent's settings"),
-    (1011, "", False, "internal error"),
-    (3000, "[quota_exceeded] This request exceeds your quota", True, "quota"),
-    (3008, "", False, "too many"),
-    (4300, "", False, "queue"),
-    (1006, "", False, "connection"),
-    (None, "", False, "connection"),
-    (1012, "", False, "restart"),
-    (4999, "what?", False, "4999"),
+    (1002, "llm_timeout", "language model"),
+    (1002, "", "fault of its own"),
+    (1008, "Override for field 'text_only' is not allowed by config.", "Overrides"),
+    (1008, "Missing required dynamic variables in first message: {'plan'}", "dynamic variable"),
+    (1008, "Could not authorize the conversation", "elevenlabs.api_key"),
+    (1008, "invalid_message", "did not understand"),
+    (1008, "", "agent's settings"),
+    (1011, "", "internal error"),
+    (3000, "[quota_exceeded] This request exceeds your quota", "quota"),
+    (3008, "", "too many"),
+    (4300, "", "queue"),
+    (1006, "", "connection"),
+    (None, "", "connection"),
+    (1012, "", "restart"),
+    (4999, "what?", "4999"),
 ]
 
 
-@pytest.mark.parametrize(("code", "reason", "permanent", "words"), CLOSES)
-def test_each_close_is_told_in_words(code: int | None, reason: str, permanent: bool, words: str) -> None:
-    """And says if another try is worth it."""
+@pytest.mark.parametrize(("code", "reason", "words"), CLOSES)
+def test_each_close_is_told_in_words(code: int | None, reason: str, words: str) -> None:
+    """And says what to do about it."""
     outcome = Play().close(code, reason).outcome
     assert isinstance(outcome, Failed)
-    assert outcome.permanent is permanent
     assert words in outcome.reason
 
 
@@ -677,7 +674,6 @@ def test_an_error_event_says_more_than_the_close_after_it() -> None:
     play = Play().hear(error("missing_dynamic_variable", "Missing required dynamic variables: {'plan'}"))
     outcome = play.close(1008).outcome
     assert isinstance(outcome, Failed)
-    assert outcome.permanent
     assert "'plan'" in outcome.reason
 
 

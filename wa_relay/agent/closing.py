@@ -1,4 +1,4 @@
-"""Why a session ended, in words for the person who must act, and whether another try is worth it.
+"""Why a session ended, in words for the person who must act.
 
 Pure. Sources: close codes and `ErrorType` of the service's WebSocket contract; 3000, 3008 and 4300
 are seen in the wild and in the service's own client.
@@ -26,70 +26,62 @@ class Fault:
 class _Meaning:
     marks: tuple[str, ...]
     words: str
-    permanent: bool
 
 
 _MEANINGS = (
     _Meaning(
         ("override_error", "override for field", "override"),
         "the agent forbids an override that was sent: allow 'Text only' under the agent's Security > Overrides",
-        True,
     ),
     _Meaning(
         ("missing_dynamic_variable", "dynamic variable"),
         "the agent needs a dynamic variable that the call did not carry: take it out of the agent's prompt, first"
         " message and tools, or submit it with the batch",
-        True,
     ),
     _Meaning(
         ("quota",),
         "the ElevenLabs quota is used up: raise the plan or its limit",
-        True,
     ),
-    _Meaning(("concurren", "too many"), "too many sessions are open at ElevenLabs", False),
-    _Meaning(("queue",), "ElevenLabs kept the session waiting in its queue until it gave up", False),
+    _Meaning(("concurren", "too many"), "too many sessions are open at ElevenLabs"),
+    _Meaning(("queue",), "ElevenLabs kept the session waiting in its queue until it gave up"),
     _Meaning(
         ("unauthorized", "not authorized", "authoriz", "authenticat", "signature", "signed url", "api key"),
         "ElevenLabs did not accept the session's authorisation: check elevenlabs.api_key and the agent's"
         " Security > Authentication and allowlist",
-        True,
     ),
     _Meaning(
         ("mcp_tool_error", "mcp_https_error"),
         "one of the agent's MCP servers is set up wrongly: correct or remove it in the agent's tools",
-        True,
     ),
-    _Meaning(("safety_violation", "guardrail"), "ElevenLabs stopped the session for its safety rules", False),
-    _Meaning(("llm_timeout",), "the agent's language model took over 20 s", False),
+    _Meaning(("safety_violation", "guardrail"), "ElevenLabs stopped the session for its safety rules"),
+    _Meaning(("llm_timeout",), "the agent's language model took over 20 s"),
     _Meaning(
         ("custom_llm_error",),
         "the agent's own language model server failed: check the custom LLM in the agent's settings",
-        False,
     ),
-    _Meaning(("llm_error", "cascade_brain_error"), "the agent's language model failed", False),
-    _Meaning(("invalid_message", "missing_fields", "value_error"), "ElevenLabs did not understand a message", True),
+    _Meaning(("llm_error", "cascade_brain_error"), "the agent's language model failed"),
+    _Meaning(("invalid_message", "missing_fields", "value_error"), "ElevenLabs did not understand a message"),
 )
 
 _BY_CODE = {
-    1001: _Meaning((), "ElevenLabs went away", False),
-    1002: _Meaning((), "ElevenLabs stopped the session for a fault of its own", False),
-    1006: _Meaning((), "the connection to ElevenLabs was lost", False),
+    1001: _Meaning((), "ElevenLabs went away"),
+    1002: _Meaning((), "ElevenLabs stopped the session for a fault of its own"),
+    1006: _Meaning((), "the connection to ElevenLabs was lost"),
     1008: _Meaning(
         (),
         "ElevenLabs refused the session: look at the agent's settings (Security: authentication, allowlist,"
         " overrides; dynamic variables)",
-        True,
     ),
-    1009: _Meaning((), "ElevenLabs found a message too big", True),
-    1011: _Meaning((), "ElevenLabs had an internal error", False),
-    1012: _Meaning((), "ElevenLabs restarts", False),
-    1013: _Meaning((), "ElevenLabs is overloaded", False),
-    3000: _Meaning((), "ElevenLabs refused the session: look at the workspace's quota and the key's rights", True),
-    3008: _Meaning((), "too many sessions are open at ElevenLabs", False),
-    4300: _Meaning((), "ElevenLabs kept the session waiting in its queue until it gave up", False),
+    1009: _Meaning((), "ElevenLabs found a message too big"),
+    1011: _Meaning((), "ElevenLabs had an internal error"),
+    1012: _Meaning((), "ElevenLabs restarts"),
+    1013: _Meaning((), "ElevenLabs is overloaded"),
+    3000: _Meaning((), "ElevenLabs refused the session: look at the workspace's quota and the key's rights"),
+    3008: _Meaning((), "too many sessions are open at ElevenLabs"),
+    4300: _Meaning((), "ElevenLabs kept the session waiting in its queue until it gave up"),
 }
 _LOST = _BY_CODE[1006]
-_ENDED = _Meaning((), "ElevenLabs ended the session", False)
+_ENDED = _Meaning((), "ElevenLabs ended the session")
 _NORMAL = frozenset({1000, 1005})
 _IDLE = "transport_receive_timeout"
 
@@ -104,7 +96,7 @@ def why_closed(code: int | None, reason: str, fault: Fault | None) -> Silent | F
     meaning = _meaning(code, told, fault)
     detail = _detail(code, fault.message if fault and fault.message else reason)
     refused = meaning is _MEANINGS[0]
-    return Failed(f"{meaning.words} ({detail})", permanent=meaning.permanent, override_refused=refused)
+    return Failed(f"{meaning.words} ({detail})", override_refused=refused)
 
 
 def _meaning(code: int | None, told: str, fault: Fault | None) -> _Meaning:

@@ -21,13 +21,9 @@ class Silent:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The session broke. `permanent`: a fresh one fails the same way until a person acts.
-
-    `override_refused` is true when the agent forbids the override that was sent.
-    """
+    """The session broke. `override_refused` is true when the agent forbids the override that was sent."""
 
     reason: str
-    permanent: bool
     override_refused: bool = False
 
 

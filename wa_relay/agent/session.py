@@ -88,7 +88,7 @@ class TextAgent:
         if outcome.override_refused and ask.text_only:
             self._settings.override_refused(question.agent_id)
             raise TryFailedError(outcome.reason, at_once=True)
-        raise TryFailedError(outcome.reason, permanent=outcome.permanent)
+        raise TryFailedError(outcome.reason)
 
     def _ask(self, question: Question, settings: AgentSettings | None, deadline: Moment) -> Ask:
         own = variables(question)

@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from wa_relay import text
 from wa_relay.model import AgentError, Answer, Moment
 
 _log = logging.getLogger(__name__)
@@ -51,7 +52,10 @@ async def with_tries(attempt: Callable[[Moment], Awaitable[Answer]], timeout: fl
         deadline = min(loop.time() + timeout, end)
         try:
             async with asyncio.timeout_at(deadline + 1.0):
-                return await attempt(deadline)
+                answer = await attempt(deadline)
+            if text.visible(text.to_whatsapp(answer.text)):
+                return answer
+            failed = TryFailedError("the answer has nothing in it that can be seen", at_once=True)
         except TryFailedError as failure:
             failed = failure
         except TimeoutError:

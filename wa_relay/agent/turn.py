@@ -99,7 +99,7 @@ class Turn:
         if known is None:
             self._malformed += 1
             if self._malformed > _MAX_MALFORMED:
-                self.outcome = Failed("ElevenLabs sent something that is no conversation", permanent=False)
+                self.outcome = Failed("ElevenLabs sent something that is no conversation")
             return []
         kind = known.get("type")
         handler = self._HANDLERS.get(kind) if isinstance(kind, str) else None
@@ -147,7 +147,7 @@ class Turn:
         elif self._asked:
             self.outcome = Silent("the agent said nothing until elevenlabs.turn_timeout_seconds had passed")
         else:
-            self.outcome = Failed("ElevenLabs did not begin the session in time", permanent=False)
+            self.outcome = Failed("ElevenLabs did not begin the session in time")
 
     def _finish(self) -> None:
         text = self._replies.text(unfinished=True)
