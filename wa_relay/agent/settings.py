@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from wa_relay.logs import warn
 from wa_relay.model import Moment, UpstreamError
 
 if TYPE_CHECKING:
     from wa_relay.elevenlabs import AgentSettings, ElevenLabs
-
-_log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 300.0
 FAILED_SECONDS = 30.0
@@ -59,7 +57,8 @@ class SettingsCache:
                 settings = await self._api.agent(agent_id)
         except (UpstreamError, TimeoutError) as error:
             keep = FAILED_SECONDS
-            _log.warning("the settings of agent %s could not be read, going on without: %s", agent_id, error)
+            why = error.message if isinstance(error, UpstreamError) else f"no answer within {READ_SECONDS:g} s"
+            warn("agent_settings_unknown", agent=agent_id, why=why)
         while len(self._kept) >= _MAX_AGENTS:
             self._kept.pop(next(iter(self._kept)))
         self._kept[agent_id] = (asyncio.get_running_loop().time() + keep, settings)
