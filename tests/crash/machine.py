@@ -209,13 +209,9 @@ class Machine:
             stored = {row[0] for row in db.execute("select twilio_message_id from conversation_messages")}
             stored |= {row[0] for row in db.execute("select twilio_message_id from strangers")}
             calls = {row[0] for row in db.execute("select elevenlabs_conversation_id from calls")}
-        old = {f"q{number}x" for number in crowd.known.old_questions}
-        missing = [
-            entry
-            for entry in self._twilio.journal.entries("inbound")
-            if entry.data["sid"] not in stored and entry.number > 2
-        ]
-        return not moving and not missing and set(crowd.known.keys.values()) <= calls and bool(old)
+        written = {entry.data["sid"] for entry in self._twilio.journal.entries("inbound")}
+        told = set(crowd.known.keys.values())
+        return not moving and written - crowd.known.old_messages <= stored and told <= calls
 
     def _missed(self, verdict: Verdict) -> None:
         """What a run has to have met, else it proves nothing."""

@@ -43,7 +43,7 @@ class Expected:
     keys: dict[int, str] = field(default_factory=dict)
     history: set[int] = field(default_factory=set)
     old_questions: set[int] = field(default_factory=set)
-    without_text: set[str] = field(default_factory=set)
+    old_messages: set[str] = field(default_factory=set)
     resent: set[int] = field(default_factory=set)
     pending: int = 0
 
@@ -92,7 +92,7 @@ class Crowd:
         self.known.history.add(self._calls)
         for text in (self._question(), "BAJA"):
             self.known.old_questions.add(self._questions)
-            await self._twilio.customer_writes(phone, text, deliver=False)
+            self.known.old_messages.add((await self._twilio.customer_writes(phone, text, deliver=False)).sid)
 
     async def arrive(self) -> None:
         """Runs until `busy` ends: new people at random moments."""
@@ -185,8 +185,7 @@ class Crowd:
             # Only in the list, as what Twilio gave up to deliver.
             await self._twilio.customer_writes(phone, self._question(), deliver=False)
         elif chance < 0.25:
-            told = await self._twilio.customer_writes(phone, "", media="audio/ogg")
-            self.known.without_text.add(told.sid)
+            await self._twilio.customer_writes(phone, "", media="audio/ogg")
         else:
             told = await self._twilio.customer_writes(phone, self._question())
             if dice.random() < 0.1:
