@@ -8,6 +8,7 @@ import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
 from wa_relay.ledger import calls, control, inbox, outbox, receipts, turns
+from wa_relay.ledger.consent import is_opted_out
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, NotSent, Receipt, Refused, Unclear
 from wa_relay.policy import OpeningText
@@ -189,3 +190,25 @@ def test_a_stranger_without_a_number_who_turns_out_to_have_been_called_is_that_p
     assert answer.conversation_id == state.conversation_id
     inbox.record_inbound(ledger, written("BAJA", sid="SM3", phone="CO.1A2b"), NOW + 90)
     assert _consent(ledger) == "opted_out"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_opt_out_holds_for_a_mobile_however_it_is_spelled(ledger: Ledger, *, known: bool) -> None:
+    dialled, told = "+525512345678", "+5215512345678"
+    if known:
+        calls.record_call(ledger, call(phone=dialled), NOW)
+    inbox.record_inbound(ledger, written("BAJA", phone=told), NOW + 1)
+    assert calls.record_call(ledger, call("conv_2", phone=dialled), NOW + 2).skipped == "opted_out"
+    assert calls.record_call(ledger, call("conv_3", phone=told), NOW + 2).skipped == "opted_out"
+    assert is_opted_out(ledger, dialled)
+    assert is_opted_out(ledger, told)
+    inbox.record_inbound(ledger, written("ALTA", sid="SM2", phone=told), NOW + 3)
+    assert calls.record_call(ledger, call("conv_4", phone=dialled), NOW + 4).message_status == "queued"
+
+
+def test_an_opt_out_cancels_what_waits_under_the_other_spelling_too(ledger: Ledger) -> None:
+    calls.record_call(ledger, call(phone="+525512345678"), NOW)
+    calls.record_call(ledger, call("conv_2", phone="+5215512345678"), NOW)
+    inbox.record_inbound(ledger, written("BAJA", phone="+5215512345678"), NOW + 1)
+    jobs = outbox.claim_messages(ledger, 5, NOW + 2).jobs
+    assert [job.kind for job in jobs] == ["notice"]

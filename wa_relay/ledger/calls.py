@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import attempts
+from wa_relay.ledger import attempts, consent
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import BatchHint, Call, Moment, Scalar
@@ -25,7 +25,7 @@ STATE = """
     where calls.elevenlabs_conversation_id = ?"""
 PERSON = """
     select s.id, s.window_ends_at, s.call_id,
-        (select 1 from opt_outs where phone_number = :phone and returned_at is null) as opted_out,
+        (select 1 from opt_outs where phone_number in (:phone, :other) and returned_at is null) as opted_out,
         (select max(coalesce(accepted_at, created_at)) from conversation_messages
             where conversation_id = s.id and kind = 'opening' and status <> 'failed') as last_opening_at,
         (select max(coalesce(ended_at, recorded_at)) from calls where conversation_id = s.id) as last_call_at
@@ -141,7 +141,7 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
             )
         _fill_in(ledger, known, call, now)
         return _state(ledger, known["elevenlabs_conversation_id"], created=False)
-    person = ledger.one(PERSON, {"phone": call.phone})
+    person = ledger.one(PERSON, dict(zip(("phone", "other"), consent.spellings(call.phone), strict=True)))
     assert person is not None
     plan = policy.plan_opening(
         call,

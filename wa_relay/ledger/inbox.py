@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wa_relay import policy
+from wa_relay.ledger.consent import spellings
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
 from wa_relay.moments import stamp
@@ -52,9 +53,9 @@ CANCEL_TURNS = """
 OPT_OUT = """
     insert into opt_outs (phone_number, opted_out_at, source) values (?, ?, ?)
     on conflict do nothing"""
-RETURN = "update opt_outs set returned_at = ? where phone_number = ? and returned_at is null"
+RETURN = "update opt_outs set returned_at = ? where phone_number in (?, ?) and returned_at is null"
 SET_AGENT = "update conversation_state set agent_id = ? where id = ?"
-SET_STATUS = "update conversation_state set status = ? where phone_number = ?"
+SET_STATUS = "update conversation_state set status = ? where phone_number in (?, ?)"
 LATER_CHANGE = """
     select 1 from opt_outs where phone_number = :phone and (opted_out_at >= :moment or returned_at >= :moment)"""
 LATER_WORDS = """
@@ -109,9 +110,8 @@ def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
 def opt_out(ledger: Ledger, phone: str, source: str, now: Moment, said_at: Moment | None = None) -> bool:
     """Takes a person out: what waits for them is cancelled. False when they were out already."""
     new = ledger.run(OPT_OUT, (phone, now if said_at is None else said_at, source)) == 1
-    ledger.run(SET_STATUS, ("opted_out", phone))
-    person = ledger.one(PERSON, (phone,))
-    if person is not None:
+    ledger.run(SET_STATUS, ("opted_out", *spellings(phone)))
+    for person in ledger.all("select id from conversation_state where phone_number in (?, ?)", spellings(phone)):
         ledger.run(CANCEL_QUEUED, {"id": person["id"], "now": now, "why": f"opt-out: {source}"})
         ledger.run(CANCEL_TURNS, (now, person["id"]))
     return new
@@ -149,7 +149,7 @@ def _stranger(ledger: Ledger, inbound: Inbound, written: Moment, now: Moment) ->
         if consent == "out":
             opt_out(ledger, inbound.phone, "customer", now, _said_at(inbound, now))
         else:
-            ledger.run(RETURN, (_said_at(inbound, now), inbound.phone))
+            ledger.run(RETURN, (_said_at(inbound, now), *spellings(inbound.phone)))
     if mode == "ignore" or consent == "out" or inbound.opt_out is not None:
         _keep_stranger(ledger, inbound, written)
         return Received("stranger")
@@ -201,8 +201,8 @@ def _follow(
         return Received("opted_out", message_id, identity)
     status = person["status"]
     if consent == "back":
-        ledger.run(RETURN, (_said_at(inbound, now), phone))
-        ledger.run(SET_STATUS, ("active", phone))
+        ledger.run(RETURN, (_said_at(inbound, now), *spellings(phone)))
+        ledger.run(SET_STATUS, ("active", *spellings(phone)))
         status = "active"
     # Twilio has answered what carries an OptOutType itself.
     if inbound.opt_out is not None or status == "opted_out" or window <= now:
