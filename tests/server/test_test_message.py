@@ -96,7 +96,8 @@ def test_what_is_unclear_is_uncertain(sending: Served, fault: str) -> None:
     )
 
 
-def test_a_twilio_that_is_away_has_not_accepted(sending: Served) -> None:
+def test_a_twilio_that_is_away_has_not_accepted(sending: Served, unaccepted: Future[Answer]) -> None:
+    unaccepted.result(20)  # it hangs at Twilio, and going away would end it
     sending.run(sending.twilio.down())
     try:
         _failed(ask(sending, new_phone()))
@@ -111,3 +112,4 @@ def test_nothing_of_it_is_left_waiting(sending: Served) -> None:
 
 def test_what_is_not_accepted_within_10_seconds_has_failed(unaccepted: Future[Answer]) -> None:
     assert _failed(unaccepted.result(20)) is None
+    assert "not sent" not in unaccepted.result().json["message"], "it may be at Twilio already"

@@ -82,12 +82,13 @@ class CallRoutes:
                 code="invalid_payload",
                 fields=[("to", "somebody who has not opted out")],
             )
-        result: SendResult
         try:
             async with asyncio.timeout(TEST_WITHIN):
                 result = await self._channel.send(Outgoing(None, to, body=message))
         except TimeoutError:
-            result = NotSent("Twilio has not accepted it within 10 s")
+            # The request may be at Twilio already: whoever reads "not sent" would send a second one.
+            words = "Twilio has not accepted it within 10 s, and may still do so: look in its log before you try again."
+            return refusal(502, "send_failed", words, error_code=None)
         return _test_answer(result)
 
 
