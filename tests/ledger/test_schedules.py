@@ -83,10 +83,10 @@ def test_the_breaker_holds_what_was_due_at_a_start_whose_first_minute_the_accoun
         calls.record_call(ledger, call(f"conv_{number}", phone=f"+5731385391{number:02}"), NOW)
     outbox.claim_messages(ledger, 1, NOW)
     outbox.finish_send(ledger, 1, Refused("20003", "credentials", "account"), NOW)
-    ledger.run("update relay set account_probe_at = ?", (NOW + 70.0,))
+    ledger.run("update relay set account_probe_at = ?", (NOW + 66.0,))
     ledger = make_ledger(NOW + 5, burst_limit=10)
     assert outbox.claim_messages(ledger, 50, NOW + 6).jobs == ()
-    claimed = outbox.claim_messages(ledger, 50, NOW + 70)
+    claimed = outbox.claim_messages(ledger, 50, NOW + 66)
     assert (claimed.burst, claimed.jobs) == (12, ())
 
 
@@ -212,3 +212,11 @@ def test_an_opt_out_cancels_what_waits_under_the_other_spelling_too(ledger: Ledg
     inbox.record_inbound(ledger, written("BAJA", phone="+5215512345678"), NOW + 1)
     jobs = outbox.claim_messages(ledger, 5, NOW + 2).jobs
     assert [job.kind for job in jobs] == ["notice"]
+
+
+def test_a_clock_that_is_set_back_does_not_put_off_the_probe_of_a_held_account(known: Ledger) -> None:
+    calls.record_call(known, call("conv_2"), NOW - 7300)
+    held = "update relay set account_fault = 'x', account_held_at = ?, account_probe_at = ?"
+    known.run(held, (NOW, NOW + 60))
+    assert outbox.claim_messages(known, 5, NOW + 59).jobs == ()
+    assert len(outbox.claim_messages(known, 5, NOW - 7200).jobs) == 1

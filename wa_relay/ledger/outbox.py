@@ -131,7 +131,8 @@ def claim_messages(ledger: Ledger, limit: int, now: Moment) -> Claimed:
     relay = ledger.one("select * from relay")
     assert relay is not None
     if relay["account_fault"] is not None:
-        if relay["account_probe_at"] is not None and now < relay["account_probe_at"]:
+        # A clock that is set back does not put the probe off.
+        if 0.0 < (relay["account_probe_at"] or now) - now <= PROBE_PATIENCE:
             return Claimed(())
         # One probe at a time: the next one when this one has failed, or has come to nothing.
         limit = min(limit, 1)

@@ -102,6 +102,9 @@ class LedgerThread:
 
     def _transaction(self, group: list[_Job]) -> list[Any]:
         db = self._ledger.db
+        if db.in_transaction:
+            # The last one could not be rolled back just then.
+            db.execute("rollback")
         db.execute("begin immediate")
         try:
             results = [job.operation(self._ledger, *job.arguments) for job in group]
