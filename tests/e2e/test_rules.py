@@ -80,7 +80,7 @@ def test_the_fallback_is_sent_once_until_the_agent_answers_again_with_all_that_w
     async def scenario() -> None:
         async with stage(tmp_path) as s:
             await s.report()
-            s.elevenlabs.scenarios.next(UNWILLING, 2)
+            s.elevenlabs.scenarios.next(UNWILLING, 6)
             await s.twilio.customer_writes(ANA, "¿Precio?")
             await s.sent(2)
             await s.twilio.customer_writes(ANA, "¿Horario?")
@@ -90,7 +90,7 @@ def test_the_fallback_is_sent_once_until_the_agent_answers_again_with_all_that_w
             await s.sent(3)
             asked = s.elevenlabs.journal.entries("user_message")[-1].data["text"]
             assert asked == "¿Precio?\n¿Horario?\n¿Hola?"
-            s.elevenlabs.scenarios.next(UNWILLING)
+            s.elevenlabs.scenarios.next(UNWILLING, 3)
             await s.twilio.customer_writes(ANA, "¿Y ahora?")
             await s.sent(4)
             assert s.bodies()[3] == FALLBACK
