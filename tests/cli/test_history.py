@@ -114,7 +114,7 @@ def test_colours_are_for_a_terminal_and_go_when_nobody_wants_them(thread: Story)
         printed(thread.path, "history", ANA, FORCE_COLOR="1", TERM="xterm-256color", NO_COLOR="1"),
         printed(thread.path, "--no-color", "history", ANA, FORCE_COLOR="1", TERM="xterm-256color"),
     ):
-        assert "\x1b[32m" not in plain
+        assert "\x1b" not in plain
 
 
 @pytest.mark.parametrize(

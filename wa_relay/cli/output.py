@@ -27,10 +27,11 @@ class ResultConsole(Console):
     """A console that prints texts as they are, and whose reader may leave: that ends the command, and is no failure."""
 
     def __init__(self, stream: TextIO, *, no_color: bool, width: int | None = None) -> None:
-        # Only what is wanted is said: NO_COLOR and the terminal decide the rest.
+        # Without a colour system bold and dim go too: whoever wants no colours wants no codes in what they keep.
         super().__init__(
             file=stream,
             no_color=no_color or None,
+            color_system=None if no_color else "auto",
             force_terminal=None if width is None else False,
             width=width,
             markup=False,
