@@ -196,7 +196,7 @@ def test_outside_the_window_the_template_goes_and_inside_it_the_body(tmp_path: P
 def test_a_receipt_of_63016_is_final_and_understood(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path) as s:
-            s.twilio.next_message(Fate("undelivered", 63016))
+            s.twilio.next_message(Fate(code=63016))
             await s.report()
             await until(lambda: "status=undelivered" in s.relay.log)
             (message,) = (await s.conversation())["messages"]
