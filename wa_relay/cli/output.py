@@ -31,7 +31,7 @@ class ResultConsole(Console):
         super().__init__(
             file=stream,
             no_color=no_color or None,
-            color_system=None if no_color else "auto",
+            color_system=None if no_color or os.environ.get("NO_COLOR") else "auto",
             force_terminal=None if width is None else False,
             width=width,
             markup=False,
