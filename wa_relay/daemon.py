@@ -113,7 +113,7 @@ class Daemon:
         ledger = Ledger(found.connection, self._rules)
         self._ledger = LedgerThread(ledger)
         opened.push_async_callback(self._ledger.close)
-        await self._ledger.run(store.begin_run, now)
+        self._mark = await self._ledger.run(store.begin_run, now)
         unclear = await self._ledger.run(outbox.rescue_sends, now)
         reopened = await self._ledger.run(turns.rescue_turns, now)
         self._reader = Reader(config.database.path)
@@ -142,6 +142,7 @@ class Daemon:
             messaging_service_sid=twilio.messaging_service_sid,
             base_url=twilio.base_url,
             status_callback=f"{config.server.public_url}/webhook/twilio/status",
+            database=self._mark,
         )
 
     def _build(self, opened: AsyncExitStack) -> None:

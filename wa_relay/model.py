@@ -142,13 +142,17 @@ ReceiptStatus = Literal["queued", "sent", "delivered", "read", "failed", "undeli
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A delivery status. `message_id` is our own id from the callback's query, None without."""
+    """A delivery status. `message_id` is our own id from the callback's query, None without.
+
+    `database` is the mark of the database that sent it: ids begin again in every file.
+    """
 
     sid: str
     status: str
     message_id: int | None = None
     error_code: str | None = None
     user_id: str | None = None
+    database: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

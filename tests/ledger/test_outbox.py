@@ -216,6 +216,14 @@ def test_a_receipt_with_our_id_reveals_the_sid_of_a_lost_answer(ledger: Ledger) 
     assert (noted.status, noted.changed) == ("delivered", True)
 
 
+def test_a_receipt_of_another_database_means_none_of_our_messages(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    assert not receipts.record_receipt(ledger, Receipt(SID, "read", 1, database="19f3a"), NOW).known
+    assert _status(ledger) == ("sending", None)
+    assert receipts.record_receipt(ledger, Receipt(SID, "read", 1, database=ledger.mark), NOW).status == "read"
+
+
 def test_a_receipt_that_comes_before_the_answer_is_confirmed_by_it(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)

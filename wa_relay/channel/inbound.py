@@ -114,12 +114,14 @@ def parse_receipt(fields: Fields, query: str) -> Receipt | None:
     sid, status = values.get("MessageSid") or values.get("SmsSid"), values.get("MessageStatus")
     if not sid or not status:
         return None
-    asked = dict(parse_qsl(query, keep_blank_values=True)).get("m", "")
+    told = dict(parse_qsl(query, keep_blank_values=True))
+    asked = told.get("m", "")
     own = int(asked) if asked.isascii() and asked.isdigit() and len(asked) <= 18 else None
     return Receipt(
         sid=sid,
         status=status.lower(),
         message_id=own,
+        database=told.get("d") or None,
         error_code=values.get("ErrorCode") or None,
         user_id=address(values.get("ExternalUserId", "")),
     )

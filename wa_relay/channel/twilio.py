@@ -40,11 +40,12 @@ class TwilioChannel:
         messaging_service_sid: str,
         base_url: str,
         status_callback: str,
+        database: str = "",
         send_timeout: float = 35.0,
         list_timeout: float = 20.0,
     ) -> None:
         self._account, self._sender, self._service = account_sid, sender, messaging_service_sid
-        self._callback = status_callback
+        self._callback, self._database = status_callback, database
         self._sending = Client(account_sid, auth_token, http_client=Transport(http, base_url, total=send_timeout))
         self._listing = Client(account_sid, auth_token, http_client=Transport(http, base_url, total=list_timeout))
         # The client loads its parts when they are first named: not between a send's mark and its request.
@@ -130,7 +131,8 @@ class TwilioChannel:
         if self._sender:
             fields["from_"] = self._sender
         if message.message_id is not None:
-            fields["status_callback"] = f"{self._callback}?m={message.message_id}"
+            mark = f"&d={self._database}" if self._database else ""
+            fields["status_callback"] = f"{self._callback}?m={message.message_id}{mark}"
         if message.content_sid:
             fields["content_sid"] = message.content_sid
             fields["content_variables"] = json.dumps(dict(message.content_variables or {}), ensure_ascii=False)

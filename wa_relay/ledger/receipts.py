@@ -172,7 +172,9 @@ def complete_sweep(ledger: Ledger, to: Moment) -> None:
 
 def _message_of(ledger: Ledger, receipt: Receipt) -> sqlite3.Row | None:
     row = ledger.one(BY_SID, (receipt.sid,))
-    if row is None and receipt.message_id is not None:
+    # A lost database's receipts still come, with ids that mean other messages here.
+    foreign = receipt.database not in (None, ledger.mark)
+    if row is None and receipt.message_id is not None and not foreign:
         row = ledger.one(outbox.MESSAGE, (receipt.message_id,))
         # Only what was begun can have been accepted: an id of anything else is not ours.
         if row is not None and (row["direction"] != "outbound" or row["attempted_at"] is None):

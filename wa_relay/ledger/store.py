@@ -31,6 +31,11 @@ class Ledger:
     watch: bool = False
     openings_begun: set[int] = field(default_factory=set)
 
+    @property
+    def mark(self) -> str:
+        """Tells this file from any other whose ids are the same: the millisecond in which it was made."""
+        return format(int(self.fence * 1000.0), "x")
+
     def one(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> sqlite3.Row | None:
         """The first row of a query, None without one."""
         row: sqlite3.Row | None = self.db.execute(sql, parameters).fetchone()  # type: ignore[arg-type]
@@ -51,11 +56,12 @@ class Ledger:
         return row
 
 
-def begin_run(ledger: Ledger, now: Moment) -> None:
-    """Opens a new epoch: until `end_run`, a stop counts as unclean."""
+def begin_run(ledger: Ledger, now: Moment) -> str:
+    """Opens a new epoch and tells the file's mark: until `end_run`, a stop counts as unclean."""
     row = ledger.one(BEGIN_RUN)
     assert row is not None
     ledger.epoch, ledger.fence, ledger.started_at, ledger.watch = row["epoch"], float(row["fence"]), now, True
+    return ledger.mark
 
 
 def end_run(ledger: Ledger) -> None:
