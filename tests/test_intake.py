@@ -11,7 +11,7 @@ import pytest
 
 from tests.sources.scripted import START, Scripted, batch, json_answer, recipient, service
 from wa_relay.intake import Intake
-from wa_relay.ledger import calls, file, store
+from wa_relay.ledger import batches, file, store
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.model import BatchHint, Call
@@ -81,7 +81,7 @@ def test_a_hint_that_its_batch_never_settles_is_a_call_without_an_opening_after_
     tmp_path: Path, ended_at: float | None
 ) -> None:
     async def scenario(ledger: LedgerThread, intake: Intake, clock: list[float]) -> None:
-        await ledger.run(calls.record_hint, _told(ended_at), clock[0])
+        await ledger.run(batches.record_hint, _told(ended_at), clock[0])
         clock[0] += DAY + 1.0
         following = asyncio.create_task(intake.follow_up())
         assert await _until_known(ledger, "conv_1") == "too_old"
@@ -93,7 +93,7 @@ def test_a_hint_that_its_batch_never_settles_is_a_call_without_an_opening_after_
 
 def test_a_hint_whose_batch_can_never_be_read_is_a_call_without_an_opening_after_a_day(tmp_path: Path) -> None:
     async def scenario(ledger: LedgerThread, intake: Intake, clock: list[float]) -> None:
-        await ledger.run(calls.record_hint, _told(START + 120.0), clock[0])
+        await ledger.run(batches.record_hint, _told(START + 120.0), clock[0])
         clock[0] += DAY + 1.0
         following = asyncio.create_task(intake.follow_up())
         assert await _until_known(ledger, "conv_1") == "too_old"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wa_relay.elevenlabs import ElevenLabs
-from wa_relay.ledger import calls
+from wa_relay.ledger import batches, calls
 from wa_relay.ledger.calls import CallState
 from wa_relay.ledger.faults import CallConflict, StorageUnavailable
 from wa_relay.ledger.thread import LedgerThread
@@ -58,11 +58,11 @@ class Intake:
 
     async def settled_batches(self) -> Mapping[str, str]:
         """The batches that have nothing left to tell, with their marks."""
-        return await self._ledger.run(calls.settled_batches)
+        return await self._ledger.run(batches.settled)
 
     async def settle_batch(self, batch_id: str, mark: str) -> None:
         """Remembers that a batch has nothing left to tell at this mark."""
-        await self._ledger.run(calls.settle_batch, batch_id, mark)
+        await self._ledger.run(batches.settle, batch_id, mark)
 
     async def wanted(self, keys: Sequence[str]) -> set[str]:
         """Those of the calls that are not known."""
@@ -156,7 +156,7 @@ class Intake:
         warn("poll_failed", why=why, failures=self.health.consecutive_failures, again_in=round(pause, 1))
 
     async def _hints(self) -> int:
-        hints = await self._ledger.run(calls.due_hints, HINTS_AT_ONCE, self._clock())
+        hints = await self._ledger.run(batches.due_hints, HINTS_AT_ONCE, self._clock())
         by_batch: dict[str, list[BatchHint]] = {}
         for hint in hints:
             by_batch.setdefault(hint.batch_id, []).append(hint)
@@ -177,7 +177,7 @@ class Intake:
                 continue
             with contextlib.suppress(CallConflict):
                 self.told(await self._ledger.run(calls.record_call, call, self._clock()), "webhook")
-            await self._ledger.run(calls.drop_hint, hint.call.key)
+            await self._ledger.run(batches.drop_hint, hint.call.key)
 
     def _given_up(self, hint: BatchHint) -> Call | None:
         """The webhook's own word, once it is too old for an opening anyway."""
@@ -194,6 +194,8 @@ class Intake:
             told = await self._api.conversation(key)
         except UpstreamError as error:
             say("details_not_told", call=key, why=error.message)
+            if error.status == 404:
+                await self._ledger.run(calls.no_details, call_id)
             return
         final = told.status in ("done", "failed")
         await self._ledger.run(

@@ -178,6 +178,8 @@ def set_up(
         )
     for handler in handlers:
         handler.setFormatter(EventFormatter(as_json=as_json, personal_data=personal_data, timezone=timezone))
+    # No line tells its thread or process: what is not asked for costs nothing.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     LOGGER.handlers[:] = handlers
     LOGGER.setLevel(level.upper())
     LOGGER.propagate = False

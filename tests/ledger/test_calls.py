@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call
-from wa_relay.ledger import calls, control, inbox, outbox
+from wa_relay.ledger import batches, calls, control, inbox, outbox
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, BatchHint
@@ -118,11 +118,11 @@ def test_the_conversation_points_at_the_call_that_ended_last(ledger: Ledger) -> 
 
 def test_a_hint_waits_for_its_outcome_and_goes_when_the_call_is_known(ledger: Ledger) -> None:
     hint = BatchHint(call(source="webhook"), "btcal_1", "rcpt_1")
-    calls.record_hint(ledger, hint, NOW)
-    assert calls.due_hints(ledger, 5, NOW) == [hint]
-    assert calls.due_hints(ledger, 5, NOW + 1) == []
+    batches.record_hint(ledger, hint, NOW)
+    assert batches.due_hints(ledger, 5, NOW) == [hint]
+    assert batches.due_hints(ledger, 5, NOW + 1) == []
     calls.record_call(ledger, call(), NOW + 2)
-    assert calls.due_hints(ledger, 5, NOW + 9999) == []
+    assert batches.due_hints(ledger, 5, NOW + 9999) == []
 
 
 def test_a_template_whose_variable_is_empty_is_not_sent(make_ledger: Callable[..., Ledger]) -> None:
@@ -167,3 +167,12 @@ def test_a_call_that_the_webhook_tells_waits_for_nobody(ledger: Ledger) -> None:
     for source, due in (("webhook", NOW + 1), ("poll", NOW + 21)):
         state = calls.record_call(ledger, call(source, source=source, client_name=None), NOW + 1)
         assert state.due_at == due
+
+
+def test_details_that_the_service_does_not_have_are_asked_for_twice(ledger: Ledger) -> None:
+    calls.record_call(ledger, call(), NOW)
+    asked, now = 0, NOW
+    while due := calls.due_details(ledger, 5, now):
+        asked, now = asked + 1, now + 600.0
+        calls.no_details(ledger, due[0][0])
+    assert asked == 2

@@ -18,6 +18,9 @@ from wa_relay.model import AgentError, Answer, Moment, Question
 
 _ANSWER_FIELDS = ("response", "message", "text", "agent_response")
 _MAX_BODY = 1024 * 1024
+_OURS = aiohttp.ClientTimeout(total=None)
+"""The library's own timer beside ours would be one more for every turn."""
+
 _RETRIED = frozenset({408, 425, 429})
 _NOT_OFFERED = (
     'the message endpoint answered 404: it is not offered by ElevenLabs. Set elevenlabs.transport = "websocket",'
@@ -64,7 +67,9 @@ class GatewayAgent:
     async def _try(self, url: URL, body: bytes, deadline: Moment) -> Answer:
         try:
             async with asyncio.timeout_at(deadline):
-                async with self._http.post(url, data=body, headers=self._headers, allow_redirects=False) as response:
+                async with self._http.post(
+                    url, data=body, headers=self._headers, allow_redirects=False, timeout=_OURS
+                ) as response:
                     if response.status != 200:
                         raise _refused(response)
                     content = await _read(response)

@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wa_relay.cli.settings import Settings
 from wa_relay.model import RelayError
+
+if TYPE_CHECKING:
+    from wa_relay.reports import Undecided
 
 Json = dict[str, Any]
 
@@ -106,6 +109,7 @@ def _list(settings: Settings, as_json: bool) -> None:
         minutes = int(row.age_seconds // 60)
         typer.echo(f"{row.id}  {row.phone_number}  {row.kind}  attempted {row.attempted_at} ({minutes} min ago)")
         typer.echo(f"    {printable(row.content)[:200]}")
+        typer.echo(f"    {_seen(row)}")
     typer.echo("\nLook in Twilio's log whether it was sent, then: wa-relay resolve ID --sent SID | --resend | --cancel")
 
 
@@ -115,10 +119,17 @@ def _confirm(settings: Settings, number: int, decision: str) -> None:
 
     rows = reports.uncertain(open_for_reading(settings.config().database.path), time.time())
     row = next((row for row in rows if row.id == number), None)
-    if row is not None and row.evidence:
-        typer.echo(f"Message {number} to {row.phone_number}: {row.evidence}")
+    if row is not None:
+        typer.echo(f"Message {number} to {row.phone_number}: {_seen(row)}")
     warning = " If it was sent after all, the customer gets it twice." if decision == "resend" else ""
     typer.confirm(f"{decision.capitalize()} message {number}?{warning}", abort=True)
+
+
+def _seen(row: Undecided) -> str:
+    """What is known of the send; before a first look-up, that Twilio may well have it."""
+    if "look-up" in (row.evidence or ""):
+        return str(row.evidence)
+    return f"{row.evidence or 'no answer came'}; it could not be looked up at Twilio yet, which may well have it"
 
 
 def _number(identity: str) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import attempts, consent
+from wa_relay.ledger import attempts, batches, consent
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import BatchHint, Call, Moment, Scalar
+from wa_relay.model import Call, Moment, Scalar
 from wa_relay.moments import stamp
 from wa_relay.phone import mask
 
@@ -72,34 +72,16 @@ UNKNOWN = """
     select value from json_each(?)
     where not exists (select 1 from calls where elevenlabs_conversation_id = value)"""
 
-INSERT_HINT = """
-    insert into call_hints (elevenlabs_conversation_id, batch_id, recipient_id, call, told_at, due_at)
-    select :key, :batch_id, :recipient_id, :call, :now, :now
-    where not exists (select 1 from calls where elevenlabs_conversation_id = :key)
-    on conflict do nothing"""
-DUE_HINTS = """
-    update call_hints set tries = tries + 1, due_at = :now + min(300, 5 * (1 << min(tries, 6)))
-    where elevenlabs_conversation_id in
-        (select elevenlabs_conversation_id from call_hints where due_at <= :now order by due_at limit :limit)
-    returning *"""
-DROP_HINT = "delete from call_hints where elevenlabs_conversation_id = ?"
-NEXT_HINT = "select min(due_at) from call_hints"
-
 DUE_DETAILS = """
     update calls set details_tries = details_tries + 1,
         details_at = case when details_tries >= 8 then null else :now + 5 * (1 << details_tries) end
     where id in (select id from calls where details_at <= :now order by details_at limit :limit)
     returning id, elevenlabs_conversation_id as key"""
-NEXT_DETAILS = "select min(details_at) from calls where details_at is not null"
+NO_DETAILS = "update calls set details_at = null where id = ? and details_tries > 1"
 SAVE_DETAILS = """
     update calls set summary = coalesce(:summary, summary), transcript = coalesce(:transcript, transcript),
         variables = :variables, details_at = case when :final then null else details_at end
     where id = :id"""
-
-SETTLED = "select batch_id, mark from settled_batches"
-SETTLE = """
-    insert into settled_batches (batch_id, mark) values (?, ?)
-    on conflict (batch_id) do update set mark = excluded.mark"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,29 +158,6 @@ def unknown_calls(ledger: Ledger, keys: Sequence[str]) -> set[str]:
     return {row[0] for row in ledger.all(UNKNOWN, (json.dumps(list(keys)),))}
 
 
-def record_hint(ledger: Ledger, hint: BatchHint, now: Moment) -> None:
-    """Keeps a call whose outcome its batch has to tell first."""
-    parameters = {
-        "key": hint.call.key,
-        "batch_id": hint.batch_id,
-        "recipient_id": hint.recipient_id,
-        "call": json.dumps(asdict(hint.call)),
-        "now": now,
-    }
-    ledger.run(INSERT_HINT, parameters)
-
-
-def due_hints(ledger: Ledger, limit: int, now: Moment) -> list[BatchHint]:
-    """The hints to ask about; each is due again later, until `record_call` knows its call."""
-    rows = ledger.all(DUE_HINTS, {"now": now, "limit": limit})
-    return [BatchHint(Call(**json.loads(r["call"])), r["batch_id"], r["recipient_id"], r["told_at"]) for r in rows]
-
-
-def drop_hint(ledger: Ledger, key: str) -> None:
-    """Forgets a hint that led to nothing."""
-    ledger.run(DROP_HINT, (key,))
-
-
 def due_details(ledger: Ledger, limit: int, now: Moment) -> list[tuple[int, str]]:
     """Calls (id, key) whose summary and variables are still to be fetched."""
     return [(row["id"], row["key"]) for row in ledger.all(DUE_DETAILS, {"now": now, "limit": limit})]
@@ -229,14 +188,9 @@ def save_details(
     _after_fill_in(ledger, call_id, known["elevenlabs_conversation_id"], urgent=False, now=now)
 
 
-def settled_batches(ledger: Ledger) -> dict[str, str]:
-    """The mark at which each batch had nothing left to tell."""
-    return {row["batch_id"]: row["mark"] for row in ledger.all(SETTLED)}
-
-
-def settle_batch(ledger: Ledger, batch_id: str, mark: str) -> None:
-    """Remembers that a batch has nothing left to tell at this mark."""
-    ledger.run(SETTLE, (batch_id, mark))
+def no_details(ledger: Ledger, call_id: int) -> None:
+    """The agent service does not know the conversation: asked twice, it is not asked again."""
+    ledger.run(NO_DETAILS, (call_id,))
 
 
 def placeholders(ledger: Ledger, call: sqlite3.Row) -> dict[str, Scalar]:
@@ -295,7 +249,7 @@ def _insert(ledger: Ledger, call: Call, person: sqlite3.Row, plan: policy.Skip |
                 "id": conversation_id,
             },
         )
-    ledger.run(DROP_HINT, (call.key,))
+    ledger.run(batches.DROP_HINT, (call.key,))
     if isinstance(plan, policy.Write):
         row = ledger.one(KNOWN_BY_KEY, (call.key,))
         assert row is not None

@@ -40,6 +40,7 @@ class Undecided:
             "content": self.content,
             "attempted_at": self.attempted_at,
             "age_seconds": self.age_seconds,
+            "evidence": self.evidence,
         }
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from wa_relay.channel import inbound
 from wa_relay.intake import Intake
-from wa_relay.ledger import calls, inbox, receipts
+from wa_relay.ledger import batches, calls, inbox, receipts
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.logs import say, warn
 from wa_relay.model import BatchHint, Call, Moment
@@ -169,7 +169,7 @@ class WebhookRoutes:
 
     async def _told(self, report: Call | BatchHint | postcall.Ignored) -> None:
         if isinstance(report, BatchHint):
-            await self._listener.store(calls.record_hint, report, self._clock())
+            await self._listener.store(batches.record_hint, report, self._clock())
             self._intake.follow_up_due.ring()
         elif isinstance(report, Call):
             try:

@@ -1,0 +1,59 @@
+"""Batches: the calls whose outcome they still have to tell, and those that have nothing left to tell."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from wa_relay.ledger.store import Ledger
+from wa_relay.model import BatchHint, Call, Moment
+
+INSERT_HINT = """
+    insert into call_hints (elevenlabs_conversation_id, batch_id, recipient_id, call, told_at, due_at)
+    select :key, :batch_id, :recipient_id, :call, :now, :now
+    where not exists (select 1 from calls where elevenlabs_conversation_id = :key)
+    on conflict do nothing"""
+DUE_HINTS = """
+    update call_hints set tries = tries + 1, due_at = :now + min(300, 5 * (1 << min(tries, 6)))
+    where elevenlabs_conversation_id in
+        (select elevenlabs_conversation_id from call_hints where due_at <= :now order by due_at limit :limit)
+    returning *"""
+DROP_HINT = "delete from call_hints where elevenlabs_conversation_id = ?"
+
+SETTLED = "select batch_id, mark from settled_batches"
+SETTLE = """
+    insert into settled_batches (batch_id, mark) values (?, ?)
+    on conflict (batch_id) do update set mark = excluded.mark"""
+
+
+def record_hint(ledger: Ledger, hint: BatchHint, now: Moment) -> None:
+    """Keeps a call whose outcome its batch has to tell first."""
+    parameters = {
+        "key": hint.call.key,
+        "batch_id": hint.batch_id,
+        "recipient_id": hint.recipient_id,
+        "call": json.dumps(asdict(hint.call)),
+        "now": now,
+    }
+    ledger.run(INSERT_HINT, parameters)
+
+
+def due_hints(ledger: Ledger, limit: int, now: Moment) -> list[BatchHint]:
+    """The hints to ask about; each is due again later, until `record_call` knows its call."""
+    rows = ledger.all(DUE_HINTS, {"now": now, "limit": limit})
+    return [BatchHint(Call(**json.loads(r["call"])), r["batch_id"], r["recipient_id"], r["told_at"]) for r in rows]
+
+
+def drop_hint(ledger: Ledger, key: str) -> None:
+    """Forgets a hint that led to nothing."""
+    ledger.run(DROP_HINT, (key,))
+
+
+def settled(ledger: Ledger) -> dict[str, str]:
+    """The mark at which each batch had nothing left to tell."""
+    return {row["batch_id"]: row["mark"] for row in ledger.all(SETTLED)}
+
+
+def settle(ledger: Ledger, batch_id: str, mark: str) -> None:
+    """Remembers that a batch has nothing left to tell at this mark."""
+    ledger.run(SETTLE, (batch_id, mark))
