@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from wa_relay.bell import Board
 from wa_relay.ledger import calls, file, inbox, store
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.store import Ledger
@@ -27,7 +28,7 @@ from wa_relay.model import (
     SendResult,
 )
 from wa_relay.policy import OpeningText, Rules
-from wa_relay.worker import Board, SendWorker, TurnWorker, Worker
+from wa_relay.worker import SendWorker, TurnWorker, Worker
 
 RULES = Rules(
     timezone=ZoneInfo("America/Bogota"),

@@ -21,6 +21,7 @@ from wa_relay import __version__
 from wa_relay.agent.gateway import GatewayAgent
 from wa_relay.agent.session import TextAgent
 from wa_relay.agent.signing import UrlSigner
+from wa_relay.bell import Board
 from wa_relay.channel.inbound import listed_inbound
 from wa_relay.channel.twilio import TwilioChannel
 from wa_relay.config import Config
@@ -44,7 +45,7 @@ from wa_relay.server.listener import Listener
 from wa_relay.server.protocol import Listening
 from wa_relay.server.reading import ReadingRoutes
 from wa_relay.server.webhooks import Trust, WebhookRoutes
-from wa_relay.worker import Agent, Board, SendWorker, TurnWorker
+from wa_relay.worker import Agent, SendWorker, TurnWorker
 
 SEND_GRACE = 40.0
 """Seconds in which a stop lets requests to Twilio end: above Twilio's own limit of 26 s."""

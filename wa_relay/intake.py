@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from wa_relay.bell import Bell
 from wa_relay.elevenlabs import ElevenLabs
 from wa_relay.ledger import batches, calls
 from wa_relay.ledger.calls import CallState
@@ -20,7 +21,6 @@ from wa_relay.logs import fail, say, warn
 from wa_relay.model import BatchHint, Call, Moment, UpstreamError
 from wa_relay.policy import retry_delay
 from wa_relay.sources import poller
-from wa_relay.worker import Bell
 
 POLL_BACKOFF_BASE, POLL_BACKOFF_CAP = 5.0, 300.0
 LONGEST_REST = 3600.0

@@ -7,12 +7,11 @@ conversation is the ledger's doing; a worker takes whatever a claim gives it, al
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from wa_relay import text
+from wa_relay.bell import Bell, Board
 from wa_relay.ledger import outbox, turns
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.outbox import Finished, SendJob
@@ -61,66 +60,6 @@ class Channel(Protocol):
         ...
 
 
-class Board:
-    """Where a request waits for what becomes of a message."""
-
-    def __init__(self) -> None:
-        self._waiting: defaultdict[int, list[asyncio.Future[None]]] = defaultdict(list)
-
-    async def wait(self, message_id: int, within: float) -> bool:
-        """True when the message moved within so many seconds."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[message_id].append(future)
-        try:
-            await asyncio.wait_for(future, within)
-        except TimeoutError:
-            return False
-        finally:
-            self._waiting[message_id].remove(future)
-            if not self._waiting[message_id]:
-                del self._waiting[message_id]
-        return True
-
-    def tell(self, message_id: int) -> None:
-        """Wakes whoever waits for a message."""
-        for future in self._waiting.get(message_id, ()):
-            if not future.done():
-                future.set_result(None)
-
-
-class Bell:
-    """Wakes one worker: now, or at a moment that is known beforehand."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-        self._at: Moment | None = None
-
-    def ring(self) -> None:
-        """Wakes the worker at once."""
-        self._event.set()
-
-    def ring_at(self, at: Moment, now: Moment) -> None:
-        """Wakes the worker at `at`, or at once when that has come."""
-        if at <= now:
-            self._event.set()
-        elif self._at is None or at < self._at:
-            self._at = at
-            # A worker that sleeps past the moment has to be told of it.
-            asyncio.get_running_loop().call_later(at - now, self.ring)
-
-    def clear(self) -> None:
-        """Forgets what was rung for: the worker is about to look."""
-        self._event.clear()
-        self._at = None
-
-    async def wait(self, within: float) -> None:
-        """Returns when the bell rings, or after so many seconds."""
-        # Not wait_for: Python 3.11's loses a cancellation that meets the bell, and the loop would never end.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                await self._event.wait()
-
-
 class Worker:
     """What both workers share: the loop around a claim, the running jobs, and a clean stop."""
 
@@ -129,6 +68,8 @@ class Worker:
         self._jobs: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._looking = asyncio.Lock()
+        # True while something is due that the last look could not take: the end of a job may free it.
+        self._held_back = False
         self.bell = Bell()
 
     async def run(self) -> None:
@@ -234,6 +175,7 @@ class SendWorker(Worker):
         for job in claimed.jobs:
             self.circuit.tried(now)
             self._start(self._send(job))
+        self._held_back = due is not None and due <= now
         return bool(claimed.ended) or len(claimed.jobs) == allowed, _rest(due, now)
 
     def _refilled(self, now: Moment) -> float:
@@ -257,7 +199,8 @@ class SendWorker(Worker):
         self._note(result)
         self._log(job, result, finished)
         self._board.tell(identity)
-        self.bell.ring()
+        if self._held_back or finished.due_at is not None:
+            self.bell.ring()
         if finished.status == "uncertain":
             self._on_unclear()
 
@@ -326,6 +269,7 @@ class TurnWorker(Worker):
             self._start(self._ask(job))
         if claimed.answered:
             self._on_answer()
+        self._held_back = due is not None and due <= now
         return len(claimed.jobs) + claimed.answered == room, _rest(due, now)
 
     async def _ask(self, job: TurnJob) -> None:
@@ -340,7 +284,8 @@ class TurnWorker(Worker):
             await self._persist(turns.fail_turn, job.turn_id, f"unexpected: {type(error).__name__}", self._clock())
             self._on_answer()
         finally:
-            self.bell.ring()
+            if self._held_back:
+                self.bell.ring()
 
     async def _answer(self, job: TurnJob) -> None:
         ids: dict[str, Any] = {"turn": job.turn_id, "conversation": job.conversation_id, "call": job.question.call_key}

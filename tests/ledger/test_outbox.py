@@ -328,6 +328,17 @@ def test_the_parts_of_an_answer_go_in_order_each_after_the_one_before(ledger: Le
     assert [job.outgoing.message_id for job in _claim(ledger, NOW + 9)] == [third]
 
 
+def test_a_receipt_tells_if_it_frees_something(ledger: Ledger) -> None:
+    _opening(ledger)
+    _claim(ledger)
+    outbox.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
+    first, _ = _answer(ledger, "uno", "dos")
+    _claim(ledger, NOW + 3)
+    outbox.finish_send(ledger, first, Accepted(SID), NOW + 3)
+    freed = [receipts.record_receipt(ledger, Receipt(SID, status), NOW + 4).freed for status in ("sent", "read")]
+    assert freed == [True, False]
+
+
 def test_a_part_that_fails_takes_the_later_ones_with_it(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)

@@ -207,10 +207,11 @@ def accept(ledger: Ledger, row: sqlite3.Row, sid: str, evidence: str, at: Moment
     return Finished(message_id, "sent")
 
 
-def free_next_part(ledger: Ledger, row: sqlite3.Row, due: Moment) -> None:
-    """Makes the part of an answer that follows a message due."""
-    if row["turn_id"] is not None:
-        ledger.run(NEXT_PART, {"due": due, "turn_id": row["turn_id"], "part": row["part"] + 1})
+def free_next_part(ledger: Ledger, row: sqlite3.Row, due: Moment) -> bool:
+    """Makes the part of an answer that follows a message due; false when none waits for it."""
+    if row["turn_id"] is None:
+        return False
+    return ledger.run(NEXT_PART, {"due": due, "turn_id": row["turn_id"], "part": row["part"] + 1}) > 0
 
 
 def rescue_sends(ledger: Ledger, now: Moment) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wa_relay import policy
 from wa_relay.ledger import outbox
@@ -49,7 +49,10 @@ SET_SWEPT_TO = "update relay set swept_to = ?"
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What a receipt changed. `known` is false for one that is not ours; `alarm` is for a person."""
+    """What a receipt changed. `known` is false for one that is not ours; `alarm` is for a person.
+
+    `freed` is true when something else may go out now.
+    """
 
     known: bool
     message_id: int | None = None
@@ -57,6 +60,7 @@ class Noted:
     changed: bool = False
     error_code: str | None = None
     alarm: str | None = None
+    freed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +82,16 @@ def record_receipt(ledger: Ledger, receipt: Receipt, now: Moment) -> Noted:
     ledger.run(LOG, (receipt.sid, receipt.status, code, row["id"], now))
     if receipt.user_id:
         ledger.run(NOTE_USER, (receipt.user_id, row["conversation_id"]))
-    alarm = None
-    if row["twilio_message_id"] is None:
+    alarm, adopted = None, row["twilio_message_id"] is None
+    if adopted:
         alarm = outbox.accept(ledger, row, receipt.sid, "receipt", row["attempted_at"], now).alarm
         row = ledger.one(outbox.MESSAGE, (row["id"],))
         assert row is not None
     if row["twilio_message_id"] != receipt.sid:
         why = alarm or f"message {row['id']} has another SID than {receipt.sid}: it may have been sent twice"
         return Noted(True, row["id"], row["status"], alarm=why)
-    return _move(ledger, row, receipt, now)
+    noted = _move(ledger, row, receipt, now)
+    return replace(noted, freed=True) if adopted else noted
 
 
 def due_lookups(ledger: Ledger, limit: int, now: Moment) -> list[Lookup]:
@@ -186,17 +191,16 @@ def _move(ledger: Ledger, row: sqlite3.Row, receipt: Receipt, now: Moment) -> No
     if policy.RANK.get(receipt.status, -1) > policy.RANK.get(row["receipt"] or "", -1):
         ledger.run(NOTE_RECEIPT, (receipt.status, row["id"]))
     target = policy.receipt_moves(receipt.status, row["status"])
-    if receipt.status in ("sent", "delivered", "read"):
-        outbox.free_next_part(ledger, row, now)
+    freed = receipt.status in ("sent", "delivered", "read") and outbox.free_next_part(ledger, row, now)
     if target is None or target == row["status"]:
         late = receipt.status in policy.FAILURES and row["status"] in ("delivered", "read")
         alarm = f"message {row['id']} was {row['status']} and is now told {receipt.status}" if late else None
-        return Noted(True, row["id"], row["status"], alarm=alarm)
+        return Noted(True, row["id"], row["status"], alarm=alarm, freed=freed)
     if target == "failed":
         code = receipt.error_code
         outbox.end(ledger, row["id"], "undelivered", now, code=code, evidence=f"receipt: {receipt.status}")
         outbox.follow_refusal(ledger, row, code, now)
-        return Noted(True, row["id"], "failed", True, code)
+        return Noted(True, row["id"], "failed", True, code, freed=True)
     parameters = {
         "id": row["id"],
         "status": target,
@@ -207,7 +211,7 @@ def _move(ledger: Ledger, row: sqlite3.Row, receipt: Receipt, now: Moment) -> No
         "evidence": f"receipt: {receipt.status}",
     }
     ledger.run(MOVE_UP, parameters)
-    return Noted(True, row["id"], target, True)
+    return Noted(True, row["id"], target, True, freed=freed)
 
 
 def _not_found(ledger: Ledger, row: sqlite3.Row, matches: int, now: Moment) -> outbox.Finished:

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from wa_relay import phone, text
+from wa_relay.bell import Board
 from wa_relay.intake import Intake
 from wa_relay.ledger import calls
 from wa_relay.ledger.calls import CallState
@@ -18,7 +19,7 @@ from wa_relay.model import Refused as SendRefused
 from wa_relay.server.answers import JSON, refusal, reply
 from wa_relay.server.listener import Listener, Request, Route
 from wa_relay.sources import jsonbody, push
-from wa_relay.worker import Board, Channel
+from wa_relay.worker import Channel
 
 SENT_WITHIN = 5.0
 """Seconds for which the backend's request waits for Twilio's acceptance of the opening."""

@@ -103,9 +103,10 @@ class WebhookRoutes:
                 status=receipt.status,
                 code=noted.error_code,
             )
-            self._on_send()
             if noted.message_id is not None:
                 self._tell(noted.message_id)
+        if noted.freed:
+            self._on_send()
         return nothing()
 
     def _verified(self, request: Request) -> tuple[tuple[str, str], ...]:
