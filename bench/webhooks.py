@@ -13,6 +13,9 @@ from bench.reference import commits_per_second
 from bench.report import Row, Settings, at_least, at_most, middle
 
 CONNECTIONS, FORGE_EVERY = 32, 100
+MANY = 100
+"""Connections on the slow disk: a group holds at most what comes in during one sync."""
+
 WAITS = {"reply": {"debounce_seconds": 15.0}}
 """Nothing is put to the agent while the webhooks come in."""
 
@@ -53,6 +56,7 @@ def stored(
     series: int,
     module: tuple[str, ...] = ("wa_relay",),
     env: Mapping[str, str] | None = None,
+    connections: int = CONNECTIONS,
 ) -> dict[str, float]:
     """A load on a fresh product that is killed after it; the rows are what was answered with 200."""
     product = Product(folder, WAITS, module=module, env=env)
@@ -60,7 +64,7 @@ def stored(
     product.start()
     try:
         before = product.process.cpu
-        result = post(product.url, count, series=series)
+        result = post(product.url, count, series=series, connections=connections)
         result["cpu"] = (product.process.cpu - before) / count * 1000.0
     finally:
         product.kill()
@@ -107,10 +111,9 @@ def slow_sync(settings: Settings) -> list[Row]:
     single, grouped = [], []
     for number in range(settings.rounds):
         folder = settings.folder / f"slow-{number}"
-        single.append(
-            stored(folder, settings.size(1500, 600), series=1, module=("bench.reference", "one_commit"), env=env)
-        )
-        grouped.append(stored(folder, settings.size(10_000, 5_000), series=1, env=env))
+        one = ("bench.reference", "one_commit")
+        single.append(stored(folder, settings.size(1500, 600), series=1, module=one, env=env, connections=MANY))
+        grouped.append(stored(folder, settings.size(10_000, 5_000), series=1, env=env, connections=MANY))
     rate, alone = middle(grouped, "per_second"), middle(single, "per_second")
     name = "slow_sync"
     return [
