@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from tests.story import ANA, LUIS, NOW, Story
 from wa_relay import reports
-from wa_relay.ledger.file import open_for_reading
 from wa_relay.model import Refused, Unclear
 from wa_relay.moments import stamp
-
-
-@pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    told = Story(tmp_path / "relay.db")
-    yield told
-    told.close()
-
-
-@pytest.fixture
-def db(story: Story) -> Iterator[sqlite3.Connection]:
-    connection = open_for_reading(story.path)
-    yield connection
-    connection.close()
 
 
 def test_the_object_has_the_fields_of_the_contract_in_its_order(story: Story, db: sqlite3.Connection) -> None:
@@ -150,5 +131,6 @@ def test_what_needs_a_decision_is_listed_with_its_age(story: Story, db: sqlite3.
         "content": "Hola, gracias por atender.",
         "attempted_at": stamp(NOW),
         "age_seconds": 90.0,
+        "evidence": "read timeout",
     }
     assert reports.standing(db).uncertain == 1

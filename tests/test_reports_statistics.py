@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,26 +10,11 @@ import pytest
 from tests.story import ANA, BOGOTA, EVA, LUIS, NOW, Story
 from wa_relay import reports
 from wa_relay.ledger import control
-from wa_relay.ledger.file import open_for_reading
 from wa_relay.model import Refused, Unclear
 from wa_relay.reports import Grouping, Span
 from wa_relay.reports.tally import median, percentile
 
 EVERYTHING = Span()
-
-
-@pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    told = Story(tmp_path / "relay.db")
-    yield told
-    told.close()
-
-
-@pytest.fixture
-def db(story: Story) -> Iterator[sqlite3.Connection]:
-    connection = open_for_reading(story.path)
-    yield connection
-    connection.close()
 
 
 def told(db: sqlite3.Connection, span: Span = EVERYTHING, by: Grouping | None = None) -> dict[str, Any]:

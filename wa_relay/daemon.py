@@ -134,14 +134,9 @@ class Daemon:
         )
         self._api = ElevenLabs(config.elevenlabs.base_url, config.elevenlabs.api_key.reveal())
         opened.push_async_callback(self._api.close)
-        twilio = config.twilio
-        self._channel = TwilioChannel(
+        self._channel = TwilioChannel.of(
             self._http,
-            account_sid=twilio.account_sid,
-            auth_token=twilio.auth_token.reveal(),
-            sender=twilio.sender,
-            messaging_service_sid=twilio.messaging_service_sid,
-            base_url=twilio.base_url,
+            config.twilio,
             status_callback=f"{config.server.public_url}/webhook/twilio/status",
             database=self._mark,
         )

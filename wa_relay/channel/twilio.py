@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from typing import Any, Self
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import aiohttp
@@ -15,6 +16,7 @@ from twilio.rest import Client
 
 from wa_relay.channel.errors import classify, meaning, retry_after_seconds
 from wa_relay.channel.transport import TWILIO, AnswerTooLarge, Transport, last_headers
+from wa_relay.config import Twilio
 from wa_relay.model import Accepted, Listed, Moment, NotSent, Outgoing, Page, SendResult, Unclear, UpstreamError
 from wa_relay.phone import address, to_address
 
@@ -39,7 +41,7 @@ class TwilioChannel:
         sender: str,
         messaging_service_sid: str,
         base_url: str,
-        status_callback: str,
+        status_callback: str = "",
         database: str = "",
         send_timeout: float = 35.0,
         list_timeout: float = 20.0,
@@ -50,6 +52,19 @@ class TwilioChannel:
         self._listing = Client(account_sid, auth_token, http_client=Transport(http, base_url, total=list_timeout))
         # The client loads its parts when they are first named: not between a send's mark and its request.
         _ = self._sending.messages
+
+    @classmethod
+    def of(cls, http: aiohttp.ClientSession, settings: Twilio, **more: Any) -> Self:
+        """The sender that the settings name; without a `status_callback` no receipts are asked for."""
+        return cls(
+            http,
+            account_sid=settings.account_sid,
+            auth_token=settings.auth_token.reveal(),
+            sender=settings.sender,
+            messaging_service_sid=settings.messaging_service_sid,
+            base_url=settings.base_url,
+            **more,
+        )
 
     async def send(self, message: Outgoing) -> SendResult:
         """Makes one request for one message, and says what its answer proves.

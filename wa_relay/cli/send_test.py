@@ -133,18 +133,8 @@ async def _send(config: Config, person: str, words: str, wait: float) -> Outcome
     from wa_relay.channel.twilio import TwilioChannel
     from wa_relay.model import Accepted, Outgoing
 
-    twilio = config.twilio
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as http:
-        channel = TwilioChannel(
-            http,
-            account_sid=twilio.account_sid,
-            auth_token=twilio.auth_token.reveal(),
-            sender=twilio.sender,
-            messaging_service_sid=twilio.messaging_service_sid,
-            base_url=twilio.base_url,
-            # A message without an id of ours asks for no receipts.
-            status_callback="",
-        )
+        channel = TwilioChannel.of(http, config.twilio)
         result = await channel.send(Outgoing(None, person, body=words))
         if not isinstance(result, Accepted):
             return _not_accepted(result)

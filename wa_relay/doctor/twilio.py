@@ -48,16 +48,7 @@ def _name(outcome: str) -> str:
 async def _account(
     http: aiohttp.ClientSession, twilio: Twilio, clock: Callable[[], Moment], end: float
 ) -> tuple[Check, Check]:
-    channel = TwilioChannel(
-        http,
-        account_sid=twilio.account_sid,
-        auth_token=twilio.auth_token.reveal(),
-        sender=twilio.sender,
-        messaging_service_sid=twilio.messaging_service_sid,
-        base_url=twilio.base_url,
-        status_callback="",
-        list_timeout=LIMIT,
-    )
+    channel = TwilioChannel.of(http, twilio, list_timeout=LIMIT)
     try:
         status = await ask(channel.check(), "Twilio", end)
     except UpstreamError as error:

@@ -265,25 +265,16 @@ def _insert_call(
     old = isinstance(plan, policy.Skip) and plan.reason == "too_old"
     return ledger.insert(
         INSERT_CALL,
-        {
+        _told(call)
+        | {
             "key": call.key,
             "conversation_id": conversation_id,
             "agent_id": call.agent_id,
-            "agent_name": call.agent_name,
-            "batch_id": call.batch_id,
-            "batch_name": call.batch_name,
-            "recipient_id": call.recipient_id,
-            "client_name": call.client_name,
-            "client_id": call.client_id,
-            "group_id": call.group_id,
-            "group_name": call.group_name,
             "outcome": call.outcome,
             "source": call.source,
             "ended_at": call.ended_at,
             "now": now,
             "variables": json.dumps(dict(call.variables), ensure_ascii=False),
-            "summary": call.summary,
-            "transcript": call.transcript,
             "raw": call.raw,
             "skipped": plan.reason if isinstance(plan, policy.Skip) else None,
             "details_at": now if has_conversation and not old and call.summary is None else None,
@@ -291,10 +282,9 @@ def _insert_call(
     )
 
 
-def _fill_in(ledger: Ledger, known: sqlite3.Row, call: Call, now: Moment) -> None:
-    variables = {**call.variables, **json.loads(known["variables"])}
-    parameters = {
-        "id": known["id"],
+def _told(call: Call) -> dict[str, str | None]:
+    """What one report may lack and another fill in."""
+    return {
         "agent_name": call.agent_name,
         "batch_id": call.batch_id,
         "batch_name": call.batch_name,
@@ -305,9 +295,13 @@ def _fill_in(ledger: Ledger, known: sqlite3.Row, call: Call, now: Moment) -> Non
         "group_name": call.group_name,
         "summary": call.summary,
         "transcript": call.transcript,
-        "variables": json.dumps(variables, ensure_ascii=False),
     }
-    ledger.run(FILL_IN, parameters)
+
+
+def _fill_in(ledger: Ledger, known: sqlite3.Row, call: Call, now: Moment) -> None:
+    variables = {**call.variables, **json.loads(known["variables"])}
+    told = _told(call) | {"id": known["id"], "variables": json.dumps(variables, ensure_ascii=False)}
+    ledger.run(FILL_IN, told)
     _after_fill_in(ledger, known["id"], known["elevenlabs_conversation_id"], urgent=call.source == "push", now=now)
 
 
