@@ -304,6 +304,10 @@ class Circuit:
         # A clock that is set back does not make the pause longer.
         return self.failures < self._threshold or not 0.0 < self._retry_at - now <= self._pause
 
+    def rest(self, now: float) -> float:
+        """Seconds until the next try is let through; 0 when it is now."""
+        return 0.0 if self.allows(now) else self._retry_at - now
+
     def succeeded(self) -> None:
         """Closes the circuit."""
         self.failures = 0

@@ -13,8 +13,9 @@ import aiohttp
 from yarl import URL
 
 from wa_relay.agent.recap import said
-from wa_relay.agent.tries import Limits, TryFailedError, with_tries
+from wa_relay.agent.tries import AWAY_PAUSE, Limits, TryFailedError, with_tries
 from wa_relay.model import AgentError, Answer, Moment, Question
+from wa_relay.policy import Circuit
 
 _ANSWER_FIELDS = ("response", "message", "text", "agent_response")
 _MAX_BODY = 1024 * 1024
@@ -52,6 +53,7 @@ class GatewayAgent:
         self._headers = {"xi-api-key": api_key, "Content-Type": "application/json", "Accept": "application/json"}
         self._turn_timeout = turn_timeout
         self._limits = limits or Limits()
+        self._circuit = Circuit(pause=AWAY_PAUSE)
 
     async def answer(self, question: Question) -> Answer:
         """What the gateway answers; raises `AgentError` when no try brought text."""
@@ -59,7 +61,9 @@ class GatewayAgent:
             raise AgentError(_NO_CALL, permanent=True)
         url = URL(f"{self._base_url}/v1/convai/conversations/{quote(question.call_key, safe='')}/message", encoded=True)
         body = json.dumps({"message": said(question), "mode": "text"}).encode()
-        return await with_tries(lambda deadline: self._try(url, body, deadline), self._turn_timeout, self._limits)
+        return await with_tries(
+            lambda deadline: self._try(url, body, deadline), self._turn_timeout, self._limits, self._circuit
+        )
 
     async def close(self) -> None:
         """Has nothing of its own to close."""
@@ -74,9 +78,9 @@ class GatewayAgent:
                         raise _refused(response)
                     content = await _read(response)
         except TimeoutError as error:
-            raise TryFailedError("the gateway did not answer in time") from error
+            raise TryFailedError("the gateway did not answer in time", away=True) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise TryFailedError(f"no answer from the gateway: {type(error).__name__}") from error
+            raise TryFailedError(f"no answer from the gateway: {type(error).__name__}", away=True) from error
         return Answer(text=_answer_in(content))
 
 
@@ -97,7 +101,9 @@ def _refused(response: aiohttp.ClientResponse) -> TryFailedError:
         return TryFailedError(f"the gateway refused the key with {status}: check elevenlabs.api_key", permanent=True)
     if status >= 500 or status in _RETRIED:
         return TryFailedError(
-            f"the gateway answered {status}", retry_after=_seconds(response.headers.get("Retry-After"))
+            f"the gateway answered {status}",
+            away=status >= 500,
+            retry_after=_seconds(response.headers.get("Retry-After")),
         )
     return TryFailedError(f"the gateway answered {status}, not 200: check elevenlabs.base_url", permanent=True)
 

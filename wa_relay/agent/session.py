@@ -18,9 +18,10 @@ from wa_relay.agent.outcome import Answered, Failed
 from wa_relay.agent.recap import recap, said, variables
 from wa_relay.agent.settings import SettingsCache
 from wa_relay.agent.signing import UrlSigner
-from wa_relay.agent.tries import Limits, TryFailedError, with_tries
+from wa_relay.agent.tries import AWAY_PAUSE, Limits, TryFailedError, with_tries
 from wa_relay.agent.turn import Ask, Turn
 from wa_relay.model import Answer, Moment, Question, UpstreamError
+from wa_relay.policy import Circuit
 
 if TYPE_CHECKING:
     from wa_relay.elevenlabs import AgentSettings, ElevenLabs
@@ -59,12 +60,15 @@ class TextAgent:
         self._settle = settle
         self._base_url = base_url
         self._limits = limits or Limits()
+        self._circuit = Circuit(pause=AWAY_PAUSE)
         self._settings = SettingsCache(api)
         self._closing: set[asyncio.Task[None]] = set()
 
     async def answer(self, question: Question) -> Answer:
         """What the agent answers; raises `AgentError` when no try brought text."""
-        return await with_tries(lambda deadline: self._try(question, deadline), self._turn_timeout, self._limits)
+        return await with_tries(
+            lambda deadline: self._try(question, deadline), self._turn_timeout, self._limits, self._circuit
+        )
 
     async def close(self) -> None:
         """Ends what is still under way: reads of settings and closing handshakes."""
@@ -125,12 +129,14 @@ class TextAgent:
         except aiohttp.WSServerHandshakeError as error:
             permanent = error.status in _PERMANENT_STATUSES
             raise TryFailedError(
-                f"ElevenLabs refused the session with HTTP {error.status}", permanent=permanent
+                f"ElevenLabs refused the session with HTTP {error.status}",
+                permanent=permanent,
+                away=error.status >= 500,
             ) from error
         except TimeoutError as error:
-            raise TryFailedError("no connection to ElevenLabs in time") from error
+            raise TryFailedError("no connection to ElevenLabs in time", away=True) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise TryFailedError(f"no connection to ElevenLabs: {type(error).__name__}") from error
+            raise TryFailedError(f"no connection to ElevenLabs: {type(error).__name__}", away=True) from error
 
     async def _carry(self, turn: Turn, socket: _Socket) -> None:
         """Runs the session until the turn has its outcome."""
@@ -177,5 +183,8 @@ def _unsigned(agent_id: str, error: UpstreamError) -> TryFailedError:
         reason = f"ElevenLabs knows no agent {agent_id}: was it deleted, or is it in another workspace than the key?"
         return TryFailedError(reason, permanent=True)
     return TryFailedError(
-        f"no session from ElevenLabs: {error.message}", permanent=error.permanent, retry_after=error.retry_after
+        f"no session from ElevenLabs: {error.message}",
+        permanent=error.permanent,
+        away=error.status is None or error.status >= 500,
+        retry_after=error.retry_after,
     )

@@ -10,8 +10,13 @@ from dataclasses import dataclass
 
 from wa_relay import text
 from wa_relay.model import AgentError, Answer, Moment
+from wa_relay.policy import Circuit
 
 _log = logging.getLogger(__name__)
+
+
+AWAY_PAUSE = 2.0
+"""Seconds between two tries, of all turns together, while the service is away: a customer waits for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,36 +33,53 @@ class TryFailedError(Exception):
     """One try brought no answer.
 
     `at_once`: nothing is broken, a fresh try needs no pause. `permanent`: no try will do better.
+    `away`: the service could not be reached, or had a fault of its own.
     """
 
     def __init__(
-        self, reason: str, *, permanent: bool = False, at_once: bool = False, retry_after: float | None = None
+        self,
+        reason: str,
+        *,
+        permanent: bool = False,
+        at_once: bool = False,
+        away: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.permanent = permanent
         self.at_once = at_once
+        self.away = away
         self.retry_after = retry_after
 
 
-async def with_tries(attempt: Callable[[Moment], Awaitable[Answer]], timeout: float, limits: Limits) -> Answer:
+async def with_tries(
+    attempt: Callable[[Moment], Awaitable[Answer]], timeout: float, limits: Limits, circuit: Circuit
+) -> Answer:
     """The answer of the first try that brings one; a try gets `timeout` seconds, or what is left of the total.
 
-    `attempt` is given its deadline on the loop's clock and raises `TryFailedError`. Raises `AgentError` when a
-    failure is permanent or the limits are reached.
+    `attempt` is given its deadline on the loop's clock and raises `TryFailedError`. While the `circuit` that all
+    turns share is open, a try waits for its place. Raises `AgentError` when a failure is permanent or the limits
+    are reached.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + limits.total
     for number in range(1, limits.tries + 1):
+        await _admitted(circuit, end)
         deadline = min(loop.time() + timeout, end)
         try:
             async with asyncio.timeout_at(deadline + 1.0):
                 answer = await attempt(deadline)
+            circuit.succeeded()
             if text.visible(text.to_whatsapp(answer.text)):
                 return answer
             failed = TryFailedError("the answer has nothing in it that can be seen", at_once=True)
         except TryFailedError as failure:
             failed = failure
+            if failure.away:
+                circuit.failed(loop.time())
+            else:
+                circuit.succeeded()
         except TimeoutError:
             failed = TryFailedError(f"no answer within {timeout:g} s", at_once=True)
         if failed.permanent:
@@ -68,6 +90,15 @@ async def with_tries(attempt: Callable[[Moment], Awaitable[Answer]], timeout: fl
             break
         await asyncio.sleep(pause)
     raise AgentError(f"the agent brought no answer in {_counted(number)}; the last time: {failed.reason}")
+
+
+async def _admitted(circuit: Circuit, end: Moment) -> None:
+    loop = asyncio.get_running_loop()
+    while rest := circuit.rest(loop.time()):
+        if loop.time() + rest >= end:
+            raise AgentError("the agent service is away, and there was no place for a try in time")
+        await asyncio.sleep(rest)
+    circuit.tried(loop.time())
 
 
 def _pause(failed: TryFailedError, number: int, limits: Limits) -> float:

@@ -1,0 +1,71 @@
+"""How often a turn is tried, and how turns share a service that is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from wa_relay.agent.tries import Limits, TryFailedError, with_tries
+from wa_relay.model import AgentError, Answer
+from wa_relay.policy import Circuit
+
+QUICK = Limits(tries=3, total=5.0, base=0.001)
+
+
+def attempts(*outcomes: Answer | TryFailedError) -> tuple[Callable[[float], Awaitable[Answer]], list[float]]:
+    """Plays the outcomes, the last one for ever; notes when each try was made."""
+    made: list[float] = []
+
+    async def attempt(_deadline: float) -> Answer:
+        made.append(asyncio.get_running_loop().time())
+        outcome = outcomes[min(len(made), len(outcomes)) - 1]
+        if isinstance(outcome, TryFailedError):
+            raise outcome
+        return outcome
+
+    return attempt, made
+
+
+def test_a_service_that_is_away_is_tried_by_one_turn_at_a_time_and_let_go_when_it_is_back() -> None:
+    async def scenario() -> None:
+        circuit, pause = Circuit(pause=0.2), 0.2
+        away, made = attempts(TryFailedError("refused", away=True))
+        for _ in range(2):
+            with pytest.raises(AgentError):
+                await with_tries(away, 1.0, QUICK, circuit)
+        assert len(made) == 6
+        assert made[5] - made[4] >= pause - 0.01
+        back, again = attempts(Answer("Hola"))
+        began = asyncio.get_running_loop().time()
+        await asyncio.gather(*(with_tries(back, 1.0, QUICK, circuit) for _ in range(5)))
+        assert again[0] - began >= pause - 0.05
+        assert again[-1] - again[0] < 3 * pause
+        assert circuit.failures == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_turn_that_finds_no_place_in_time_fails() -> None:
+    async def scenario() -> None:
+        circuit = Circuit(threshold=1, pause=30.0)
+        circuit.failed(asyncio.get_running_loop().time())
+        attempt, made = attempts(Answer("Hola"))
+        with pytest.raises(AgentError, match="is away"):
+            await with_tries(attempt, 1.0, QUICK, circuit)
+        assert made == []
+
+    asyncio.run(scenario())
+
+
+def test_an_agent_that_is_silent_is_not_away() -> None:
+    async def scenario() -> None:
+        circuit = Circuit()
+        attempt, made = attempts(TryFailedError("silent", at_once=True))
+        for _ in range(4):
+            with pytest.raises(AgentError):
+                await with_tries(attempt, 1.0, QUICK, circuit)
+        assert (len(made), circuit.failures) == (12, 0)
+
+    asyncio.run(scenario())
