@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMAND = (sys.executable, "-m", "tests.cli.reading_app")
+COMMAND = (sys.executable, "-m", "wa_relay")
 ROOT = Path(__file__).parents[2]
 
 
