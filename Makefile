@@ -23,7 +23,7 @@ demo: $(RUN)/.installed
 run-env: $(RUN)/.installed
 
 test: $(VENV)/.installed
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .
