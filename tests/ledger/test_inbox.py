@@ -142,6 +142,20 @@ def test_an_opt_out_cancels_what_waits_and_is_confirmed_once(known: Ledger, word
     assert calls.record_call(known, call("conv_3"), NOW + 4).skipped == "opted_out"
 
 
+def test_a_second_stop_leaves_the_confirmation_that_waits(known: Ledger) -> None:
+    for second, sid in enumerate(("SM1", "SM2")):
+        assert inbox.record_inbound(known, written("baja", sid=sid), NOW + second).effect == "opted_out"
+    jobs = outbox.claim_messages(known, 5, NOW + 2).jobs
+    assert [job.outgoing.body for job in jobs] == ["Listo, no te escribiremos más."]
+
+
+def test_twilios_own_opt_out_cancels_the_confirmation_that_waits(known: Ledger) -> None:
+    assert inbox.record_inbound(known, written("baja", sid="SM1"), NOW).effect == "opted_out"
+    inbox.opt_out(known, PHONE, "twilio", NOW + 1)
+    assert outbox.claim_messages(known, 5, NOW + 2).jobs == ()
+    assert _notices(known) == ["opt_out"]
+
+
 def test_an_answer_that_comes_after_the_opt_out_is_dropped(known: Ledger) -> None:
     inbox.record_inbound(known, written("hola", sid="SM1"), NOW)
     job = _turn(known, NOW + 2)

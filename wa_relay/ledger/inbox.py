@@ -64,8 +64,8 @@ LATER_WORDS = """
     union all select content from strangers where phone_number = :phone and received_at >= :moment"""
 CANCEL_QUEUED = """
     update conversation_messages set status = 'failed', reason = 'cancelled', failed_at = :now, moved_at = :now,
-        evidence = :why
-    where conversation_id = :id and status = 'queued'"""
+        evidence = 'opt-out: ' || :source
+    where conversation_id = :id and status = 'queued' and (notice is not 'opt_out' or :source = 'twilio')"""
 INSERT_NOTICE = """
     insert into conversation_messages (conversation_id, direction, kind, notice, content, status, call_id, turn_id,
         created_at, due_at)
@@ -108,11 +108,15 @@ def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
 
 
 def opt_out(ledger: Ledger, phone: str, source: str, now: Moment, said_at: Moment | None = None) -> bool:
-    """Takes a person out: what waits for them is cancelled. False when they were out already."""
+    """Takes a person out: what waits for them is cancelled. False when they were out already.
+
+    The confirmation outlives a second "STOP" that comes before it is sent, but not Twilio's own opt-out, after
+    which Twilio refuses it (21610).
+    """
     new = ledger.run(OPT_OUT, (phone, now if said_at is None else said_at, source)) == 1
     ledger.run(SET_STATUS, ("opted_out", *spellings(phone)))
     for person in ledger.all("select id from conversation_state where phone_number in (?, ?)", spellings(phone)):
-        ledger.run(CANCEL_QUEUED, {"id": person["id"], "now": now, "why": f"opt-out: {source}"})
+        ledger.run(CANCEL_QUEUED, {"id": person["id"], "now": now, "source": source})
         ledger.run(CANCEL_TURNS, (now, person["id"]))
     return new
 
