@@ -10,7 +10,7 @@ import random
 import signal
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,20 @@ class Outcome:
     settled_after: float
 
 
+@contextlib.contextmanager
+def _without_complaints() -> Iterator[None]:
+    """A stand-in whose client is killed, or that hangs until it goes down, has nothing to say about it."""
+    loggers = [logging.getLogger(name) for name in ("aiohttp.server", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 class Machine:
     """One run in one folder."""
 
@@ -76,10 +90,11 @@ class Machine:
 
     async def run(self) -> Outcome:
         """Kills as often as planned, lets everything settle, and judges."""
+        with _without_complaints():
+            return await self._run()
+
+    async def _run(self) -> Outcome:
         began = time.monotonic()
-        # A stand-in whose client is killed, or that hangs until it goes down, has nothing to say about it.
-        for name in ("aiohttp.server", "asyncio"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
         await self._twilio.start()
         await self._agents.start()
         self._twilio.configure(webhook_url=f"{self._url}/webhook/twilio/incoming{OVERRIDES}")

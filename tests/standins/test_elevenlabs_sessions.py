@@ -80,28 +80,26 @@ def test_the_goodbye_is_an_answer_although_the_agent_hangs_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenario", "permanent"),
+    "scenario",
     [
-        (Scenario("empty"), False),
-        (Scenario("silence"), False),
-        (Scenario("close_midway"), False),
-        (Scenario("drop"), False),
-        (Scenario("drop_midway"), False),
-        (Scenario("close", code=1002, error_type="llm_timeout"), False),
-        (Scenario("close", code=1008, reason="Unauthorized"), True),
-        (Scenario("close", code=1011), False),
-        (Scenario("close", code=3000, reason="[quota_exceeded] none left"), True),
+        Scenario("empty"),
+        Scenario("silence"),
+        Scenario("close_midway"),
+        Scenario("drop"),
+        Scenario("drop_midway"),
+        Scenario("close", code=1002, error_type="llm_timeout"),
+        Scenario("close", code=1008, reason="Unauthorized"),
+        Scenario("close", code=1011),
+        Scenario("close", code=3000, reason="[quota_exceeded] none left"),
     ],
-    ids=lambda value: f"{value.name}-{value.code}" if isinstance(value, Scenario) else str(value),
+    ids=lambda scenario: f"{scenario.name}-{scenario.code}",
 )
-def test_our_client_says_whether_a_session_without_an_answer_is_worth_another(
-    scenario: Scenario, permanent: bool
-) -> None:
+def test_our_client_says_that_a_session_without_an_answer_is_worth_another(scenario: Scenario) -> None:
     async def play() -> None:
         async with played() as standin:
             with pytest.raises(AgentError) as error:
                 await answered(standin, scenario, turn_timeout=1.0)
-            assert error.value.permanent is permanent
+            assert not error.value.permanent
 
     run(play())
 
