@@ -96,7 +96,7 @@ def libraries(modules: set[str]) -> set[str]:
         (("stats",), READING_ROOMS),
         (("stats", "--json"), READING_ROOMS),
     ],
-    ids=" ".join,
+    ids=["help", "history", "stats", "stats-json"],
 )
 def test_a_command_loads_no_more_than_a_bare_one_and_its_own_rooms(
     folder: Path, arguments: Sequence[str], rooms: set[str]
