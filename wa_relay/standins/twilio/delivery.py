@@ -112,7 +112,7 @@ def receipt_form(stage: Stage, message: Message) -> dict[str, str]:
         "From": message.sender or stage.senders[0],
         "MessageSid": message.sid,
         "AccountSid": stage.account_sid,
-        "ChannelToAddress": contact.phone[:-4] + "XXXX",
+        "ChannelToAddress": contact.phone[:-4] + "X" * 4,
     }
     if message.service:
         form["MessagingServiceSid"] = message.service
