@@ -12,9 +12,6 @@ RUN := .venv-run
 SOURCES := $(shell find wa_relay -name '*.py' -o -name '*.toml' -o -name 'py.typed') pyproject.toml
 PIP_QUIET := --quiet --disable-pip-version-check --no-input
 
-# Alone, since the folders that pytest-xdist gives are too long a path for a demo's daemon.
-ALONE = tests/test_demo.py tests/standins/test_elevenlabs_batches.py
-
 .PHONY: help demo run-env test check format soak mutants bench picture requirements clean
 
 help:
@@ -26,8 +23,7 @@ demo: $(RUN)/.installed
 run-env: $(RUN)/.installed
 
 test: $(VENV)/.installed
-	$(VENV)/bin/python -m pytest $(ALONE)
-	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "wa_relay"
 ROOMS = (
     ("model",),
     ("moments", "safe", "phone", "text", "convai"),
-    ("logs", "refusals", "policy", "config", "bell"),
+    ("logs", "refusals", "policy", "config", "bell", "unix_socket"),
     ("rules", "channel", "elevenlabs", "ledger"),
     ("sources", "agent", "reports", "worker"),
     ("intake", "reconcile"),

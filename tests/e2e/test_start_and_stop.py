@@ -119,3 +119,31 @@ def test_a_second_daemon_is_refused_and_names_the_first_which_a_kill_frees(tmp_p
             await s.relay.start()
 
     run(scenario())
+
+
+def test_commands_reach_the_daemon_of_a_database_that_lies_too_deep_for_a_unix_socket(tmp_path: Path) -> None:
+    deep = tmp_path / ("campaña-" * 6) / ("clientes-" * 6)
+    deep.mkdir(parents=True)
+
+    async def scenario() -> None:
+        async with stage(deep) as s:
+            assert (await s.relay.command("pause"))[0] == 0
+            assert (await s.call("GET", "/health")).json["paused"] == "operator"
+            (control,) = deep.rglob("*.sock")
+            assert control.is_socket()
+            assert control.stat().st_mode & 0o777 == 0o600
+            await s.relay.stop()
+            assert not control.exists()
+
+    run(scenario())
+
+
+def test_a_database_whose_name_is_too_long_for_its_control_socket_is_refused_in_words(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stage(tmp_path, {"database": {"path": "x" * 120 + ".db"}}, start=False) as s:
+            code, _, err = await s.relay.command("serve")
+            assert code == 78
+            assert "database.path" in err
+            assert "Traceback" not in err
+
+    run(scenario())

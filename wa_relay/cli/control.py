@@ -180,14 +180,19 @@ def _change(settings: Settings, path: str, body: Json, directly: Callable[[Any, 
 def _ask_daemon(lock: Any, path: str, body: Json) -> Json:
     import httpx
 
+    from wa_relay.unix_socket import address
+
     holder = lock.holder()
     if holder is None or holder.control is None or not Path(holder.control).exists():
         raise DaemonDoesNotAnswer("another process holds the database and does not answer: try again in a moment.")
     try:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=holder.control), timeout=10.0) as client:
+        with (
+            address(Path(holder.control)) as reachable,
+            httpx.Client(transport=httpx.HTTPTransport(uds=reachable), timeout=10.0) as client,
+        ):
             answer = client.post(f"http://wa-relay{path}", json=body)
             told: Json = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
+    except (httpx.HTTPError, ValueError, OSError) as error:
         raise DaemonDoesNotAnswer(f"the daemon (pid {holder.pid}) does not answer: try again in a moment.") from error
     if answer.status_code != 200:
         raise RelayError(str(told.get("message", "the daemon refused.")), permanent=True)

@@ -5,9 +5,7 @@ A Unix socket of mode 0600 beside the database; who may write to the file may sp
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -15,17 +13,15 @@ from pathlib import Path
 from aiohttp import web
 
 from wa_relay.ledger import control
-from wa_relay.ledger.faults import DatabaseUnusable
 from wa_relay.logs import say
 from wa_relay.model import Moment, PayloadError
 from wa_relay.server.answers import JSON, refusal, reply
 from wa_relay.server.listener import Listener, Request, Route
 from wa_relay.server.protocol import Listening
 from wa_relay.sources import jsonbody
+from wa_relay.unix_socket import address
 
 DECISIONS: dict[str, control.Decision] = {"sent": "sent", "resend": "resend", "cancel": "cancel"}
-LONGEST_PATH = 100
-"""Bytes of a Unix socket's path; the kernel takes 107."""
 
 
 class ControlRoutes:
@@ -79,17 +75,14 @@ class ControlRoutes:
 @asynccontextmanager
 async def control_socket(database: Path, listener: Listener) -> AsyncIterator[Path]:
     """Serves a listener's routes on the database's control socket."""
-    path = socket_path(database)
+    path = database.with_name(database.name + ".sock")
     with suppress(FileNotFoundError):
         path.unlink()
     runner = web.ServerRunner(Listening(listener.handle), handle_signals=False, shutdown_timeout=2.0)
     await runner.setup()
-    old_umask = os.umask(0o177)
     try:
-        await web.UnixSite(runner, str(path)).start()
-    finally:
-        os.umask(old_umask)
-    try:
+        with address(path) as reachable:
+            await _begin(runner, reachable)
         yield path
     finally:
         await runner.cleanup()
@@ -97,15 +90,9 @@ async def control_socket(database: Path, listener: Listener) -> AsyncIterator[Pa
             path.unlink()
 
 
-def socket_path(database: Path) -> Path:
-    """Where a database's control socket is: beside it, or in a private folder where that path is too long."""
-    beside = database.with_name(database.name + ".sock")
-    if len(os.fsencode(beside)) <= LONGEST_PATH:
-        return beside
-    name = hashlib.sha256(os.fsencode(database)).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"wa-relay-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    # Somebody else's folder of that name would let them stand in for the daemon.
-    if folder.stat().st_uid != os.getuid():
-        raise DatabaseUnusable(f"the folder {folder} belongs to another user. Give the database a shorter path.")
-    return folder / f"{name}.sock"
+async def _begin(runner: web.ServerRunner, reachable: str) -> None:
+    old_umask = os.umask(0o177)
+    try:
+        await web.UnixSite(runner, reachable).start()
+    finally:
+        os.umask(old_umask)
