@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from tests.ledger.conftest import NOW, RULES
 from wa_relay.ledger import control, file
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.thread import CHECKPOINT, CHECKPOINT_EVERY, LedgerThread
 
 
 class Flaky(sqlite3.Connection):
@@ -29,18 +31,66 @@ class Flaky(sqlite3.Connection):
         return super().execute(sql, *parameters)
 
 
-def test_a_rollback_that_fails_does_not_close_the_ledger_for_ever(tmp_path: Path) -> None:
-    path = tmp_path / "relay.db"
+@asynccontextmanager
+async def _ledger(path: Path, *failing: str) -> AsyncIterator[LedgerThread]:
     file.open_for_writing(path, account_sid="AC1", now=NOW).connection.close()
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Flaky)
+    connection.row_factory, connection.failing = sqlite3.Row, list(failing)
+    ledger = LedgerThread(Ledger(connection, RULES))
+    yield ledger
+    await ledger.close()
 
+
+def _write(ledger: Ledger, number: int) -> None:
+    ledger.run("insert into strangers (phone_number, content, received_at) values ('+57', 'hola', ?)", (number,))
+
+
+def _in_the_main_file(path: Path) -> int:
+    """How many of what was written would be there without the log."""
+    alone = path.with_name("alone.db")
+    alone.write_bytes(path.read_bytes())
+    with closing(sqlite3.connect(alone)) as db:
+        return int(db.execute("select count(*) from strangers").fetchone()[0])
+
+
+def test_a_rollback_that_fails_does_not_close_the_ledger_for_ever(tmp_path: Path) -> None:
     async def scenario() -> None:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Flaky)
-        connection.row_factory, connection.failing = sqlite3.Row, ["commit", "rollback"]
-        ledger = LedgerThread(Ledger(connection, RULES))
-        with pytest.raises(StorageUnavailable):
-            await ledger.run(control.pause)
-        await ledger.run(control.resume)
-        assert (await ledger.run(control.queue_health, NOW)).paused is None
-        await ledger.close()
+        async with _ledger(tmp_path / "relay.db", "commit", "rollback") as ledger:
+            with pytest.raises(StorageUnavailable):
+                await ledger.run(control.pause)
+            await ledger.run(control.resume)
+            assert (await ledger.run(control.queue_health, NOW)).paused is None
 
     asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+@pytest.mark.parametrize("failing", [0, 1], ids=["at once", "after one that fails"])
+def test_the_log_is_brought_into_the_main_file_every_few_operations(tmp_path: Path, failing: int) -> None:
+    path = tmp_path / "relay.db"
+
+    async def scenario() -> None:
+        async with _ledger(path, *[CHECKPOINT] * failing) as ledger:
+            for number in range(CHECKPOINT_EVERY * (1 + failing)):
+                await ledger.run(_write, number)
+            # Its turn comes after whatever the last one left to do.
+            found = await ledger.run(lambda _ledger: _in_the_main_file(path))
+            assert found == CHECKPOINT_EVERY * (1 + failing)
+            assert ledger.fault is None
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
+def test_a_reader_that_takes_its_time_holds_back_no_operation(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+
+    async def scenario() -> None:
+        async with _ledger(path) as ledger:
+            with closing(file.open_for_reading(path)) as reader:
+                reader.execute("begin")
+                assert reader.execute("select count(*) from strangers").fetchone()[0] == 0
+                for number in range(3 * CHECKPOINT_EVERY):
+                    await ledger.run(_write, number)
+                assert reader.execute("select count(*) from strangers").fetchone()[0] == 0
+            assert len(await ledger.run(Ledger.all, "select 1 from strangers")) == 3 * CHECKPOINT_EVERY
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))

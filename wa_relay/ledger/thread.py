@@ -25,6 +25,16 @@ T = TypeVar("T")
 GROUP = 256
 """Operations that share a commit at most: bounds what one rollback repeats."""
 
+CHECKPOINT_EVERY = 32
+"""Operations after which the log is brought into the main file, once their results are on their way.
+
+SQLite does it by itself inside the commit that makes the log 1,000 pages long, and whoever waits for that commit
+waits for two more syncs and for as many pages as different people wrote. Little and often, beside the event loop's
+work on the answers, hides it.
+"""
+
+CHECKPOINT = "pragma wal_checkpoint(passive)"
+
 BACKLOG = 20_000
 """Operations that may wait; beyond it the answer is that nothing more can be stored just now."""
 
@@ -42,6 +52,7 @@ class LedgerThread:
         self._ledger = ledger
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closing = False
+        self._in_log = 0
         self._loop = asyncio.get_running_loop()
         self.fault: str | None = None
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -72,10 +83,19 @@ class LedgerThread:
             # The loop is gone when the process is being torn down: nobody waits any more.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(_deliver, results)
+            self._in_log += len(group)
+            if self._in_log >= CHECKPOINT_EVERY:
+                self._checkpoint()
         with contextlib.suppress(sqlite3.Error):
             store.end_run(self._ledger)
             self._ledger.db.execute("pragma wal_checkpoint(truncate)")
         self._ledger.db.close()
+
+    def _checkpoint(self) -> None:
+        # One that fails is no loss: what is in the log is stored, and the next one takes it along.
+        with contextlib.suppress(sqlite3.Error):
+            self._ledger.db.execute(CHECKPOINT).fetchone()
+        self._in_log = 0
 
     def _next_group(self) -> list[_Job]:
         """Waits for an operation and takes it with those behind it; nothing once the ledger is closed."""
