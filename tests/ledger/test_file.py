@@ -6,6 +6,7 @@ import os
 import sqlite3
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from sqlite_utils import Database, Migrations
 from tests.ledger.conftest import NOW
 from wa_relay.ledger import file
 from wa_relay.ledger.faults import DatabaseForeign, DatabaseMissing, DatabaseUnusable, WrongAccount
-from wa_relay.ledger.schema import m001_relay
+from wa_relay.ledger.schema import m001_relay, m002_fewer_pages
+from wa_relay.ledger.schema_names import KNOWN_MIGRATIONS
 
 SURVIVED, DIED, FAILED = 0, 17, 18
 
@@ -24,19 +26,42 @@ def _open(path: Path, account: str = "AC1", now: float = NOW) -> sqlite3.Connect
     return file.open_for_writing(path, account_sid=account, now=now).connection
 
 
-def _second_version() -> Migrations:
-    """A later release: the first migration as it is, and a second one."""
+def _first_version() -> Migrations:
+    """The first release."""
+    first = Migrations("wa_relay")
+    first()(m001_relay)
+    return first
+
+
+def _later_version() -> Migrations:
+    """A later release: today's migrations as they are, and one more."""
     later = Migrations("wa_relay")
-    later()(m001_relay)
+    for migration in (m001_relay, m002_fewer_pages):
+        later()(migration)
 
     @later()
-    def m002_notes(db: Database) -> None:
+    def m003_notes(db: Database) -> None:
         db.execute("create table notes (id integer primary key, text text not null) strict")
-        db.execute("insert into notes (text) select phone_number from conversation_state")
-        db.execute("alter table conversation_state add column note text")
-        db.execute("update conversation_state set note = 'migrated'")
 
     return later
+
+
+def _made_by_the_first_version(path: Path) -> None:
+    """A file of the first release: three people, whose last turns failed, was answered, and never was."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("pragma journal_mode = wal")
+        file.migrate(db, _first_version(), path, NOW)
+        for person in (1, 2, 3):
+            db.execute(
+                "insert into conversation_state (id, phone_number, elevenlabs_conversation_id, agent_id, started_at,"
+                f" last_message_at, created_at) values ({person}, '+57313853915{person}', '', 'agent', '', '', 0)"
+            )
+        for turn, (person, state) in enumerate([(1, "answered"), (2, "failed"), (1, "failed"), (2, "answered")], 1):
+            db.execute(
+                "insert into turns (id, conversation_id, state, first_at, last_at, due_at) values (?, ?, ?, 0, 0, 0)",
+                (turn, person, state),
+            )
+        db.execute("pragma wal_checkpoint(truncate)")
 
 
 def _killed_at(statement: int, work: Callable[[], None]) -> int:
@@ -90,57 +115,49 @@ def test_a_kill_at_any_statement_while_it_is_made_leaves_nothing_or_all(tmp_path
 
 
 def test_a_kill_at_any_statement_of_a_migration_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
-    seed = tmp_path / "seed.db"
-    db = _open(seed)
-    db.execute(
-        "insert into conversation_state (phone_number, elevenlabs_conversation_id, agent_id, started_at,"
-        " last_message_at, created_at) values ('+573138539155', 'conv', 'agent', '', '', 0)"
-    )
-    db.execute("pragma wal_checkpoint(truncate)")
-    db.close()
-    old, later = _shape(seed), _second_version()
-
-    def migrate(path: Path) -> None:
-        db = sqlite3.connect(path, isolation_level=None)
-        file.migrate(db, later, path, NOW)
-        db.close()
-
-    outcomes = set()
+    seed, whole = tmp_path / "seed.db", tmp_path / "whole.db"
+    _made_by_the_first_version(seed)
+    _open(whole).close()
+    old, wanted, outcomes = _shape(seed), _shape(whole), set()
     for statement in range(1, 200):
         path = tmp_path / f"m{statement}.db"
         path.write_bytes(seed.read_bytes())
-        ended = _killed_at(statement, lambda path=path: migrate(path))  # type: ignore[misc]
-        new = _shape(path) != old
+        ended = _killed_at(statement, lambda path=path: _open(path).close())  # type: ignore[misc]
+        new = sorted(_shape(path)) == sorted(wanted)
+        assert new or _shape(path) == old, statement
         outcomes.add((ended, new))
-        with sqlite3.connect(path) as db:
-            names = [row[0] for row in db.execute("select name from _sqlite_migrations order by id")]
-            assert names == (["m001_relay", "m002_notes"] if new else ["m001_relay"])
-            if new:
-                assert db.execute("select note from conversation_state").fetchall() == [("migrated",)]
-        migrate(path)
-        assert _shape(tmp_path / f"m{statement}.db.before-m002_notes") == old or new
+        _open(path).close()
+        assert sorted(_shape(path)) == sorted(wanted)
         if ended == SURVIVED:
             break
-    assert (outcomes, statement > 10) == ({(DIED, False), (SURVIVED, True)}, True)
+    assert (outcomes, statement > 10) == ({(DIED, False), (DIED, True), (SURVIVED, True)}, True)
 
 
-def test_a_file_is_copied_before_its_shape_changes_and_a_new_one_is_not(tmp_path: Path) -> None:
+def test_an_older_file_is_copied_and_brought_to_the_latest_shape_with_what_it_holds(tmp_path: Path) -> None:
     path = tmp_path / "relay.db"
-    db = _open(path)
+    _made_by_the_first_version(path)
+    old = _shape(path)
+    file.open_for_reading(path).close()
+    with closing(_open(path)) as db:
+        names = [row[0] for row in db.execute("select name from _sqlite_migrations order by id")]
+        assert names == list(KNOWN_MIGRATIONS)
+        unanswered = db.execute("select unanswered_turn_id from conversation_state order by id").fetchall()
+        assert [row[0] for row in unanswered] == [3, None, None]
+    assert _shape(tmp_path / "relay.db.before-m002_fewer_pages") == old
+
+
+def test_a_new_file_is_not_copied(tmp_path: Path) -> None:
+    _open(tmp_path / "relay.db").close()
     assert [each.name for each in tmp_path.iterdir() if "before" in each.name] == []
-    file.migrate(db, _second_version(), path, NOW)
-    db.close()
-    with sqlite3.connect(tmp_path / "relay.db.before-m002_notes") as copy:
-        assert [row[0] for row in copy.execute("select name from _sqlite_migrations")] == ["m001_relay"]
 
 
 def test_a_file_with_a_migration_that_is_not_known_is_refused_for_writing_and_reading(tmp_path: Path) -> None:
     path = tmp_path / "relay.db"
     db = _open(path)
-    file.migrate(db, _second_version(), path, NOW)
+    file.migrate(db, _later_version(), path, NOW)
     db.close()
     for opening in (_open, file.open_for_reading):
-        with pytest.raises(DatabaseForeign, match=r"newer version of wa-relay .m002_notes.") as refused:
+        with pytest.raises(DatabaseForeign, match=r"newer version of wa-relay .m003_notes.") as refused:
             opening(path)
         assert refused.value.exit_code == 65
 

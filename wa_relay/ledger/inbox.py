@@ -16,10 +16,10 @@ from wa_relay.phone import other_spelling
 from wa_relay.text import keyword
 
 PERSON = """
-    select id, phone_number, status, created_at, window_ends_at, fallback_told, call_id, agent_id
+    select id, phone_number, status, created_at, window_ends_at, fallback_told, call_id, agent_id, unanswered_turn_id
     from conversation_state where phone_number = ?"""
 PERSON_BY_USER = """
-    select id, phone_number, status, created_at, window_ends_at, fallback_told, call_id, agent_id
+    select id, phone_number, status, created_at, window_ends_at, fallback_told, call_id, agent_id, unanswered_turn_id
     from conversation_state where user_id = ? order by call_id is null, call_id desc limit 1"""
 INSERT_MESSAGE = """
     insert into conversation_messages (conversation_id, direction, kind, content, twilio_message_id, sent_at, status,
@@ -44,8 +44,8 @@ OPEN_TURN = "select id, first_at from turns where conversation_id = ? and state 
 EXTEND_TURN = "update turns set last_at = max(last_at, ?), due_at = ? where id = ?"
 INSERT_TURN = """
     insert into turns (conversation_id, call_id, state, first_at, last_at, due_at) values (?, ?, 'open', ?, ?, ?)"""
-LAST_TURN = "select id, state from turns where conversation_id = ? order by id desc limit 1"
 TAKE_UNANSWERED = "update conversation_messages set turn_id = ? where turn_id = ? and direction = 'inbound'"
+NOTHING_UNANSWERED = "update conversation_state set unanswered_turn_id = null where id = ?"
 CANCEL_TURNS = """
     update turns set state = 'cancelled', finished_at = ?
     where conversation_id = ? and state in ('open', 'asking')"""
@@ -240,10 +240,10 @@ def _join_turn(ledger: Ledger, person: sqlite3.Row, message_id: int, now: Moment
         ledger.run(JOIN_TURN, (turn["id"], message_id))
         return due
     due = policy.turn_due(now, now, ledger.rules)
-    last = ledger.one(LAST_TURN, (identity,))
     turn_id = ledger.insert(INSERT_TURN, (identity, person["call_id"], now, now, due))
-    if last is not None and last["state"] == "failed":
-        ledger.run(TAKE_UNANSWERED, (turn_id, last["id"]))
+    if person["unanswered_turn_id"] is not None:
+        ledger.run(TAKE_UNANSWERED, (turn_id, person["unanswered_turn_id"]))
+        ledger.run(NOTHING_UNANSWERED, (identity,))
     ledger.run(JOIN_TURN, (turn_id, message_id))
     return due
 

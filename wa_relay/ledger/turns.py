@@ -26,7 +26,8 @@ WORDS = """
     where turn_id = ? and direction = 'inbound' order by sent_at, id"""
 THREAD = """
     select direction, content, attachment from conversation_messages
-    where conversation_id = ? and id < ? and kind <> 'notice' and status <> 'failed' and length(content) > 0
+    where id in (select id from conversation_messages where conversation_id = ? and id < ? order by id desc limit 200)
+        and kind <> 'notice' and status <> 'failed' and length(content) > 0
         and (direction = 'outbound' or turn_id is not ?)
     order by id desc limit 60"""
 CALL = "select * from calls where id = ?"
@@ -46,6 +47,7 @@ INSERT_REPLY = """
     values (?, 'outbound', 'reply', ?, 'queued', ?, ?, ?, ?, ?)"""
 COUNT_REPLIES = """
     update conversation_state set message_count = message_count + ?, fallback_told = 0 where id = ?"""
+UNANSWERED = "update conversation_state set unanswered_turn_id = ? where id = ?"
 ANOTHER_OPEN = "select id from turns where conversation_id = ? and state = 'open'"
 FALLBACK_TOLD = "select fallback_told from conversation_state where id = ?"
 ASKING = "select id, tries from turns where state = 'asking'"
@@ -141,6 +143,8 @@ def fail_turn(ledger: Ledger, turn_id: int, error: str, now: Moment) -> bool:
     gathering = ledger.one(ANOTHER_OPEN, (turn["conversation_id"],))
     if gathering is not None:
         ledger.run(inbox.TAKE_UNANSWERED, (gathering["id"], turn_id))
+    else:
+        ledger.run(UNANSWERED, (turn_id, turn["conversation_id"]))
     told = ledger.one(FALLBACK_TOLD, (turn["conversation_id"],))
     if not ledger.rules.fallback or told is None or told[0]:
         return False

@@ -39,10 +39,19 @@ CALLS = f"""
     where {{ended}}"""
 
 # An inbound message is accepted when it arrives.
-MESSAGES = """
-    select {key}, count(*) filter (where m.direction = 'inbound'), count(*) filter (where m.direction = 'outbound')
-    from conversation_messages m
-    where m.accepted_at >= :since and m.accepted_at < :until {grouped}"""
+COUNTED = """
+    count(*) filter (where m.direction = 'inbound'), count(*) filter (where m.direction = 'outbound')"""
+MESSAGES = f"""
+    select {{key}}, {COUNTED} from conversation_messages m
+    where m.accepted_at >= :since and m.accepted_at < :until {{grouped}}"""
+# By way of the calls, the messages come in the order of an index; by themselves they would have to be sorted.
+MESSAGES_BY_CALL = f"""
+    select c.id, {COUNTED}
+    from calls c cross join conversation_messages m on m.conversation_id = c.conversation_id and m.call_id = c.id
+    where m.accepted_at >= :since and m.accepted_at < :until group by c.id
+    union all
+    select null, {COUNTED} from conversation_messages m
+    where m.call_id is null and m.accepted_at >= :since and m.accepted_at < :until group by m.call_id"""
 
 # An answer that Twilio has not accepted yet has no end: it is answered, and lasts nothing that can be told.
 ANSWERED = """
@@ -117,7 +126,7 @@ def _count(db: sqlite3.Connection, span: Span, by: Grouping | None, tallies: _Ta
     _count_answers(rows(ANSWERED, "t.finished_at", "t.call_id"), tallies)
     for group, number in rows(FAILED, "t.finished_at", "t.call_id"):
         tallies[group].failed_turns += number
-    for group, inbound, outbound in rows(MESSAGES, "m.accepted_at", "m.call_id"):
+    for group, inbound, outbound in rows(MESSAGES_BY_CALL if by in NAMED else MESSAGES, "m.accepted_at", ""):
         tallies[group].inbound += inbound
         tallies[group].outbound += outbound
     for group, number in rows(OPT_OUTS, "o.opted_out_at", LATEST_CALL_BEFORE):
