@@ -14,6 +14,7 @@ import pytest
 from wa_relay.bell import Board
 from wa_relay.ledger import calls, file, inbox, store
 from wa_relay.ledger.faults import StorageUnavailable
+from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.model import (
@@ -21,6 +22,7 @@ from wa_relay.model import (
     Answer,
     Call,
     Inbound,
+    Line,
     NotSent,
     Outgoing,
     Question,
@@ -28,7 +30,7 @@ from wa_relay.model import (
     SendResult,
 )
 from wa_relay.policy import OpeningText, Rules
-from wa_relay.worker import SendWorker, TurnWorker, Worker
+from wa_relay.worker import Agent, SendWorker, TurnWorker, Worker
 
 RULES = Rules(
     timezone=ZoneInfo("America/Bogota"),
@@ -56,10 +58,16 @@ class Network:
 
 
 class Parrot:
-    """An agent that answers at once."""
+    """An agent that answers at once, and keeps what it was asked."""
+
+    reads_context = True
+
+    def __init__(self) -> None:
+        self.asked: list[Question] = []
 
     async def answer(self, question: Question) -> Answer:
         """Says the question again."""
+        self.asked.append(question)
         return Answer(f"¿{question.text}?")
 
 
@@ -73,6 +81,7 @@ class Room:
     def __init__(self, folder: Path, people: int = 1) -> None:
         found = file.open_for_writing(folder / "relay.db", account_sid="AC1", now=time.time() - 60.0)
         self.ledger = LedgerThread(Ledger(found.connection, RULES))
+        self.reader = Reader(folder / "relay.db")
         self._people = people
 
     async def call(self) -> None:
@@ -80,12 +89,37 @@ class Room:
         now = time.time()
         await self.ledger.run(store.begin_run, now)
         for number in range(self._people):
-            one = Call(f"conv_{number}", f"+5731385391{number:02}", "agent_1", "completed", "push", now)
+            one = Call(
+                f"conv_{number}",
+                f"+5731385391{number:02}",
+                "agent_1",
+                "completed",
+                "push",
+                now,
+                summary="Preguntó por el plan.",
+            )
             await self.ledger.run(calls.record_call, one, now)
 
     def sender(self, network: Network) -> SendWorker:
         """A worker that sends over a network."""
         return SendWorker(self.ledger, network, Board(), time.time, per_second=50, on_unclear=lambda: None)
+
+    def asker(
+        self,
+        agent: Agent,
+        fetch_details: Callable[[int, str], Awaitable[None]] | None = None,
+        reader: Reader | None = None,
+    ) -> TurnWorker:
+        """A worker that asks an agent."""
+        return TurnWorker(
+            self.ledger,
+            agent,
+            time.time,
+            RULES,
+            reader or self.reader,
+            fetch_details=fetch_details or _no_details,
+            on_answer=lambda: None,
+        )
 
     async def until(self, what: object, sql: str, *parameters: object) -> None:
         """Waits for a value in the database, 10 s at most."""
@@ -100,6 +134,7 @@ def _run(folder: Path, scenario: Callable[[Room], Awaitable[None]], people: int 
         room = Room(folder, people)
         await room.call()
         await scenario(room)
+        room.reader.close()
         await room.ledger.close()
 
     asyncio.run(asyncio.wait_for(whole(), 30))
@@ -114,7 +149,7 @@ def test_a_turn_is_answered_also_when_its_calls_details_can_not_be_had_or_stored
 
     async def scenario(room: Room) -> None:
         await room.ledger.run(inbox.record_inbound, Inbound("SM1", "+573138539100", "precio"), time.time())
-        worker = TurnWorker(room.ledger, Parrot(), time.time, RULES, fetch_details=refused, on_answer=lambda: None)
+        worker = room.asker(Parrot(), fetch_details=refused)
         running = asyncio.create_task(worker.run())
         await room.until("answered", "select state from turns")
         await worker.stop(1.0)
@@ -123,16 +158,36 @@ def test_a_turn_is_answered_also_when_its_calls_details_can_not_be_had_or_stored
     _run(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("readable", [True, False])
+def test_the_agent_is_told_the_thread_whatever_becomes_of_the_reader(tmp_path: Path, readable: bool) -> None:
+    async def scenario(room: Room) -> None:
+        await room.ledger.run(inbox.record_inbound, Inbound("SM1", "+573138539100", "precio"), time.time())
+        parrot, reader = Parrot(), Reader(tmp_path / ("relay.db" if readable else "elsewhere.db"))
+        worker = room.asker(parrot, reader=reader)
+        running = asyncio.create_task(worker.run())
+        await room.until("answered", "select state from turns")
+        await worker.stop(1.0)
+        await running
+        reader.close()
+        (question,) = parrot.asked
+        assert (question.call_key, question.summary) == ("conv_0", "Preguntó por el plan.")
+        assert question.thread == (Line("agent", "Hola"),)
+
+    _run(tmp_path, scenario)
+
+
 def test_a_turn_whose_answer_can_never_be_stored_fails_and_holds_nobody_back(tmp_path: Path) -> None:
     class Odd:
         """An agent with a session id that no file takes."""
+
+        reads_context = False
 
         async def answer(self, question: Question) -> Answer:
             return Answer(question.text, session_id="\ud800")
 
     async def scenario(room: Room) -> None:
         await room.ledger.run(inbox.record_inbound, Inbound("SM1", "+573138539100", "precio"), time.time())
-        worker = TurnWorker(room.ledger, Odd(), time.time, RULES, fetch_details=_no_details, on_answer=lambda: None)
+        worker = room.asker(Odd())
         running = asyncio.create_task(worker.run())
         await room.until("failed", "select state from turns")
         await worker.stop(1.0)

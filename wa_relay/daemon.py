@@ -119,6 +119,9 @@ class Daemon:
         reopened = await self._ledger.run(turns.rescue_turns, now)
         self._reader = Reader(config.database.path)
         opened.callback(self._reader.close)
+        # Of its own: no turn waits for somebody's report.
+        self._threads = Reader(config.database.path)
+        opened.callback(self._threads.close)
         if unclear or reopened:
             warn("rescued", sends=unclear, turns=reopened)
         return found.created
@@ -164,6 +167,7 @@ class Daemon:
             self._agent(opened),
             clock,
             self._rules,
+            self._threads,
             fetch_details=self._intake.fetch_details,
             on_answer=self._sender.bell.ring,
         )

@@ -15,9 +15,10 @@ from wa_relay.bell import Bell, Board
 from wa_relay.ledger import outbox, turns
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.outbox import Finished, SendJob
+from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
-from wa_relay.ledger.turns import TurnJob
+from wa_relay.ledger.turns import Informed, TurnJob
 from wa_relay.logs import fail, say, warn
 from wa_relay.model import (
     Accepted,
@@ -45,7 +46,12 @@ IDLE = 1.0
 
 
 class Agent(Protocol):
-    """Who answers a turn. Raises `AgentError` when no try brought an answer."""
+    """Who answers a turn. Raises `AgentError` when no try brought an answer.
+
+    `reads_context` is false for who needs nothing but the customer's words.
+    """
+
+    reads_context: bool
 
     async def answer(self, question: Question) -> Answer:
         """Answers one question within the turn's time."""
@@ -250,12 +256,13 @@ class TurnWorker(Worker):
         agent: Agent,
         clock: Callable[[], Moment],
         rules: Rules,
+        reader: Reader,
         *,
         fetch_details: Callable[[int, str], Awaitable[None]],
         on_answer: Callable[[], None],
     ) -> None:
         super().__init__(ledger, clock, TURN_SLOTS)
-        self._agent, self._rules = agent, rules
+        self._agent, self._rules, self._reader = agent, rules, reader
         self._fetch_details, self._on_answer = fetch_details, on_answer
         self.failures = 0
 
@@ -310,14 +317,23 @@ class TurnWorker(Worker):
         self._on_answer()
 
     async def _informed(self, job: TurnJob) -> Question:
-        """The question with the call's summary and variables, fetched now if they are not there yet."""
-        if not job.needs_details or job.call_id is None or job.question.call_key is None:
+        """The question with the thread and the call's summary, fetched now if it is not there yet."""
+        if not self._agent.reads_context:
             return job.question
+        informed = await self._read(job)
+        if not informed.needs_details or job.call_id is None or job.question.call_key is None:
+            return informed.question
         try:
             await self._fetch_details(job.call_id, job.question.call_key)
         except Exception as error:
             say("details_not_told", call=job.question.call_key, why=str(error))
-        return await self._persist(turns.refresh, job)
+        return (await self._read(job)).question
+
+    async def _read(self, job: TurnJob) -> Informed:
+        try:
+            return await self._reader.read(turns.inform, job)
+        except StorageUnavailable:
+            return await self._persist(turns.inform_here, job)
 
     async def _failed(self, job: TurnJob, why: str, ids: dict[str, Any]) -> None:
         self.failures += 1

@@ -53,8 +53,9 @@ def test_a_burst_is_one_turn_and_is_not_held_back_over_fifteen_seconds(known: Le
 
 def test_a_turn_knows_the_call_and_the_thread_before_it(known: Ledger) -> None:
     inbox.record_inbound(known, written("¿precio?"), NOW)
-    question = _turn(known, NOW + 2).question
+    question = turns.inform_here(known, _turn(known, NOW + 2)).question
     assert (question.agent_id, question.call_key) == ("agent_1", "conv_1")
+    assert question.text == "¿precio?"
     assert question.thread == (Line("agent", "Hola Ana García, gracias por atender."),)
 
 
@@ -187,7 +188,7 @@ def test_a_stranger_is_ignored_and_is_no_part_of_a_later_turn(ledger: Ledger) ->
     inbox.record_inbound(ledger, written("hola", sid="SM2"), NOW + 1)
     job = _turn(ledger, NOW + 3)
     assert job.question.text == "hola"
-    assert "quién" not in str(job.question.thread)
+    assert "quién" not in str(turns.inform_here(ledger, job).question.thread)
 
 
 def test_a_stranger_is_told_the_fallback_once_where_that_is_wanted(make_ledger: Callable[..., Ledger]) -> None:

@@ -118,7 +118,8 @@ def test_the_thread_before_a_turn_holds_nothing_of_the_turn_itself(known: Ledger
     inbox.record_inbound(known, written("primero", sid="SM1", written_at=NOW + 5), NOW + 11)
     (job,) = turns.claim_turns(known, 5, NOW + 20).jobs
     assert job.question.text == "primero\nsegundo"
-    assert [line.text for line in job.question.thread] == ["Hola Ana García, gracias por atender."]
+    thread = turns.inform_here(known, job).question.thread
+    assert [line.text for line in thread] == ["Hola Ana García, gracias por atender."]
 
 
 def test_an_unclear_part_that_a_person_cancels_takes_the_rest_of_its_answer_with_it(known: Ledger) -> None:

@@ -39,6 +39,9 @@ class GatewayAgent:
     `turn_timeout` seconds for one call.
     """
 
+    reads_context = False
+    """The gateway knows the call by its id, and is sent the customer's words alone."""
+
     def __init__(
         self,
         http: aiohttp.ClientSession,

@@ -43,6 +43,8 @@ class TextAgent:
     without one.
     """
 
+    reads_context = True
+
     def __init__(
         self,
         api: ElevenLabs,

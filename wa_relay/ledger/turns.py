@@ -1,4 +1,8 @@
-"""Turns: what the customer wrote since the last answer, asked once at a time, answered once."""
+"""Turns: what the customer wrote since the last answer, asked once at a time, answered once.
+
+A claim marks the turn and takes the words. What the agent is told besides, the call and the thread, is read
+afterwards and beside the writer: it lies in as many pages as the thread has messages.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from wa_relay.policy import TURN_TRIES
 
 DUE = """
     select t.id, t.conversation_id, t.call_id, t.tries, s.agent_id, s.phone_number, s.status, s.fallback_told,
-        s.call_id as latest_call_id
+        s.call_id as latest_call_id, s.elevenlabs_conversation_id as call_key
     from turns t join conversation_state s on s.id = t.conversation_id
     where t.state = 'open' and t.due_at <= :now
         and not exists (select 1 from turns a where a.conversation_id = t.conversation_id and a.state = 'asking')
@@ -67,13 +71,24 @@ ATTACHMENTS = {
 
 @dataclass(frozen=True, slots=True)
 class TurnJob:
-    """A turn that this daemon is to put to the agent now."""
+    """A turn that this daemon is to put to the agent now. `question` says nothing of the call and the thread yet.
+
+    `first_message_id` is the first of the customer's messages in it: the thread is what came before.
+    """
 
     turn_id: int
     conversation_id: int
     phone: str
     question: Question
     call_id: int | None
+    first_message_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Informed:
+    """A question with its call and thread; `needs_details` while ElevenLabs may have more to tell of the call."""
+
+    question: Question
     needs_details: bool
 
 
@@ -92,24 +107,32 @@ def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
         ledger.run(BEGIN, (now, row["latest_call_id"], row["id"]))
         words = ledger.all(WORDS, (row["id"],))
         if any(word["content"].strip() for word in words):
-            jobs.append(_job(ledger, row, words))
+            jobs.append(_job(row, words))
         else:
             _answer_in_words(ledger, row, now)
             answered += 1
     return ClaimedTurns(tuple(jobs), answered)
 
 
-def refresh(ledger: Ledger, job: TurnJob) -> Question:
-    """The question of a job with what is known of its call by now."""
-    call = ledger.one(CALL, (job.call_id,))
-    if call is None:
-        return job.question
-    return replace(
+def inform(db: sqlite3.Connection, job: TurnJob) -> Informed:
+    """Adds what is known of the call, and the thread before the customer's words; reads only."""
+    call = db.execute(CALL, (job.call_id,)).fetchone()
+    thread = db.execute(THREAD, (job.conversation_id, job.first_message_id, job.turn_id)).fetchall()
+    question = replace(
         job.question,
-        variables=json.loads(call["variables"]),
-        summary=call["summary"],
-        transcript=call["transcript"],
+        variables=json.loads(call["variables"]) if call else {},
+        summary=call["summary"] if call else None,
+        transcript=call["transcript"] if call else None,
+        thread=tuple(
+            Line("customer" if line["direction"] == "inbound" else "agent", _said(line)) for line in reversed(thread)
+        ),
     )
+    return Informed(question, call is not None and call["details_at"] is not None)
+
+
+def inform_here(ledger: Ledger, job: TurnJob) -> Informed:
+    """The same by the writer's connection, for when no other one can be had."""
+    return inform(ledger.db, job)
 
 
 def finish_turn(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: str | None, now: Moment) -> list[int]:
@@ -164,10 +187,8 @@ def reopen_turn(ledger: Ledger, turn_id: int, due_at: Moment) -> None:
         return
     # What came meanwhile joins the older turn, whose place in the order is the first.
     ledger.run(inbox.TAKE_UNANSWERED, (turn_id, gathering["id"]))
-    ledger.run(
-        "update turns set last_at = (select last_at from turns where id = ?) where id = ?", (gathering["id"], turn_id)
-    )
-    ledger.run("delete from turns where id = ?", (gathering["id"],))
+    ledger.run(TAKE_END, (gathering["id"], turn_id))
+    ledger.run(DROP, (gathering["id"],))
     ledger.run(REOPEN, (due_at, turn_id))
 
 
@@ -182,24 +203,14 @@ def rescue_turns(ledger: Ledger, now: Moment) -> int:
     return len(rows)
 
 
-def _job(ledger: Ledger, row: sqlite3.Row, words: list[sqlite3.Row]) -> TurnJob:
-    call = ledger.one(CALL, (row["latest_call_id"],)) if row["latest_call_id"] is not None else None
-    thread = ledger.all(THREAD, (row["conversation_id"], words[0]["id"], row["id"]))
+def _job(row: sqlite3.Row, words: list[sqlite3.Row]) -> TurnJob:
+    call_id = row["latest_call_id"]
     question = Question(
         agent_id=row["agent_id"],
         text="\n".join(_said(word) for word in words),
-        call_key=call["elevenlabs_conversation_id"] if call else None,
-        variables=json.loads(call["variables"]) if call else {},
-        summary=call["summary"] if call else None,
-        transcript=call["transcript"] if call else None,
-        thread=tuple(
-            Line("customer" if line["direction"] == "inbound" else "agent", _said(line)) for line in reversed(thread)
-        ),
+        call_key=None if call_id is None else row["call_key"],
     )
-    needs = call is not None and call["details_at"] is not None
-    return TurnJob(
-        row["id"], row["conversation_id"], row["phone_number"], question, call["id"] if call else None, needs
-    )
+    return TurnJob(row["id"], row["conversation_id"], row["phone_number"], question, call_id, words[0]["id"])
 
 
 def _said(row: sqlite3.Row) -> str:
