@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import sys
 from collections.abc import Iterator
@@ -94,7 +95,8 @@ def _message(number: int, at: float, person: int, kind: str, turn: int) -> dict[
         "content": "El plan cuesta $99 al mes e incluye soporte, instalación y dos líneas."
         if ours
         else "¿Y el precio?",
-        "sid": f"SM{number:032x}",
+        # As Twilio's are: in no order.
+        "sid": f"SM{hashlib.blake2b(str(number).encode(), digest_size=16).hexdigest()}",
         "stamp": stamp(at),
         "kind": kind,
         "status": "failed" if failed else "read" if ours else "received",
