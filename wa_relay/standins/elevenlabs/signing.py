@@ -16,7 +16,7 @@ class UrlSigner:
 
     def sign(self, agent_id: str, now: Moment, conversation_id: str = "") -> str:
         """The value of `conversation_signature`."""
-        told = f"{now:.3f}|{conversation_id}|{agent_id}".encode()
+        told = f"{now!r}|{conversation_id}|{agent_id}".encode()
         return base64.urlsafe_b64encode(told + b"|" + self._mac(told)).decode().rstrip("=")
 
     def read(self, signature: str, agent_id: str, now: Moment, valid_seconds: float) -> str | None:
