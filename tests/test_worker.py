@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -11,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from tests.flaky import flaky
 from wa_relay.bell import Board
-from wa_relay.ledger import calls, file, inbox, store
+from wa_relay.ledger import calls, inbox, store
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
@@ -79,8 +81,8 @@ class Room:
     """A ledger with so many people who have been called, and the workers on it."""
 
     def __init__(self, folder: Path, people: int = 1) -> None:
-        found = file.open_for_writing(folder / "relay.db", account_sid="AC1", now=time.time() - 60.0)
-        self.ledger = LedgerThread(Ledger(found.connection, RULES))
+        self.database = flaky(folder / "relay.db", now=time.time() - 60.0)
+        self.ledger = LedgerThread(Ledger(self.database, RULES))
         self.reader = Reader(folder / "relay.db")
         self._people = people
 
@@ -109,6 +111,7 @@ class Room:
         agent: Agent,
         fetch_details: Callable[[int, str], Awaitable[None]] | None = None,
         reader: Reader | None = None,
+        on_answer: Callable[[], None] = lambda: None,
     ) -> TurnWorker:
         """A worker that asks an agent."""
         return TurnWorker(
@@ -118,14 +121,18 @@ class Room:
             RULES,
             reader or self.reader,
             fetch_details=fetch_details or _no_details,
-            on_answer=lambda: None,
+            on_answer=on_answer,
         )
 
     async def until(self, what: object, sql: str, *parameters: object) -> None:
         """Waits for a value in the database, 10 s at most."""
+
+        def found(db: sqlite3.Connection) -> object:
+            return db.execute(sql, parameters).fetchone()[0]
+
         async with asyncio.timeout(10):
             # The database rings no bell.
-            while (await self.ledger.run(Ledger.all, sql, parameters))[0][0] != what:  # noqa: ASYNC110
+            while await self.reader.read(found) != what:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 
@@ -172,6 +179,30 @@ def test_the_agent_is_told_the_thread_whatever_becomes_of_the_reader(tmp_path: P
         (question,) = parrot.asked
         assert (question.call_key, question.summary) == ("conv_0", "Preguntó por el plan.")
         assert question.thread == (Line("agent", "Hola"),)
+
+    _run(tmp_path, scenario)
+
+
+def test_an_answer_that_is_stored_at_the_second_try_is_sent_without_waiting(tmp_path: Path) -> None:
+    async def scenario(room: Room) -> None:
+        class Untimely(Parrot):
+            """An agent during whose answer the disk breaks."""
+
+            async def answer(self, question: Question) -> Answer:
+                room.database.failing.append("commit")
+                return await super().answer(question)
+
+        def look() -> None:
+            queued.append(room.ledger.hand_over(Ledger.all, "select 1 from conversation_messages where kind = 'reply'"))
+
+        queued: list[asyncio.Future[list[sqlite3.Row]]] = []
+        await room.ledger.run(inbox.record_inbound, Inbound("SM1", "+573138539100", "precio"), time.time())
+        worker = room.asker(Untimely(), on_answer=look)
+        running = asyncio.create_task(worker.run())
+        await room.until("answered", "select state from turns")
+        await worker.stop(1.0)
+        await running
+        assert len(await queued[-1]) == 1
 
     _run(tmp_path, scenario)
 

@@ -313,8 +313,18 @@ class TurnWorker(Worker):
             return
         self.failures = 0
         say("agent_answered", **ids, session=answer.session_id, parts=len(parts), text=answer.text)
-        await self._persist(turns.finish_turn, job.turn_id, parts, answer.session_id, self._clock())
-        self._on_answer()
+        await self._finish(job.turn_id, parts, answer.session_id)
+
+    async def _finish(self, turn_id: int, parts: list[str], session_id: str | None) -> None:
+        now = self._clock()
+        try:
+            stored = self._ledger.hand_over(turns.finish_turn, turn_id, parts, session_id, now)
+            # The sender's claim comes behind it in the ledger's queue, so that both share a commit.
+            self._on_answer()
+            await stored
+        except StorageUnavailable:
+            await self._persist(turns.finish_turn, turn_id, parts, session_id, now)
+            self._on_answer()
 
     async def _informed(self, job: TurnJob) -> Question:
         """The question with the thread and the call's summary, fetched now if it is not there yet."""

@@ -7,10 +7,10 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.flaky import flaky
 from tests.ledger.conftest import NOW, RULES
 from wa_relay.ledger import control, file
 from wa_relay.ledger.faults import StorageUnavailable
@@ -18,25 +18,9 @@ from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import CHECKPOINT, CHECKPOINT_EVERY, LedgerThread
 
 
-class Flaky(sqlite3.Connection):
-    """A connection whose next statements of the named kinds fail once each."""
-
-    failing: list[str]
-
-    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-        """Runs a statement, or fails."""
-        if sql in self.failing:
-            self.failing.remove(sql)
-            raise sqlite3.OperationalError("disk I/O error")
-        return super().execute(sql, *parameters)
-
-
 @asynccontextmanager
 async def _ledger(path: Path, *failing: str) -> AsyncIterator[LedgerThread]:
-    file.open_for_writing(path, account_sid="AC1", now=NOW).connection.close()
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Flaky)
-    connection.row_factory, connection.failing = sqlite3.Row, list(failing)
-    ledger = LedgerThread(Ledger(connection, RULES))
+    ledger = LedgerThread(Ledger(flaky(path, *failing, now=NOW), RULES))
     yield ledger
     await ledger.close()
 
@@ -94,3 +78,13 @@ def test_a_reader_that_takes_its_time_holds_back_no_operation(tmp_path: Path) ->
             assert len(await ledger.run(Ledger.all, "select 1 from strangers")) == 3 * CHECKPOINT_EVERY
 
     asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
+def test_what_is_handed_over_later_finds_what_came_before_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with _ledger(tmp_path / "relay.db") as ledger:
+            written = ledger.hand_over(_write, 1)
+            assert len(await ledger.run(Ledger.all, "select 1 from strangers")) == 1
+            await written
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))

@@ -64,12 +64,21 @@ class LedgerThread:
         A caller that is cancelled does not take the operation back: it has been handed over.
         Raises `StorageUnavailable` when it could not be stored, and whatever the operation raises.
         """
+        return await self.hand_over(operation, *args, **kwargs)
+
+    def hand_over(
+        self, operation: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[T]:
+        """Puts one operation behind those that wait: what is handed over after it finds what it did.
+
+        The future brings what `run` returns and raises.
+        """
         assert not kwargs, "operations take positional arguments"
         if self._jobs.qsize() >= BACKLOG or self._closing:
             raise StorageUnavailable("the database can't keep up: try again in a moment.", retry_after=1.0)
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put(_Job(operation, args, future))
-        return await future
+        return future
 
     async def close(self) -> None:
         """Finishes what waits, marks the stop as clean and closes the connection."""
