@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
+from statistics import median
 
 from bench import upstreams
-from bench.product import SENT, Product
+from bench.processes import run_json
+from bench.product import AGENT, INBOUND, SENT, Product
 from bench.report import Row, Settings, at_least, at_most, middle
 from bench.upstreams import ElevenLabs, Twilio
 from bench.webhooks import post
 
 WITHIN = 90.0
+RATE = 50.0
+"""Messages a second of the measure of latency."""
+
 WARM = 20
 """Messages before the measure: what is loaded once is no cost of each."""
 
@@ -32,11 +37,14 @@ def one_load(settings: Settings, transport: str, count: int, *, number: int, rat
         result = post(product.url, count, series=2, forge_every=0, rate=rate, times=True)
         _wait(product, count + WARM)
         spent = [process.cpu for process in (product.process, twilio.process, elevenlabs.process)]
-        accepted = twilio.accepted()
+        peak, accepted = product.process.peak, twilio.accepted()
         delays = upstreams.delays(result["sent_at"], accepted)  # type: ignore[arg-type]
         assert len(delays) == count, f"{len(delays)} of {count} people were answered"
         assert all(len(times) == 1 for times in accepted.values()), "somebody was answered twice"
         first, last = min(result["sent_at"].values()), max(times[-1] for times in accepted.values())  # type: ignore[attr-defined]
+        product.kill()
+        rows = product.count(INBOUND)
+        assert rows == count + WARM, f"{rows} rows of {count + WARM} that were answered with 200"
         cost = [(after - before) / count * 1000.0 for before, after in zip(began, spent, strict=True)]
         return {
             "rate": count / (last - first),
@@ -46,7 +54,7 @@ def one_load(settings: Settings, transport: str, count: int, *, number: int, rat
             "twilio_cpu": cost[1],
             "elevenlabs_cpu": cost[2],
             "idle": idle,
-            "peak": product.process.peak,
+            "peak": peak,
         }
     finally:
         product.kill()
@@ -84,25 +92,40 @@ def messages_websocket(settings: Settings) -> list[Row]:
     return _saturated(settings, "websocket", settings.size(2_500, 800), 250.0)
 
 
-def _added(settings: Settings, transport: str, limits: tuple[float, float] | None) -> list[Row]:
-    seconds = settings.size(8, 4)
-    runs = [one_load(settings, transport, 50 * seconds, number=number, rate=50.0) for number in range(settings.rounds)]
-    name, p50, p99 = f"latency_{transport}", middle(runs, "p50"), middle(runs, "p99")
-    rows = [Row(name, "processor time at 50/s", middle(runs, "cpu"), "s/1,000")]
-    if limits is None:
-        return [Row(name, "webhook to Twilio, p50", p50, "ms"), Row(name, "webhook to Twilio, p99", p99, "ms"), *rows]
+def _bare(transport: str, count: int) -> float:
+    """Seconds of a message that a bare client carries between fresh stand-ins, p50."""
+    twilio, elevenlabs = Twilio(), ElevenLabs()
+    job = {"elevenlabs": elevenlabs.url, "twilio": twilio.url, "agent": AGENT, "transport": transport}
+    try:
+        sent_at = run_json("bench.bare_relay", {**job, "count": count, "rate": RATE})
+        return upstreams.delays(sent_at, twilio.accepted())[count // 2]
+    finally:
+        twilio.process.stop()
+        elevenlabs.process.stop()
+
+
+def _added(settings: Settings, transport: str) -> list[Row]:
+    count = int(RATE) * settings.size(8, 4)
+    runs, bare = [], []
+    for number in range(settings.rounds):
+        bare.append(_bare(transport, count) * 1000.0)
+        runs.append(one_load(settings, transport, count, number=number, rate=RATE))
+    name, p50, p99, alone = f"latency_{transport}", middle(runs, "p50"), middle(runs, "p99"), median(bare)
+    beside = f"a bare client {alone:.1f}"
     return [
-        at_most(name, "webhook to Twilio, p50", p50, "ms", limits[0]),
-        at_most(name, "webhook to Twilio, p99", p99, "ms", limits[1]),
-        *rows,
+        Row(name, "webhook to Twilio, p50", p50, "ms", beside),
+        Row(name, "webhook to Twilio, p99", p99, "ms", beside),
+        at_most(name, "added to the services' own, p50", p50 - alone, "ms", 5.0),
+        at_most(name, "added to the services' own, p99", p99 - alone, "ms", 30.0),
+        Row(name, "processor time at 50/s", middle(runs, "cpu"), "s/1,000"),
     ]
 
 
 def latency_http(settings: Settings) -> list[Row]:
-    """At 50 messages a second: all of it is added, the upstreams answer at once."""
-    return _added(settings, "http", (5.0, 30.0))
+    """At 50 messages a second, beside a client that makes the same requests and stores nothing."""
+    return _added(settings, "http")
 
 
 def latency_websocket(settings: Settings) -> list[Row]:
-    """The same with a session for each turn: its handshakes with the stand-in are in it."""
-    return _added(settings, "websocket", (5.0, 30.0))
+    """The same with a session for each turn."""
+    return _added(settings, "websocket")

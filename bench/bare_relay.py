@@ -1,0 +1,73 @@
+"""What the two services take by themselves: the requests of one message, made by a bare client.
+
+A process of its own: a job comes on standard input, when each message was begun goes to standard output, both JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import sys
+import time
+from typing import Any
+
+import aiohttp
+import uvloop
+from yarl import URL
+
+from bench.twilio_form import ACCOUNT, BODY, SENDER, TOKEN, phone
+
+
+async def _answer_by_websocket(http: aiohttp.ClientSession, job: dict[str, Any]) -> str:
+    """One session as ElevenLabs documents it, as short as it can be."""
+    where = f"{job['elevenlabs']}/v1/convai/conversation/get-signed-url"
+    async with http.get(where, params={"agent_id": job["agent"]}, headers={"xi-api-key": "sk_standin"}) as answer:
+        signed = (await answer.json())["signed_url"]
+    async with http.ws_connect(URL(signed, encoded=True)) as socket:
+        variables = {"client_name": "Ana García"}
+        await socket.send_json({"type": "conversation_initiation_client_data", "dynamic_variables": variables})
+        said = ""
+        while True:
+            message = await socket.receive()
+            assert message.type is aiohttp.WSMsgType.TEXT, f"closed: {message.data} {message.extra}"
+            event = json.loads(message.data)
+            match event["type"]:
+                case "conversation_initiation_metadata":
+                    await socket.send_json({"type": "user_message", "text": BODY})
+                case "agent_response":
+                    said = event["agent_response_event"]["agent_response"]
+                case "agent_response_complete" if said:
+                    return said
+
+
+async def _answer_by_http(http: aiohttp.ClientSession, job: dict[str, Any]) -> str:
+    where = f"{job['elevenlabs']}/v1/convai/conversations/conv_1/message"
+    said = {"message": BODY, "mode": "text"}
+    async with http.post(where, json=said, headers={"xi-api-key": "sk_standin"}) as answer:
+        return str((await answer.json())["response"])
+
+
+async def _message(http: aiohttp.ClientSession, job: dict[str, Any], person: int) -> None:
+    ask = _answer_by_websocket if job["transport"] == "websocket" else _answer_by_http
+    form = {"To": f"whatsapp:{phone(person)}", "From": f"whatsapp:{SENDER}", "Body": await ask(http, job)}
+    key = base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
+    where = f"{job['twilio']}/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+    async with http.post(where, data=form, headers={"Authorization": f"Basic {key}"}) as answer:
+        assert answer.status == 201, await answer.text()
+
+
+async def main() -> None:
+    job = json.load(sys.stdin)
+    sent_at: dict[int, float] = {}
+    async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as running:
+        began = time.perf_counter()
+        for person in range(1, job["count"] + 1):
+            await asyncio.sleep(max(0.0, began + person / job["rate"] - time.perf_counter()))
+            sent_at[person] = time.time()
+            running.create_task(_message(http, job, person))
+    json.dump(sent_at, sys.stdout)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
