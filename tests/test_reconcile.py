@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from wa_relay.channel.inbound import listed_inbound
+from tests.sweeping import InboundList, sweep
 from wa_relay.ledger import calls, file, receipts, store
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.model import Call, Listed, Page
 from wa_relay.policy import OpeningText, Rules
-from wa_relay.reconcile import Reconciler
 
 NOW = 1_795_000_000.0
 ANA = "+573138539155"
@@ -21,7 +20,7 @@ RULES = Rules(timezone=ZoneInfo("America/Bogota"), openings={"completed": Openin
 WRITTEN = Listed("SM" + "1" * 32, "inbound", "+14155238886", ANA, "¿Precio?", "received", NOW - 60.0)
 
 
-class Pages:
+class Pages(InboundList):
     """Twilio's list, page by page."""
 
     def __init__(self, *pages: tuple[Listed, ...]) -> None:
@@ -31,14 +30,6 @@ class Pages:
         """One page."""
         number = int(following or 0)
         return Page(self._pages[number], str(number + 1) if number + 1 < len(self._pages) else None)
-
-    async def find(self, to: str, since: float) -> tuple[Listed, ...]:
-        """Nothing: no send is looked up here."""
-        raise AssertionError(f"nothing is looked up: {to}, {since}")
-
-    async def fetch(self, sid: str) -> Listed | None:
-        """Nothing: no receipt is asked for here."""
-        raise AssertionError(f"no receipt is asked for: {sid}")
 
 
 def _swept(folder: Path, pages: Pages, mark: float = NOW - 120.0) -> list[str]:
@@ -51,16 +42,7 @@ def _swept(folder: Path, pages: Pages, mark: float = NOW - 120.0) -> list[str]:
         call = Call("conv_1", ANA, "agent_1", "completed", "push", NOW - 1800.0)
         await ledger.run(calls.record_call, call, NOW - 1800.0)
         await ledger.run(receipts.complete_sweep, mark)
-        await Reconciler(
-            ledger,
-            pages,
-            lambda: NOW,
-            RULES,
-            read_inbound=listed_inbound,
-            on_turn=lambda _: None,
-            on_send=lambda: None,
-            on_adopted=lambda: None,
-        ).sweep()
+        await sweep(ledger, pages, RULES, NOW)
         rows = await ledger.run(
             Ledger.all, "select content from conversation_messages where direction = 'inbound' order by id"
         )

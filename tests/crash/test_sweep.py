@@ -8,17 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.crash.world import MADE, RULES, Store, call_of, person
-from wa_relay.channel.inbound import listed_inbound
+from tests.sweeping import InboundList, sweep
 from wa_relay.ledger import calls
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.model import Listed, Page, UpstreamError
-from wa_relay.reconcile import Reconciler
 
 NOW = MADE + 3600.0
 PAGE = 200
 
 
-class Pages:
+class Pages(InboundList):
     """What Twilio's list shows of so many messages, the newest first; `breaks_at` is the page that fails."""
 
     def __init__(self, count: int, breaks_at: int | None = None) -> None:
@@ -33,14 +32,6 @@ class Pages:
         more = self._count > (number + 1) * PAGE
         return Page(tuple(map(_message, numbers)), str(number + 1) if more else None)
 
-    async def find(self, to: str, since: float) -> tuple[Listed, ...]:
-        """Nothing: no send is looked up here."""
-        raise AssertionError(f"nothing is looked up: {to}, {since}")
-
-    async def fetch(self, sid: str) -> Listed | None:
-        """Nothing: no receipt is asked for here."""
-        raise AssertionError(f"no receipt is asked for: {sid}")
-
 
 def _message(number: int) -> Listed:
     return Listed(
@@ -50,18 +41,8 @@ def _message(number: int) -> Listed:
 
 async def _sweep(store: Store, pages: Pages) -> None:
     thread = LedgerThread(store.ledger)
-    reconciler = Reconciler(
-        thread,
-        pages,
-        lambda: NOW,
-        RULES,
-        read_inbound=listed_inbound,
-        on_turn=lambda _: None,
-        on_send=lambda: None,
-        on_adopted=lambda: None,
-    )
     try:
-        await reconciler.sweep()
+        await sweep(thread, pages, RULES, NOW)
     finally:
         await thread.close()
 

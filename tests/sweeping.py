@@ -1,0 +1,39 @@
+"""One sweep of a list of Twilio's that a test has made."""
+
+from __future__ import annotations
+
+from wa_relay.channel.inbound import listed_inbound
+from wa_relay.ledger.thread import LedgerThread
+from wa_relay.model import Listed, Moment, Page
+from wa_relay.policy import Rules
+from wa_relay.reconcile import Reconciler
+
+
+class InboundList:
+    """Twilio's list, of which nothing but pages of inbound messages is asked."""
+
+    async def inbound_page(self, following: str | None) -> Page:
+        """One page: `following` is what the one before it named."""
+        raise AssertionError(f"a test's list says what its pages are: {following}")
+
+    async def find(self, to: str, since: float) -> tuple[Listed, ...]:
+        """Nothing: no send is looked up here."""
+        raise AssertionError(f"nothing is looked up: {to}, {since}")
+
+    async def fetch(self, sid: str) -> Listed | None:
+        """Nothing: no receipt is asked for here."""
+        raise AssertionError(f"no receipt is asked for: {sid}")
+
+
+async def sweep(ledger: LedgerThread, pages: InboundList, rules: Rules, now: Moment) -> None:
+    """Brings what the list shows into the ledger."""
+    await Reconciler(
+        ledger,
+        pages,
+        lambda: now,
+        rules,
+        read_inbound=listed_inbound,
+        on_turn=lambda _: None,
+        on_send=lambda: None,
+        on_adopted=lambda: None,
+    ).sweep()
