@@ -150,6 +150,13 @@ def test_a_second_stop_leaves_the_confirmation_that_waits(known: Ledger) -> None
     assert [job.outgoing.body for job in jobs] == ["Listo, no te escribiremos más."]
 
 
+def test_who_comes_back_before_the_confirmation_has_left_does_not_get_it_any_more(known: Ledger) -> None:
+    for second, (word, sid) in enumerate([("baja", "SM1"), ("alta", "SM2")]):
+        inbox.record_inbound(known, written(word, sid=sid), NOW + second)
+    claimed = outbox.claim_messages(known, 5, NOW + 2)
+    assert ([reason for _, reason in claimed.ended], claimed.jobs) == (["cancelled"], ())
+
+
 def test_twilios_own_opt_out_cancels_the_confirmation_that_waits(known: Ledger) -> None:
     assert inbox.record_inbound(known, written("baja", sid="SM1"), NOW).effect == "opted_out"
     inbox.opt_out(known, PHONE, "twilio", NOW + 1)

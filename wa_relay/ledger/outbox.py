@@ -305,7 +305,8 @@ def _claim(
 
 def _worthless(row: sqlite3.Row, now: Moment) -> str | None:
     """Why a message that is due must not be sent any more, None when it may."""
-    if row["consent"] == "opted_out" and row["notice"] != "opt_out":
+    # The confirmation of an opt-out is for who is out, and everything else for who is not.
+    if (row["consent"] == "opted_out") != (row["notice"] == "opt_out"):
         return "cancelled"
     if row["kind"] == "opening":
         return "expired" if row["not_after"] is not None and row["not_after"] <= now else None
