@@ -57,7 +57,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, account_sid: str, now: 
     connection.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
     empty = _refuse_foreign_schema(connection, path)
     connection.execute("pragma journal_mode = wal")
-    for setting in ("synchronous = full", "foreign_keys = on", "secure_delete = on", "cache_size = -32000"):
+    for setting in ("synchronous = full", "foreign_keys = on", "secure_delete = on", "cache_size = -8000"):
         connection.execute(f"pragma {setting}")
     if empty or _shapes(connection) != set(KNOWN_MIGRATIONS):
         from wa_relay.ledger.schema import migrations  # brings sqlite-utils, which a file in shape needs not
