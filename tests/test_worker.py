@@ -6,7 +6,8 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -136,6 +137,14 @@ class Room:
                 await asyncio.sleep(0.01)
 
 
+@asynccontextmanager
+async def _working(worker: Worker) -> AsyncIterator[None]:
+    running = asyncio.create_task(worker.run())
+    yield
+    await worker.stop(1.0)
+    await running
+
+
 def _run(folder: Path, scenario: Callable[[Room], Awaitable[None]], people: int = 1) -> None:
     async def whole() -> None:
         room = Room(folder, people)
@@ -156,11 +165,8 @@ def test_a_turn_is_answered_also_when_its_calls_details_can_not_be_had_or_stored
 
     async def scenario(room: Room) -> None:
         await room.ledger.run(inbox.record_inbound, Inbound("SM1", "+573138539100", "precio"), time.time())
-        worker = room.asker(Parrot(), fetch_details=refused)
-        running = asyncio.create_task(worker.run())
-        await room.until("answered", "select state from turns")
-        await worker.stop(1.0)
-        await running
+        async with _working(room.asker(Parrot(), fetch_details=refused)):
+            await room.until("answered", "select state from turns")
 
     _run(tmp_path, scenario)
 
@@ -170,11 +176,8 @@ def test_the_agent_is_told_the_thread_whatever_becomes_of_the_reader(tmp_path: P
     async def scenario(room: Room) -> None:
         await room.ledger.run(inbox.record_inbound, Inbound("SM1", "+573138539100", "precio"), time.time())
         parrot, reader = Parrot(), Reader(tmp_path / ("relay.db" if readable else "elsewhere.db"))
-        worker = room.asker(parrot, reader=reader)
-        running = asyncio.create_task(worker.run())
-        await room.until("answered", "select state from turns")
-        await worker.stop(1.0)
-        await running
+        async with _working(room.asker(parrot, reader=reader)):
+            await room.until("answered", "select state from turns")
         reader.close()
         (question,) = parrot.asked
         assert (question.call_key, question.summary) == ("conv_0", "Preguntó por el plan.")
@@ -197,11 +200,8 @@ def test_an_answer_that_is_stored_at_the_second_try_is_sent_without_waiting(tmp_
 
         queued: list[asyncio.Future[list[sqlite3.Row]]] = []
         await room.ledger.run(inbox.record_inbound, Inbound("SM1", "+573138539100", "precio"), time.time())
-        worker = room.asker(Untimely(), on_answer=look)
-        running = asyncio.create_task(worker.run())
-        await room.until("answered", "select state from turns")
-        await worker.stop(1.0)
-        await running
+        async with _working(room.asker(Untimely(), on_answer=look)):
+            await room.until("answered", "select state from turns")
         assert len(await queued[-1]) == 1
 
     _run(tmp_path, scenario)
@@ -218,22 +218,16 @@ def test_a_turn_whose_answer_can_never_be_stored_fails_and_holds_nobody_back(tmp
 
     async def scenario(room: Room) -> None:
         await room.ledger.run(inbox.record_inbound, Inbound("SM1", "+573138539100", "precio"), time.time())
-        worker = room.asker(Odd())
-        running = asyncio.create_task(worker.run())
-        await room.until("failed", "select state from turns")
-        await worker.stop(1.0)
-        await running
+        async with _working(room.asker(Odd())):
+            await room.until("failed", "select state from turns")
 
     _run(tmp_path, scenario)
 
 
 def test_a_send_whose_result_can_not_be_stored_is_uncertain_and_not_on_the_wire_for_ever(tmp_path: Path) -> None:
     async def scenario(room: Room) -> None:
-        worker = room.sender(Network(Refused("21211", "no number", "person", message="\ud800")))
-        running = asyncio.create_task(worker.run())
-        await room.until("uncertain", STATUS, 1)
-        await worker.stop(1.0)
-        await running
+        async with _working(room.sender(Network(Refused("21211", "no number", "person", message="\ud800")))):
+            await room.until("uncertain", STATUS, 1)
 
     _run(tmp_path, scenario)
 
@@ -241,11 +235,8 @@ def test_a_send_whose_result_can_not_be_stored_is_uncertain_and_not_on_the_wire_
 def test_answers_of_twilio_about_single_messages_do_not_hold_back_the_others(tmp_path: Path) -> None:
     async def scenario(room: Room) -> None:
         network = Network(*[NotSent("HTTP 400 63049", 3600.0)] * 6)
-        worker = room.sender(network)
-        running = asyncio.create_task(worker.run())
-        await room.until(14, "select count(*) from conversation_messages where status = 'sent'")
-        await worker.stop(1.0)
-        await running
+        async with _working(room.sender(network)):
+            await room.until(14, "select count(*) from conversation_messages where status = 'sent'")
 
     _run(tmp_path, scenario, people=20)
 
