@@ -84,7 +84,6 @@ BURST_DUE = """
 EXPIRED = """
     select id from conversation_messages where status = 'queued' and kind = 'opening' and not_after <= ? limit 500"""
 
-
 PROBE_PATIENCE = 60.0
 """Seconds after which a probe that brought nothing is followed by another."""
 
