@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from wa_relay.ledger import calls, file, inbox, outbox, receipts, store, turns
+from wa_relay.ledger import calls, file, inbox, outbox, receipts, sends, store, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Call, Inbound, Receipt, SendResult
 from wa_relay.policy import OpeningText, Rules
@@ -54,7 +54,7 @@ class Story:
             assert job.outgoing.message_id is not None
             self._sids += 1
             sid = f"SM{self._sids:032x}"
-            outbox.finish_send(self.ledger, job.outgoing.message_id, result or Accepted(sid), self.now + 0.5)
+            sends.finish_send(self.ledger, job.outgoing.message_id, result or Accepted(sid), self.now + 0.5)
             sent.append((job.outgoing.message_id, sid))
         return sent
 

@@ -27,7 +27,7 @@ from wa_relay.channel.twilio import TwilioChannel
 from wa_relay.config import Config
 from wa_relay.elevenlabs import ElevenLabs
 from wa_relay.intake import Intake
-from wa_relay.ledger import control, file, outbox, store, turns
+from wa_relay.ledger import control, file, sends, store, turns
 from wa_relay.ledger.faults import AlreadyServed, StorageUnavailable
 from wa_relay.ledger.lock import DatabaseLock, Holder
 from wa_relay.ledger.reader import Reader
@@ -115,7 +115,7 @@ class Daemon:
         self._ledger = LedgerThread(ledger)
         opened.push_async_callback(self._ledger.close)
         self._mark = await self._ledger.run(store.begin_run, now)
-        unclear = await self._ledger.run(outbox.rescue_sends, now)
+        unclear = await self._ledger.run(sends.rescue_sends, now)
         reopened = await self._ledger.run(turns.rescue_turns, now)
         self._reader = Reader(config.database.path)
         opened.callback(self._reader.close)

@@ -12,10 +12,11 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from wa_relay import text
 from wa_relay.bell import Bell, Board
-from wa_relay.ledger import outbox, turns
+from wa_relay.ledger import outbox, sends, turns
 from wa_relay.ledger.faults import StorageUnavailable
-from wa_relay.ledger.outbox import Finished, SendJob
+from wa_relay.ledger.outbox import SendJob
 from wa_relay.ledger.reader import Reader
+from wa_relay.ledger.sends import Finished
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.ledger.turns import Informed, TurnJob
@@ -196,12 +197,12 @@ class SendWorker(Worker):
         identity = job.outgoing.message_id
         assert identity is not None
         try:
-            finished = await self._persist(outbox.finish_send, identity, result, self._clock())
+            finished = await self._persist(sends.finish_send, identity, result, self._clock())
         except Exception as error:
             # On the wire for ever it would hold its conversation, and nobody would see it.
             fail("result_fault", error, message=identity)
             result = Unclear(f"its result could not be stored: {type(error).__name__}")
-            finished = await self._persist(outbox.finish_send, identity, result, self._clock())
+            finished = await self._persist(sends.finish_send, identity, result, self._clock())
         self._note(result)
         self._log(job, result, finished)
         self._board.tell(identity)

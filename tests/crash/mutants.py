@@ -66,7 +66,7 @@ MUTANTS = (
     ),
     Mutant(
         "an unclear send goes back to the queue",
-        "wa_relay/ledger/outbox.py",
+        "wa_relay/ledger/sends.py",
         "    if isinstance(result, Unclear):\n        return _become_uncertain(ledger, row, result.evidence, now)\n",
         "    if isinstance(result, Unclear):\n"
         '        again = {"id": message_id, "due": now, "evidence": "not sent: no answer", "now": now}\n'
@@ -75,7 +75,7 @@ MUTANTS = (
     ),
     Mutant(
         "what was on the wire when the process died is sent again",
-        "wa_relay/ledger/outbox.py",
+        "wa_relay/ledger/sends.py",
         '        _become_uncertain(ledger, message, "the process ended while it was on the wire", now)\n',
         '        again = {"id": row["id"], "due": now, "evidence": "not sent: the process ended", "now": now}\n'
         "        ledger.run(REQUEUE, again)\n",
@@ -98,7 +98,7 @@ MUTANTS = (
     Mutant(
         "receipts are known by their SID alone",
         "wa_relay/ledger/receipts.py",
-        "    if row is None and receipt.message_id is not None:\n",
+        "    if row is None and receipt.message_id is not None and not foreign:\n",
         "    if row is None and receipt.message_id is not None and not receipt.sid:\n",
     ),
     Mutant(
@@ -138,20 +138,20 @@ MUTANTS = (
     Mutant("the hold ends too early", "wa_relay/policy.py", "HOLD = 600.0\n", "HOLD = 20.0\n"),
     Mutant(
         "an unclear send holds nothing back",
-        "wa_relay/ledger/outbox.py",
+        "wa_relay/ledger/sends.py",
         '"lookup_at": now, "in_flight": int(holds)})',
         '"lookup_at": now, "in_flight": 0})',
     ),
     Mutant(
         "who opted out is not asked for before a send",
         "wa_relay/ledger/outbox.py",
-        '    if row["consent"] == "opted_out" and row["notice"] != "opt_out":\n        return "cancelled"\n',
+        '    if (row["consent"] == "opted_out") != (row["notice"] == "opt_out"):\n        return "cancelled"\n',
         "",
     ),
     Mutant(
         "an opt-out cancels nothing that waits",
         "wa_relay/ledger/inbox.py",
-        '        ledger.run(CANCEL_QUEUED, {"id": person["id"], "now": now, "why": f"opt-out: {source}"})\n',
+        '        ledger.run(CANCEL_QUEUED, {"id": person["id"], "now": now, "source": source})\n',
         "",
     ),
     Mutant(
@@ -187,9 +187,30 @@ MUTANTS = (
     ),
     Mutant(
         "a refusal of the account fails the message",
-        "wa_relay/ledger/outbox.py",
+        "wa_relay/ledger/sends.py",
         '    if refusal.scope == "account":\n',
         '    if refusal.scope == "account" and not refusal.code:\n',
+    ),
+    Mutant(
+        "what a turn that failed left unanswered is forgotten",
+        "wa_relay/ledger/turns.py",
+        '        ledger.run(UNANSWERED, (turn_id, turn["conversation_id"]))\n',
+        "        pass\n",
+    ),
+    Mutant(
+        "the agent is asked without the call and the thread",
+        "wa_relay/worker.py",
+        "        if not self._agent.reads_context:\n",
+        "        if self._agent.reads_context:\n",
+        ("tests/test_worker.py",),
+    ),
+    Mutant(
+        "an answer that was stored at the second try waits for somebody to look",
+        "wa_relay/worker.py",
+        "            await self._persist(turns.finish_turn, turn_id, parts, session_id, now)\n"
+        "            self._on_answer()\n",
+        "            await self._persist(turns.finish_turn, turn_id, parts, session_id, now)\n",
+        ("tests/test_worker.py",),
     ),
     Mutant(
         "the parts of an answer are all due at once",

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.crash.world import MADE, RULES, Store, Twilio, call_of, person, written_by
 from wa_relay import policy
-from wa_relay.ledger import calls, control, inbox, outbox, receipts, turns
+from wa_relay.ledger import calls, control, inbox, outbox, receipts, sends, turns
 from wa_relay.ledger.outbox import SendJob
 from wa_relay.ledger.turns import TurnJob
 from wa_relay.model import Accepted, NotSent, Receipt, Refused, Unclear
@@ -121,7 +121,7 @@ class Model(RuleBasedStateMachine):
             result = Refused("20003", "Authenticate", "account")
         elif fate == "429":
             result = NotSent("429", retry_after=data.draw(st.sampled_from([None, 1.0, 1e9])))
-        self.store.run(outbox.finish_send, identity, result, self.now)
+        self.store.run(sends.finish_send, identity, result, self.now)
 
     @precondition(lambda self: self.twilio.taken)
     @rule(

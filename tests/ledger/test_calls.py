@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call
-from wa_relay.ledger import batches, calls, control, inbox, outbox
+from wa_relay.ledger import batches, calls, control, inbox, outbox, sends
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, BatchHint
@@ -142,7 +142,7 @@ def test_the_body_goes_inside_the_window_and_the_template_outside_it(make_ledger
     (outside,) = outbox.claim_messages(ledger, 5, NOW).jobs
     assert (outside.outgoing.content_sid, outside.outgoing.body) == ("HX1", None)
     assert outside.outgoing.content_variables == {"1": "Ana García"}
-    outbox.finish_send(ledger, 1, Accepted("SM" + "1" * 32), NOW)
+    sends.finish_send(ledger, 1, Accepted("SM" + "1" * 32), NOW)
     ledger.run("update conversation_state set window_ends_at = ?", (NOW + 86400,))
     calls.record_call(ledger, call("conv_2"), NOW + 1)
     (inside,) = outbox.claim_messages(ledger, 5, NOW + 1).jobs

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, inbox, outbox, turns
+from wa_relay.ledger import calls, inbox, outbox, sends, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.turns import TurnJob
 from wa_relay.model import Accepted, Line
@@ -18,7 +18,7 @@ def known(ledger: Ledger) -> Ledger:
     """Ana has been called and written to."""
     calls.record_call(ledger, call(), NOW)
     outbox.claim_messages(ledger, 5, NOW)
-    outbox.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
+    sends.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
     return ledger
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, control, inbox, outbox, receipts, turns
+from wa_relay.ledger import calls, control, inbox, outbox, receipts, sends, turns
 from wa_relay.ledger.outbox import SendJob
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Listed, NotSent, Receipt, Refused, Unclear
@@ -65,7 +65,7 @@ def test_a_message_is_marked_before_it_is_sent(ledger: Ledger) -> None:
 def test_an_accepted_message_is_sent_with_its_sid(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    finished = outbox.finish_send(ledger, 1, Accepted(SID), NOW + 1)
+    finished = sends.finish_send(ledger, 1, Accepted(SID), NOW + 1)
     assert finished.status == "sent"
     row = ledger.one("select twilio_message_id, sent_at from conversation_messages")
     assert row is not None
@@ -75,7 +75,7 @@ def test_an_accepted_message_is_sent_with_its_sid(ledger: Ledger) -> None:
 def test_a_message_that_was_provably_not_sent_waits_and_goes_again(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    finished = outbox.finish_send(ledger, 1, NotSent("429", retry_after=7.0), NOW)
+    finished = sends.finish_send(ledger, 1, NotSent("429", retry_after=7.0), NOW)
     assert (finished.status, finished.due_at) == ("queued", NOW + 7.0)
     assert _claim(ledger, NOW + 6.9) == []
     assert len(_claim(ledger, NOW + 7.0)) == 1
@@ -84,7 +84,7 @@ def test_a_message_that_was_provably_not_sent_waits_and_goes_again(ledger: Ledge
 def test_an_unclear_send_is_never_put_back_by_the_machine(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    sends.finish_send(ledger, 1, Unclear("timeout"), NOW)
     for later in (1, 700, 90_000):
         for lookup in receipts.due_lookups(ledger, 5, NOW + later):
             receipts.record_lookup(ledger, lookup, [], NOW + later)
@@ -97,7 +97,7 @@ def test_the_file_refuses_a_way_back_without_evidence(ledger: Ledger, status: st
     _opening(ledger)
     _claim(ledger)
     if status == "uncertain":
-        outbox.finish_send(ledger, 1, Unclear("timeout"), NOW)
+        sends.finish_send(ledger, 1, Unclear("timeout"), NOW)
     with pytest.raises(sqlite3.IntegrityError, match="only with evidence"):
         ledger.run("update conversation_messages set status = 'queued', in_flight = 0 where id = 1")
 
@@ -125,7 +125,7 @@ def test_the_file_refuses_two_answers_to_a_turn(ledger: Ledger) -> None:
 def test_the_file_refuses_a_way_out_of_a_final_status(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Refused("21211", "not a number", "person"), NOW)
+    sends.finish_send(ledger, 1, Refused("21211", "not a number", "person"), NOW)
     with pytest.raises(sqlite3.IntegrityError, match="illegal move"):
         ledger.run("update conversation_messages set status = 'queued', reason = null where id = 1")
 
@@ -137,7 +137,7 @@ def test_what_was_on_the_wire_at_a_crash_is_looked_up_at_once_and_not_sent_again
     _opening(ledger)
     _claim(ledger)
     ledger = make_ledger(NOW + 30)
-    assert outbox.rescue_sends(ledger, NOW + 30) == 1
+    assert sends.rescue_sends(ledger, NOW + 30) == 1
     (lookup,) = receipts.due_lookups(ledger, 5, NOW + 30)
     assert lookup.attempted_at == NOW
     assert receipts.record_lookup(ledger, lookup, [_listed()], NOW + 31).status == "sent"
@@ -158,7 +158,7 @@ def test_what_was_on_the_wire_at_a_crash_is_looked_up_at_once_and_not_sent_again
 def test_a_listed_message_that_is_not_the_send_is_not_adopted(ledger: Ledger, others: dict[str, Any]) -> None:
     _opening(ledger)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    sends.finish_send(ledger, 1, Unclear("timeout"), NOW)
     (lookup,) = receipts.due_lookups(ledger, 5, NOW)
     assert receipts.record_lookup(ledger, lookup, [_listed(**others)], NOW + 1).status == "uncertain"
 
@@ -166,7 +166,7 @@ def test_a_listed_message_that_is_not_the_send_is_not_adopted(ledger: Ledger, ot
 def test_two_matches_are_left_to_a_person_and_one_of_another_row_does_not_count(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    sends.finish_send(ledger, 1, Unclear("timeout"), NOW)
     (lookup,) = receipts.due_lookups(ledger, 5, NOW)
     both = [_listed(SID), _listed(OTHER)]
     finished = receipts.record_lookup(ledger, lookup, both, NOW + 1)
@@ -177,7 +177,7 @@ def test_two_matches_are_left_to_a_person_and_one_of_another_row_does_not_count(
 def test_a_message_that_the_list_shows_twice_is_one_message(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    sends.finish_send(ledger, 1, Unclear("timeout"), NOW)
     (lookup,) = receipts.due_lookups(ledger, 5, NOW)
     assert receipts.record_lookup(ledger, lookup, [_listed(), _listed()], NOW + 1).status == "sent"
 
@@ -185,7 +185,7 @@ def test_a_message_that_the_list_shows_twice_is_one_message(ledger: Ledger) -> N
 def test_a_receipt_that_could_not_be_asked_for_is_asked_for_again(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Accepted(SID), NOW)
+    sends.finish_send(ledger, 1, Accepted(SID), NOW)
     for again in range(9):
         at = NOW + 900.0 + 60.0 * again
         assert receipts.due_polls(ledger, 5, at) == [(1, SID)]
@@ -198,7 +198,7 @@ def test_a_receipt_that_could_not_be_asked_for_is_asked_for_again(ledger: Ledger
 def test_an_unclear_send_holds_its_conversation_for_ten_minutes_and_no_other(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    sends.finish_send(ledger, 1, Unclear("timeout"), NOW)
     _answer(ledger, "El plan cuesta $99.")
     calls.record_call(ledger, call("conv_9", phone="+573009999999"), NOW + 3)
     assert [job.outgoing.to for job in _claim(ledger, NOW + 3)] == ["+573009999999"]
@@ -211,7 +211,7 @@ def test_an_unclear_send_holds_its_conversation_for_ten_minutes_and_no_other(led
 def test_a_receipt_with_our_id_reveals_the_sid_of_a_lost_answer(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Unclear("reset"), NOW)
+    sends.finish_send(ledger, 1, Unclear("reset"), NOW)
     noted = receipts.record_receipt(ledger, Receipt(SID, "delivered", message_id=1), NOW + 2)
     assert (noted.status, noted.changed) == ("delivered", True)
 
@@ -228,7 +228,7 @@ def test_a_receipt_that_comes_before_the_answer_is_confirmed_by_it(ledger: Ledge
     _opening(ledger)
     _claim(ledger)
     receipts.record_receipt(ledger, Receipt(SID, "sent", message_id=1), NOW)
-    assert outbox.finish_send(ledger, 1, Accepted(SID), NOW + 1).alarm is None
+    assert sends.finish_send(ledger, 1, Accepted(SID), NOW + 1).alarm is None
     assert _status(ledger) == ("sent", None)
 
 
@@ -236,7 +236,7 @@ def test_a_second_sid_for_a_message_is_an_alarm(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
     receipts.record_receipt(ledger, Receipt(SID, "sent", message_id=1), NOW)
-    finished = outbox.finish_send(ledger, 1, Accepted(OTHER), NOW + 1)
+    finished = sends.finish_send(ledger, 1, Accepted(OTHER), NOW + 1)
     assert finished.alarm is not None
     row = ledger.one("select twilio_message_id from conversation_messages")
     assert row is not None
@@ -256,7 +256,7 @@ def test_a_second_sid_for_a_message_is_an_alarm(ledger: Ledger) -> None:
 def test_receipts_only_go_upward(ledger: Ledger, told: list[str], status: str) -> None:
     _opening(ledger)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Accepted(SID), NOW)
+    sends.finish_send(ledger, 1, Accepted(SID), NOW)
     for receipt in told:
         receipts.record_receipt(ledger, Receipt(SID, receipt), NOW + 1)
     assert _status(ledger)[0] == status
@@ -266,7 +266,7 @@ def test_a_failure_that_a_receipt_tells_is_final_and_63016_closes_the_window(led
     _opening(ledger)
     inbox.record_inbound(ledger, written(), NOW - 10)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Accepted(SID), NOW)
+    sends.finish_send(ledger, 1, Accepted(SID), NOW)
     receipts.record_receipt(ledger, Receipt(SID, "undelivered", error_code="63016"), NOW + 1)
     assert _status(ledger) == ("failed", "undelivered")
     row = ledger.one("select window_ends_at from conversation_state")
@@ -283,17 +283,17 @@ def test_a_refusal_for_the_account_holds_everything_and_fails_nothing(ledger: Le
     _opening(ledger, "conv_2", phone="+573002222222")
     for job in _claim(ledger):
         assert job.outgoing.message_id is not None
-        outbox.finish_send(ledger, job.outgoing.message_id, Refused("20003", "Authenticate", "account"), NOW)
+        sends.finish_send(ledger, job.outgoing.message_id, Refused("20003", "Authenticate", "account"), NOW)
     assert control.queue_health(ledger, NOW).paused == "account"
     assert _claim(ledger, NOW + 1.9) == []
     (probe,) = _claim(ledger, NOW + 2.0)
     assert _claim(ledger, NOW + 5.0) == []
     assert probe.outgoing.message_id is not None
-    outbox.finish_send(ledger, probe.outgoing.message_id, Refused("20003", "Authenticate", "account"), NOW + 5)
+    sends.finish_send(ledger, probe.outgoing.message_id, Refused("20003", "Authenticate", "account"), NOW + 5)
     assert _claim(ledger, NOW + 9.9) == []
     (probe,) = _claim(ledger, NOW + 10.0)
     assert probe.outgoing.message_id is not None
-    outbox.finish_send(ledger, probe.outgoing.message_id, Accepted(SID), NOW + 10)
+    sends.finish_send(ledger, probe.outgoing.message_id, Accepted(SID), NOW + 10)
     assert control.queue_health(ledger, NOW).paused is None
     assert len(_claim(ledger, NOW + 10)) == 1
 
@@ -302,7 +302,7 @@ def test_what_comes_back_to_the_queue_after_an_opt_out_is_not_sent(ledger: Ledge
     _opening(ledger)
     _claim(ledger)
     inbox.record_inbound(ledger, written("BAJA"), NOW)
-    outbox.finish_send(ledger, 1, NotSent("429", retry_after=1.0), NOW)
+    sends.finish_send(ledger, 1, NotSent("429", retry_after=1.0), NOW)
     assert [job.kind for job in _claim(ledger, NOW + 5) + _claim(ledger, NOW + 5)] == ["notice"]
     assert _status(ledger) == ("failed", "cancelled")
 
@@ -310,31 +310,31 @@ def test_what_comes_back_to_the_queue_after_an_opt_out_is_not_sent(ledger: Ledge
 def test_21610_is_an_opt_out(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Refused("21610", "opted out", "person"), NOW)
+    sends.finish_send(ledger, 1, Refused("21610", "opted out", "person"), NOW)
     assert calls.record_call(ledger, call("conv_2"), NOW).skipped == "opted_out"
 
 
 def test_the_parts_of_an_answer_go_in_order_each_after_the_one_before(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
+    sends.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
     first, second, third = _answer(ledger, "uno", "dos", "tres")
     assert [job.outgoing.message_id for job in _claim(ledger, NOW + 3)] == [first]
-    outbox.finish_send(ledger, first, Accepted(SID), NOW + 3)
+    sends.finish_send(ledger, first, Accepted(SID), NOW + 3)
     assert _claim(ledger, NOW + 7.9) == []
     receipts.record_receipt(ledger, Receipt(SID, "sent"), NOW + 4)
     assert [job.outgoing.message_id for job in _claim(ledger, NOW + 4)] == [second]
-    outbox.finish_send(ledger, second, Accepted(OTHER), NOW + 4)
+    sends.finish_send(ledger, second, Accepted(OTHER), NOW + 4)
     assert [job.outgoing.message_id for job in _claim(ledger, NOW + 9)] == [third]
 
 
 def test_a_receipt_tells_if_it_frees_something(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
+    sends.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
     first, _ = _answer(ledger, "uno", "dos")
     _claim(ledger, NOW + 3)
-    outbox.finish_send(ledger, first, Accepted(SID), NOW + 3)
+    sends.finish_send(ledger, first, Accepted(SID), NOW + 3)
     freed = [receipts.record_receipt(ledger, Receipt(SID, status), NOW + 4).freed for status in ("sent", "read")]
     assert freed == [True, False]
 
@@ -342,10 +342,10 @@ def test_a_receipt_tells_if_it_frees_something(ledger: Ledger) -> None:
 def test_a_part_that_fails_takes_the_later_ones_with_it(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
+    sends.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
     first, second = _answer(ledger, "uno", "dos")
     _claim(ledger, NOW + 3)
-    outbox.finish_send(ledger, first, Refused("21617", "too long", "message"), NOW + 3)
+    sends.finish_send(ledger, first, Refused("21617", "too long", "message"), NOW + 3)
     assert _status(ledger, second) == ("failed", "cancelled")
 
 
@@ -386,7 +386,7 @@ def test_pause_holds_openings_and_not_replies_and_resume_lets_them_go(ledger: Le
     (reply,) = _claim(ledger, NOW + 3)
     assert reply.kind == "reply"
     assert reply.outgoing.message_id is not None
-    outbox.finish_send(ledger, reply.outgoing.message_id, Accepted(SID), NOW + 3)
+    sends.finish_send(ledger, reply.outgoing.message_id, Accepted(SID), NOW + 3)
     assert control.resume(ledger) == 1
     assert [job.kind for job in _claim(ledger, NOW + 3)] == ["opening"]
 
@@ -427,7 +427,7 @@ def test_one_person_gets_ten_at_once_and_then_one_every_six_seconds(ledger: Ledg
     for number in range(10):
         (job,) = _claim(ledger)
         assert job.outgoing.message_id is not None
-        outbox.finish_send(ledger, job.outgoing.message_id, Accepted(f"SM{number:032x}"), NOW)
+        sends.finish_send(ledger, job.outgoing.message_id, Accepted(f"SM{number:032x}"), NOW)
     assert _claim(ledger) == []
     assert _claim(ledger, NOW + 5.9) == []
     assert len(_claim(ledger, NOW + 6.1)) == 1
@@ -438,7 +438,7 @@ def test_a_person_decides_what_becomes_of_an_uncertain_send(ledger: Ledger) -> N
         _opening(ledger, f"conv_{number}", phone=f"+5730000000{number}")
     _claim(ledger)
     for message in (1, 2, 3):
-        outbox.finish_send(ledger, message, Unclear("timeout"), NOW)
+        sends.finish_send(ledger, message, Unclear("timeout"), NOW)
     assert control.resolve(ledger, 1, "sent", SID, "ana", NOW) == "sent"
     assert control.resolve(ledger, 2, "cancel", None, "ana", NOW) == "failed"
     assert control.resolve(ledger, 3, "resend", None, "ana", NOW) == "queued"
@@ -452,7 +452,7 @@ def test_a_person_decides_what_becomes_of_an_uncertain_send(ledger: Ledger) -> N
 def test_a_late_receipt_overtakes_a_resend_that_is_still_waiting(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    sends.finish_send(ledger, 1, Unclear("timeout"), NOW)
     control.resolve(ledger, 1, "resend", None, "ana", NOW)
     receipts.record_receipt(ledger, Receipt(SID, "sent", message_id=1), NOW + 1)
     assert _claim(ledger, NOW + 2) == []
@@ -462,7 +462,7 @@ def test_a_late_receipt_overtakes_a_resend_that_is_still_waiting(ledger: Ledger)
 def test_receipts_that_do_not_come_are_asked_for_three_times(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Accepted(SID), NOW)
+    sends.finish_send(ledger, 1, Accepted(SID), NOW)
     asked = []
     for at in (800, 901, 1000, 3601, 43201, 90000):
         if receipts.due_polls(ledger, 5, NOW + at):
@@ -474,7 +474,7 @@ def test_receipts_that_do_not_come_are_asked_for_three_times(ledger: Ledger) -> 
 def test_each_move_is_recorded_with_its_evidence(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    outbox.finish_send(ledger, 1, Unclear("read timeout"), NOW)
+    sends.finish_send(ledger, 1, Unclear("read timeout"), NOW)
     receipts.record_receipt(ledger, Receipt(SID, "delivered", message_id=1), NOW)
     moves = ledger.all("select from_status, to_status, evidence from message_moves order by id")
     assert [tuple(move) for move in moves] == [

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, control, inbox, outbox, receipts, turns
+from wa_relay.ledger import calls, control, inbox, outbox, receipts, sends, turns
 from wa_relay.ledger.consent import is_opted_out
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, NotSent, Receipt, Refused, Unclear
@@ -21,7 +21,7 @@ def known(ledger: Ledger) -> Ledger:
     """Ana has been called and written to."""
     calls.record_call(ledger, call(), NOW)
     outbox.claim_messages(ledger, 5, NOW)
-    outbox.finish_send(ledger, 1, Accepted(SID), NOW)
+    sends.finish_send(ledger, 1, Accepted(SID), NOW)
     return ledger
 
 
@@ -72,7 +72,7 @@ def test_the_breaker_counts_an_opening_once_however_often_it_is_tried(make_ledge
         claimed = outbox.claim_messages(ledger, 20, NOW + second)
         assert (claimed.burst, len(claimed.jobs)) == (0, 6)
         for job in claimed.jobs:
-            outbox.finish_send(ledger, job.outgoing.message_id or 0, NotSent("429", 10.0), NOW + second)
+            sends.finish_send(ledger, job.outgoing.message_id or 0, NotSent("429", 10.0), NOW + second)
 
 
 def test_the_breaker_holds_what_was_due_at_a_start_whose_first_minute_the_account_was_held(
@@ -82,7 +82,7 @@ def test_the_breaker_holds_what_was_due_at_a_start_whose_first_minute_the_accoun
     for number in range(12):
         calls.record_call(ledger, call(f"conv_{number}", phone=f"+5731385391{number:02}"), NOW)
     outbox.claim_messages(ledger, 1, NOW)
-    outbox.finish_send(ledger, 1, Refused("20003", "credentials", "account"), NOW)
+    sends.finish_send(ledger, 1, Refused("20003", "credentials", "account"), NOW)
     ledger.run("update relay set account_probe_at = ?", (NOW + 66.0,))
     ledger = make_ledger(NOW + 5, burst_limit=10)
     assert outbox.claim_messages(ledger, 50, NOW + 6).jobs == ()
@@ -102,7 +102,7 @@ def test_a_held_account_is_probed_by_the_first_message_that_comes(known: Ledger)
 def test_a_sid_that_another_message_has_leaves_nothing_on_the_wire_for_ever(known: Ledger) -> None:
     calls.record_call(known, call("conv_2"), NOW + 1)
     (job,) = outbox.claim_messages(known, 5, NOW + 1).jobs
-    finished = outbox.finish_send(known, job.outgoing.message_id or 0, Accepted(SID), NOW + 2)
+    finished = sends.finish_send(known, job.outgoing.message_id or 0, Accepted(SID), NOW + 2)
     assert finished.status == "uncertain"
     assert finished.alarm
 
@@ -127,7 +127,7 @@ def test_an_unclear_part_that_a_person_cancels_takes_the_rest_of_its_answer_with
     (job,) = turns.claim_turns(known, 5, NOW + 3).jobs
     first, second = turns.finish_turn(known, job.turn_id, ["uno", "dos"], None, NOW + 3)
     outbox.claim_messages(known, 5, NOW + 3)
-    outbox.finish_send(known, first, Unclear("timeout"), NOW + 4)
+    sends.finish_send(known, first, Unclear("timeout"), NOW + 4)
     control.resolve(known, first, "cancel", None, "operator", NOW + 10)
     row = known.one("select status, reason from conversation_messages where id = ?", (second,))
     assert row is not None

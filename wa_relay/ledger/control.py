@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from wa_relay.ledger import outbox
+from wa_relay.ledger import sends
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, RelayError
 
@@ -57,7 +57,7 @@ def resolve(ledger: Ledger, message_id: int, decision: Decision, sid: str | None
 
     Raises `NotUncertain` when the message is unknown or needs no decision.
     """
-    row = ledger.one(outbox.MESSAGE, (message_id,)) if message_id < 2**63 else None
+    row = ledger.one(sends.MESSAGE, (message_id,)) if message_id < 2**63 else None
     if row is None:
         raise NotUncertain(f"there is no message {message_id}.", permanent=True)
     if row["status"] != "uncertain":
@@ -65,15 +65,15 @@ def resolve(ledger: Ledger, message_id: int, decision: Decision, sid: str | None
         raise NotUncertain(f"message {message_id} is already {row['status']}{known}.", permanent=True)
     if decision == "sent":
         assert sid is not None
-        done = outbox.accept(ledger, row, sid, f"person: {who} says that it was sent", row["attempted_at"], now)
+        done = sends.accept(ledger, row, sid, f"person: {who} says that it was sent", row["attempted_at"], now)
         if done.alarm:
             raise NotUncertain(f"{sid} belongs to another message.", permanent=True)
         return done.status
     if decision == "cancel":
-        outbox.end(ledger, message_id, "cancelled", now, evidence=f"person: {who}")
+        sends.end(ledger, message_id, "cancelled", now, evidence=f"person: {who}")
         return "failed"
     requeue = {"id": message_id, "due": now, "evidence": f"person: {who} asked to send it again", "now": now}
-    ledger.run(outbox.REQUEUE, requeue)
+    ledger.run(sends.REQUEUE, requeue)
     return "queued"
 
 

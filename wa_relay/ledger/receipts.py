@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import outbox
+from wa_relay.ledger import sends
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Listed, Moment, Receipt
 
@@ -84,8 +84,8 @@ def record_receipt(ledger: Ledger, receipt: Receipt, now: Moment) -> Noted:
         ledger.run(NOTE_USER, (receipt.user_id, row["conversation_id"]))
     alarm, adopted = None, row["twilio_message_id"] is None
     if adopted:
-        alarm = outbox.accept(ledger, row, receipt.sid, "receipt", row["attempted_at"], now).alarm
-        row = ledger.one(outbox.MESSAGE, (row["id"],))
+        alarm = sends.accept(ledger, row, receipt.sid, "receipt", row["attempted_at"], now).alarm
+        row = ledger.one(sends.MESSAGE, (row["id"],))
         assert row is not None
     if row["twilio_message_id"] != receipt.sid:
         why = alarm or f"message {row['id']} has another SID than {receipt.sid}: it may have been sent twice"
@@ -102,20 +102,20 @@ def due_lookups(ledger: Ledger, limit: int, now: Moment) -> list[Lookup]:
     ]
 
 
-def record_lookup(ledger: Ledger, lookup: Lookup, listed: Sequence[Listed], now: Moment) -> outbox.Finished:
+def record_lookup(ledger: Ledger, lookup: Lookup, listed: Sequence[Listed], now: Moment) -> sends.Finished:
     """Adopts the one message of the list that is the unclear send; else plans the next look."""
-    row = ledger.one(outbox.MESSAGE, (lookup.message_id,))
+    row = ledger.one(sends.MESSAGE, (lookup.message_id,))
     assert row is not None
     if row["status"] != "uncertain":
-        return outbox.Finished(lookup.message_id, row["status"])
+        return sends.Finished(lookup.message_id, row["status"])
     matches = policy.match_unclear(
         listed, ledger.rules, phone=lookup.phone, body=lookup.body, attempted_at=row["attempted_at"]
     )
     # A list whose pages move while they are read may show a message twice.
-    free = {match.sid: match for match in matches if ledger.one(outbox.SID_OWNER, (match.sid,)) is None}
+    free = {match.sid: match for match in matches if ledger.one(sends.SID_OWNER, (match.sid,)) is None}
     if len(free) == 1:
         (found,) = free.values()
-        adopted = outbox.accept(ledger, row, found.sid, "list", found.created_at, now)
+        adopted = sends.accept(ledger, row, found.sid, "list", found.created_at, now)
         record_receipt(ledger, Receipt(found.sid, found.status, error_code=found.error_code), now)
         return adopted
     return _not_found(ledger, row, len(free), now)
@@ -136,7 +136,7 @@ def release_holds(ledger: Ledger, now: Moment) -> int:
     )
     for row in rows:
         ledger.run("update conversation_messages set in_flight = 0 where id = ?", (row["id"],))
-        outbox.free_next_part(ledger, row, now)
+        sends.free_next_part(ledger, row, now)
     return len(rows)
 
 
@@ -150,7 +150,7 @@ def due_polls(ledger: Ledger, limit: int, now: Moment) -> list[tuple[int, str]]:
 
 def poll_answered(ledger: Ledger, message_id: int, now: Moment) -> None:
     """Counts a receipt as asked for: Twilio told where the message is."""
-    row = ledger.one(outbox.MESSAGE, (message_id,))
+    row = ledger.one(sends.MESSAGE, (message_id,))
     assert row is not None
     following = policy.next_receipt_poll(row["accepted_at"], row["polls"] + 1, ledger.rules)
     if following is not None and following <= now:
@@ -180,7 +180,7 @@ def _message_of(ledger: Ledger, receipt: Receipt) -> sqlite3.Row | None:
     # A lost database's receipts still come, with ids that mean other messages here.
     foreign = receipt.database not in (None, ledger.mark)
     if row is None and receipt.message_id is not None and not foreign:
-        row = ledger.one(outbox.MESSAGE, (receipt.message_id,))
+        row = ledger.one(sends.MESSAGE, (receipt.message_id,))
         # Only what was begun can have been accepted: an id of anything else is not ours.
         if row is not None and (row["direction"] != "outbound" or row["attempted_at"] is None):
             return None
@@ -191,15 +191,15 @@ def _move(ledger: Ledger, row: sqlite3.Row, receipt: Receipt, now: Moment) -> No
     if policy.RANK.get(receipt.status, -1) > policy.RANK.get(row["receipt"] or "", -1):
         ledger.run(NOTE_RECEIPT, (receipt.status, row["id"]))
     target = policy.receipt_moves(receipt.status, row["status"])
-    freed = receipt.status in ("sent", "delivered", "read") and outbox.free_next_part(ledger, row, now)
+    freed = receipt.status in ("sent", "delivered", "read") and sends.free_next_part(ledger, row, now)
     if target is None or target == row["status"]:
         late = receipt.status in policy.FAILURES and row["status"] in ("delivered", "read")
         alarm = f"message {row['id']} was {row['status']} and is now told {receipt.status}" if late else None
         return Noted(True, row["id"], row["status"], alarm=alarm, freed=freed)
     if target == "failed":
         code = receipt.error_code
-        outbox.end(ledger, row["id"], "undelivered", now, code=code, evidence=f"receipt: {receipt.status}")
-        outbox.follow_refusal(ledger, row, code, now)
+        sends.end(ledger, row["id"], "undelivered", now, code=code, evidence=f"receipt: {receipt.status}")
+        sends.follow_refusal(ledger, row, code, now)
         return Noted(True, row["id"], "failed", True, code, freed=True)
     parameters = {
         "id": row["id"],
@@ -214,7 +214,7 @@ def _move(ledger: Ledger, row: sqlite3.Row, receipt: Receipt, now: Moment) -> No
     return Noted(True, row["id"], target, True, freed=freed)
 
 
-def _not_found(ledger: Ledger, row: sqlite3.Row, matches: int, now: Moment) -> outbox.Finished:
+def _not_found(ledger: Ledger, row: sqlite3.Row, matches: int, now: Moment) -> sends.Finished:
     lookups = row["lookups"] + 1
     following = policy.next_lookup(row["attempted_at"], lookups, ledger.rules)
     # After a late start several look-ups may be due at once: one more now says nothing new.
@@ -232,6 +232,6 @@ def _not_found(ledger: Ledger, row: sqlite3.Row, matches: int, now: Moment) -> o
     }
     ledger.run(COUNT_LOOKUP, parameters)
     if not holds:
-        outbox.free_next_part(ledger, row, now)
+        sends.free_next_part(ledger, row, now)
     alarm = f"message {row['id']}: {matches} messages at Twilio could be it" if matches > 1 else None
-    return outbox.Finished(row["id"], "uncertain", alarm=alarm)
+    return sends.Finished(row["id"], "uncertain", alarm=alarm)
