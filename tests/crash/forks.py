@@ -94,7 +94,19 @@ class Daemons:
 
     async def listening(self) -> None:
         """Waits until the daemon that was started last can be reached."""
-        await until(lambda: b" listening " in self._said(), within=20.0)
+        try:
+            await until(lambda: b" listening " in self._said(), within=20.0)
+        except AssertionError:
+            said = self._said()[-2000:].decode(errors="replace")
+            raise AssertionError(
+                f"the daemon does not listen {await self._fate()}: {said or 'it said nothing'}"
+            ) from None
+
+    async def _fate(self) -> str:
+        if self._pid is None:
+            return "after a real start"
+        status = (await self._ask({"do": "poll", "pid": self._pid}))["status"]
+        return "and runs" if status is None else f"and has ended with {status}"
 
     def _said(self) -> bytes:
         with self.log_path.open("rb") as log:

@@ -43,8 +43,7 @@ class DatabaseLock:
             ) from error
         end = time.monotonic() + patience
         while not _locked(descriptor):
-            holder = self.holder()
-            if time.monotonic() >= end or (holder is not None and holder.control is not None):
+            if time.monotonic() >= end or _serves(self.holder()):
                 os.close(descriptor)
                 raise AlreadyServed(self._refusal())
             time.sleep(0.02)
@@ -77,6 +76,19 @@ class DatabaseLock:
         holder = self.holder()
         who = f" (pid {holder.pid} since {holder.since})" if holder else ""
         return f"wa-relay is already running{who} on this database. Stop it first; one daemon serves one database."
+
+
+def _serves(holder: Holder | None) -> bool:
+    """True for a daemon that lives: what a killed one wrote stays until the next holder has written."""
+    if holder is None or holder.control is None:
+        return False
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to somebody else
+        pass
+    return True
 
 
 def _locked(descriptor: int) -> bool:
