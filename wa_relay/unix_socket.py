@@ -33,7 +33,8 @@ def address(path: Path) -> Iterator[str]:
     if _fits(str(path)):
         yield str(path)
         return
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    # Not opened to be read: who may not list the folder may still reach into it.
+    folder = os.open(path.parent, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         by_folder = f"/proc/self/fd/{folder}/{path.name}"
         if not _fits(by_folder) or not Path(f"/proc/self/fd/{folder}").exists():

@@ -129,6 +129,7 @@ def test_commands_reach_the_daemon_of_a_database_that_lies_too_deep_for_a_unix_s
         async with stage(deep) as s:
             assert (await s.relay.command("pause"))[0] == 0
             assert (await s.call("GET", "/health")).json["paused"] == "operator"
+            assert "runs (pid" in (await s.relay.command("doctor"))[1]
             (control,) = deep.rglob("*.sock")
             assert control.is_socket()
             assert control.stat().st_mode & 0o777 == 0o600

@@ -17,6 +17,7 @@ from wa_relay.ledger import store
 from wa_relay.ledger.faults import DatabaseFault, DatabaseMissing
 from wa_relay.ledger.file import fault_of, open_for_reading
 from wa_relay.ledger.lock import DatabaseLock, Holder
+from wa_relay.unix_socket import PathTooLong, address
 
 DATABASE, FOLDER, SENDS, PAUSES = "database", "database folder", "uncertain sends", "pauses"
 NAMES = ("SQLite", FOLDER, DATABASE, SENDS, PAUSES)
@@ -72,8 +73,9 @@ def running(path: Path) -> Holder | None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         try:
-            probe.connect(holder.control)
-        except OSError:
+            with address(Path(holder.control)) as reachable:
+                probe.connect(reachable)
+        except (OSError, PathTooLong):
             return None
     return holder
 

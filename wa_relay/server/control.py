@@ -79,15 +79,16 @@ async def control_socket(database: Path, listener: Listener) -> AsyncIterator[Pa
     with suppress(FileNotFoundError):
         path.unlink()
     runner = web.ServerRunner(Listening(listener.handle), handle_signals=False, shutdown_timeout=2.0)
-    await runner.setup()
-    try:
-        with address(path) as reachable:
+    # To the end, since asyncio removes a socket by the address that it was bound to.
+    with address(path) as reachable:
+        await runner.setup()
+        try:
             await _begin(runner, reachable)
-        yield path
-    finally:
-        await runner.cleanup()
-        with suppress(FileNotFoundError):
-            path.unlink()
+            yield path
+        finally:
+            await runner.cleanup()
+            with suppress(FileNotFoundError):
+                path.unlink()
 
 
 async def _begin(runner: web.ServerRunner, reachable: str) -> None:
