@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import sqlite3
 import traceback
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from sqlite_utils import Database, Migrations
 from tests.ledger.conftest import NOW
 from wa_relay.ledger import file
 from wa_relay.ledger.faults import DatabaseForeign, DatabaseMissing, DatabaseUnusable, WrongAccount
-from wa_relay.ledger.schema import m001_relay, m002_fewer_pages
+from wa_relay.ledger.schema import m001_relay, m002_fewer_pages, migrations
 from wa_relay.ledger.schema_names import KNOWN_MIGRATIONS
 
 SURVIVED, DIED, FAILED = 0, 17, 18
@@ -144,6 +146,46 @@ def test_an_older_file_is_copied_and_brought_to_the_latest_shape_with_what_it_ho
         unanswered = db.execute("select unanswered_turn_id from conversation_state order by id").fetchall()
         assert [row[0] for row in unanswered] == [3, None, None]
     assert _shape(tmp_path / "relay.db.before-m002_fewer_pages") == old
+
+
+def test_half_a_copy_does_not_stay_when_the_disk_is_full(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    _made_by_the_first_version(path)
+    old, room = _shape(path), path.stat().st_size // 2
+
+    def open_in_little_room() -> None:
+        # What a full disk is to SQLite; the signal would end the process before it is told.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+        with pytest.raises(DatabaseUnusable, match=r"full|disk I/O"):
+            _open(path)
+
+    assert _killed_at(10_000, open_in_little_room) == SURVIVED
+    assert sorted(each.name for each in tmp_path.iterdir() if "before" in each.name) == []
+    assert _shape(path) == old
+    _open(path).close()
+    assert _shape(tmp_path / "relay.db.before-m002_fewer_pages") == old
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_migration_is_told_as_such(tmp_path: Path) -> None:
+    class Full(sqlite3.Connection):
+        """A connection on a disk with no room for one more index; SQLite ends the transaction by itself."""
+
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+            if "create index" in sql:
+                super().execute("rollback")
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().execute(sql, *parameters)
+
+    path = tmp_path / "relay.db"
+    _made_by_the_first_version(path)
+    old = _shape(path)
+    with (
+        closing(sqlite3.connect(path, isolation_level=None, factory=Full)) as db,
+        pytest.raises(sqlite3.OperationalError, match="disk is full"),
+    ):
+        file.migrate(db, migrations, path, NOW)
+    assert _shape(path) == old
 
 
 def test_a_new_file_is_not_copied(tmp_path: Path) -> None:

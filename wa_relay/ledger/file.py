@@ -100,14 +100,22 @@ def migrate(connection: sqlite3.Connection, migrations: Migrations, path: Path, 
         )
         connection.execute("commit")
     except BaseException:
-        connection.execute("rollback")
+        # A full disk has ended the transaction already.
+        if connection.in_transaction:
+            connection.execute("rollback")
         raise
 
 
 def _keep_copy(connection: sqlite3.Connection, copy: Path) -> None:
     # One from an earlier try that was cut short may be there, and half.
     copy.unlink(missing_ok=True)
-    connection.execute("vacuum into ?", (str(copy),))
+    try:
+        connection.execute("vacuum into ?", (str(copy),))
+    except sqlite3.Error:
+        # Half a copy is none, and takes the space that the next try needs.
+        copy.unlink(missing_ok=True)
+        copy.with_name(copy.name + "-journal").unlink(missing_ok=True)
+        raise
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
