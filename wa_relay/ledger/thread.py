@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
@@ -25,12 +26,13 @@ T = TypeVar("T")
 GROUP = 256
 """Operations that share a commit at most: bounds what one rollback repeats."""
 
-CHECKPOINT_EVERY = 32
-"""Operations after which the log is brought into the main file, once their results are on their way.
+CHECKPOINT_EVERY, CHECKPOINT_SHARE = 32, 0.2
+"""Operations after which the log is brought into the main file, once their results are on their way, and the part of
+the time that this may take: where a sync is slow it is done as much less often.
 
 SQLite does it by itself inside the commit that makes the log 1,000 pages long, and whoever waits for that commit
 waits for two more syncs and for as many pages as different people wrote. Little and often, beside the event loop's
-work on the answers, hides it.
+work on the answers, most of it is hidden.
 """
 
 CHECKPOINT = "pragma wal_checkpoint(passive)"
@@ -52,7 +54,7 @@ class LedgerThread:
         self._ledger = ledger
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closing = False
-        self._in_log = 0
+        self._in_log, self._checkpoint_from = 0, 0.0
         self._loop = asyncio.get_running_loop()
         self.fault: str | None = None
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -93,7 +95,7 @@ class LedgerThread:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(_deliver, results)
             self._in_log += len(group)
-            if self._in_log >= CHECKPOINT_EVERY:
+            if self._in_log >= CHECKPOINT_EVERY and time.monotonic() >= self._checkpoint_from:
                 self._checkpoint()
         with contextlib.suppress(sqlite3.Error):
             store.end_run(self._ledger)
@@ -101,10 +103,13 @@ class LedgerThread:
         self._ledger.db.close()
 
     def _checkpoint(self) -> None:
+        began = time.monotonic()
         # One that fails is no loss: what is in the log is stored, and the next one takes it along.
         with contextlib.suppress(sqlite3.Error):
             self._ledger.db.execute(CHECKPOINT).fetchone()
+        ended = time.monotonic()
         self._in_log = 0
+        self._checkpoint_from = ended + (ended - began) * (1.0 / CHECKPOINT_SHARE - 1.0)
 
     def _next_group(self) -> list[_Job]:
         """Waits for an operation and takes it with those behind it; nothing once the ledger is closed."""
