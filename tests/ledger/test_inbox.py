@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, inbox, outbox, sends, turns
+from wa_relay.ledger import calls, control, inbox, outbox, sends, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.turns import TurnJob
-from wa_relay.model import Accepted, Line
+from wa_relay.model import Accepted, Line, Unclear
 
 
 @pytest.fixture
@@ -151,10 +151,39 @@ def test_a_second_stop_leaves_the_confirmation_that_waits(known: Ledger) -> None
 
 
 def test_who_comes_back_before_the_confirmation_has_left_does_not_get_it_any_more(known: Ledger) -> None:
-    for second, (word, sid) in enumerate([("baja", "SM1"), ("alta", "SM2")]):
-        inbox.record_inbound(known, written(word, sid=sid), NOW + second)
-    claimed = outbox.claim_messages(known, 5, NOW + 2)
-    assert ([reason for _, reason in claimed.ended], claimed.jobs) == (["cancelled"], ())
+    for second, word in enumerate(["baja", "alta"]):
+        inbox.record_inbound(known, written(word, sid=f"SM{second}"), NOW + second)
+    assert outbox.claim_messages(known, 5, NOW + 2).jobs == ()
+
+
+def test_an_opt_out_that_is_taken_back_and_repeated_is_confirmed_once(known: Ledger) -> None:
+    for second, word in enumerate(["baja", "alta", "baja"]):
+        inbox.record_inbound(known, written(word, sid=f"SM{second}"), NOW + second)
+    (job,) = outbox.claim_messages(known, 5, NOW + 4).jobs
+    sends.finish_send(known, job.outgoing.message_id or 0, Accepted("SM" + "1" * 32), NOW + 4)
+    assert outbox.claim_messages(known, 5, NOW + 60).jobs == ()
+
+
+def test_a_confirmation_that_a_person_has_sent_again_is_for_who_is_out(known: Ledger) -> None:
+    inbox.record_inbound(known, written("baja", sid="SM1"), NOW)
+    (job,) = outbox.claim_messages(known, 5, NOW + 1).jobs
+    confirmation = job.outgoing.message_id or 0
+    sends.finish_send(known, confirmation, Unclear("timeout"), NOW + 2)
+    inbox.record_inbound(known, written("alta", sid="SM2"), NOW + 3)
+    control.resolve(known, confirmation, "resend", None, "operator", NOW + 1000)
+    claimed = outbox.claim_messages(known, 5, NOW + 1001)
+    assert (claimed.jobs, claimed.ended) == ((), ((confirmation, "cancelled"),))
+
+
+def test_the_thread_goes_back_past_any_number_of_pictures(known: Ledger) -> None:
+    inbox.record_inbound(known, written("mi pedido es el 4711", sid="SM0"), NOW)
+    turns.finish_turn(known, _turn(known, NOW + 2).turn_id, ["Anotado."], None, NOW + 2)
+    for number in range(1, 301):
+        inbox.record_inbound(known, written("", sid=f"SM{number}", attachment="sticker"), NOW + 3)
+    assert turns.claim_turns(known, 5, NOW + 60).jobs == ()
+    inbox.record_inbound(known, written("¿y mi pedido?", sid="SM301"), NOW + 61)
+    thread = turns.inform_here(known, _turn(known, NOW + 80)).question.thread
+    assert [line.text for line in thread][-2:] == ["mi pedido es el 4711", "Anotado."]
 
 
 def test_twilios_own_opt_out_cancels_the_confirmation_that_waits(known: Ledger) -> None:

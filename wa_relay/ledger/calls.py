@@ -61,7 +61,7 @@ FILL_IN = """
 RENAME = """
     update conversation_state set client_name = coalesce(:name, client_name),
         call_summary = coalesce(call_summary, :summary)
-    where call_id = :call_id"""
+    where id = (select conversation_id from calls where id = :call_id) and call_id = :call_id"""
 QUEUED_OPENING = """
     select id, due_at, attempts from conversation_messages
     where call_id = ? and kind = 'opening' and status = 'queued'"""

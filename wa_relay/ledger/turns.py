@@ -30,7 +30,7 @@ WORDS = """
     where turn_id = ? and direction = 'inbound' order by sent_at, id"""
 THREAD = """
     select direction, content, attachment from conversation_messages
-    where id in (select id from conversation_messages where conversation_id = ? and id < ? order by id desc limit 200)
+    where id in (select id from conversation_messages where conversation_id = ? and id < ?)
         and kind <> 'notice' and status <> 'failed' and length(content) > 0
         and (direction = 'outbound' or turn_id is not ?)
     order by id desc limit 60"""
@@ -43,7 +43,9 @@ NOTICED = "update turns set state = 'noticed', finished_at = ? where id = ?"
 
 FAILED = "update turns set state = 'failed', finished_at = ?, error = ? where id = ?"
 TAKE_END = "update turns set last_at = (select last_at from turns where id = ?) where id = ?"
-DROP = "delete from turns where id = ?"
+GIVE_WAY = "update turns set state = 'cancelled', finished_at = ? where id = ?"
+"""For a turn whose words have gone over to another. Deleting it would look for its messages in the whole table."""
+
 REOPEN = "update turns set state = 'open', due_at = ? where id = ? and state = 'asking'"
 INSERT_REPLY = """
     insert into conversation_messages (conversation_id, direction, kind, content, status, call_id, turn_id, part,
@@ -188,7 +190,7 @@ def reopen_turn(ledger: Ledger, turn_id: int, due_at: Moment) -> None:
     # What came meanwhile joins the older turn, whose place in the order is the first.
     ledger.run(inbox.TAKE_UNANSWERED, (turn_id, gathering["id"]))
     ledger.run(TAKE_END, (gathering["id"], turn_id))
-    ledger.run(DROP, (gathering["id"],))
+    ledger.run(GIVE_WAY, (due_at, gathering["id"]))
     ledger.run(REOPEN, (due_at, turn_id))
 
 

@@ -21,8 +21,7 @@ MESSAGES = """
     select id, direction, kind, content, twilio_message_id, status, error_code, reason, sent_at, error_message, notice,
         attachment, created_at, due_at
     from conversation_messages
-    where id in (select id from conversation_messages where conversation_id = :id and id < :before
-            order by id desc limit :looked_at)
+    where id in (select id from conversation_messages where conversation_id = :id and id < :before)
         and case when sent_at is null then created_at >= :since_moment else sent_at >= :since end
     order by id desc limit :limit"""
 
@@ -160,7 +159,6 @@ def conversation(
             "since": "" if since is None else stamp(since),
             "since_moment": 0.0 if since is None else since,
             "limit": limit,
-            "looked_at": limit if since is None else -1,
         }
         messages = db.execute(MESSAGES, wanted).fetchall()
         newest = db.execute(NEWEST, (person["id"],)).fetchone()[0]

@@ -1,0 +1,66 @@
+"""How SQLite goes about the statements: none walks through a table that grows with the messages."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.ledger.conftest import NOW
+from wa_relay import ledger, reports
+from wa_relay.ledger import file
+
+GROW = ("conversation_messages", "conversation_state", "calls", "turns", "message_moves", "receipts")
+SQL = re.compile(r"\s*(select|update|insert|delete)\b")
+WHOLE_TABLE = re.compile(rf"SCAN ({'|'.join(GROW)}|\w)(?! USING)\b")
+
+
+def _modules(*packages: ModuleType) -> Iterator[ModuleType]:
+    for package in packages:
+        for found in pkgutil.iter_modules(package.__path__):
+            yield importlib.import_module(f"{package.__name__}.{found.name}")
+
+
+STATEMENTS = {
+    f"{module.__name__}.{name}": value
+    for module in _modules(ledger, reports)
+    for name, value in vars(module).items()
+    if name.isupper() and isinstance(value, str) and SQL.match(value) and "{" not in value
+}
+# A report is over everything that there is.
+OF_EVERYTHING = {"wa_relay.reports.statistics.MESSAGES_BY_CALL"}
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    path: Path = tmp_path_factory.mktemp("plans") / "relay.db"
+    connection = file.open_for_writing(path, account_sid="AC1", now=NOW).connection
+    yield connection
+    connection.close()
+
+
+def _plan(db: sqlite3.Connection, sql: str) -> list[str]:
+    names = set(re.findall(r":(\w+)", sql))
+    given = dict.fromkeys(names, 1) if names else [1] * sql.count("?")
+    return [row["detail"] for row in db.execute(f"explain query plan {sql}", given)]
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS.keys() - OF_EVERYTHING))
+def test_no_statement_walks_through_a_whole_table(empty: sqlite3.Connection, name: str) -> None:
+    walks = [step for step in _plan(empty, STATEMENTS[name]) if WHOLE_TABLE.match(step)]
+    assert walks == []
+
+
+def test_most_statements_are_looked_at() -> None:
+    assert len(STATEMENTS) > 90
+
+
+def test_a_walk_would_be_seen(empty: sqlite3.Connection) -> None:
+    (step,) = _plan(empty, "select 1 from turns t where t.state in ('open', 'asking')")
+    assert WHOLE_TABLE.match(step)
