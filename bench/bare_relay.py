@@ -19,38 +19,40 @@ from yarl import URL
 from bench.twilio_form import ACCOUNT, BODY, SENDER, TOKEN, phone
 
 
-async def _answer_by_websocket(http: aiohttp.ClientSession, job: dict[str, Any]) -> str:
+async def _answer_by_websocket(http: aiohttp.ClientSession, job: dict[str, Any], closing: asyncio.TaskGroup) -> str:
     """One session as ElevenLabs documents it, as short as it can be."""
     where = f"{job['elevenlabs']}/v1/convai/conversation/get-signed-url"
     async with http.get(where, params={"agent_id": job["agent"]}, headers={"xi-api-key": "sk_standin"}) as answer:
         signed = (await answer.json())["signed_url"]
-    async with http.ws_connect(URL(signed, encoded=True)) as socket:
-        variables = {"client_name": "Ana García"}
-        await socket.send_json({"type": "conversation_initiation_client_data", "dynamic_variables": variables})
-        said = ""
-        while True:
-            message = await socket.receive()
-            assert message.type is aiohttp.WSMsgType.TEXT, f"closed: {message.data} {message.extra}"
-            event = json.loads(message.data)
-            match event["type"]:
-                case "conversation_initiation_metadata":
-                    await socket.send_json({"type": "user_message", "text": BODY})
-                case "agent_response":
-                    said = event["agent_response_event"]["agent_response"]
-                case "agent_response_complete" if said:
-                    return said
+    socket = await http.ws_connect(URL(signed, encoded=True))
+    variables = {"client_name": "Ana García"}
+    await socket.send_json({"type": "conversation_initiation_client_data", "dynamic_variables": variables})
+    said = ""
+    while True:
+        message = await socket.receive()
+        assert message.type is aiohttp.WSMsgType.TEXT, f"closed: {message.data} {message.extra}"
+        event = json.loads(message.data)
+        match event["type"]:
+            case "conversation_initiation_metadata":
+                await socket.send_json({"type": "user_message", "text": BODY})
+            case "agent_response":
+                said = event["agent_response_event"]["agent_response"]
+            case "agent_response_complete" if said:
+                # The customer does not wait for the goodbyes.
+                closing.create_task(socket.close())
+                return said
 
 
-async def _answer_by_http(http: aiohttp.ClientSession, job: dict[str, Any]) -> str:
+async def _answer_by_http(http: aiohttp.ClientSession, job: dict[str, Any], _closing: asyncio.TaskGroup) -> str:
     where = f"{job['elevenlabs']}/v1/convai/conversations/conv_1/message"
     said = {"message": BODY, "mode": "text"}
     async with http.post(where, json=said, headers={"xi-api-key": "sk_standin"}) as answer:
         return str((await answer.json())["response"])
 
 
-async def _message(http: aiohttp.ClientSession, job: dict[str, Any], person: int) -> None:
+async def _message(http: aiohttp.ClientSession, job: dict[str, Any], person: int, running: asyncio.TaskGroup) -> None:
     ask = _answer_by_websocket if job["transport"] == "websocket" else _answer_by_http
-    form = {"To": f"whatsapp:{phone(person)}", "From": f"whatsapp:{SENDER}", "Body": await ask(http, job)}
+    form = {"To": f"whatsapp:{phone(person)}", "From": f"whatsapp:{SENDER}", "Body": await ask(http, job, running)}
     key = base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
     where = f"{job['twilio']}/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
     async with http.post(where, data=form, headers={"Authorization": f"Basic {key}"}) as answer:
@@ -65,7 +67,7 @@ async def main() -> None:
         for person in range(1, job["count"] + 1):
             await asyncio.sleep(max(0.0, began + person / job["rate"] - time.perf_counter()))
             sent_at[person] = time.time()
-            running.create_task(_message(http, job, person))
+            running.create_task(_message(http, job, person, running))
     json.dump(sent_at, sys.stdout)
 
 
