@@ -54,8 +54,10 @@ TURN_GRACE = 3.0
 """A turn that is being asked is given back: nothing of it has been sent."""
 
 HEALTH_WITHIN = 2.0
-LOCK_PATIENCE = 1.0
-"""Seconds for which a start waits for a command that changes something in the database just now."""
+LOCK_PATIENCE = 5.0
+"""Seconds for which a start waits for a command that changes something in the database just now: after a kill it
+checks the file first, which takes 3 s with a million messages.
+"""
 
 SWEEP_WITHIN = 3.0
 """Seconds for which sending waits at the start for what customers wrote meanwhile: one of them may have opted out."""
