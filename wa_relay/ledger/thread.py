@@ -28,7 +28,7 @@ GROUP = 256
 
 CHECKPOINT_EVERY, CHECKPOINT_SHARE = 32, 0.2
 """Operations after which the log is brought into the main file, once their results are on their way, and the part of
-the time that this may take: where a sync is slow it is done as much less often.
+the time that its two syncs may take: where a sync is slow it is done as much less often.
 
 SQLite does it by itself inside the commit that makes the log 1,000 pages long, and whoever waits for that commit
 waits for two more syncs and for as many pages as different people wrote. Little and often, beside the event loop's
@@ -54,7 +54,7 @@ class LedgerThread:
         self._ledger = ledger
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closing = False
-        self._in_log, self._checkpoint_from = 0, 0.0
+        self._in_log, self._checkpoint_from, self._commit_takes = 0, 0.0, 0.0
         self._loop = asyncio.get_running_loop()
         self.fault: str | None = None
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -103,13 +103,11 @@ class LedgerThread:
         self._ledger.db.close()
 
     def _checkpoint(self) -> None:
-        began = time.monotonic()
         # One that fails is no loss: what is in the log is stored, and the next one takes it along.
         with contextlib.suppress(sqlite3.Error):
             self._ledger.db.execute(CHECKPOINT).fetchone()
-        ended = time.monotonic()
         self._in_log = 0
-        self._checkpoint_from = ended + (ended - began) * (1.0 / CHECKPOINT_SHARE - 1.0)
+        self._checkpoint_from = time.monotonic() + 2.0 * self._commit_takes / CHECKPOINT_SHARE
 
     def _next_group(self) -> list[_Job]:
         """Waits for an operation and takes it with those behind it; nothing once the ledger is closed."""
@@ -142,7 +140,11 @@ class LedgerThread:
         db.execute("begin immediate")
         try:
             results = [job.operation(self._ledger, *job.arguments) for job in group]
+            began = time.monotonic()
             db.execute("commit")
+            # A commit is a sync and little else; one that was held up counts twice the one before at the most.
+            took = time.monotonic() - began
+            self._commit_takes = min(took, 2.0 * self._commit_takes) if self._commit_takes else took
         except BaseException:
             # A full disk may have ended the transaction already.
             if db.in_transaction:
