@@ -122,8 +122,8 @@ class Daemon:
         self._reader = Reader(config.database.path)
         opened.callback(self._reader.close)
         # Of its own: no turn waits for somebody's report.
-        self._turn_reader = Reader(config.database.path)
-        opened.callback(self._turn_reader.close)
+        self._threads = Reader(config.database.path)
+        opened.callback(self._threads.close)
         if unclear or reopened:
             warn("rescued", sends=unclear, turns=reopened)
         return found.created
@@ -169,7 +169,7 @@ class Daemon:
             self._agent(opened),
             clock,
             self._rules,
-            self._turn_reader,
+            self._threads,
             fetch_details=self._intake.fetch_details,
             on_answer=self._sender.bell.ring,
         )

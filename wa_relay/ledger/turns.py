@@ -34,8 +34,6 @@ THREAD = """
         and kind <> 'notice' and status <> 'failed' and length(content) > 0
         and (direction = 'outbound' or turn_id is not ?)
     order by id desc limit 60"""
-"""By a list of ids, which SQLite walks from its end: asked for the person's rows themselves, it would read them all."""
-
 CALL = "select * from calls where id = ?"
 
 STATE = "select id, conversation_id, call_id, state from turns where id = ?"

@@ -17,7 +17,6 @@ CALLS = """
         summary, skipped, recorded_at
     from calls where conversation_id = ?
     order by coalesce(ended_at, recorded_at) desc, id desc"""
-# By a list of ids, which SQLite walks from its end: asked for the person's rows themselves, it would read them all.
 MESSAGES = """
     select id, direction, kind, content, twilio_message_id, status, error_code, reason, sent_at, error_message, notice,
         attachment, created_at, due_at
