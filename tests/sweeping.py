@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from wa_relay.channel.inbound import listed_inbound
 from wa_relay.ledger.thread import LedgerThread
+from wa_relay.loops.reconcile import Reconciler
 from wa_relay.model import Listed, Moment, Page
 from wa_relay.policy import Rules
-from wa_relay.reconcile import Reconciler
 
 
 class InboundList:

@@ -20,13 +20,12 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from wa_relay import __version__
 from wa_relay.agent.gateway import GatewayAgent
 from wa_relay.agent.session import TextAgent
-from wa_relay.agent.signing import UrlSigner
-from wa_relay.bell import Board
 from wa_relay.channel.inbound import listed_inbound
 from wa_relay.channel.twilio import TwilioChannel
 from wa_relay.config import Config
-from wa_relay.elevenlabs import ElevenLabs
-from wa_relay.intake import Intake
+from wa_relay.config.rules import rules_of
+from wa_relay.elevenlabs.client import ElevenLabs
+from wa_relay.elevenlabs.signing import UrlSigner
 from wa_relay.ledger import control, file, sends, store, turns
 from wa_relay.ledger.faults import AlreadyServed, StorageUnavailable
 from wa_relay.ledger.lock import DatabaseLock, Holder
@@ -34,10 +33,13 @@ from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
+from wa_relay.loops.answering import Agent, TurnWorker
+from wa_relay.loops.bell import Board
+from wa_relay.loops.intake import Intake
+from wa_relay.loops.reconcile import Reconciler
+from wa_relay.loops.sending import SendWorker
 from wa_relay.model import Moment
 from wa_relay.moments import stamp
-from wa_relay.reconcile import Reconciler
-from wa_relay.rules import rules_of
 from wa_relay.server.calls import CallRoutes
 from wa_relay.server.control import ControlRoutes, control_socket
 from wa_relay.server.health import Health, judge
@@ -45,7 +47,6 @@ from wa_relay.server.listener import Listener
 from wa_relay.server.protocol import Listening
 from wa_relay.server.reading import ReadingRoutes
 from wa_relay.server.webhooks import Trust, WebhookRoutes
-from wa_relay.worker import Agent, SendWorker, TurnWorker
 
 SEND_GRACE = 40.0
 """Seconds in which a stop lets requests to Twilio end: above Twilio's own limit of 26 s."""

@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 
 from wa_relay.agent.session import TextAgent
-from wa_relay.agent.signing import UrlSigner
 from wa_relay.agent.tries import Limits
-from wa_relay.elevenlabs import ElevenLabs
+from wa_relay.elevenlabs.client import ElevenLabs
+from wa_relay.elevenlabs.signing import UrlSigner
 from wa_relay.model import AgentError, Answer, Line, Question
 
 from .scripted import (

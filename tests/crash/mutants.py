@@ -83,14 +83,14 @@ MUTANTS = (
     ),
     Mutant(
         "the sweep reads one page and no more",
-        "wa_relay/reconcile.py",
+        "wa_relay/loops/reconcile.py",
         "            if page.next is None or (oldest is not None and oldest < back_to):\n",
         "            if page.next is None or oldest is None or oldest >= back_to or oldest < back_to:\n",
         ("tests/crash/test_sweep.py",),
     ),
     Mutant(
         "the sweep counts as complete before it is",
-        "wa_relay/reconcile.py",
+        "wa_relay/loops/reconcile.py",
         "        found = 0\n        async for page",
         "        found = 0\n        await self._ledger.run(receipts.complete_sweep, began)\n        async for page",
         ("tests/crash/test_sweep.py",),
@@ -125,7 +125,7 @@ MUTANTS = (
     ),
     Mutant(
         "the fence is skipped",
-        "wa_relay/policy.py",
+        "wa_relay/policy/openings.py",
         "call.ended_at is None or call.ended_at < math.floor(fence) or",
         "call.ended_at is None or",
     ),
@@ -135,7 +135,7 @@ MUTANTS = (
         "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
     ),
-    Mutant("the hold ends too early", "wa_relay/policy.py", "HOLD = 600.0\n", "HOLD = 20.0\n"),
+    Mutant("the hold ends too early", "wa_relay/policy/sending.py", "HOLD = 600.0\n", "HOLD = 20.0\n"),
     Mutant(
         "an unclear send holds nothing back",
         "wa_relay/ledger/sends.py",
@@ -162,7 +162,7 @@ MUTANTS = (
     ),
     Mutant(
         "a look-up adopts a stranger's message",
-        "wa_relay/policy.py",
+        "wa_relay/policy/receipts.py",
         "        and message.to == phone\n",
         "",
     ),
@@ -199,18 +199,18 @@ MUTANTS = (
     ),
     Mutant(
         "the agent is asked without the call and the thread",
-        "wa_relay/worker.py",
+        "wa_relay/loops/answering.py",
         "        if not self._agent.reads_context:\n",
         "        if self._agent.reads_context:\n",
-        ("tests/test_worker.py",),
+        ("tests/loops/test_worker.py",),
     ),
     Mutant(
         "an answer that was stored at the second try waits for somebody to look",
-        "wa_relay/worker.py",
+        "wa_relay/loops/answering.py",
         "            await self._persist(turns.finish_turn, turn_id, parts, session_id, now)\n"
         "            self._on_answer()\n",
         "            await self._persist(turns.finish_turn, turn_id, parts, session_id, now)\n",
-        ("tests/test_worker.py",),
+        ("tests/loops/test_worker.py",),
     ),
     Mutant(
         "the parts of an answer are all due at once",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.stage import AGENT, ANA, EVA, LUIS, payload, run, stage, until
-from wa_relay.rules import TEXT_ONLY
+from wa_relay.config.rules import TEXT_ONLY
 from wa_relay.standins.elevenlabs import Scenario
 from wa_relay.standins.twilio import Delays, Fate, Template, TwilioStandin
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from wa_relay.elevenlabs import ElevenLabs
+from wa_relay.elevenlabs.client import ElevenLabs
 
 T = TypeVar("T")
 KEY = "sk_test_key"

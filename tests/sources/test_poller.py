@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.sources.scripted import START, Answer, Scripted, batch, conversation, json_answer, recipient, run, service
-from wa_relay.elevenlabs import ElevenLabs
+from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.model import BatchHint, Call, UpstreamError
 from wa_relay.sources.poller import PollReport, poll, resolve_hints
 

@@ -13,7 +13,7 @@ import aiohttp
 
 from wa_relay.agent.session import TextAgent
 from wa_relay.agent.tries import Limits
-from wa_relay.elevenlabs import ElevenLabs
+from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.model import Question
 from wa_relay.standins.elevenlabs import CHAT_EVENTS, Agent, ElevenLabsStandin, Recipient
 

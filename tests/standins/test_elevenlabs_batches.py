@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.standins.elevenlabs_played import ANA, KEY, START, fetched, played, run
-from wa_relay.elevenlabs import ElevenLabs
+from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.model import Call
 from wa_relay.sources.poller import PollReport, poll
 from wa_relay.standins.elevenlabs import Agent, ElevenLabsStandin, Recipient

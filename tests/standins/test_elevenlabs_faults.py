@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from tests.standins.elevenlabs_played import ANA, KEY, SECRET, START, fetched, played, run, session
-from wa_relay.elevenlabs import ElevenLabs
+from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.model import BatchHint, UpstreamError
 from wa_relay.sources.postcall import Ignored, parse, verify
 from wa_relay.standins.elevenlabs import BAD_GATEWAY, TOO_MANY, UNAUTHORIZED, Fault

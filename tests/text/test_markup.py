@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wa_relay.text import to_whatsapp
-from wa_relay.text.markup import LONGEST
+from wa_relay.text.markup import LONGEST, to_whatsapp
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wa_relay.text import clean, keyword, visible
+from wa_relay.text.plain import clean, keyword, visible
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wa_relay.text import split
 from wa_relay.text.graphemes import divides, shorten
-from wa_relay.text.splitting import units
+from wa_relay.text.splitting import split, units
 
 FAMILY, WAVE, FLAG, KEYCAP = "👨‍👩‍👧‍👦", "👋🏽", "🇨🇴", "1️⃣"
 SCOTLAND = "\U0001f3f4" + "".join(chr(0xE0000 + ord(letter)) for letter in "gbsct") + "\U000e007f"

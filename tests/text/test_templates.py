@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wa_relay.text import placeholders, render, render_variable
+from wa_relay.text.templates import placeholders, render, render_variable
 
 THANKS = "Hola {client_name}, gracias por atender nuestra llamada."
 

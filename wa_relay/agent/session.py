@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 import aiohttp
 from yarl import URL
 
-from wa_relay.agent.address import WrongAddressError, socket_url
 from wa_relay.agent.greeting import UNKNOWN, greeting_of
 from wa_relay.agent.outcome import Answered, Failed
 from wa_relay.agent.recap import recap, said, variables
 from wa_relay.agent.settings import SettingsCache
-from wa_relay.agent.signing import UrlSigner
 from wa_relay.agent.tries import AWAY_PAUSE, Limits, TryFailedError, with_tries
 from wa_relay.agent.turn import Ask, Turn
+from wa_relay.elevenlabs.address import WrongAddressError, socket_url
+from wa_relay.elevenlabs.signing import UrlSigner
 from wa_relay.model import Answer, Moment, Question, UpstreamError
 from wa_relay.policy import Circuit
 
 if TYPE_CHECKING:
-    from wa_relay.elevenlabs import AgentSettings, ElevenLabs
+    from wa_relay.elevenlabs.client import AgentSettings, ElevenLabs
 
 _MAX_FRAME = 16 * 1024 * 1024
 _CLOSE_SECONDS = 2.0

@@ -10,7 +10,7 @@ from wa_relay.logs import warn
 from wa_relay.model import Moment, UpstreamError
 
 if TYPE_CHECKING:
-    from wa_relay.elevenlabs import AgentSettings, ElevenLabs
+    from wa_relay.elevenlabs.client import AgentSettings, ElevenLabs
 
 FRESH_SECONDS = 300.0
 FAILED_SECONDS = 30.0

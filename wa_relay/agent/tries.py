@@ -8,9 +8,10 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from wa_relay import text
 from wa_relay.model import AgentError, Answer, Moment
 from wa_relay.policy import Circuit
+from wa_relay.text.markup import to_whatsapp
+from wa_relay.text.plain import visible
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ async def with_tries(
             async with asyncio.timeout_at(deadline + 1.0):
                 answer = await attempt(deadline)
             circuit.succeeded()
-            if text.visible(text.to_whatsapp(answer.text)):
+            if visible(to_whatsapp(answer.text)):
                 return answer
             failed = TryFailedError("the answer has nothing in it that can be seen", at_once=True)
         except TryFailedError as failure:

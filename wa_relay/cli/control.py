@@ -96,7 +96,7 @@ def _user() -> str:
 def _list(settings: Settings, as_json: bool) -> None:
     from wa_relay import reports
     from wa_relay.ledger.file import open_for_reading
-    from wa_relay.safe import printable
+    from wa_relay.text.safe import printable
 
     rows = reports.uncertain(open_for_reading(settings.config().database.path), time.time())
     if as_json:
@@ -144,12 +144,12 @@ def _is_sid(text: str) -> bool:
 
 def _change(settings: Settings, path: str, body: Json, directly: Callable[[Any, float], Json | None]) -> Json:
     """Asks the daemon for a change, or makes it when none runs."""
+    from wa_relay.config.rules import rules_of
     from wa_relay.ledger import file, store
     from wa_relay.ledger.faults import AlreadyServed, DatabaseMissing
     from wa_relay.ledger.lock import DatabaseLock
     from wa_relay.ledger.store import Ledger
     from wa_relay.moments import stamp
-    from wa_relay.rules import rules_of
 
     config, now = settings.config(), time.time()
     database = config.database.path
@@ -180,7 +180,7 @@ def _change(settings: Settings, path: str, body: Json, directly: Callable[[Any, 
 def _ask_daemon(lock: Any, path: str, body: Json) -> Json:
     import httpx
 
-    from wa_relay.unix_socket import address
+    from wa_relay.server.unix_socket import address
 
     holder = lock.holder()
     if holder is None or holder.control is None or not Path(holder.control).exists():

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 
 from wa_relay.model import RelayError
-from wa_relay.safe import printable
+from wa_relay.text.safe import printable
 
 _PLAIN = "wa_relay.plain"
 _LOOKALIKES = str.maketrans("¿¡“”„«»‘’–—‑•·", '?!"""""\'\'---**')

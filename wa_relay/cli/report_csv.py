@@ -7,7 +7,7 @@ import io
 
 from wa_relay.moments import optional_stamp
 from wa_relay.reports import Figures, Statistics
-from wa_relay.safe import csv_cell
+from wa_relay.text.safe import csv_cell
 
 SKIP_REASONS = ("outcome_not_followed", "opted_out", "too_old", "recent_opening")
 OPENINGS = ("queued", "sent", "delivered", "read", "failed", "uncertain")

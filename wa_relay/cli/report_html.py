@@ -9,7 +9,7 @@ from wa_relay.cli.report_words import alerts, duration, facts, funnel, key_words
 from wa_relay.model import Moment
 from wa_relay.moments import stamp
 from wa_relay.reports import Figures, Group, Standing, Statistics
-from wa_relay.safe import printable
+from wa_relay.text.safe import printable
 
 CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 

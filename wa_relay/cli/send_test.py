@@ -96,11 +96,11 @@ def _person(to: str) -> str:
 
 
 def _words(message: str) -> str:
-    from wa_relay import text
+    from wa_relay.text.plain import clean, visible
 
-    if not text.visible(message) or len(message) > LONGEST:
+    if not visible(message) or len(message) > LONGEST:
         raise typer.BadParameter(f"a text of 1 to {LONGEST} characters is wanted", param_hint="MESSAGE")
-    return text.clean(message)
+    return clean(message)
 
 
 def _require_twilio(config: Config) -> None:

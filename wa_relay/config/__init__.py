@@ -4,10 +4,10 @@ Stands beside the flow: `cli` loads it, everybody else is handed the sections th
 `sources` reads, `schema` names each key, `kinds` checks each value, `rules` what spans several.
 """
 
+from wa_relay.config.checks import require_serve
 from wa_relay.config.example import example_text
 from wa_relay.config.faults import ConfigError, Fault
 from wa_relay.config.loader import load
-from wa_relay.config.rules import require_serve
 from wa_relay.config.schema import (
     KEYS,
     OUTCOMES,

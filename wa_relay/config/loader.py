@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from wa_relay.config import rules
+from wa_relay.config import checks
 from wa_relay.config.faults import ConfigError, Fault, WrongValueError
 from wa_relay.config.kinds import DECIMAL
 from wa_relay.config.schema import (
@@ -46,13 +46,13 @@ def load(
         time_divisor=divisor,
         origins={name: given.source for name, given in written.values.items()},
     )
-    faults = written.faults + wrong + divisor_faults + rules.check(config, frozenset(fault.key for fault in wrong))
+    faults = written.faults + wrong + divisor_faults + checks.check(config, frozenset(fault.key for fault in wrong))
     if serving:
         blamed = {fault.key for fault in faults}
-        faults += [fault for fault in rules.require_serve(config) if fault.key not in blamed]
+        faults += [fault for fault in checks.require_serve(config) if fault.key not in blamed]
     if faults:
         raise ConfigError(faults)
-    return replace(config, warnings=(*written.warnings, *rules.warnings(config)))
+    return replace(config, warnings=(*written.warnings, *checks.warnings(config)))
 
 
 def _read(written: Layer) -> tuple[dict[str, object], list[Fault]]:

@@ -1,103 +1,47 @@
-"""Rules over several keys, and what `serve` needs beyond a valid configuration. Pure."""
+"""From settings to rules: the part of the configuration that the decisions need."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
+from typing import Literal, cast
+from zoneinfo import ZoneInfo
 
-from wa_relay.config.addresses import is_loopback
-from wa_relay.config.faults import Fault
-from wa_relay.config.schema import KEYS, Config
+from wa_relay.config import Config
+from wa_relay.policy import OpeningText, Rules
+from wa_relay.text.plain import keyword
 
-SHORT_TOKEN = 16
-PLACEHOLDERS = frozenset({"changeme", "change-me", "change_me"})
-
-Rule = Callable[[Config], Iterator[str]]
-
-
-def quiet_hours(config: Config) -> Iterator[str]:
-    """Quiet hours have both ends, and they differ."""
-    start, end = config.quiet_hours.start, config.quiet_hours.end
-    if (start is None) != (end is None):
-        yield "quiet_hours.start and quiet_hours.end go together: set both or none"
-    elif start is not None and start == end:
-        yield "quiet_hours.start and quiet_hours.end are the same time: leave both empty for none"
+TEXT_ONLY = "Por ahora solo puedo leer mensajes de texto. ¿Me lo puedes escribir, por favor?"
+"""What somebody hears who sends a voice note, a picture or a place without a word."""
 
 
-def signature(config: Config) -> Iterator[str]:
-    """Unsigned webhooks are taken from this machine only."""
-    if not config.twilio.verify_signature and not is_loopback(config.server.host):
-        yield (
-            "false is refused unless server.host is this machine (127.0.0.1), as anyone could then write in "
-            "a customer's name: set it to true"
-        )
+def rules_of(config: Config) -> Rules:
+    """Makes the rules of a configuration. Hours become seconds, keywords their normal form."""
+    quiet = config.quiet_hours
+    return Rules(
+        timezone=ZoneInfo(config.general.timezone),
+        openings={
+            outcome: OpeningText(message.body, message.content_sid, message.content_variables)
+            for outcome, message in config.opening.messages.items()
+        },
+        default_name=config.opening.default_name,
+        max_call_age=config.poll.max_call_age_hours * 3600.0,
+        min_gap=config.opening.min_gap_hours * 3600.0,
+        burst_limit=config.opening.burst_limit,
+        push_grace=config.poll.push_grace_seconds,
+        quiet=(quiet.start, quiet.end) if quiet.start is not None and quiet.end is not None else None,
+        debounce=config.reply.debounce_seconds,
+        max_length=config.reply.max_length,
+        fallback=config.reply.fallback,
+        text_only=TEXT_ONLY,
+        unknown_sender=cast("Literal['ignore', 'fallback', 'agent']", config.reply.unknown_sender),
+        unknown_agent_id=config.reply.unknown_sender_agent_id,
+        opt_out_keywords=_keywords(config.opt_out.keywords),
+        return_keywords=_keywords(config.opt_out.return_keywords),
+        confirmation=config.opt_out.confirmation,
+        divisor=config.time_divisor,
+    )
 
 
-def stranger_agent(config: Config) -> Iterator[str]:
-    """An agent for strangers is named."""
-    if config.reply.unknown_sender == "agent" and not config.reply.unknown_sender_agent_id:
-        yield 'unknown_sender = "agent" needs the id of the agent that answers'
-
-
-def keywords(config: Config) -> Iterator[str]:
-    """A word either ends a conversation or takes it up again."""
-    out = {word.casefold() for word in config.opt_out.keywords}
-    both = [word for word in config.opt_out.return_keywords if word.casefold() in out]
-    if both:
-        yield f"{', '.join(both)}: also in opt_out.keywords; a word can't mean both"
-
-
-RULES: tuple[tuple[str, tuple[str, ...], Rule], ...] = (
-    ("quiet_hours", ("quiet_hours.start", "quiet_hours.end"), quiet_hours),
-    ("twilio.verify_signature", ("server.host",), signature),
-    ("reply.unknown_sender_agent_id", ("reply.unknown_sender",), stranger_agent),
-    ("opt_out.return_keywords", ("opt_out.keywords",), keywords),
-)
-"""For each rule the key that it blames, and the others that it looks at."""
-
-
-def check(config: Config, faulty: frozenset[str]) -> list[Fault]:
-    """Returns what the rules find; a rule that looks at a key already `faulty` is left out."""
-    found = []
-    for blamed, others, rule in RULES:
-        if faulty.isdisjoint((blamed, *others)):
-            source = config.origin(blamed if blamed in config.origins or blamed in KEYS else others[0])
-            found += [Fault(source, blamed, message) for message in rule(config)]
-    return found
-
-
-def require_serve(config: Config) -> list[Fault]:
-    """Returns what `serve` lacks, each with the ways to set it; empty when it can start."""
-    lacks = [
-        _missing(config, name, what)
-        for name, what, value in (
-            ("server.token", "the secret that your backend sends as X-Service-Token", config.server.token),
-            ("server.public_url", "the https URL under which Twilio reaches this relay", config.server.public_url),
-            ("twilio.account_sid", "the SID of your Twilio account", config.twilio.account_sid),
-            ("twilio.auth_token", "the auth token of your Twilio account", config.twilio.auth_token),
-            ("elevenlabs.api_key", "the API key of your ElevenLabs workspace", config.elevenlabs.api_key),
-            (
-                "twilio.sender",
-                'the WhatsApp number that writes ("whatsapp:+…"), or twilio.messaging_service_sid',
-                config.twilio.sender or config.twilio.messaging_service_sid,
-            ),
-        )
-        if not value
-    ]
-    if config.server.token.reveal().lower() in PLACEHOLDERS:
-        message = "is a placeholder that anyone can guess: set a long random one (openssl rand -hex 32)"
-        lacks.append(Fault(config.origin("server.token"), "server.token", message))
-    return lacks
-
-
-def _missing(config: Config, name: str, what: str) -> Fault:
-    variables = " or ".join(KEYS[name].variables)
-    return Fault(config.origin(name), name, f"is missing: set it to {what}, here or as {variables}")
-
-
-def warnings(config: Config) -> Iterator[str]:
-    """Tells what works but should not stay so."""
-    if 0 < len(config.server.token) < SHORT_TOKEN:
-        yield (
-            f"{config.origin('server.token')}: server.token is short ({len(config.server.token)} characters): "
-            "a random one of 32 can't be guessed (openssl rand -hex 32)"
-        )
+def _keywords(words: Iterable[str]) -> frozenset[str]:
+    # A word without a letter would stand for every message that has none, a picture among them.
+    return frozenset(filter(None, map(keyword, words)))

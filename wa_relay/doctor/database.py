@@ -17,7 +17,7 @@ from wa_relay.ledger import store
 from wa_relay.ledger.faults import DatabaseFault, DatabaseMissing
 from wa_relay.ledger.file import fault_of, open_for_reading
 from wa_relay.ledger.lock import DatabaseLock, Holder
-from wa_relay.unix_socket import PathTooLong, address
+from wa_relay.server.unix_socket import PathTooLong, address
 
 DATABASE, FOLDER, SENDS, PAUSES = "database", "database folder", "uncertain sends", "pauses"
 NAMES = ("SQLite", FOLDER, DATABASE, SENDS, PAUSES)

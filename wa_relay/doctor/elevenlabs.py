@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from wa_relay.config import Config
-from wa_relay.convai import AgentSettings
 from wa_relay.doctor.check import LIMIT, Check, ask, skipped
 from wa_relay.doctor.upstreams import failed
-from wa_relay.elevenlabs import ElevenLabs
+from wa_relay.elevenlabs.client import ElevenLabs
+from wa_relay.elevenlabs.shapes import AgentSettings
 from wa_relay.model import UpstreamError
 
 KEY, AGENTS = "ElevenLabs key", "agents"

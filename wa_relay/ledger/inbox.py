@@ -13,7 +13,7 @@ from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
 from wa_relay.moments import stamp
 from wa_relay.phone import other_spelling
-from wa_relay.text import keyword
+from wa_relay.text.plain import keyword
 
 PERSON = """
     select id, phone_number, status, created_at, window_ends_at, fallback_told, call_id, agent_id, unanswered_turn_id

@@ -8,18 +8,19 @@ from typing import Any
 
 from aiohttp import web
 
-from wa_relay import phone, text
-from wa_relay.bell import Board
-from wa_relay.intake import Intake
+from wa_relay import phone
 from wa_relay.ledger import calls
 from wa_relay.ledger.calls import CallState
 from wa_relay.ledger.consent import is_opted_out
+from wa_relay.loops.bell import Board
+from wa_relay.loops.intake import Intake
+from wa_relay.loops.sending import Channel
 from wa_relay.model import Accepted, Moment, NotSent, Outgoing, PayloadError, SendResult
 from wa_relay.model import Refused as SendRefused
 from wa_relay.server.answers import JSON, refusal, reply
 from wa_relay.server.listener import Listener, Request, Route
 from wa_relay.sources import jsonbody, push
-from wa_relay.worker import Channel
+from wa_relay.text.plain import clean, visible
 
 SENT_WITHIN = 5.0
 """Seconds for which the backend's request waits for Twilio's acceptance of the opening."""
@@ -102,11 +103,11 @@ def _test_of(body: Any) -> tuple[str, str]:
         to = ""
     if not to:
         faults.append(("to", "a phone with its country code, as +573138539155"))
-    if not isinstance(message, str) or not text.visible(message) or len(message) > LONGEST_TEST:
+    if not isinstance(message, str) or not visible(message) or len(message) > LONGEST_TEST:
         faults.append(("message", f"a text of 1 to {LONGEST_TEST} characters"))
     if faults:
         raise PayloadError("the payload is not complete.", code="invalid_payload", fields=faults)
-    return to, text.clean(str(message))
+    return to, clean(str(message))
 
 
 def _test_answer(result: SendResult) -> web.Response:

@@ -18,8 +18,8 @@ from wa_relay.model import Moment, PayloadError
 from wa_relay.server.answers import JSON, refusal, reply
 from wa_relay.server.listener import Listener, Request, Route
 from wa_relay.server.protocol import Listening
+from wa_relay.server.unix_socket import address
 from wa_relay.sources import jsonbody
-from wa_relay.unix_socket import address
 
 DECISIONS: dict[str, control.Decision] = {"sent": "sent", "resend": "resend", "cancel": "cancel"}
 

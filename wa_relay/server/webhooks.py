@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from wa_relay.channel import inbound
-from wa_relay.intake import Intake
 from wa_relay.ledger import batches, calls, inbox, receipts
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.logs import say, warn
+from wa_relay.loops.intake import Intake
 from wa_relay.model import BatchHint, Call, Moment
 from wa_relay.server.answers import JSON, Refused, nothing, reply, twiml
 from wa_relay.server.listener import FORM, KIB, MIB, Listener, Request, Route, arrival, too_slow

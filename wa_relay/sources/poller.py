@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from wa_relay.convai import Batch, BatchSummary, Conversation, Recipient
-from wa_relay.elevenlabs import ElevenLabs
+from wa_relay.elevenlabs.client import ElevenLabs
+from wa_relay.elevenlabs.shapes import Batch, BatchSummary, Conversation, Recipient
 from wa_relay.model import BatchHint, Call, Moment, UpstreamError
 from wa_relay.sources.survey import (
     OPEN_BATCHES,

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wa_relay.convai import Conversation, conversation_from, readable
+from wa_relay.elevenlabs.shapes import Conversation, conversation_from, readable
 from wa_relay.model import BatchHint, Call, Moment, PayloadError
 from wa_relay.sources.jsonbody import Json
 from wa_relay.sources.numbers import dialled

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from wa_relay.convai import Batch, BatchSummary, Conversation, Recipient
+from wa_relay.elevenlabs.shapes import Batch, BatchSummary, Conversation, Recipient
 from wa_relay.model import FINAL_OUTCOMES, BatchHint, Call, Moment
 from wa_relay.sources.numbers import dialled
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from wa_relay.config import load
+from wa_relay.config.rules import TEXT_ONLY, rules_of
 from wa_relay.policy import OpeningText, Rules
-from wa_relay.rules import TEXT_ONLY, rules_of
-from wa_relay.text import keyword
+from wa_relay.text.plain import keyword
 
 
 def rules(folder: Path, text: str = "", **env: str) -> Rules:

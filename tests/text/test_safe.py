@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wa_relay.safe import csv_cell, printable
+from wa_relay.text.safe import csv_cell, printable
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wa_relay.unix_socket import LONGEST, PathTooLong, address
+from wa_relay.server.unix_socket import LONGEST, PathTooLong, address
 
 
 @pytest.mark.parametrize("depth", [0, 20], ids=["short", "deep"])

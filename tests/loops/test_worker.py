@@ -14,12 +14,15 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.flaky import flaky
-from wa_relay.bell import Board
 from wa_relay.ledger import calls, inbox, store
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
+from wa_relay.loops.answering import Agent, TurnWorker
+from wa_relay.loops.bell import Board
+from wa_relay.loops.sending import SendWorker
+from wa_relay.loops.worker import Worker
 from wa_relay.model import (
     Accepted,
     Answer,
@@ -33,7 +36,6 @@ from wa_relay.model import (
     SendResult,
 )
 from wa_relay.policy import OpeningText, Rules
-from wa_relay.worker import Agent, SendWorker, TurnWorker, Worker
 
 RULES = Rules(
     timezone=ZoneInfo("America/Bogota"),

@@ -24,11 +24,11 @@ from tests.sources.scripted import (
     run,
     service,
 )
-from wa_relay import convai
-from wa_relay.convai import AgentSettings, conversation_from, decode_object
-from wa_relay.elevenlabs import BATCH_LIMIT, ElevenLabs
+from wa_relay.elevenlabs import shapes
+from wa_relay.elevenlabs.client import BATCH_LIMIT, ElevenLabs
+from wa_relay.elevenlabs.refusals import detail, retry_after
+from wa_relay.elevenlabs.shapes import AgentSettings, conversation_from, decode_object
 from wa_relay.model import PayloadError, UpstreamError
-from wa_relay.refusals import detail, retry_after
 
 AGENT = "/v1/convai/agents/agent_1"
 CONVERSATION = "/v1/convai/conversations/conv_1"
@@ -120,7 +120,7 @@ def test_text_that_no_database_takes_is_made_storable() -> None:
 
 def test_variables_are_scalars_without_the_reserved_ones() -> None:
     given = {"a": "x", "b": 1, "c": True, "d": 1.5, "e": None, "f": [1], "g": {}, "h": float("inf"), "system__x": "y"}
-    assert convai.scalars(given) == {"a": "x", "b": 1, "c": True, "d": 1.5}
+    assert shapes.scalars(given) == {"a": "x", "b": 1, "c": True, "d": 1.5}
 
 
 def test_an_agent_tells_what_a_text_turn_must_know() -> None:
@@ -218,7 +218,7 @@ def test_entries_that_make_no_sense_are_skipped_and_counted() -> None:
     [{"status": "failed"}, {"last_updated_at_unix": START + 201}, {"retry_count": 1}, {"total_calls_finished": 9}],
 )
 def test_the_mark_of_a_batch_changes_with_everything_that_moves(change: dict[str, Any]) -> None:
-    before, after = (convai.batch_from(json.dumps(b).encode()).summary for b in (batch(), {**batch(), **change}))
+    before, after = (shapes.batch_from(json.dumps(b).encode()).summary for b in (batch(), {**batch(), **change}))
     assert before.mark != after.mark
 
 

@@ -2,7 +2,7 @@
 
 Every call has a deadline and a limit on what it reads, follows no redirect, and is made once:
 whoever called decides if and when it is worth another try. What the answers mean is in
-`convai.py`; whatever goes wrong leaves here as an `UpstreamError`.
+`shapes.py`; whatever goes wrong leaves here as an `UpstreamError`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from wa_relay import convai
-from wa_relay.convai import AgentSettings, Batch, BatchPage, BatchSummary, Conversation, Recipient
+from wa_relay.elevenlabs import shapes
+from wa_relay.elevenlabs.refusals import refusal
+from wa_relay.elevenlabs.shapes import AgentSettings, Batch, BatchPage, BatchSummary, Conversation, Recipient
 from wa_relay.model import PayloadError, UpstreamError
-from wa_relay.refusals import refusal
 
 __all__ = ["AgentSettings", "Batch", "BatchPage", "BatchSummary", "Conversation", "ElevenLabs", "Recipient"]
 
@@ -76,7 +76,7 @@ class ElevenLabs:
         params = {"limit": str(PAGE_SIZE)} | ({"agent_id": agent_id} if agent_id else {})
         seen: set[str] = set()
         while True:
-            page = await self._get(f"{_BATCHES}/workspace", _decoded(convai.page_from), params=params)
+            page = await self._get(f"{_BATCHES}/workspace", _decoded(shapes.page_from), params=params)
             yield page
             if page.next is None:
                 return
@@ -88,17 +88,17 @@ class ElevenLabs:
     async def batch(self, batch_id: str) -> Batch:
         """Fetches a batch with all of its recipients."""
         path = f"{_BATCHES}/{_segment(batch_id)}"
-        return await self._get(path, convai.batch_from, limit=BATCH_LIMIT, patience=BATCH_PATIENCE)
+        return await self._get(path, shapes.batch_from, limit=BATCH_LIMIT, patience=BATCH_PATIENCE)
 
     async def conversation(self, conversation_id: str) -> Conversation:
         """Fetches a conversation: a phone call with its summary and transcript."""
         return await self._get(
-            f"/v1/convai/conversations/{_segment(conversation_id)}", _decoded(convai.conversation_from)
+            f"/v1/convai/conversations/{_segment(conversation_id)}", _decoded(shapes.conversation_from)
         )
 
     async def agent(self, agent_id: str) -> AgentSettings:
         """Fetches the settings of an agent that matter to a text turn."""
-        return await self._get(f"/v1/convai/agents/{_segment(agent_id)}", _decoded(convai.settings_from))
+        return await self._get(f"/v1/convai/agents/{_segment(agent_id)}", _decoded(shapes.settings_from))
 
     async def signed_url(self, agent_id: str) -> str:
         """Fetches a WebSocket URL for one conversation with an agent; it must be used within 15 minutes."""
@@ -108,7 +108,7 @@ class ElevenLabs:
 
     async def check(self) -> None:
         """Proves that the key is taken and may read batches, by the cheapest call that needs both."""
-        await self._get(f"{_BATCHES}/workspace", _decoded(convai.page_from), params={"limit": "1"})
+        await self._get(f"{_BATCHES}/workspace", _decoded(shapes.page_from), params={"limit": "1"})
 
     async def _get(
         self,
@@ -148,7 +148,7 @@ class ElevenLabs:
 
 
 def _decoded(parse: Callable[[Mapping[str, object]], T]) -> Callable[[bytes], T]:
-    return lambda body: parse(convai.decode_object(body))
+    return lambda body: parse(shapes.decode_object(body))
 
 
 async def _read(answer: httpx.Response, limit: int, *, cut: bool = False) -> bytes:

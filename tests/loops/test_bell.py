@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from wa_relay.bell import Bell
+from wa_relay.loops.bell import Bell
 
 
 def test_a_wait_ends_when_the_bell_rings_or_when_its_time_is_over() -> None:

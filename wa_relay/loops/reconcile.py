@@ -11,13 +11,13 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
-from wa_relay.bell import Bell
 from wa_relay.ledger import inbox, outbox, receipts
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.receipts import Lookup
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
+from wa_relay.loops.bell import Bell
 from wa_relay.model import Inbound, Listed, Moment, Page, Receipt, UpstreamError
 from wa_relay.policy import Rules, retry_delay
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wa_relay.agent.address import WrongAddressError, socket_url
+from wa_relay.elevenlabs.address import WrongAddressError, socket_url
 
 PATH = "/v1/convai/conversation?agent_id=a&conversation_signature=x%2By"
 REAL = "https://api.elevenlabs.io"

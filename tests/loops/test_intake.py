@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.sources.scripted import START, Scripted, batch, json_answer, recipient, service
-from wa_relay.intake import Intake
 from wa_relay.ledger import batches, file, store
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
+from wa_relay.loops.intake import Intake
 from wa_relay.model import BatchHint, Call
 from wa_relay.policy import OpeningText, Rules
 

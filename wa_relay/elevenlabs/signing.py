@@ -12,8 +12,8 @@ import aiohttp
 from yarl import URL
 
 from wa_relay.agent.events import parse, text_of
+from wa_relay.elevenlabs.refusals import refusal
 from wa_relay.model import UpstreamError
-from wa_relay.refusals import refusal
 
 _PATH = "/v1/convai/conversation/get-signed-url"
 _MAX_BODY = 64 * 1024

@@ -11,13 +11,13 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wa_relay.bell import Bell
-from wa_relay.elevenlabs import ElevenLabs
+from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.ledger import batches, calls
 from wa_relay.ledger.calls import CallState
 from wa_relay.ledger.faults import CallConflict, StorageUnavailable
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
+from wa_relay.loops.bell import Bell
 from wa_relay.model import BatchHint, Call, Moment, UpstreamError
 from wa_relay.policy import retry_delay
 from wa_relay.sources import poller

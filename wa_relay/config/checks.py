@@ -1,0 +1,103 @@
+"""Checks over several keys, and what `serve` needs beyond a valid configuration. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from wa_relay.config.addresses import is_loopback
+from wa_relay.config.faults import Fault
+from wa_relay.config.schema import KEYS, Config
+
+SHORT_TOKEN = 16
+PLACEHOLDERS = frozenset({"changeme", "change-me", "change_me"})
+
+Rule = Callable[[Config], Iterator[str]]
+
+
+def quiet_hours(config: Config) -> Iterator[str]:
+    """Quiet hours have both ends, and they differ."""
+    start, end = config.quiet_hours.start, config.quiet_hours.end
+    if (start is None) != (end is None):
+        yield "quiet_hours.start and quiet_hours.end go together: set both or none"
+    elif start is not None and start == end:
+        yield "quiet_hours.start and quiet_hours.end are the same time: leave both empty for none"
+
+
+def signature(config: Config) -> Iterator[str]:
+    """Unsigned webhooks are taken from this machine only."""
+    if not config.twilio.verify_signature and not is_loopback(config.server.host):
+        yield (
+            "false is refused unless server.host is this machine (127.0.0.1), as anyone could then write in "
+            "a customer's name: set it to true"
+        )
+
+
+def stranger_agent(config: Config) -> Iterator[str]:
+    """An agent for strangers is named."""
+    if config.reply.unknown_sender == "agent" and not config.reply.unknown_sender_agent_id:
+        yield 'unknown_sender = "agent" needs the id of the agent that answers'
+
+
+def keywords(config: Config) -> Iterator[str]:
+    """A word either ends a conversation or takes it up again."""
+    out = {word.casefold() for word in config.opt_out.keywords}
+    both = [word for word in config.opt_out.return_keywords if word.casefold() in out]
+    if both:
+        yield f"{', '.join(both)}: also in opt_out.keywords; a word can't mean both"
+
+
+RULES: tuple[tuple[str, tuple[str, ...], Rule], ...] = (
+    ("quiet_hours", ("quiet_hours.start", "quiet_hours.end"), quiet_hours),
+    ("twilio.verify_signature", ("server.host",), signature),
+    ("reply.unknown_sender_agent_id", ("reply.unknown_sender",), stranger_agent),
+    ("opt_out.return_keywords", ("opt_out.keywords",), keywords),
+)
+"""For each rule the key that it blames, and the others that it looks at."""
+
+
+def check(config: Config, faulty: frozenset[str]) -> list[Fault]:
+    """Returns what the rules find; a rule that looks at a key already `faulty` is left out."""
+    found = []
+    for blamed, others, rule in RULES:
+        if faulty.isdisjoint((blamed, *others)):
+            source = config.origin(blamed if blamed in config.origins or blamed in KEYS else others[0])
+            found += [Fault(source, blamed, message) for message in rule(config)]
+    return found
+
+
+def require_serve(config: Config) -> list[Fault]:
+    """Returns what `serve` lacks, each with the ways to set it; empty when it can start."""
+    lacks = [
+        _missing(config, name, what)
+        for name, what, value in (
+            ("server.token", "the secret that your backend sends as X-Service-Token", config.server.token),
+            ("server.public_url", "the https URL under which Twilio reaches this relay", config.server.public_url),
+            ("twilio.account_sid", "the SID of your Twilio account", config.twilio.account_sid),
+            ("twilio.auth_token", "the auth token of your Twilio account", config.twilio.auth_token),
+            ("elevenlabs.api_key", "the API key of your ElevenLabs workspace", config.elevenlabs.api_key),
+            (
+                "twilio.sender",
+                'the WhatsApp number that writes ("whatsapp:+…"), or twilio.messaging_service_sid',
+                config.twilio.sender or config.twilio.messaging_service_sid,
+            ),
+        )
+        if not value
+    ]
+    if config.server.token.reveal().lower() in PLACEHOLDERS:
+        message = "is a placeholder that anyone can guess: set a long random one (openssl rand -hex 32)"
+        lacks.append(Fault(config.origin("server.token"), "server.token", message))
+    return lacks
+
+
+def _missing(config: Config, name: str, what: str) -> Fault:
+    variables = " or ".join(KEYS[name].variables)
+    return Fault(config.origin(name), name, f"is missing: set it to {what}, here or as {variables}")
+
+
+def warnings(config: Config) -> Iterator[str]:
+    """Tells what works but should not stay so."""
+    if 0 < len(config.server.token) < SHORT_TOKEN:
+        yield (
+            f"{config.origin('server.token')}: server.token is short ({len(config.server.token)} characters): "
+            "a random one of 32 can't be guessed (openssl rand -hex 32)"
+        )

@@ -1,0 +1,143 @@
+"""The sender: claims due messages, makes one request for each, and stores the result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from wa_relay.ledger import outbox, sends
+from wa_relay.ledger.outbox import SendJob
+from wa_relay.ledger.sends import Finished
+from wa_relay.ledger.store import Ledger
+from wa_relay.ledger.thread import LedgerThread
+from wa_relay.logs import fail, say, warn
+from wa_relay.loops.bell import Board
+from wa_relay.loops.worker import IDLE, Worker, rest_until
+from wa_relay.model import Accepted, Moment, NotSent, Outgoing, SendResult, Unclear
+from wa_relay.policy import Circuit
+
+SEND_SLOTS = 256
+SEND_DEADLINE = 40.0
+"""Seconds for one request, above the channel's own limits: nothing may wait for ever."""
+
+
+class Channel(Protocol):
+    """Who carries a message. Faults of the other side are results, never exceptions."""
+
+    async def send(self, message: Outgoing) -> SendResult:
+        """Makes one request, once."""
+        ...
+
+
+class SendWorker(Worker):
+    """Sends what the outbox holds, at the sender's rate."""
+
+    def __init__(
+        self,
+        ledger: LedgerThread,
+        channel: Channel,
+        board: Board,
+        clock: Callable[[], Moment],
+        *,
+        per_second: float,
+        on_unclear: Callable[[], None],
+    ) -> None:
+        super().__init__(ledger, clock, SEND_SLOTS)
+        self._channel, self._board, self._on_unclear = channel, board, on_unclear
+        self._rate, self._tokens, self._filled_at = per_second, 1.0, clock()
+        self.circuit = Circuit()
+
+    async def _look(self) -> tuple[bool, float]:
+        now = self._clock()
+        allowed = min(self.room, int(self._refilled(now)))
+        if not self.circuit.allows(now):
+            return False, IDLE
+        if self.circuit.failures >= 5:
+            allowed = min(allowed, 1)
+        if allowed < 1:
+            return False, IDLE if self.room < 1 else max(0.002, (1.0 - self._tokens) / self._rate)
+        claimed, due = await self._ledger.run(_claim_messages, allowed, now)
+        if claimed.burst:
+            warn(
+                "burst_held",
+                openings=claimed.burst,
+                what="more openings are due than opening.burst_limit: "
+                "look why, then let them go with `wa-relay resume`",
+            )
+        for message_id, reason in claimed.ended:
+            say("message_ended", message=message_id, reason=reason)
+            self._board.tell(message_id)
+        self._tokens -= len(claimed.jobs)
+        for job in claimed.jobs:
+            self.circuit.tried(now)
+            self._start(self._send(job))
+        self._held_back = due is not None and due <= now
+        return bool(claimed.ended) or len(claimed.jobs) == allowed, rest_until(due, now)
+
+    def _refilled(self, now: Moment) -> float:
+        # A tenth of a second's worth may go at once: smooth, and no burst after a rest.
+        most = max(1.0, self._rate / 10.0)
+        self._tokens = min(most, self._tokens + max(0.0, now - self._filled_at) * self._rate)
+        self._filled_at = now
+        return self._tokens
+
+    async def _send(self, job: SendJob) -> None:
+        result = await self._request(job.outgoing)
+        identity = job.outgoing.message_id
+        assert identity is not None
+        try:
+            finished = await self._persist(sends.finish_send, identity, result, self._clock())
+        except Exception as error:
+            # On the wire for ever it would hold its conversation, and nobody would see it.
+            fail("result_fault", error, message=identity)
+            result = Unclear(f"its result could not be stored: {type(error).__name__}")
+            finished = await self._persist(sends.finish_send, identity, result, self._clock())
+        self._note(result)
+        self._log(job, result, finished)
+        self._board.tell(identity)
+        if self._held_back or finished.due_at is not None:
+            self.bell.ring()
+        if finished.status == "uncertain":
+            self._on_unclear()
+
+    async def _request(self, outgoing: Outgoing) -> SendResult:
+        try:
+            async with asyncio.timeout(SEND_DEADLINE):
+                return await self._channel.send(outgoing)
+        except TimeoutError:
+            return Unclear(f"no answer within {SEND_DEADLINE:.0f} s")
+        except Exception as error:
+            # Whatever this is, it may have happened after the first byte.
+            fail("send_fault", error, message=outgoing.message_id)
+            return Unclear(f"the request broke off: {type(error).__name__}")
+
+    def _note(self, result: SendResult) -> None:
+        if isinstance(result, Unclear) or (isinstance(result, NotSent) and not result.answered):
+            self.circuit.failed(self._clock())
+        elif not isinstance(result, NotSent):
+            self.circuit.succeeded()
+
+    def _log(self, job: SendJob, result: SendResult, finished: Finished) -> None:
+        ids: dict[str, Any] = {
+            "message": finished.message_id,
+            "conversation": job.conversation_id,
+            "call": job.call_key,
+        }
+        ids["phone"], ids["text"] = job.outgoing.to, job.outgoing.body
+        if finished.alarm:
+            warn("alarm", **ids, what=finished.alarm)
+        kind = {"reply": "answer"}.get(job.kind, job.kind)
+        if isinstance(result, Accepted):
+            say(f"{kind}_sent", **ids, sid=result.sid)
+        elif isinstance(result, NotSent):
+            say(f"{kind}_put_off", **ids, why=result.evidence)
+        elif isinstance(result, Unclear):
+            warn(f"{kind}_uncertain", **ids, why=result.evidence)
+        else:
+            warn(f"{kind}_refused", **ids, code=result.code, meaning=result.meaning)
+
+
+def _claim_messages(ledger: Ledger, limit: int, now: Moment) -> tuple[outbox.Claimed, Moment | None]:
+    # One operation: a hop to the ledger's thread costs more than both.
+    return outbox.claim_messages(ledger, limit, now), outbox.next_due(ledger)

@@ -1,0 +1,114 @@
+"""Who gets an opening after a call, when, and what it says."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from wa_relay.model import NAME_VARIABLES, Call, Moment, Scalar
+from wa_relay.policy.hours import after_quiet
+from wa_relay.policy.rules import OpeningText, Rules
+from wa_relay.text.plain import clean, visible
+from wa_relay.text.templates import render, render_variable
+
+SkipReason = Literal["outcome_not_followed", "opted_out", "too_old", "recent_opening"]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What the ledger knows of somebody when a call of theirs is recorded."""
+
+    opted_out: bool = False
+    last_opening_at: Moment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """The call is stored and nobody is written to."""
+
+    reason: SkipReason
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """An opening is due at `due_at` and worthless after `not_after`."""
+
+    due_at: Moment
+    not_after: Moment
+
+
+def plan_opening(
+    call: Call, person: Person, rules: Rules, *, fence: Moment, backend_pushes: bool, now: Moment
+) -> Skip | Write:
+    """Decides if a call that has just become known is followed by an opening, and when.
+
+    `fence` is the moment at which the database was made: what ended before it is history.
+    A polled call without a name waits `push_grace` for the backend that knows it.
+    """
+    opening = rules.openings.get(call.outcome)
+    if opening is None or not (opening.body or opening.content_sid):
+        return Skip("outcome_not_followed")
+    # Ends are told in whole seconds, cut off: one in the fence's own second is not before it.
+    if call.ended_at is None or call.ended_at < math.floor(fence) or call.ended_at + rules.max_call_age <= now:
+        return Skip("too_old")
+    if person.opted_out:
+        return Skip("opted_out")
+    if rules.min_gap and person.last_opening_at is not None and now - person.last_opening_at < rules.min_gap:
+        return Skip("recent_opening")
+    waits = call.source == "poll" and backend_pushes and not client_name(call.client_name, call.variables)
+    due = now + (rules.push_grace if waits else 0.0)
+    return Write(due_at=after_quiet(due, rules), not_after=call.ended_at + rules.max_call_age)
+
+
+def client_name(name: str | None, variables: Mapping[str, Scalar]) -> str:
+    """The customer's name: the report's own, else that of the first variable that has one."""
+    for candidate in (name, *(variables.get(key) for key in NAME_VARIABLES)):
+        if isinstance(candidate, str) and visible(candidate):
+            return " ".join(clean(candidate).split())
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """An opening as it will be sent. `content` is what history shows.
+
+    `empty_variable` names a template variable that came out empty: such an opening is not sent,
+    since Twilio would fill in the template's sample (errors 21656 and 63013).
+    """
+
+    content: str
+    body: str | None = None
+    content_sid: str | None = None
+    content_variables: Mapping[str, str] | None = None
+    empty_variable: str | None = None
+
+
+def render_opening(opening: OpeningText, values: Mapping[str, Scalar], *, window_open: bool) -> Rendered:
+    """Fills an opening in: the body inside the window, the template outside it or where there is no body."""
+    body = clean(render(opening.body, values)) if opening.body else ""
+    if not opening.content_sid or (body.strip() and window_open):
+        return Rendered(content=body, body=body)
+    variables = {key: render_variable(value, values) for key, value in opening.content_variables.items()}
+    empty = next((key for key, value in variables.items() if not value), None)
+    content = body or f"[{opening.content_sid}] {json.dumps(variables, ensure_ascii=False)}"
+    return Rendered(content, None, opening.content_sid, variables, empty)
+
+
+def opening_values(
+    rules: Rules,
+    variables: Mapping[str, Scalar],
+    *,
+    name: str | None,
+    agent_name: str | None,
+    batch_name: str | None,
+    group_name: str | None,
+) -> dict[str, Scalar]:
+    """The values of an opening's placeholders; the call's own facts stand over its variables."""
+    values: dict[str, Scalar] = dict(variables)
+    values["client_name"] = client_name(name, variables) or rules.default_name
+    for key, value in (("agent_name", agent_name), ("batch_name", batch_name), ("group_name", group_name)):
+        values[key] = value or values.get(key, "")
+    return values

@@ -1,0 +1,98 @@
+"""When something is tried, looked up or asked for again, and how much may be sent."""
+
+from __future__ import annotations
+
+import random
+
+from wa_relay.model import Moment
+from wa_relay.policy.rules import Rules
+
+LOOKUPS = (0.0, 5.0, 15.0, 45.0, 120.0, 300.0, 600.0)
+"""Seconds after the attempt at which an unclear send is looked up while it holds its conversation."""
+
+LATE_LOOKUP, LATE_LOOKUPS_END = 3600.0, 86400.0
+"""After that it is looked up hourly for a day."""
+
+HOLD = 600.0
+"""Seconds for which an unclear send holds back its conversation: longer than any late acceptance."""
+
+RECEIPT_POLLS = (900.0, 3600.0, 43200.0)
+"""Seconds after acceptance at which a receipt that did not come is asked for."""
+
+PART_PAUSE = 5.0
+"""Seconds after which the next part of an answer no longer waits for the receipt of the one before."""
+
+BURST_WATCH = 60.0
+PERSON_BUCKET, PERSON_REFILL = 10.0, 6.0
+"""Messages that may go to one person at once, and the seconds in which one more is allowed (error 63018)."""
+
+SEND_RETRY_BASE, SEND_RETRY_CAP = 2.0, 120.0
+ACCOUNT_PROBES = (2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
+
+
+def retry_delay(attempt: int, retry_after: float | None, *, base: float, cap: float) -> float:
+    """Seconds until the next try: what the other side asked for, else full jitter over a doubling span."""
+    if retry_after is not None:
+        return min(max(retry_after, 1.0), 3600.0)
+    # A ceiling on the exponent keeps a long outage from overflowing the float.
+    span = min(cap, base * 2.0 ** min(attempt, 16))
+    return random.uniform(0.0, span)  # noqa: S311 - spreads retries, guards nothing
+
+
+def next_lookup(attempted_at: Moment, lookups: int, rules: Rules) -> Moment | None:
+    """When an unclear send is looked up after `lookups` empty look-ups; None when it is left to a person."""
+    if lookups < len(LOOKUPS):
+        jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads look-ups
+        return attempted_at + rules.scaled(LOOKUPS[lookups] * jitter)
+    late = HOLD + LATE_LOOKUP * (lookups - len(LOOKUPS) + 1)
+    return attempted_at + rules.scaled(late) if late <= LATE_LOOKUPS_END else None
+
+
+def next_receipt_poll(accepted_at: Moment, polls: int, rules: Rules) -> Moment | None:
+    """When Twilio is asked for a receipt that did not come; None after the last time."""
+    return accepted_at + rules.scaled(RECEIPT_POLLS[polls]) if polls < len(RECEIPT_POLLS) else None
+
+
+def account_probe(failures: int) -> float:
+    """Seconds until a held account is tried again, after so many refusals in a row."""
+    return ACCOUNT_PROBES[min(failures, len(ACCOUNT_PROBES)) - 1] if failures else 0.0
+
+
+def refill(tokens: float, since: Moment, now: Moment) -> float:
+    """What one person's bucket holds now."""
+    return min(PERSON_BUCKET, tokens + max(0.0, now - since) / PERSON_REFILL)
+
+
+class Circuit:
+    """One service's circuit: opens after five failures in a row, lets one try through every 30 s.
+
+    Units: seconds of any monotonic or wall clock, as long as it is always the same.
+    """
+
+    def __init__(self, threshold: int = 5, pause: float = 30.0) -> None:
+        self.failures = 0
+        self._threshold, self._pause, self._retry_at = threshold, pause, 0.0
+
+    def allows(self, now: float) -> bool:
+        """True while closed, and once per pause while open."""
+        # A clock that is set back does not make the pause longer.
+        return self.failures < self._threshold or not 0.0 < self._retry_at - now <= self._pause
+
+    def rest(self, now: float) -> float:
+        """Seconds until the next try is let through; 0 when it is now."""
+        return 0.0 if self.allows(now) else self._retry_at - now
+
+    def succeeded(self) -> None:
+        """Closes the circuit."""
+        self.failures = 0
+
+    def failed(self, now: float) -> None:
+        """Counts a failure and, from the threshold on, opens the circuit for the pause."""
+        self.failures += 1
+        if self.failures >= self._threshold:
+            self._retry_at = now + self._pause
+
+    def tried(self, now: float) -> None:
+        """Marks the one try that a half-open circuit lets through."""
+        if self.failures >= self._threshold:
+            self._retry_at = now + self._pause
