@@ -35,7 +35,7 @@ HELLO = """
         Console().print(Table(title=f"Hello {{name}}"))
     app({arguments!r})"""
 
-HELP_ROOMS = {"cli", "config", "model", "moments", "phone", "refusals", "safe"}
+HELP_ROOMS = {"cli", "config", "model", "moments", "phone", "text"}
 READING_ROOMS = HELP_ROOMS | {"channel", "ledger", "reports"}
 HEAVY = {
     "aiohttp",

@@ -25,7 +25,7 @@ from wa_relay.config import (
 )
 from wa_relay.model import FINAL_OUTCOMES
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def written(folder: Path, text: str) -> Path:

@@ -13,7 +13,7 @@ import pytest
 from wa_relay.cli.app import app
 from wa_relay.config import example_text, load
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(command.name or "" for command in app.registered_commands)
 
 

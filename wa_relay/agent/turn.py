@@ -13,11 +13,11 @@ from typing import ClassVar
 
 from wa_relay.agent import frames
 from wa_relay.agent.closing import Fault, why_closed
-from wa_relay.agent.events import Body, body_of, id_of, parse, text_of
 from wa_relay.agent.frames import Frame
 from wa_relay.agent.greeting import UNKNOWN, Greeting, squeezed
 from wa_relay.agent.outcome import Answered, Failed, Outcome, Silent
 from wa_relay.agent.replies import Replies
+from wa_relay.elevenlabs.events import Body, body_of, id_of, parse, text_of
 from wa_relay.model import Moment, Scalar
 
 METADATA_SECONDS = 10.0

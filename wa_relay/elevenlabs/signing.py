@@ -11,7 +11,7 @@ import asyncio
 import aiohttp
 from yarl import URL
 
-from wa_relay.agent.events import parse, text_of
+from wa_relay.elevenlabs.events import parse, text_of
 from wa_relay.elevenlabs.refusals import refusal
 from wa_relay.model import UpstreamError
 
