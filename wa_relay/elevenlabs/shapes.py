@@ -17,11 +17,9 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AliasPath, BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
 from wa_relay.model import Moment, PayloadError, Scalar
+from wa_relay.text.spanish import SPANISH
 
 T = TypeVar("T")
-
-SPEAKERS = {"agent": "Agente", "user": "Cliente"}
-"""The roles of a transcript as the agent will read them."""
 
 _LATEST = 4_102_444_800.0  # 2100: a bigger number is milliseconds or nonsense
 
@@ -64,7 +62,7 @@ def transcript_text(value: object) -> str | None:
             continue
         message, role = readable(turn.get("message")), readable(turn.get("role")) or "?"
         if message:
-            lines.append(f"{SPEAKERS.get(role, role)}: {' '.join(message.split())}")
+            lines.append(f"{SPANISH.speakers.get(role, role)}: {' '.join(message.split())}")
     return "\n".join(lines) or None
 
 

@@ -15,6 +15,7 @@ from wa_relay.ledger import inbox
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Line, Moment, Question
 from wa_relay.policy import TURN_TRIES
+from wa_relay.text.spanish import SPANISH
 
 DUE = """
     select t.id, t.conversation_id, t.call_id, t.tries, s.agent_id, s.phone_number, s.status, s.fallback_told,
@@ -57,18 +58,6 @@ UNANSWERED = "update conversation_state set unanswered_turn_id = ? where id = ?"
 ANOTHER_OPEN = "select id from turns where conversation_id = ? and state = 'open'"
 FALLBACK_TOLD = "select fallback_told from conversation_state where id = ?"
 ASKING = "select id, tries from turns where state = 'asking'"
-
-ATTACHMENTS = {
-    "audio": "una nota de voz",
-    "image": "una imagen",
-    "video": "un video",
-    "document": "un documento",
-    "contact": "un contacto",
-    "location": "una ubicación",
-    "sticker": "un sticker",
-    "reaction": "una reacción",
-}
-"""How an attachment is named to the agent, in the customers' language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +208,7 @@ def _said(row: sqlite3.Row) -> str:
     """A message in words for the agent, its attachment named where it had one."""
     if row["attachment"] is None:
         return str(row["content"])
-    note = f"[El cliente envió {ATTACHMENTS.get(row['attachment'], 'un archivo')} que no se puede abrir aquí]"
+    note = SPANISH.unreadable(row["attachment"])
     return f"{row['content']}\n{note}" if row["content"].strip() else note
 
 

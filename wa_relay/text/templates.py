@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from wa_relay.text.graphemes import shorten
 from wa_relay.text.plain import clean, visible
+from wa_relay.text.spanish import SPANISH
 
 _PLACEHOLDER = re.compile(r"\{([^\W\d][\w.-]*)\}")
 """A call's variables are named by who made the agent: `{dirección}` and `{fecha-cita}` are names too."""
@@ -50,7 +51,7 @@ def _value(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
-        return "sí" if value else "no"
+        return SPANISH.yes if value else SPANISH.no
     words = clean(str(value)).strip()
     return words if visible(words) else ""
 
