@@ -225,7 +225,7 @@ class Daemon:
             clock,
             on_turn=self._turn_due,
             on_send=self._sender.bell.ring,
-            tell=self._board.tell,
+            tell=self._board.announce,
         )
         ReadingRoutes(self._listener, self._reader, self, self._rules.timezone, clock)
         self._control_listener = Listener(self._ledger, "")
@@ -263,11 +263,12 @@ class Daemon:
             self._intake.poll_due.ring()
         scheduler.start()
         loops: list[Coroutine[Any, Any, None]] = [
-            self._intake.poll(),
             self._intake.follow_up(),
             self._reconciler.follow_sends(),
             self._reconciler.sweep_inbound(),
         ]
+        if self._config.poll.enabled:
+            loops.append(self._intake.poll())
         background = [asyncio.create_task(loop) for loop in loops]
         workers = [asyncio.create_task(self._send_after_sweep()), asyncio.create_task(self._turns.run())]
         for task in (*background, *workers):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,32 @@ def test_a_wait_ends_when_the_bell_rings_or_when_its_time_is_over() -> None:
         bell.clear()
         bell.ring_at(100.0, 99.98)
         await bell.wait(3600.0)
+
+    asyncio.run(asyncio.wait_for(scenario(), 5))
+
+
+def test_a_wait_says_whether_the_bell_rang_or_its_time_was_over() -> None:
+    async def scenario() -> None:
+        bell = Bell()
+        assert not await bell.wait(0.01)
+        bell.ring()
+        assert await bell.wait(0.01)
+        assert await bell.wait()
+
+    asyncio.run(asyncio.wait_for(scenario(), 5))
+
+
+def test_a_bell_keeps_one_timer_however_often_it_is_rung_for_later() -> None:
+    async def scenario() -> None:
+        bell = Bell()
+        loop: Any = asyncio.get_running_loop()
+        for moment in range(2000, 1000, -1):
+            bell.ring_at(float(moment), 0.0)
+            if moment % 7 == 0:
+                bell.clear()
+        timers = [timer for timer in loop._scheduled if not timer.cancelled()]
+        # One of the bell's, and one of this test's own time limit.
+        assert len(timers) <= 2
 
     asyncio.run(asyncio.wait_for(scenario(), 5))
 

@@ -71,6 +71,45 @@ def test_a_clock_that_is_set_back_does_not_keep_the_poller_at_rest(tmp_path: Pat
     _played(tmp_path, script, scenario)
 
 
+class Leaping(asyncio.SelectorEventLoop):
+    """A loop whose clock a test sets ahead, so that every timed wait is over."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        """The loop's time, in seconds."""
+        return super().time() + self.ahead
+
+
+def test_a_poller_whose_bell_never_rings_makes_no_round_however_long_it_waits(tmp_path: Path) -> None:
+    script, loop = Scripted(), Leaping()
+
+    async def scenario() -> None:
+        found = file.open_for_writing(tmp_path / "relay.db", account_sid="AC1", now=START - 60.0)
+        ledger = LedgerThread(Ledger(found.connection, RULES))
+        async with service(script) as api:
+            intake = Intake(
+                ledger,
+                api,
+                lambda: START,
+                agent_ids=(),
+                patience=RULES.max_call_age,
+                on_opening=lambda _: None,
+            )
+            polling = asyncio.create_task(intake.poll())
+            for _ in range(3):
+                await asyncio.sleep(0)
+                loop.ahead += 7200.0
+                # Long enough for a round to reach the service.
+                await asyncio.sleep(0.1)
+            polling.cancel()
+        await ledger.close()
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(scenario())
+    assert script.asked == []
+
+
 def _told(ended_at: float | None) -> BatchHint:
     call = Call("conv_1", "+573138500001", "agent_1", "completed", "webhook", ended_at, batch_id="btcal_1")
     return BatchHint(call, "btcal_1", "rcpt_1")

@@ -1,4 +1,4 @@
-"""How the parts of the daemon wake each other: a bell for a worker, a board for who waits for a message."""
+"""How the parts of the daemon wake each other: bells for the loops, a board for requests waiting on a message."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from wa_relay.model import Moment
 
 
 class Board:
-    """Where a request waits for what becomes of a message."""
+    """Where a request waits until a message moves."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[int, list[asyncio.Future[None]]] = defaultdict(list)
 
     async def wait(self, message_id: int, within: float) -> bool:
-        """True when the message moved within so many seconds."""
+        """Returns True if the message moved, False if `within` seconds passed first."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[message_id].append(future)
         try:
@@ -29,41 +29,49 @@ class Board:
                 del self._waiting[message_id]
         return True
 
-    def tell(self, message_id: int) -> None:
-        """Wakes whoever waits for a message."""
+    def announce(self, message_id: int) -> None:
+        """Wakes the requests that wait on a message."""
         for future in self._waiting.get(message_id, ()):
             if not future.done():
                 future.set_result(None)
 
 
 class Bell:
-    """Wakes one worker: now, or at a moment that is known beforehand."""
+    """Wakes one loop: now, or at a moment that is known beforehand."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
         self._at: Moment | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def ring(self) -> None:
-        """Wakes the worker at once."""
+        """Wakes the loop at once."""
         self._event.set()
 
     def ring_at(self, at: Moment, now: Moment) -> None:
-        """Wakes the worker at `at`, or at once when that has come."""
+        """Wakes the loop at `at`, or at once if that moment has passed."""
         if at <= now:
             self._event.set()
         elif self._at is None or at < self._at:
+            self._cancel_timer()
             self._at = at
-            # A worker that sleeps past the moment has to be told of it.
-            asyncio.get_running_loop().call_later(at - now, self.ring)
+            self._timer = asyncio.get_running_loop().call_later(at - now, self.ring)
 
     def clear(self) -> None:
-        """Forgets what was rung for: the worker is about to look."""
+        """Forgets earlier rings. Call it before looking for work: a ring during the look counts."""
         self._event.clear()
-        self._at = None
+        self._cancel_timer()
 
-    async def wait(self, within: float) -> None:
-        """Returns when the bell rings, or after so many seconds."""
+    async def wait(self, within: float | None = None) -> bool:
+        """Returns True once the bell rings, False if `within` seconds pass first. It stays rung until `clear`."""
         # Not wait_for: Python 3.11's loses a cancellation that meets the bell, and the loop would never end.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self._event.wait()
+        return self._event.is_set()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._at = None

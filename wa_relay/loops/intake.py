@@ -99,9 +99,9 @@ class Intake:
             self._on_opening(state.due_at)
 
     async def poll(self) -> None:
-        """Runs for ever: a round whenever the bell rings, none while the service is being rested."""
+        """Runs for ever: a round when the bell rings, none while it backs off."""
         while True:
-            await self.poll_due.wait(3600.0)
+            await self.poll_due.wait()
             self.poll_due.clear()
             # A clock that is set back does not make the rest longer.
             if not 0.0 < self._resting_until - self._clock() <= LONGEST_REST:

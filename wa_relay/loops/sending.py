@@ -67,7 +67,7 @@ class SendWorker(Worker):
             )
         for message_id, reason in claimed.ended:
             say("message_ended", message=message_id, reason=reason)
-            self._board.tell(message_id)
+            self._board.announce(message_id)
         self._tokens -= len(claimed.jobs)
         for job in claimed.jobs:
             self.circuit.tried(now)
@@ -95,7 +95,7 @@ class SendWorker(Worker):
             finished = await self._persist(sends.finish_send, identity, result, self._clock())
         self._note(result)
         self._log(job, result, finished)
-        self._board.tell(identity)
+        self._board.announce(identity)
         if self._held_back or finished.due_at is not None:
             self.bell.ring()
         if finished.status == "uncertain":
