@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -27,7 +28,7 @@ from wa_relay.config.rules import rules_of
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.elevenlabs.signing import UrlSigner
 from wa_relay.ledger import control, file, sends, store, turns
-from wa_relay.ledger.faults import AlreadyServed, StorageUnavailable
+from wa_relay.ledger.faults import AlreadyServed, DatabaseFault, StorageUnavailable
 from wa_relay.ledger.lock import DatabaseLock, Holder
 from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
@@ -38,7 +39,7 @@ from wa_relay.loops.bell import Board
 from wa_relay.loops.intake import Intake
 from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.sending import SendWorker
-from wa_relay.model import Moment
+from wa_relay.model import Moment, RelayError
 from wa_relay.moments import stamp
 from wa_relay.server.calls import CallRoutes
 from wa_relay.server.control import ControlRoutes, control_socket
@@ -72,30 +73,45 @@ class Listens:
     database_made: bool
 
 
+class LoopEnded(RelayError):
+    """A loop of the daemon ended by an error that nothing foresaw: the daemon can't go on without it."""
+
+    exit_code = 1
+
+
 class Daemon:
     """One relay on one database."""
 
     def __init__(self, config: Config, clock: Callable[[], Moment] = time.time) -> None:
         self._config, self._clock, self._rules = config, clock, rules_of(config)
         self._stop = asyncio.Event()
+        self._give_up = threading.Event()
+        self._ended: LoopEnded | None = None
         self._began = clock()
         self._board = Board()
 
     def stop(self) -> None:
-        """Asks the daemon to end."""
+        """Asks the daemon to end; one that is still starting gives up."""
         self._stop.set()
+        self._give_up.set()
 
     async def run(self, ready: Callable[[Listens], None]) -> None:
-        """Serves until it is stopped; `ready` is told where.
+        """Serves until it is stopped; calls `ready` once it listens.
 
-        Raises a `DatabaseFault` when the database can't be had, `AlreadyServed` when the port is taken.
+        Raises a `DatabaseFault` when the database can't be used, `AlreadyServed` when the port is taken, and
+        `LoopEnded` after a clean stop when one of the loops ended by itself.
         """
         config = self._config
         async with AsyncExitStack() as opened:
             lock = DatabaseLock(config.database.path)
-            lock.take(stamp(self._clock()), LOCK_PATIENCE)
             opened.callback(lock.release)
-            made = await self._open_ledger(opened)
+            try:
+                found = await asyncio.to_thread(self._open_database, lock)
+            except DatabaseFault:
+                if self._stop.is_set():
+                    return
+                raise
+            made = await self._open_ledger(found, opened)
             await self._open_upstreams(opened)
             self._build(opened)
             url = await self._listen(opened)
@@ -110,10 +126,18 @@ class Daemon:
             await self._stop.wait()
             say("stopping")
             await self._site.stop()
+        if self._ended is not None:
+            raise self._ended
 
-    async def _open_ledger(self, opened: AsyncExitStack) -> bool:
+    def _open_database(self, lock: DatabaseLock) -> file.Opened:
+        # In a thread: waiting for the lock, a migration and a check of the file block for seconds, and a signal
+        # that arrives meanwhile has to end the start.
+        now, path, give_up = self._clock(), self._config.database.path, self._give_up.is_set
+        lock.take(stamp(now), LOCK_PATIENCE, give_up)
+        return file.open_for_writing(path, account_sid=self._config.twilio.account_sid, now=now, give_up=give_up)
+
+    async def _open_ledger(self, found: file.Opened, opened: AsyncExitStack) -> bool:
         config, now = self._config, self._clock()
-        found = file.open_for_writing(config.database.path, account_sid=config.twilio.account_sid, now=now)
         ledger = Ledger(found.connection, self._rules)
         self._ledger = LedgerThread(ledger)
         opened.push_async_callback(self._ledger.close)
@@ -262,15 +286,18 @@ class Daemon:
             )
             self._intake.poll_due.ring()
         scheduler.start()
-        loops: list[Coroutine[Any, Any, None]] = [
-            self._intake.follow_up(),
-            self._reconciler.follow_sends(),
-            self._reconciler.sweep_inbound(),
-        ]
+        loops: dict[str, Coroutine[Any, Any, None]] = {
+            "follow_up": self._intake.follow_up(),
+            "follow_sends": self._reconciler.follow_sends(),
+            "sweep": self._reconciler.sweep_inbound(),
+        }
         if self._config.poll.enabled:
-            loops.append(self._intake.poll())
-        background = [asyncio.create_task(loop) for loop in loops]
-        workers = [asyncio.create_task(self._send_after_sweep()), asyncio.create_task(self._turns.run())]
+            loops["poll"] = self._intake.poll()
+        background = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
+        workers = [
+            asyncio.create_task(self._send_after_sweep(), name="send"),
+            asyncio.create_task(self._turns.run(), name="answer"),
+        ]
         for task in (*background, *workers):
             task.add_done_callback(self._loop_ended)
         try:
@@ -293,7 +320,11 @@ class Daemon:
 
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            fail("loop_fault", error)
+            fail("loop_fault", error, loop=task.get_name())
+            self._ended = self._ended or LoopEnded(
+                f"the loop {task.get_name()} ended by an error ({type(error).__name__}); wa-relay stopped cleanly. "
+                "Start it again, and report this with the log."
+            )
             self.stop()
 
     def _look_up_now(self) -> None:

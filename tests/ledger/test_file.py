@@ -28,6 +28,26 @@ def _open(path: Path, account: str = "AC1", now: float = NOW) -> sqlite3.Connect
     return file.open_for_writing(path, account_sid=account, now=now).connection
 
 
+def test_a_check_of_the_file_ends_when_the_start_is_given_up(tmp_path: Path) -> None:
+    path, asked = tmp_path / "relay.db", []
+    with closing(_open(path)) as db:
+        db.execute("update relay set clean_stop = 0")
+        db.execute("create table bulk (text text not null)")
+        db.execute(
+            "with recursive n(i) as (select 1 union all select i + 1 from n where i < 50000)"
+            " insert into bulk select 'row ' || i from n"
+        )
+
+    def give_up() -> bool:
+        asked.append(1)
+        return True
+
+    with pytest.raises(DatabaseUnusable, match="interrupted"):
+        file.open_for_writing(path, account_sid="AC1", now=NOW, give_up=give_up)
+    assert asked
+    _open(path).close()
+
+
 def _first_version() -> Migrations:
     """The first release."""
     first = Migrations("wa_relay")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,19 +32,29 @@ class Opened:
     unclean: bool
 
 
-def open_for_writing(path: Path, *, account_sid: str, now: Moment) -> Opened:
+INTERRUPT_EVERY = 20_000
+"""Steps of SQLite's machine between two looks whether to give up: under a millisecond."""
+
+
+def open_for_writing(
+    path: Path, *, account_sid: str, now: Moment, give_up: Callable[[], bool] = lambda: False
+) -> Opened:
     """Opens, makes or migrates the database; the caller holds its lock.
 
     Raises a `DatabaseFault` that says what to do. Everything that changes the file's shape is
-    one transaction, so that a kill leaves the old file or the new one.
+    one transaction, so that a kill leaves the old file or the new one. Migrations and checks of a
+    large file take seconds; they end with a fault once `give_up` returns true.
     """
     _refuse_foreign_file(path)
     old_umask = os.umask(0o077)
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
         connection.row_factory = sqlite3.Row
+        connection.set_progress_handler(lambda: int(give_up()), INTERRUPT_EVERY)
         try:
-            return _prepare(connection, path, account_sid, now)
+            opened = _prepare(connection, path, account_sid, now)
+            connection.set_progress_handler(None, 0)
+            return opened
         except BaseException:
             connection.close()
             raise

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +29,11 @@ class DatabaseLock:
         self.path = database.with_name(database.name + ".lock")
         self._descriptor: int | None = None
 
-    def take(self, since: str, patience: float = 0.0) -> None:
+    def take(self, since: str, patience: float = 0.0, give_up: Callable[[], bool] = lambda: False) -> None:
         """Takes the lock, or raises `AlreadyServed` that names the holder.
 
-        A holder that can't be reached is no daemon yet, or a command that changes one thing: it is
-        waited for, at most `patience` seconds.
+        A holder that can't be reached is a daemon that is starting, or a command that changes one thing. `take`
+        blocks until it is done: for at most `patience` seconds, and no longer once `give_up` returns true.
         """
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -43,7 +44,7 @@ class DatabaseLock:
             ) from error
         end = time.monotonic() + patience
         while not _locked(descriptor):
-            if time.monotonic() >= end or _serves(self.holder()):
+            if time.monotonic() >= end or give_up() or _serves(self.holder()):
                 os.close(descriptor)
                 raise AlreadyServed(self._refusal())
             time.sleep(0.02)
