@@ -168,3 +168,15 @@ def test_files_and_functions_stay_small() -> None:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or node.lineno) - node.lineno + 1
                 assert length <= LONGEST_FUNCTION, f"{path}:{node.lineno} {node.name} has {length} lines"
+
+
+def test_only_the_log_room_names_loggers() -> None:
+    """A line of another logger goes through the net for libraries, which drops its values."""
+    for path in modules():
+        if room_of(path) == "logs":
+            continue
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                named = (node.value.id, node.attr)
+                assert named != ("logging", "getLogger"), f"{path}:{node.lineno}"
+                assert named[0] != "warnings", f"{path}:{node.lineno}"

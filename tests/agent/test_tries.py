@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC
+from io import StringIO
 
 import pytest
 
 from wa_relay.agent.tries import Limits, TryFailedError, with_tries
+from wa_relay.logs import LOGGER, EventFormatter
 from wa_relay.model import AgentError, Answer
 from wa_relay.policy import Circuit
 
 QUICK = Limits(tries=3, total=5.0, base=0.001)
+
+
+@pytest.fixture
+def log() -> Iterator[StringIO]:
+    """What the daemon's log shows at `debug`."""
+    shown = StringIO()
+    handler, before = logging.StreamHandler(shown), (LOGGER.handlers[:], LOGGER.level, LOGGER.propagate)
+    handler.setFormatter(EventFormatter(as_json=False, personal_data=False, timezone=UTC))
+    LOGGER.handlers[:] = [handler]
+    LOGGER.setLevel(logging.DEBUG)
+    yield shown
+    LOGGER.handlers[:], LOGGER.level, LOGGER.propagate = before
 
 
 def attempts(*outcomes: Answer | TryFailedError) -> tuple[Callable[[float], Awaitable[Answer]], list[float]]:
@@ -69,3 +85,13 @@ def test_an_agent_that_is_silent_is_not_away() -> None:
         assert (len(made), circuit.failures) == (12, 0)
 
     asyncio.run(scenario())
+
+
+def test_the_reason_of_every_failed_try_is_in_the_log(log: StringIO) -> None:
+    async def scenario() -> None:
+        attempt, _ = attempts(TryFailedError("ElevenLabs broke the session (close code 1011)"), Answer("Hola"))
+        await with_tries(attempt, 1.0, QUICK, Circuit())
+
+    asyncio.run(scenario())
+    assert "agent_try_failed" in log.getvalue()
+    assert 'why="ElevenLabs broke the session (close code 1011)"' in log.getvalue()

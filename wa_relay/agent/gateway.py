@@ -65,7 +65,11 @@ class GatewayAgent:
         url = URL(f"{self._base_url}/v1/convai/conversations/{quote(question.call_key, safe='')}/message", encoded=True)
         body = json.dumps({"message": said(question), "mode": "text"}).encode()
         return await with_tries(
-            lambda deadline: self._try(url, body, deadline), self._turn_timeout, self._limits, self._circuit
+            lambda deadline: self._try(url, body, deadline),
+            self._turn_timeout,
+            self._limits,
+            self._circuit,
+            {"agent": question.agent_id, "call": question.call_key},
         )
 
     async def close(self) -> None:

@@ -69,7 +69,11 @@ class TextAgent:
     async def answer(self, question: Question) -> Answer:
         """What the agent answers; raises `AgentError` when no try brought text."""
         return await with_tries(
-            lambda deadline: self._try(question, deadline), self._turn_timeout, self._limits, self._circuit
+            lambda deadline: self._try(question, deadline),
+            self._turn_timeout,
+            self._limits,
+            self._circuit,
+            {"agent": question.agent_id, "call": question.call_key},
         )
 
     async def close(self) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from wa_relay.logs import say
 from wa_relay.model import AgentError, Answer, Moment
 from wa_relay.policy import Circuit
 from wa_relay.text.markup import to_whatsapp
 from wa_relay.text.plain import visible
-
-_log = logging.getLogger(__name__)
-
 
 AWAY_PAUSE = 2.0
 """Seconds between two tries, of all turns together, while the service is away: a customer waits for each."""
@@ -55,13 +52,17 @@ class TryFailedError(Exception):
 
 
 async def with_tries(
-    attempt: Callable[[Moment], Awaitable[Answer]], timeout: float, limits: Limits, circuit: Circuit
+    attempt: Callable[[Moment], Awaitable[Answer]],
+    timeout: float,
+    limits: Limits,
+    circuit: Circuit,
+    ids: Mapping[str, object] | None = None,
 ) -> Answer:
     """The answer of the first try that brings one; a try gets `timeout` seconds, or what is left of the total.
 
-    `attempt` is given its deadline on the loop's clock and raises `TryFailedError`. While the `circuit` that all
-    turns share is open, a try waits for its place. Raises `AgentError` when a failure is permanent or the limits
-    are reached.
+    `attempt` is given its deadline on the loop's clock and raises `TryFailedError`; `ids` name the turn in the log.
+    While the `circuit` that all turns share is open, a try waits for its place. Raises `AgentError` when a failure is
+    permanent or the limits are reached.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + limits.total
@@ -83,9 +84,9 @@ async def with_tries(
                 circuit.succeeded()
         except TimeoutError:
             failed = TryFailedError(f"no answer within {timeout:g} s", at_once=True)
+        say("agent_try_failed", attempt=number, of=limits.tries, why=failed.reason, **(ids or {}))
         if failed.permanent:
             raise AgentError(failed.reason, permanent=True)
-        _log.debug("agent try %d of %d failed: %s", number, limits.tries, failed.reason)
         pause = _pause(failed, number, limits)
         if number == limits.tries or loop.time() + pause >= end:
             break

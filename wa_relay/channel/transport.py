@@ -8,7 +8,6 @@ connection faults through as what they are, since they alone prove that nothing 
 from __future__ import annotations
 
 import base64
-import logging
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,8 @@ from urllib.parse import urlencode
 import aiohttp
 from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
+
+from wa_relay.logs import LOGGER
 
 CONNECT_TIMEOUT, TOTAL_TIMEOUT = 5.0, 35.0
 """Seconds. Twilio gives up by itself after about 26 s: a later answer is none."""
@@ -46,7 +47,7 @@ class Transport(AsyncHttpClient):  # type: ignore[misc]
     """Carries the Twilio client's requests over an aiohttp session."""
 
     def __init__(self, http: aiohttp.ClientSession, base_url: str, *, total: float = TOTAL_TIMEOUT) -> None:
-        super().__init__(logger=logging.getLogger(__name__), is_async=True)
+        super().__init__(logger=LOGGER, is_async=True)
         self._http, self._base_url = http, base_url.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_TIMEOUT)
 
