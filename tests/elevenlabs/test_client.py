@@ -119,8 +119,27 @@ def test_text_that_no_database_takes_is_made_storable() -> None:
 
 
 def test_variables_are_scalars_without_the_reserved_ones() -> None:
-    given = {"a": "x", "b": 1, "c": True, "d": 1.5, "e": None, "f": [1], "g": {}, "h": float("inf"), "system__x": "y"}
-    assert shapes.scalars(given) == {"a": "x", "b": 1, "c": True, "d": 1.5}
+    given = {"a": "x", "b": 1, "c": True, "d": 1.5, "system__x": "y", 7: "z"}
+    assert shapes.variables_from(given) == {"a": "x", "b": 1, "c": True, "d": 1.5}
+
+
+def test_every_variable_stays_since_a_prompt_that_lacks_one_ends_the_session() -> None:
+    given = {"nothing": None, "list": ["sí", 1], "object": {"día": "jueves"}, "endless": float("inf"), "bad\ud800": "x"}
+    assert shapes.variables_from(given) == {
+        "nothing": "",
+        "list": '["sí", 1]',
+        "object": '{"día": "jueves"}',
+        "endless": "",
+        "bad?": "x",
+    }
+
+
+def test_a_conversation_and_a_recipient_keep_their_null_and_nested_variables() -> None:
+    data = {"dynamic_variables": {"cita": None, "planes": ["Oro"]}}
+    told = conversation_from({**conversation(1), "conversation_initiation_client_data": data})
+    assert told.variables == {"cita": "", "planes": '["Oro"]'}
+    polled = {**recipient(1), "conversation_initiation_client_data": data}
+    assert shapes.batch_from(json.dumps(batch(polled)).encode()).recipients[0].variables == told.variables
 
 
 def test_an_agent_tells_what_a_text_turn_must_know() -> None:

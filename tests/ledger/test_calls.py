@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -167,6 +168,14 @@ def test_a_call_that_the_webhook_tells_waits_for_nobody(ledger: Ledger) -> None:
     for source, due in (("webhook", NOW + 1), ("poll", NOW + 21)):
         state = calls.record_call(ledger, call(source, source=source, client_name=None), NOW + 1)
         assert state.due_at == due
+
+
+def test_a_variable_that_one_source_had_as_null_is_filled_in_by_another(ledger: Ledger) -> None:
+    calls.record_call(ledger, call(variables={"cita": "", "plan": "Oro"}), NOW)
+    calls.record_call(ledger, call(source="poll", variables={"cita": "jueves", "plan": "Plata"}), NOW + 1)
+    row = ledger.one("select variables from calls")
+    assert row is not None
+    assert json.loads(row["variables"]) == {"cita": "jueves", "plan": "Oro"}
 
 
 def test_details_that_the_service_does_not_have_are_asked_for_twice(ledger: Ledger) -> None:

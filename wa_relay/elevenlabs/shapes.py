@@ -29,26 +29,40 @@ def readable(value: object) -> str | None:
 
     Lone surrogates and NULs can't be stored as UTF-8 text: they are replaced or taken out.
     """
-    if not isinstance(value, str):
-        return None
-    if not value.isascii():
-        value = value.encode("utf-8", "replace").decode("utf-8")
-    return value.replace("\0", "").strip() or None
+    return _storable(value).strip() or None if isinstance(value, str) else None
 
 
-def scalars(value: object) -> dict[str, Scalar]:
-    """Gives the dynamic variables that can be replayed: scalars only, without the reserved `system__*`."""
+def variables_from(value: object) -> dict[str, Scalar]:
+    """Gives the dynamic variables as a session takes them: every one but the reserved `system__*`, as a scalar.
+
+    A session whose prompt names a variable that is missing ends with close code 1008, so none is dropped: null is
+    an empty text, a list or object its JSON text.
+    """
     if not isinstance(value, Mapping):
         return {}
-    kept: dict[str, Scalar] = {}
-    for name, content in value.items():
-        if not isinstance(name, str) or name.startswith("system__"):
-            continue
-        if isinstance(content, str):
-            kept[name] = readable(content) or ""
-        elif isinstance(content, bool | int) or (isinstance(content, float) and math.isfinite(content)):
-            kept[name] = content
-    return kept
+    return {
+        _storable(name): _scalar(content)
+        for name, content in value.items()
+        if isinstance(name, str) and not name.startswith("system__")
+    }
+
+
+def _scalar(value: object) -> Scalar:
+    if isinstance(value, str):
+        return readable(value) or ""
+    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, Mapping | list):
+        try:
+            return _storable(json.dumps(value, ensure_ascii=False))
+        except (ValueError, TypeError, RecursionError):
+            return ""
+    return ""
+
+
+def _storable(text: str) -> str:
+    """Replaces lone surrogates and removes NULs: neither can be stored as UTF-8 text."""
+    return text if text.isascii() and "\0" not in text else text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def transcript_text(value: object) -> str | None:
@@ -91,7 +105,7 @@ _Text = Annotated[str | None, BeforeValidator(readable)]
 _Moment = Annotated[float | None, BeforeValidator(_moment)]
 _Number = Annotated[float | None, BeforeValidator(_number)]
 _Flag = Annotated[bool, BeforeValidator(_flag)]
-_Scalars = Annotated[Mapping[str, Any], BeforeValidator(scalars)]
+_Variables = Annotated[Mapping[str, Any], BeforeValidator(variables_from)]
 
 
 def _at(*path: str) -> Any:
@@ -132,7 +146,7 @@ class Recipient:
     conversation_id: _Text = None
     created_at: Annotated[_Moment, _at("created_at_unix")] = None
     updated_at: Annotated[_Moment, _at("updated_at_unix")] = None
-    variables: Annotated[_Scalars, _at("conversation_initiation_client_data", "dynamic_variables")] = field(
+    variables: Annotated[_Variables, _at("conversation_initiation_client_data", "dynamic_variables")] = field(
         default_factory=dict
     )
 
@@ -175,7 +189,7 @@ class Conversation:
     duration: Annotated[_Number, _at("metadata", "call_duration_secs")] = None
     summary: Annotated[_Text, _at("analysis", "transcript_summary")] = None
     transcript: Annotated[str | None, BeforeValidator(transcript_text)] = None
-    variables: Annotated[_Scalars, _at("conversation_initiation_client_data", "dynamic_variables")] = field(
+    variables: Annotated[_Variables, _at("conversation_initiation_client_data", "dynamic_variables")] = field(
         default_factory=dict
     )
     batch_id: Annotated[_Text, _at("metadata", "batch_call", "batch_call_id")] = None

@@ -176,7 +176,7 @@ def save_details(
     known = ledger.one(KNOWN.format("calls.id = ?"), (call_id,))
     if known is None:
         return
-    merged = {**variables, **json.loads(known["variables"])}
+    merged = _merge_variables(json.loads(known["variables"]), variables)
     parameters = {
         "id": call_id,
         "summary": summary,
@@ -186,6 +186,11 @@ def save_details(
     }
     ledger.run(SAVE_DETAILS, parameters)
     _after_fill_in(ledger, call_id, known["elevenlabs_conversation_id"], urgent=False, now=now)
+
+
+def _merge_variables(known: Mapping[str, Scalar], new: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Keeps what is known and adds what is new; an empty text (null at its source) gives way to a value."""
+    return {**known, **{name: value for name, value in new.items() if known.get(name, "") == ""}}
 
 
 def no_details(ledger: Ledger, call_id: int) -> None:
@@ -299,7 +304,7 @@ def _told(call: Call) -> dict[str, str | None]:
 
 
 def _fill_in(ledger: Ledger, known: sqlite3.Row, call: Call, now: Moment) -> None:
-    variables = {**call.variables, **json.loads(known["variables"])}
+    variables = _merge_variables(json.loads(known["variables"]), call.variables)
     told = _told(call) | {"id": known["id"], "variables": json.dumps(variables, ensure_ascii=False)}
     ledger.run(FILL_IN, told)
     _after_fill_in(ledger, known["id"], known["elevenlabs_conversation_id"], urgent=call.source == "push", now=now)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from wa_relay.elevenlabs.shapes import scalars
+from wa_relay.elevenlabs.shapes import variables_from
 from wa_relay.model import FINAL_OUTCOMES, Call, Moment, PayloadError
 from wa_relay.phone import e164
 from wa_relay.sources.jsonbody import Json
@@ -87,7 +87,7 @@ _Identifier = Annotated[str, BeforeValidator(_identifier)]
 _OptionalText = Annotated[str | None, BeforeValidator(_optional_text)]
 _OptionalIdentifier = Annotated[str | None, BeforeValidator(_optional_identifier)]
 _Label = Annotated[str | None, BeforeValidator(_label)]
-_Scalars = Annotated[Mapping[str, Any], BeforeValidator(_object), AfterValidator(scalars)]
+_Variables = Annotated[Mapping[str, Any], BeforeValidator(_object), AfterValidator(variables_from)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class _Recipient:
     status: _Text
     id: _OptionalIdentifier = None
     conversation_id: _OptionalIdentifier = None
-    variables: _Scalars = field(default_factory=dict)
+    variables: _Variables = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
