@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from wa_relay.logs import say
 from wa_relay.model import AgentError, Answer, Moment
@@ -56,7 +57,7 @@ async def with_tries(
     timeout: float,
     limits: Limits,
     circuit: Circuit,
-    ids: Mapping[str, object] | None = None,
+    ids: Mapping[str, Any] | None = None,
 ) -> Answer:
     """The answer of the first try that brings one; a try gets `timeout` seconds, or what is left of the total.
 
