@@ -5,6 +5,7 @@
 #   make check   format, lint, types, architecture
 #   make soak    the long crash runs (SOAK_KILLS=10000)
 #   make bench   the benchmarks
+#   make bench-peer  the relay and a Node service in turn (installs Debian and npm packages; root)
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,7 @@ RUN := .venv-run
 SOURCES := $(shell find wa_relay -name '*.py' -o -name '*.toml' -o -name 'py.typed') pyproject.toml
 PIP_QUIET := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo run-env test check format soak mutants bench picture requirements clean
+.PHONY: help demo run-env test check format soak mutants bench bench-peer picture requirements clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -44,6 +45,14 @@ mutants: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(VENV)/bin/python -m bench
+
+bench-peer: $(VENV)/.installed bench/peer/node_modules/.installed
+	$(VENV)/bin/python -m bench.compare --rounds $(or $(ROUNDS),3)
+
+bench/peer/node_modules/.installed: bench/peer/package.json
+	apt-get install --yes --quiet nodejs npm redis-server postgresql
+	cd bench/peer && npm install --no-package-lock --no-audit --no-fund --silent
+	@touch $@
 
 picture: $(RUN)/.installed
 	$(RUN)/bin/python docs/picture.py docs/demo.svg

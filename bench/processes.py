@@ -19,19 +19,27 @@ ROOT = Path(__file__).parent.parent
 
 
 class Process:
-    """One process. `ready` is what it said first on standard output."""
+    """One process. `url` is where it listens, for those that have an address."""
 
-    def __init__(self, arguments: list[str], *, env: Mapping[str, str] | None = None, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        *,
+        program: str = sys.executable,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
         self._arguments = arguments
         self._log = log.open("ab") if log else subprocess.DEVNULL
         self._popen = subprocess.Popen(
-            [sys.executable, *arguments],
+            [program, *arguments],
             stdout=subprocess.PIPE,
             stderr=self._log,
             env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
             cwd=ROOT,
         )
         self.pid = self._popen.pid
+        self.url = ""
 
     def first_line(self) -> str:
         """Waits for the first line of standard output. Raises RuntimeError when none comes."""
@@ -51,8 +59,7 @@ class Process:
     @property
     def cpu(self) -> float:
         """Seconds of processor time so far, all threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return cpu_of(self.pid)
 
     @property
     def resident(self) -> float:
@@ -67,6 +74,11 @@ class Process:
     def _status(self, name: str) -> float:
         lines = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) / 1000.0 for line in lines if line.startswith(name))
+
+    def wait(self) -> None:
+        """Waits until it has ended by itself. Raises RuntimeError when it failed."""
+        if self._popen.wait(START_WITHIN):
+            raise RuntimeError(f"exit {self._popen.returncode}: {' '.join(self._arguments)}")
 
     def kill(self) -> None:
         """Ends it as a power cut would."""
@@ -88,6 +100,16 @@ class Process:
             self._popen.stdout.close()
         if not isinstance(self._log, int):
             self._log.close()
+
+
+def cpu_of(pid: int, *, family: bool = False) -> float:
+    """Seconds of processor time of a process; with `family` also of its children, those that ended included."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    ticks = sum(int(field) for field in fields[11 : 15 if family else 13])
+    if not family:
+        return ticks / TICKS
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return ticks / TICKS + sum(cpu_of(int(child), family=True) for child in children)
 
 
 def run_json(module: str, job: Mapping[str, Any], *, beside: Callable[[], None] | None = None) -> Any:
