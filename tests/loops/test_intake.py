@@ -13,6 +13,7 @@ from tests.sources.scripted import START, Scripted, batch, json_answer, recipien
 from wa_relay.ledger import batches, file, store
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
+from wa_relay.loops.bell import Wakers
 from wa_relay.loops.intake import Intake
 from wa_relay.model import BatchHint, Call
 from wa_relay.policy import OpeningText, Rules
@@ -34,9 +35,7 @@ def _played(
         ledger, clock = LedgerThread(Ledger(found.connection, RULES)), [START + 300.0]
         await ledger.run(store.begin_run, START)
         async with service(script) as api:
-            intake = Intake(
-                ledger, api, lambda: clock[0], agent_ids=(), patience=RULES.max_call_age, on_opening=lambda _: None
-            )
+            intake = Intake(ledger, api, lambda: clock[0], Wakers(), agent_ids=(), patience=RULES.max_call_age)
             await scenario(ledger, intake, clock)
         await ledger.close()
 
@@ -62,7 +61,7 @@ def test_a_clock_that_is_set_back_does_not_keep_the_poller_at_rest(tmp_path: Pat
         polling = asyncio.create_task(intake.poll())
         for rounds, moment in ((1, START + 300.0), (2, START - 7200.0)):
             clock[0] = moment
-            intake.poll_due.ring()
+            intake.wakers.poll.ring()
             async with asyncio.timeout(5):
                 while len(script.asked) < rounds or intake.health.consecutive_failures < rounds:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
@@ -92,9 +91,9 @@ def test_a_poller_whose_bell_never_rings_makes_no_round_however_long_it_waits(tm
                 ledger,
                 api,
                 lambda: START,
+                Wakers(),
                 agent_ids=(),
                 patience=RULES.max_call_age,
-                on_opening=lambda _: None,
             )
             polling = asyncio.create_task(intake.poll())
             for _ in range(3):

@@ -17,7 +17,7 @@ from wa_relay.ledger.calls import CallState
 from wa_relay.ledger.faults import CallConflict, StorageUnavailable
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
-from wa_relay.loops.bell import Bell
+from wa_relay.loops.bell import Wakers
 from wa_relay.model import BatchHint, Call, Moment, UpstreamError
 from wa_relay.policy import retry_delay
 from wa_relay.sources import poller
@@ -45,15 +45,14 @@ class Intake:
         ledger: LedgerThread,
         api: ElevenLabs,
         clock: Callable[[], Moment],
+        wakers: Wakers,
         *,
         agent_ids: Sequence[str],
         patience: float,
-        on_opening: Callable[[Moment | None], None],
     ) -> None:
         self._ledger, self._api, self._clock = ledger, api, clock
-        self._agent_ids, self._patience, self._on_opening = tuple(agent_ids), patience, on_opening
-        self.poll_due, self.health, self._resting_until = Bell(), PollHealth(), 0.0
-        self.follow_up_due = Bell()
+        self._agent_ids, self._patience, self.wakers = tuple(agent_ids), patience, wakers
+        self.health, self._resting_until = PollHealth(), 0.0
         self._no_calls: set[str] = set()
 
     async def settled_batches(self) -> Mapping[str, str]:
@@ -75,10 +74,10 @@ class Intake:
     async def record_polled(self, polled: Sequence[Call]) -> None:
         """Stores calls that a round found, each once."""
         for state in await self._ledger.run(calls.record_calls, polled, self._clock()):
-            self.told(state, "poll")
+            self.announce_new_call(state, "poll")
 
-    def told(self, state: CallState, source: str) -> None:
-        """Logs a call that has just become known, and wakes whoever has to act on it."""
+    def announce_new_call(self, state: CallState, source: str) -> None:
+        """Logs a new call, and wakes the sender and the follow-up; does nothing for a known one."""
         if not state.created:
             return
         say(
@@ -90,19 +89,23 @@ class Intake:
             skipped=state.skipped,
         )
         if state.message_id is not None:
-            self._on_opening(state.due_at)
-        self.follow_up_due.ring()
+            self._ring_sender(state)
+        self.wakers.follow_up.ring()
 
-    def wake(self, state: CallState) -> None:
-        """A known call was told again: its opening may have stopped waiting for a name."""
+    def announce_repeated_call(self, state: CallState) -> None:
+        """Wakes the sender for a call that is reported again: its opening may have waited for a name."""
         if state.message_status == "queued":
-            self._on_opening(state.due_at)
+            self._ring_sender(state)
+
+    def _ring_sender(self, state: CallState) -> None:
+        now = self._clock()
+        self.wakers.send.ring_at(now if state.due_at is None else state.due_at, now)
 
     async def poll(self) -> None:
         """Runs for ever: a round when the bell rings, none while it backs off."""
         while True:
-            await self.poll_due.wait()
-            self.poll_due.clear()
+            await self.wakers.poll.wait()
+            self.wakers.poll.clear()
             # A clock that is set back does not make the rest longer.
             if not 0.0 < self._resting_until - self._clock() <= LONGEST_REST:
                 await self._round()
@@ -110,7 +113,7 @@ class Intake:
     async def follow_up(self) -> None:
         """Runs for ever: asks batches for hinted outcomes, and conversations for calls' details."""
         while True:
-            self.follow_up_due.clear()
+            self.wakers.follow_up.clear()
             try:
                 busy = await self._hints() + await self._details()
             except StorageUnavailable:
@@ -119,7 +122,7 @@ class Intake:
                 fail("follow_up_fault", error)
                 busy = 0
             if not busy:
-                await self.follow_up_due.wait(1.0)
+                await self.wakers.follow_up.wait(1.0)
 
     async def fetch_details(self, call_id: int, key: str) -> None:
         """Fetches one call's summary and variables, for a turn that is about to be asked."""
@@ -147,7 +150,7 @@ class Intake:
             if report.trouble is not None:
                 warn("poll_trouble", why=report.trouble.message)
             if report.more:
-                self.poll_due.ring()
+                self.wakers.poll.ring()
 
     def _poll_failed(self, why: str, retry_after: float | None) -> None:
         self.health.consecutive_failures += 1
@@ -176,7 +179,7 @@ class Intake:
             if call is None:
                 continue
             with contextlib.suppress(CallConflict):
-                self.told(await self._ledger.run(calls.record_call, call, self._clock()), "webhook")
+                self.announce_new_call(await self._ledger.run(calls.record_call, call, self._clock()), "webhook")
             await self._ledger.run(batches.drop_hint, hint.call.key)
 
     def _given_up(self, hint: BatchHint) -> Call | None:

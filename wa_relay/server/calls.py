@@ -55,11 +55,11 @@ class CallRoutes:
         state = await self._listener.store(calls.record_call, report, self._clock())
         due = state.message_id is not None and (state.due_at or 0.0) <= self._clock()
         waits = state.created and due and not state.held
-        self._intake.told(state, "push")
+        self._intake.announce_new_call(state, "push")
         if waits:
             state = await self._settled(state)
         elif not state.created:
-            self._intake.wake(state)
+            self._intake.announce_repeated_call(state)
         return _call_answer(state)
 
     async def _settled(self, state: CallState) -> CallState:
