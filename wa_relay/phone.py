@@ -1,6 +1,6 @@
-"""Phone numbers: strict where programs write them, lenient where people do, masked where they are told.
+"""Phone numbers: strict where programs write them, lenient where people do, masked in logs.
 
-A person who hides the number has a user id instead, two capitals and a dot before it (`CO.1A2b`).
+A customer who hides the number has a BSUID instead: two capitals and a dot before it (`CO.1A2b`).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
-_USER = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
+_BSUID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
 _TYPED = re.compile(r"[\s().\-\u2010-\u2015\u2212\u00ad\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]+")
 """Blanks, brackets, hyphens of all kinds, and the invisible marks that come along from an address book."""
 
@@ -43,24 +43,37 @@ def e164(text: str) -> str | None:
     return text if _E164.fullmatch(text) else None
 
 
-def parse(text: str) -> str:
-    """Reads a number, or a user id, as people type it: spaces, hyphens, brackets, `whatsapp:`.
+def international(text: str) -> str | None:
+    """Reads a number written without its `+` (`573001112233`, `00573001112233`) as E.164.
 
-    Raises ValueError with what is wanted. The country code is never guessed.
+    Returns None unless some country has that number: otherwise it may be a national one, which
+    would be a stranger's with a `+` put before it.
+    """
+    number = "+" + text.removeprefix("00")
+    if e164(number) is None:
+        return None
+    # WhatsApp's spelling of a Mexican mobile is not in the numbering plans, the other one is.
+    return number if any(_valid(one) for one in (number, other_spelling(number)) if one) else None
+
+
+def parse(text: str) -> str:
+    """Reads a number or a BSUID as people type it: spaces, hyphens, brackets, `whatsapp:`.
+
+    Raises ValueError that says what to write. The country code is never guessed.
     """
     typed = text.strip()
     if typed.lower().startswith(_PREFIX):
         typed = typed[len(_PREFIX) :].strip()
-    if _USER.fullmatch(typed):
+    if _BSUID.fullmatch(typed):
         return typed
     digits = _TYPED.sub("", typed)
     if digits.startswith("00"):
         digits = "+" + digits[2:]
     international = digits.startswith("+")
     number = digits if international else "+" + digits
-    # Without the plus it may be a national number, which would be somebody else's with one put before it.
+    # Without the `+` it may be a national number, which would be a stranger's with one put before it.
     if not _E164.fullmatch(number) or not (international or _possible(number)):
-        raise ValueError("a phone with its country code is wanted, as +573138539155")
+        raise ValueError("a phone needs its country code, as in +573138539155")
     return number
 
 
@@ -68,8 +81,8 @@ def address(text: str) -> str | None:
     """Reads Twilio's `whatsapp:+57…` or `whatsapp:CO.1A2b`; None for anything else."""
     if not text.startswith(_PREFIX):
         return None
-    who = text[len(_PREFIX) :]
-    return who if _E164.fullmatch(who) or _USER.fullmatch(who) else None
+    written = text[len(_PREFIX) :]
+    return written if _E164.fullmatch(written) or _BSUID.fullmatch(written) else None
 
 
 def other_spelling(number: str) -> str | None:
@@ -82,25 +95,34 @@ def other_spelling(number: str) -> str | None:
 
 
 def to_address(phone: str) -> str:
-    """Writes a number or a user id as Twilio wants it."""
+    """Returns a number or a BSUID as Twilio writes it."""
     return _PREFIX + phone
 
 
 def mask(phone: str) -> str:
-    """Hides a number but for its country code and its last two digits: `+57•••••••55`."""
+    """Hides all of a number except its country code and its last two digits: `+57•••••••55`."""
     if not phone.startswith("+"):
-        return f"{phone[:3]}{_HIDDEN}" if _USER.fullmatch(phone) else _HIDDEN
+        return f"{phone[:3]}{_HIDDEN}" if _BSUID.fullmatch(phone) else _HIDDEN
     digits = phone[1:]
     length = 1 if digits[:1] in _ONE_DIGIT_CODES else 2 if digits[:2] in _TWO_DIGIT_CODES else 3
     return f"+{digits[:length]}{_HIDDEN}{digits[-2:]}"
 
 
 def _possible(number: str) -> bool:
-    """Asks the numbering plans if such a number can exist at all; a country code that is none can't."""
-    import phonenumbers  # heavy: only who types a number waits for it
+    """True if the numbering plans allow such a number; never for an unknown country code."""
+    import phonenumbers  # heavy: only those who type a number wait for it
 
     try:
-        parsed = phonenumbers.parse(number)
+        return phonenumbers.is_possible_number(phonenumbers.parse(number))
     except phonenumbers.NumberParseException:
         return False
-    return phonenumbers.is_possible_number(parsed)
+
+
+def _valid(number: str) -> bool:
+    """True if the numbering plans have assigned the number's range."""
+    import phonenumbers
+
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(number))
+    except phonenumbers.NumberParseException:
+        return False

@@ -1,15 +1,17 @@
-"""Numbers as telephony tells them, in the one form that can be written to. Pure."""
+"""Numbers as ElevenLabs and the telephony providers write them, read as E.164. Pure."""
 
 from __future__ import annotations
 
-from wa_relay.phone import e164
+from wa_relay.phone import e164, international
 
 _SEPARATORS = str.maketrans("", "", " -.()\u00a0")
 
 
 def dialled(number: str | None) -> str | None:
-    """Gives a dialled number as E.164, without the marks that people put between digits; None when it is none.
+    """Returns a dialled number as E.164, or None if it can't be written to.
 
-    A country code is never guessed: a guess would write to a stranger.
+    A number without its `+` is read as an international number if some country has it. A country
+    code is never added: that would write to a stranger.
     """
-    return e164((number or "").translate(_SEPARATORS))
+    digits = (number or "").translate(_SEPARATORS)
+    return e164(digits) or international(digits)
