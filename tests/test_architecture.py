@@ -48,6 +48,8 @@ PURE = (
     "sources/push",
     "sources/postcall",
     "sources/survey",
+    "sources/memory",
+    "sources/numbers",
     "sources/jsonbody",
 )
 IMPURE_MODULES = {"aiohttp", "asyncio", "httpx", "os", "pathlib", "socket", "sqlite3", "subprocess", "time", "twilio"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -13,10 +15,11 @@ from tests.sources.scripted import START, Scripted, batch, json_answer, recipien
 from wa_relay.ledger import batches, file, store
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
-from wa_relay.loops.bell import Wakers
+from wa_relay.logs import LOGGER, EventFormatter
 from wa_relay.loops.intake import Intake
 from wa_relay.model import BatchHint, Call
 from wa_relay.policy import OpeningText, Rules
+from wa_relay.sources.survey import Rejection
 
 DAY = 86_400.0
 RULES = Rules(
@@ -35,7 +38,9 @@ def _played(
         ledger, clock = LedgerThread(Ledger(found.connection, RULES)), [START + 300.0]
         await ledger.run(store.begin_run, START)
         async with service(script) as api:
-            intake = Intake(ledger, api, lambda: clock[0], Wakers(), agent_ids=(), patience=RULES.max_call_age)
+            intake = Intake(
+                ledger, api, lambda: clock[0], agent_ids=(), horizon=RULES.max_call_age, on_opening=lambda _: None
+            )
             await scenario(ledger, intake, clock)
         await ledger.close()
 
@@ -61,7 +66,7 @@ def test_a_clock_that_is_set_back_does_not_keep_the_poller_at_rest(tmp_path: Pat
         polling = asyncio.create_task(intake.poll())
         for rounds, moment in ((1, START + 300.0), (2, START - 7200.0)):
             clock[0] = moment
-            intake.wakers.poll.ring()
+            intake.poll_due.ring()
             async with asyncio.timeout(5):
                 while len(script.asked) < rounds or intake.health.consecutive_failures < rounds:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
@@ -91,9 +96,9 @@ def test_a_poller_whose_bell_never_rings_makes_no_round_however_long_it_waits(tm
                 ledger,
                 api,
                 lambda: START,
-                Wakers(),
                 agent_ids=(),
-                patience=RULES.max_call_age,
+                horizon=RULES.max_call_age,
+                on_opening=lambda _: None,
             )
             polling = asyncio.create_task(intake.poll())
             for _ in range(3):
@@ -109,33 +114,88 @@ def test_a_poller_whose_bell_never_rings_makes_no_round_however_long_it_waits(tm
     assert script.asked == []
 
 
-def _told(ended_at: float | None) -> BatchHint:
-    call = Call("conv_1", "+573138500001", "agent_1", "completed", "webhook", ended_at, batch_id="btcal_1")
+def _hint(ended_at: float | None, outcome: str = "completed") -> BatchHint:
+    call = Call("conv_1", "+573138500001", "agent_1", outcome, "webhook", ended_at, batch_id="btcal_1")
     return BatchHint(call, "btcal_1", "rcpt_1")
 
 
-@pytest.mark.parametrize("ended_at", [START + 120.0, None])
-def test_a_hint_that_its_batch_never_settles_is_a_call_without_an_opening_after_a_day(
-    tmp_path: Path, ended_at: float | None
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+STUCK = batch(recipient(1, "in_progress"), status="in_progress")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        Scripted(batches={"btcal_1": STUCK}),
+        Scripted(answers={"/v1/convai/batch-calling/btcal_1": json_answer({"detail": "no"}, 422)}),
+        Scripted(answers={"/v1/convai/batch-calling/btcal_1": json_answer({}, 503)}),
+    ],
+    ids=["never_final", "unreadable", "unavailable"],
+)
+@pytest.mark.parametrize(("outcome", "content"), [("completed", "Hola"), ("failed", "No te encontramos")])
+def test_a_hint_that_its_batch_does_not_settle_in_two_minutes_takes_the_webhooks_own_status(
+    tmp_path: Path, script: Scripted, outcome: str, content: str
 ) -> None:
     async def scenario(ledger: LedgerThread, intake: Intake, clock: list[float]) -> None:
-        await ledger.run(batches.record_hint, _told(ended_at), clock[0])
-        clock[0] += DAY + 1.0
+        reported_at = clock[0]
+        await ledger.run(batches.record_hint, _hint(reported_at - 5.0, outcome), reported_at)
         following = asyncio.create_task(intake.follow_up())
-        assert await _until_known(ledger, "conv_1") == "too_old"
+        asked = 0
+        for clock[0] in (reported_at + age for age in (0.0, 6.0, 60.0, 119.9)):
+            intake.follow_up_due.ring()
+            await _until(lambda before=asked: len(script.asked) > before)  # type: ignore[misc]
+            asked = len(script.asked)
+            assert not await ledger.run(Ledger.all, "select 1 from calls", ())
+        clock[0] = reported_at + 120.0
+        intake.follow_up_due.ring()
+        assert await _until_known(ledger, "conv_1") is None
+        (opening,) = await ledger.run(Ledger.all, "select content from conversation_messages", ())
+        assert opening["content"] == content
+        assert not await ledger.run(Ledger.all, "select 1 from call_hints", ())
         following.cancel()
 
-    stuck = batch(recipient(1, "in_progress"), status="in_progress")
-    _played(tmp_path, Scripted(batches={"btcal_1": stuck}), scenario)
+    script.asked.clear()
+    _played(tmp_path, script, scenario)
 
 
-def test_a_hint_whose_batch_can_never_be_read_is_a_call_without_an_opening_after_a_day(tmp_path: Path) -> None:
+def test_a_hinted_call_whose_end_is_not_known_is_not_followed_up(tmp_path: Path) -> None:
     async def scenario(ledger: LedgerThread, intake: Intake, clock: list[float]) -> None:
-        await ledger.run(batches.record_hint, _told(START + 120.0), clock[0])
-        clock[0] += DAY + 1.0
+        await ledger.run(batches.record_hint, _hint(None), clock[0])
+        clock[0] += 121.0
         following = asyncio.create_task(intake.follow_up())
         assert await _until_known(ledger, "conv_1") == "too_old"
         following.cancel()
 
-    refused = json_answer({"detail": "no"}, 422)
-    _played(tmp_path, Scripted(answers={"/v1/convai/batch-calling/btcal_1": refused}), scenario)
+    _played(tmp_path, Scripted(batches={"btcal_1": STUCK}), scenario)
+
+
+def test_a_number_that_can_not_be_used_is_a_warning_without_the_number_and_counts_once(
+    tmp_path: Path,
+) -> None:
+    unusable = batch(recipient(1, "failed", None, phone_number="3001112233"), status="in_progress")
+
+    async def scenario(_ledger: LedgerThread, intake: Intake, _clock: list[float]) -> None:
+        for _ in range(3):
+            await intake.poll_once()
+        intake.reject(Rejection("number_unusable", "conv_9", phone="anonymous"), "webhook")
+        intake.reject(Rejection("number_unusable", "conv_9", phone="anonymous"), "webhook")
+        assert intake.unusable_numbers == {"poll": 1, "webhook": 1}
+
+    log = io.StringIO()
+    handler = logging.StreamHandler(log)
+    handler.setFormatter(EventFormatter(as_json=False, personal_data=False, timezone=RULES.timezone))
+    LOGGER.addHandler(handler)
+    try:
+        _played(tmp_path, Scripted(batches={"btcal_1": unusable}), scenario)
+    finally:
+        LOGGER.removeHandler(handler)
+    polled, hooked = (line for line in log.getvalue().splitlines() if "call_number_unusable" in line)
+    assert "WARNING" in polled
+    assert "call=btcal_1/rcpt_1 batch=btcal_1 recipient=rcpt_1 source=poll" in polled
+    assert "call=conv_9" in hooked
+    assert "3001112233" not in log.getvalue()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,9 @@ import pytest
 from tests.sources.scripted import START, Answer, Scripted, batch, conversation, json_answer, recipient, run, service
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.model import BatchHint, Call, UpstreamError
+from wa_relay.sources.memory import PollMemory
 from wa_relay.sources.poller import PollReport, poll, resolve_hints
+from wa_relay.sources.survey import Rejection
 
 NOW = START + 300.0
 DAY = 86_400.0
@@ -25,7 +27,8 @@ class Book:
     calls: dict[str, Call] = field(default_factory=dict)
     settled: dict[str, str] = field(default_factory=dict)
     records: list[int] = field(default_factory=list)
-    no_calls: set[str] = field(default_factory=set)
+    rejected: list[Rejection] = field(default_factory=list)
+    memory: PollMemory = field(default_factory=lambda: PollMemory(DAY))
 
     async def settled_batches(self) -> Mapping[str, str]:
         return dict(self.settled)
@@ -33,11 +36,11 @@ class Book:
     async def settle_batch(self, batch_id: str, mark: str) -> None:
         self.settled[batch_id] = mark
 
-    async def wanted(self, keys: Sequence[str]) -> set[str]:
-        return {key for key in keys if key not in self.calls} - self.no_calls
+    async def unknown(self, keys: Sequence[str]) -> set[str]:
+        return {key for key in keys if key not in self.calls}
 
-    def dismiss(self, keys: Iterable[str]) -> None:
-        self.no_calls.update(keys)
+    def reject(self, rejection: Rejection) -> None:
+        self.rejected.append(rejection)
 
     async def record_polled(self, calls: Sequence[Call]) -> None:
         self.records.append(len(calls))
@@ -56,7 +59,7 @@ def scripted(*batches: dict[str, Any], **more: Any) -> Scripted:
 async def one_round(
     api: ElevenLabs, book: Book, *, agent_ids: Sequence[str] = (), now: float = NOW, budget: int = 500
 ) -> PollReport:
-    return await poll(api, book, agent_ids=agent_ids, now=now, budget=budget)
+    return await poll(api, book, book.memory, agent_ids=agent_ids, now=now, budget=budget)
 
 
 def polled(script: Scripted, book: Book | None = None, **more: Any) -> tuple[Book, PollReport]:
@@ -180,10 +183,56 @@ def test_a_call_that_never_tells_its_end_is_given_up_after_a_day() -> None:
     assert book.settled
 
 
-def test_a_call_whose_conversation_is_gone_has_no_known_end() -> None:
+def test_a_conversation_that_is_not_found_is_asked_for_again_for_ten_minutes() -> None:
+    script, book = scripted(batch(recipient(1))), Book()
+    shown = script.conversations.pop("conv_1")
+
+    async def scenario() -> None:
+        async with service(script) as api:
+            for age in (0.0, 15.0, 300.0, 599.0):
+                report = await one_round(api, book, now=NOW + age)
+                assert (book.calls, book.settled, report.incomplete) == ({}, {}, False)
+            script.conversations["conv_1"] = shown
+            await one_round(api, book, now=NOW + 599.5)
+            assert not book.calls, "it rests between two requests"
+            await one_round(api, book, now=NOW + 600.0)
+            assert book.calls["conv_1"].ended_at == START + 114
+            assert book.settled
+
+    run(scenario())
+
+
+def test_a_conversation_that_does_not_appear_within_ten_minutes_has_no_known_end() -> None:
+    script, book = scripted(batch(recipient(1))), Book()
+    script.conversations.clear()
+
+    async def scenario() -> None:
+        async with service(script) as api:
+            await one_round(api, book)
+            await one_round(api, book, now=NOW + 600.0)
+
+    run(scenario())
+    assert book.calls["conv_1"].ended_at is None
+    assert book.settled
+
+
+def test_a_missing_conversation_is_asked_for_with_growing_pauses() -> None:
+    script, book = scripted(batch(recipient(1))), Book()
+    script.conversations.clear()
+
+    async def scenario() -> None:
+        async with service(script) as api:
+            for age in range(0, 600, 15):
+                await one_round(api, book, now=NOW + age)
+
+    run(scenario())
+    assert len(script.of("/conversations/")) == 9
+
+
+def test_a_conversation_that_was_deleted_long_ago_is_not_waited_for() -> None:
     script = scripted(batch(recipient(1)))
     script.conversations.clear()
-    book, report = polled(script)
+    book, report = polled(script, now=NOW + 2 * DAY)
     assert (book.calls["conv_1"].ended_at, report.incomplete) == (None, False)
     assert book.settled
 
@@ -196,6 +245,7 @@ def test_what_is_no_outbound_phone_call_is_dealt_with_and_no_call(metadata: dict
     script.conversations["conv_1"] = conversation(1, **metadata)
     book, _ = polled(script)
     assert not book.calls
+    assert [one.reason for one in book.rejected] == ["not_a_phone_call"]
     assert book.settled
 
 
@@ -214,18 +264,68 @@ def test_whatsapp_batches_and_batches_that_dialled_nobody_are_not_read() -> None
     assert (script.asked, book.calls, report.batches) == ([WORKSPACE], {}, 2)
 
 
-def test_recipients_without_a_usable_number_are_no_calls() -> None:
-    rows = [
-        recipient(1, "failed", None, phone_number=None),
-        recipient(2, phone_number=None),
-        recipient(3, phone_number="57 300"),
-    ]
+def test_a_recipient_whose_number_lacks_its_plus_is_a_call() -> None:
+    rows = [recipient(1, "failed", None, phone_number="573001112233"), recipient(2, phone_number="573001112244")]
     book, _ = polled(scripted(batch(*rows)))
-    assert {key: call.phone for key, call in book.calls.items()} == {
-        "conv_2": "+573138500002",
-        "conv_3": "+573138500003",
-    }
+    assert [call.phone for call in book.calls.values()] == ["+573001112233", "+573001112244"]
+
+
+def test_a_recipient_whose_number_is_unusable_is_called_by_the_number_of_its_conversation() -> None:
+    rows = [recipient(2, phone_number=None), recipient(3, phone_number="57 300")]
+    book, _ = polled(scripted(batch(*rows)))
+    assert [call.phone for call in book.calls.values()] == ["+573138500002", "+573138500003"]
+
+
+def test_a_number_that_can_not_be_used_is_reported_once_and_not_in_every_round() -> None:
+    rows = [recipient(1, "failed", None, phone_number="3001112233"), recipient(2, phone_number=None)]
+    script, book = scripted(batch(*rows, status="in_progress")), Book()
+    script.conversations["conv_2"] = conversation(2, phone_call=None)
+
+    async def scenario() -> None:
+        async with service(script) as api:
+            for _ in range(3):
+                await one_round(api, book)
+
+    run(scenario())
+    assert not book.calls
+    assert book.rejected == [
+        Rejection("number_unusable", "btcal_1/rcpt_1", "btcal_1", "rcpt_1", "3001112233"),
+        Rejection("number_unusable", "conv_2", "btcal_1", "rcpt_2", None),
+    ]
+    assert len(script.of("/conversations/")) == 1
+
+
+def test_entries_that_can_not_be_read_are_reported_once_with_their_batch() -> None:
+    script, book = scripted(batch(recipient(1, "in_progress"), status="in_progress")), Book()
+    script.batches["btcal_1"]["recipients"] += [{"id": None}, 7]
+
+    async def scenario() -> None:
+        async with service(script) as api:
+            for _ in range(3):
+                await one_round(api, book)
+
+    run(scenario())
+    assert book.rejected == [Rejection("unreadable_entries", batch_id="btcal_1", count=2)]
+
+
+def test_recipients_that_never_show_how_their_call_ended_are_reported_when_their_batch_is_settled() -> None:
+    rows = [recipient(1, "in_progress", None), recipient(2, "completed", None), recipient(3, "cancelled", None)]
+    book, _ = polled(scripted(batch(*rows)), now=NOW + 2 * DAY)
     assert book.settled
+    assert book.rejected == [Rejection("never_ended", None, "btcal_1", "rcpt_1", count=2)]
+
+
+def test_a_listed_batch_that_does_not_exist_is_reported_once() -> None:
+    script, book = scripted(batch(recipient(1))), Book()
+    script.answers["/v1/convai/batch-calling/btcal_1"] = json_answer({}, 404)
+
+    async def scenario() -> None:
+        async with service(script) as api:
+            for _ in range(3):
+                await one_round(api, book)
+
+    run(scenario())
+    assert book.rejected == [Rejection("batch_not_found", batch_id="btcal_1")]
 
 
 @pytest.mark.parametrize(
@@ -319,7 +419,7 @@ def test_one_bad_batch_does_not_stop_the_others() -> None:
     book, report = polled(script)
     assert set(book.calls) == {"conv_2"}
     assert report.trouble is not None
-    assert (report.trouble.status, report.fault, report.incomplete) == (500, None, True)
+    assert (report.trouble.status, report.failure, report.incomplete) == (500, None, True)
 
 
 @pytest.mark.parametrize(
@@ -329,7 +429,7 @@ def test_one_bad_conversation_does_not_stop_the_others_and_is_asked_for_again(an
     script = scripted(batch(recipient(1), recipient(2)))
     script.answers["/v1/convai/conversations/conv_1"] = answer
     book, report = polled(script)
-    assert (set(book.calls), report.fault, report.incomplete, book.settled) == ({"conv_2"}, None, True, {})
+    assert (set(book.calls), report.failure, report.incomplete, book.settled) == ({"conv_2"}, None, True, {})
 
 
 def test_a_conversation_that_can_never_be_read_is_given_up_after_a_day() -> None:
@@ -344,7 +444,7 @@ def test_one_unreadable_conversation_alone_is_no_reason_to_rest() -> None:
     script = scripted(batch(recipient(1)))
     script.answers["/v1/convai/conversations/conv_1"] = Answer(b"<html>")
     _, report = polled(script)
-    assert report.fault is None
+    assert report.failure is None
     assert report.trouble is not None
 
 
@@ -353,8 +453,8 @@ def test_a_refusal_of_the_account_ends_the_round_at_once(status: int) -> None:
     script = scripted(*(batch(recipient(n), name=f"b{n}") for n in range(5)))
     script.answers["/v1/convai/conversations/conv_0"] = json_answer({}, status, **{"Retry-After": "9"})
     _, report = polled(script)
-    assert report.fault is not None
-    assert (report.fault.status, report.fault.retry_after) == (status, 9.0)
+    assert report.failure is not None
+    assert (report.failure.status, report.failure.retry_after) == (status, 9.0)
     assert len(script.of("/conversations/")) == 1
 
 
@@ -363,21 +463,21 @@ def test_what_was_fetched_before_a_refusal_is_kept() -> None:
     script.answers["/v1/convai/conversations/conv_2"] = json_answer({}, 429)
     book, report = polled(script)
     assert set(book.calls) == {"conv_1"}
-    assert report.fault is not None
+    assert report.failure is not None
 
 
 def test_a_service_that_is_away_is_not_asked_for_every_batch() -> None:
     script = scripted(*(batch(recipient(n), name=f"b{n}") for n in range(9)))
     script.answers = {f"/v1/convai/batch-calling/b{n}": json_answer({}, 503) for n in range(9)}
     _, report = polled(script)
-    assert report.fault is not None
+    assert report.failure is not None
     assert len(script.asked) == 4
 
 
 @pytest.mark.parametrize("answer", [json_answer({}, 500), json_answer({}, 401), Answer(b"<html>"), json_answer({})])
 def test_a_list_that_can_not_be_read_is_the_rounds_fault(answer: Answer) -> None:
     _, report = polled(Scripted(answers={WORKSPACE: answer}))
-    assert report.fault is not None
+    assert report.failure is not None
     assert report.incomplete
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.sources.scripted import START, conversation
 from wa_relay.model import BatchHint, Call, PayloadError
 from wa_relay.sources.postcall import Ignored, Signature, parse, verify
+from wa_relay.sources.survey import Rejection
 
 SECRET = "wsec_ñ"
 NOW = 1_763_900_000.0
@@ -123,8 +124,6 @@ def test_a_call_of_a_batch_waits_for_its_batch() -> None:
         conversation(1, phone_call=None),
         conversation(1, text_only=True),
         conversation(1, phone_call={"direction": "inbound", "external_number": "+573138539155"}),
-        conversation(1, phone_call={"direction": "outbound", "external_number": "anonymous"}),
-        conversation(1, phone_call={"direction": "outbound"}),
         conversation(1, phone_call={"external_number": "+573138539155"}),
         conversation(1, "processing"),
         conversation(1, "in-progress"),
@@ -133,6 +132,22 @@ def test_a_call_of_a_batch_waits_for_its_batch() -> None:
 )
 def test_what_is_no_finished_outbound_phone_call_is_ignored(data: dict[str, Any]) -> None:
     assert isinstance(parse(webhook(data)), Ignored)
+
+
+@pytest.mark.parametrize("number", ["anonymous", "3001112233", None])
+def test_a_call_whose_number_can_not_be_used_is_rejected_with_its_ids(number: str | None) -> None:
+    data = conversation(1, phone_call={"direction": "outbound", "external_number": number})
+    assert parse(webhook(data)) == Rejection("number_unusable", "conv_1", "btcal_1", "rcpt_1", number)
+
+
+def test_a_number_without_its_plus_is_read_as_an_international_number() -> None:
+    call = parse(
+        webhook(
+            conversation(1, batch_call=None, phone_call={"direction": "outbound", "external_number": "573001112233"})
+        )
+    )
+    assert isinstance(call, Call)
+    assert call.phone == "+573001112233"
 
 
 @pytest.mark.parametrize("kind", ["post_call_audio", "answering_machine_detection", "brand_new"])
@@ -166,6 +181,7 @@ def failure(report: object, **more: Any) -> dict[str, Any]:
         {"To": "+573138539155", "From": "+571"},
         {"to_number": "+57 (313) 853-9155"},
         {"To": "sip:x", "to_number": "+573138539155"},
+        {"To": "573138539155"},
     ],
 )
 def test_a_call_that_never_came_about_is_a_failed_call(report: dict[str, str]) -> None:
@@ -177,8 +193,10 @@ def test_a_call_that_never_came_about_is_a_failed_call(report: dict[str, str]) -
 @pytest.mark.parametrize(
     "report", [None, {}, "x", {"To": "client:ana"}, {"To": 57}, {"To": "3138539155"}, {"From": "+573138539155"}]
 )
-def test_a_failed_call_without_a_number_is_ignored(report: object) -> None:
-    assert isinstance(parse(failure(report)), Ignored)
+def test_a_failed_call_without_a_usable_number_is_rejected(report: object) -> None:
+    rejection = parse(failure(report))
+    assert isinstance(rejection, Rejection)
+    assert (rejection.reason, rejection.key) == ("number_unusable", "conv_9")
 
 
 def test_a_failed_call_of_a_batch_waits_for_its_batch() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,7 +11,9 @@ import pytest
 from tests.standins.elevenlabs_played import ANA, KEY, START, fetched, played, run
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.model import Call
+from wa_relay.sources.memory import PollMemory
 from wa_relay.sources.poller import PollReport, poll
+from wa_relay.sources.survey import Rejection
 from wa_relay.standins.elevenlabs import Agent, ElevenLabsStandin, Recipient
 from wa_relay.standins.elevenlabs.state import World
 
@@ -32,11 +34,11 @@ class Book:
     async def settle_batch(self, batch_id: str, mark: str) -> None:
         self.settled[batch_id] = mark
 
-    async def wanted(self, keys: Sequence[str]) -> set[str]:
+    async def unknown(self, keys: Sequence[str]) -> set[str]:
         return set(keys) - {call.key for call in self.calls}
 
-    def dismiss(self, keys: Iterable[str]) -> None:
-        raise AssertionError(f"every conversation here is a call: {keys}")
+    def reject(self, rejection: Rejection) -> None:
+        raise AssertionError(f"every conversation here is a call: {rejection}")
 
     async def record_polled(self, calls: Sequence[Call]) -> None:
         self.calls += calls
@@ -44,7 +46,7 @@ class Book:
 
 async def polled(standin: ElevenLabsStandin, book: Book) -> PollReport:
     async with ElevenLabs(standin.url, KEY) as api:
-        return await poll(api, book, agent_ids=["agent_1"], now=time.time())
+        return await poll(api, book, PollMemory(86_400.0), agent_ids=["agent_1"], now=time.time())
 
 
 def world() -> tuple[World, str]:

@@ -123,6 +123,7 @@ class BatchSummary:
     agent_name: _Text = None
     created_at: Annotated[_Moment, _at("created_at_unix")] = None
     updated_at: Annotated[_Moment, _at("last_updated_at_unix")] = None
+    scheduled_for: Annotated[_Moment, _at("scheduled_time_unix")] = None
     scheduled: Annotated[_Number, _at("total_calls_scheduled")] = None
     dispatched: Annotated[_Number, _at("total_calls_dispatched")] = None
     finished: Annotated[_Number, _at("total_calls_finished")] = None

@@ -14,10 +14,16 @@ INSERT_HINT = """
     where not exists (select 1 from calls where elevenlabs_conversation_id = :key)
     on conflict do nothing"""
 DUE_HINTS = """
-    update call_hints set tries = tries + 1, due_at = :now + min(300, 5 * (1 << min(tries, 6)))
+    update call_hints set tries = tries + 1, due_at = case
+        when :now < told_at + :patience and :now + 5 * (1 << min(tries, 4)) > told_at + :patience
+            then told_at + :patience
+        else :now + 5 * (1 << min(tries, 4)) end
     where elevenlabs_conversation_id in
         (select elevenlabs_conversation_id from call_hints where due_at <= :now order by due_at limit :limit)
     returning *"""
+HINT_PATIENCE = 120.0
+"""Seconds for which a call that the webhook reported waits for its batch (contract 5.1)."""
+
 DROP_HINT = "delete from call_hints where elevenlabs_conversation_id = ?"
 
 SETTLED = "select batch_id, mark from settled_batches"
@@ -39,8 +45,11 @@ def record_hint(ledger: Ledger, hint: BatchHint, now: Moment) -> None:
 
 
 def due_hints(ledger: Ledger, limit: int, now: Moment) -> list[BatchHint]:
-    """The hints to ask about; each is due again later, until `record_call` knows its call."""
-    rows = ledger.all(DUE_HINTS, {"now": now, "limit": limit})
+    """Returns the hints to ask about.
+
+    Each is due again later, and once more when its patience ends, until `record_call` knows its call.
+    """
+    rows = ledger.all(DUE_HINTS, {"now": now, "limit": limit, "patience": HINT_PATIENCE})
     return [BatchHint(Call(**json.loads(r["call"])), r["batch_id"], r["recipient_id"], r["told_at"]) for r in rows]
 
 

@@ -1,14 +1,15 @@
 """Calls on their way in from ElevenLabs: the poll rounds, hinted outcomes, and calls' details.
 
-A schedule rings the poller's bell; the rounds themselves run here, one at a time, and back off
-while the service refuses or is away.
+A schedule rings the poller's bell. The rounds themselves run here, one at a time, and back off
+while the service refuses or is unavailable.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wa_relay.elevenlabs.client import ElevenLabs
@@ -17,67 +18,95 @@ from wa_relay.ledger.calls import CallState
 from wa_relay.ledger.faults import CallConflict, StorageUnavailable
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
-from wa_relay.loops.bell import Wakers
-from wa_relay.model import BatchHint, Call, Moment, UpstreamError
+from wa_relay.loops.bell import Bell
+from wa_relay.model import BatchHint, Call, Moment, Source, UpstreamError
 from wa_relay.policy import retry_delay
 from wa_relay.sources import poller
+from wa_relay.sources.memory import PollMemory
+from wa_relay.sources.survey import Rejection
 
 POLL_BACKOFF_BASE, POLL_BACKOFF_CAP = 5.0, 300.0
 LONGEST_REST = 3600.0
 HINTS_AT_ONCE, DETAILS_AT_ONCE = 200, 8
 DETAILS_DEADLINE = 5.0
-"""Seconds that a turn waits for the call's details before it goes on without them."""
+"""Seconds that a turn waits for the call's details before it is asked without them."""
+
+_EVENTS = {
+    "number_unusable": ("call_number_unusable", logging.WARNING),
+    "not_a_phone_call": ("call_ignored", logging.INFO),
+    "never_ended": ("call_never_ended", logging.WARNING),
+    "unreadable_entries": ("batch_entries_unreadable", logging.WARNING),
+    "batch_not_found": ("batch_not_found", logging.WARNING),
+}
+"""How each rejection is logged."""
 
 
 @dataclass(slots=True)
 class PollHealth:
-    """How the poller fares, as `/health` shows it."""
+    """How the last rounds of the poller went, as `/health` shows it."""
 
     last_success_at: Moment | None = None
     consecutive_failures: int = 0
 
 
+class _Book:
+    """The poller's call book: the ledger, and the log."""
+
+    def __init__(self, intake: Intake, ledger: LedgerThread, clock: Callable[[], Moment]) -> None:
+        self._intake = intake
+        self._ledger = ledger
+        self._clock = clock
+
+    async def settled_batches(self) -> Mapping[str, str]:
+        return await self._ledger.run(batches.settled)
+
+    async def settle_batch(self, batch_id: str, mark: str) -> None:
+        await self._ledger.run(batches.settle, batch_id, mark)
+
+    async def unknown(self, keys: Sequence[str]) -> set[str]:
+        return await self._ledger.run(calls.unknown_calls, keys)
+
+    async def record_polled(self, polled: Sequence[Call]) -> None:
+        for state in await self._ledger.run(calls.record_calls, polled, self._clock()):
+            self._intake.announce_new_call(state, "poll")
+
+    def reject(self, rejection: Rejection) -> None:
+        self._intake.reject(rejection, "poll")
+
+
 class Intake:
-    """Brings finished calls from ElevenLabs into the ledger. It is the poller's call book."""
+    """Brings finished calls from ElevenLabs into the ledger.
+
+    `horizon` is in seconds: calls that ended longer ago are not followed up. `unusable_numbers`
+    counts by source the calls whose number can't be used.
+    """
 
     def __init__(
         self,
         ledger: LedgerThread,
         api: ElevenLabs,
         clock: Callable[[], Moment],
-        wakers: Wakers,
         *,
         agent_ids: Sequence[str],
-        patience: float,
+        horizon: float,
+        on_opening: Callable[[Moment | None], None],
     ) -> None:
-        self._ledger, self._api, self._clock = ledger, api, clock
-        self._agent_ids, self._patience, self.wakers = tuple(agent_ids), patience, wakers
-        self.health, self._resting_until = PollHealth(), 0.0
-        self._no_calls: set[str] = set()
+        self._ledger = ledger
+        self._api = api
+        self._clock = clock
+        self._agent_ids = tuple(agent_ids)
+        self._on_opening = on_opening
+        self._book = _Book(self, ledger, clock)
+        self._memory = PollMemory(horizon)
+        self._resting_until = 0.0
+        self._unusable: set[str] = set()
+        self.poll_due = Bell()
+        self.follow_up_due = Bell()
+        self.health = PollHealth()
+        self.unusable_numbers: Counter[Source] = Counter()
 
-    async def settled_batches(self) -> Mapping[str, str]:
-        """The batches that have nothing left to tell, with their marks."""
-        return await self._ledger.run(batches.settled)
-
-    async def settle_batch(self, batch_id: str, mark: str) -> None:
-        """Remembers that a batch has nothing left to tell at this mark."""
-        await self._ledger.run(batches.settle, batch_id, mark)
-
-    async def wanted(self, keys: Sequence[str]) -> set[str]:
-        """Those of the calls that are not known."""
-        return await self._ledger.run(calls.unknown_calls, keys) - self._no_calls
-
-    def dismiss(self, keys: Iterable[str]) -> None:
-        """Remembers that these conversations are no calls."""
-        self._no_calls.update(keys)
-
-    async def record_polled(self, polled: Sequence[Call]) -> None:
-        """Stores calls that a round found, each once."""
-        for state in await self._ledger.run(calls.record_calls, polled, self._clock()):
-            self.announce_new_call(state, "poll")
-
-    def announce_new_call(self, state: CallState, source: str) -> None:
-        """Logs a new call, and wakes the sender and the follow-up; does nothing for a known one."""
+    def announce_new_call(self, state: CallState, source: Source) -> None:
+        """Logs a call that was not known before, and wakes those who act on it."""
         if not state.created:
             return
         say(
@@ -89,31 +118,46 @@ class Intake:
             skipped=state.skipped,
         )
         if state.message_id is not None:
-            self._ring_sender(state)
-        self.wakers.follow_up.ring()
+            self._on_opening(state.due_at)
+        self.follow_up_due.ring()
 
-    def announce_repeated_call(self, state: CallState) -> None:
-        """Wakes the sender for a call that is reported again: its opening may have waited for a name."""
+    def announce_known_call(self, state: CallState) -> None:
+        """Wakes the sender after a repeated report: the opening may have stopped waiting for a name."""
         if state.message_status == "queued":
-            self._ring_sender(state)
+            self._on_opening(state.due_at)
 
-    def _ring_sender(self, state: CallState) -> None:
-        now = self._clock()
-        self.wakers.send.ring_at(now if state.due_at is None else state.due_at, now)
+    def reject(self, rejection: Rejection, source: Source) -> None:
+        """Logs something that is not stored as a call; an unusable number counts once per call."""
+        if rejection.reason == "number_unusable" and rejection.key is not None:
+            if rejection.key in self._unusable:
+                return
+            self._unusable.add(rejection.key)
+            self.unusable_numbers[source] += 1
+        event, level = _EVENTS[rejection.reason]
+        say(
+            event,
+            level=level,
+            call=rejection.key,
+            batch=rejection.batch_id,
+            recipient=rejection.recipient_id,
+            source=source,
+            phone=rejection.phone,
+            count=rejection.count if rejection.count > 1 else None,
+        )
 
     async def poll(self) -> None:
-        """Runs for ever: a round when the bell rings, none while it backs off."""
+        """Runs until cancelled: a round whenever the bell rings, none during a pause after a failure."""
         while True:
-            await self.wakers.poll.wait()
-            self.wakers.poll.clear()
-            # A clock that is set back does not make the rest longer.
+            await self.poll_due.wait()
+            self.poll_due.clear()
+            # A clock that is set back does not make the pause longer.
             if not 0.0 < self._resting_until - self._clock() <= LONGEST_REST:
-                await self._round()
+                await self.poll_once()
 
     async def follow_up(self) -> None:
-        """Runs for ever: asks batches for hinted outcomes, and conversations for calls' details."""
+        """Runs until cancelled: asks batches for hinted outcomes, and conversations for calls' details."""
         while True:
-            self.wakers.follow_up.clear()
+            self.follow_up_due.clear()
             try:
                 busy = await self._hints() + await self._details()
             except StorageUnavailable:
@@ -122,7 +166,7 @@ class Intake:
                 fail("follow_up_fault", error)
                 busy = 0
             if not busy:
-                await self.wakers.follow_up.wait(1.0)
+                await self.follow_up_due.wait(1.0)
 
     async def fetch_details(self, call_id: int, key: str) -> None:
         """Fetches one call's summary and variables, for a turn that is about to be asked."""
@@ -132,25 +176,30 @@ class Intake:
         except TimeoutError:
             say("details_late", call=key)
 
-    async def _round(self) -> None:
+    async def poll_once(self) -> None:
+        """Runs one round, and notes in `health` how it went."""
         try:
-            report = await poller.poll(self._api, self, agent_ids=self._agent_ids, now=self._clock())
-        except UpstreamError as error:
-            self._poll_failed(error.message, error.retry_after)
+            report = await poller.poll(
+                self._api, self._book, self._memory, agent_ids=self._agent_ids, now=self._clock()
+            )
         except StorageUnavailable as error:
             self._poll_failed(error.message, None)
         except Exception as error:
             fail("poll_fault", error)
             self._poll_failed(f"unexpected: {type(error).__name__}", None)
         else:
-            if report.fault is not None:
-                self._poll_failed(report.fault.message, report.fault.retry_after)
-                return
-            self.health.last_success_at, self.health.consecutive_failures = self._clock(), 0
-            if report.trouble is not None:
-                warn("poll_trouble", why=report.trouble.message)
-            if report.more:
-                self.wakers.poll.ring()
+            self._round_ended(report)
+
+    def _round_ended(self, report: poller.PollReport) -> None:
+        if report.failure is not None:
+            self._poll_failed(report.failure.message, report.failure.retry_after)
+            return
+        self.health.last_success_at = self._clock()
+        self.health.consecutive_failures = 0
+        if report.trouble is not None:
+            warn("poll_trouble", why=report.trouble.message)
+        if report.more:
+            self.poll_due.ring()
 
     def _poll_failed(self, why: str, retry_after: float | None) -> None:
         self.health.consecutive_failures += 1
@@ -172,20 +221,25 @@ class Intake:
         try:
             outcomes = await poller.resolve_hints(self._api, batch_id, hints)
         except UpstreamError as error:
-            warn("batch_not_told", batch=batch_id, why=error.message)
+            warn("batch_outcome_missing", batch=batch_id, why=error.message)
             outcomes = [(hint, None) for hint in hints]
         for hint, outcome in outcomes:
-            call = outcome or self._given_up(hint)
-            if call is None:
-                continue
-            with contextlib.suppress(CallConflict):
-                self.announce_new_call(await self._ledger.run(calls.record_call, call, self._clock()), "webhook")
-            await self._ledger.run(batches.drop_hint, hint.call.key)
+            call = outcome or self._without_batch(hint)
+            if call is not None:
+                await self._record_hinted(call)
 
-    def _given_up(self, hint: BatchHint) -> Call | None:
-        """The webhook's own word, once it is too old for an opening anyway."""
-        ended_at = hint.told_at if hint.call.ended_at is None else hint.call.ended_at
-        return hint.call if ended_at + self._patience < self._clock() else None
+    async def _record_hinted(self, call: Call) -> None:
+        try:
+            state = await self._ledger.run(calls.record_call, call, self._clock())
+        except CallConflict as error:
+            warn("call_conflict", call=call.key, what=error.message)
+        else:
+            self.announce_new_call(state, "webhook")
+        await self._ledger.run(batches.drop_hint, call.key)
+
+    def _without_batch(self, hint: BatchHint) -> Call | None:
+        """Returns the call with the webhook's own status once it has waited long enough for its batch."""
+        return hint.call if self._clock() >= hint.told_at + batches.HINT_PATIENCE else None
 
     async def _details(self) -> int:
         due = await self._ledger.run(calls.due_details, DETAILS_AT_ONCE, self._clock())
@@ -194,13 +248,18 @@ class Intake:
 
     async def _detail(self, call_id: int, key: str) -> None:
         try:
-            told = await self._api.conversation(key)
+            conversation = await self._api.conversation(key)
         except UpstreamError as error:
-            say("details_not_told", call=key, why=error.message)
+            say("details_missing", call=key, why=error.message)
             if error.status == 404:
                 await self._ledger.run(calls.no_details, call_id)
             return
-        final = told.status in ("done", "failed")
         await self._ledger.run(
-            calls.save_details, call_id, told.summary, told.transcript, told.variables, final, self._clock()
+            calls.save_details,
+            call_id,
+            conversation.summary,
+            conversation.transcript,
+            conversation.variables,
+            conversation.status in ("done", "failed"),
+            self._clock(),
         )

@@ -76,12 +76,7 @@ class Circuit:
     def allows(self, now: float) -> bool:
         """True while closed, and once per pause while open."""
         # A clock that is set back does not make the pause longer.
-        return not self.half_open or not 0.0 < self._retry_at - now <= self._pause
-
-    @property
-    def half_open(self) -> bool:
-        """True from the threshold on: only one try at a time is to be made."""
-        return self.failures >= self._threshold
+        return self.failures < self._threshold or not 0.0 < self._retry_at - now <= self._pause
 
     def rest(self, now: float) -> float:
         """Seconds until the next try is let through; 0 when it is now."""
@@ -94,10 +89,10 @@ class Circuit:
     def failed(self, now: float) -> None:
         """Counts a failure and, from the threshold on, opens the circuit for the pause."""
         self.failures += 1
-        if self.half_open:
+        if self.failures >= self._threshold:
             self._retry_at = now + self._pause
 
     def tried(self, now: float) -> None:
         """Marks the one try that a half-open circuit lets through."""
-        if self.half_open:
+        if self.failures >= self._threshold:
             self._retry_at = now + self._pause

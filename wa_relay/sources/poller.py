@@ -1,25 +1,28 @@
-"""One poll round: the batches that have news, the calls in them that are over, and how each ended.
+"""One poll round: the batches that have news, the calls in them that have ended, and how each ended.
 
-Rounds are cheap when nothing happens: the list alone. A batch is fetched while it may have
-news, a conversation only for a call that the book does not know. Whoever runs the rounds
-backs off by what the report says.
+A round's cost follows what is new. The list is read until its pages are settled and old; batches
+beyond them are asked for by id while they may have news, and the whole list is read once an hour.
+A batch is fetched while it may have news, a conversation only for a call that is not known.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol, TypeVar
 
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.elevenlabs.shapes import Batch, BatchSummary, Conversation, Recipient
 from wa_relay.model import BatchHint, Call, Moment, UpstreamError
+from wa_relay.sources.memory import PollMemory
 from wa_relay.sources.survey import (
     OPEN_BATCHES,
-    attempt,
+    Rejection,
     end_may_come,
-    finished,
+    failed_call,
+    finished_call,
     outcome_of,
     stale,
     survey,
@@ -33,31 +36,31 @@ BUDGET = 500
 
 KEYS_AT_ONCE = 500
 RECORDS_AT_ONCE = 200
-FAULTS_IN_A_ROW = 3
+FAILURES_IN_A_ROW = 3
 _HOPELESS = frozenset({401, 402, 403, 429})
 
 
 class CallBook(Protocol):
-    """What the poller remembers, and where its calls go."""
+    """Where the poller's calls go, and which of them are known."""
 
     async def settled_batches(self) -> Mapping[str, str]:
-        """The mark at which each batch had nothing left to tell, by batch id."""
+        """Returns the mark at which each batch had no more news, by batch id."""
         ...
 
     async def settle_batch(self, batch_id: str, mark: str) -> None:
-        """Remembers that a batch has nothing left to tell at this mark."""
+        """Remembers that a batch has no more news at this mark."""
         ...
 
-    async def wanted(self, keys: Sequence[str]) -> set[str]:
-        """Those of the call keys that should be fetched and recorded."""
-        ...
-
-    def dismiss(self, keys: Iterable[str]) -> None:
-        """Remembers, for as long as this process runs, that these conversations are no calls."""
+    async def unknown(self, keys: Sequence[str]) -> set[str]:
+        """Returns those of the call keys that are not recorded."""
         ...
 
     async def record_polled(self, calls: Sequence[Call]) -> None:
         """Stores calls, each once."""
+        ...
+
+    def reject(self, rejection: Rejection) -> None:
+        """Reports something that is not stored as a call."""
         ...
 
 
@@ -65,53 +68,53 @@ class CallBook(Protocol):
 class PollReport:
     """How a round went.
 
-    `batches` were listed, `fetched` read in detail, `calls` recorded, `skipped` entries made no
-    sense. `fault` says why the round was cut short or brought nothing: rest, by its
-    `retry_after`. `trouble` is the first fault of a single batch or conversation, which the next
-    round asks for again. `more` is true when calls were left for the next round: run it soon.
+    `batches` were listed, `fetched` read in detail, `calls` recorded. `failure` says why the round
+    was cut short or brought nothing: rest, by its `retry_after`. `trouble` is the first failure of
+    a single batch or conversation, which the next round asks for again. `more` is true when calls
+    were left for the next round: run it soon.
     """
 
     batches: int
     fetched: int
     calls: int
-    skipped: int
-    fault: UpstreamError | None
+    failure: UpstreamError | None
     trouble: UpstreamError | None
     more: bool
 
     @property
     def incomplete(self) -> bool:
         """True when something could not be read, or was left for the next round."""
-        return self.more or self.fault is not None or self.trouble is not None
+        return self.more or self.failure is not None or self.trouble is not None
 
 
 async def poll(
     api: ElevenLabs,
     book: CallBook,
+    memory: PollMemory,
     *,
     agent_ids: Sequence[str],
     now: Moment,
     concurrency: int = 8,
     budget: int = BUDGET,
 ) -> PollReport:
-    """Runs one round over the batches of the given agents, or of all when none is given.
+    """Runs one round over the batches of the given agents, or of all if none is given.
 
-    Faults of ElevenLabs end up in the report; what the book raises goes through.
+    Failures of ElevenLabs end up in the report; exceptions of the book propagate.
     """
-    this_round = _Round(api, book, now, concurrency, budget)
+    this_round = _Round(api, book, memory, now, concurrency, budget)
     try:
         await this_round.run(agent_ids)
     except _CutShortError as cut:
-        this_round.fault = cut.error
+        this_round.failure = cut.error
     return this_round.report()
 
 
 async def resolve_hints(
     api: ElevenLabs, batch_id: str, hints: Sequence[BatchHint]
 ) -> list[tuple[BatchHint, Call | None]]:
-    """Asks a batch, once, for the outcomes of calls that the webhook told; None while one is not final.
+    """Asks a batch, once, for the outcomes of calls that the webhook reported; None while one is not final.
 
-    Where the batch is gone the webhook's own word holds. Raises UpstreamError.
+    If the batch does not exist, the webhook's own status counts. Raises UpstreamError.
     """
     try:
         batch = await api.batch(batch_id)
@@ -130,84 +133,116 @@ class _CutShortError(Exception):
         self.error = error
 
 
+class _Missing(Enum):
+    """Why there is no conversation: it does not exist, or it may still appear."""
+
+    GONE = 1
+    LAGS = 2
+
+
 class _Round:
-    def __init__(self, api: ElevenLabs, book: CallBook, now: Moment, concurrency: int, budget: int) -> None:
-        self._api, self._book, self._now = api, book, now
-        self._lane, self._slice, self._budget = asyncio.Semaphore(concurrency), 4 * concurrency, budget
-        self.fault: UpstreamError | None = None
+    def __init__(
+        self, api: ElevenLabs, book: CallBook, memory: PollMemory, now: Moment, concurrency: int, budget: int
+    ) -> None:
+        self._api = api
+        self._book = book
+        self._memory = memory
+        self._now = now
+        self._lane = asyncio.Semaphore(concurrency)
+        self._slice = 4 * concurrency
+        self._budget = budget
+        self._settled: Mapping[str, str] = {}
+        self.failure: UpstreamError | None = None
         self._trouble: UpstreamError | None = None
         self._away: UpstreamError | None = None
         self._in_a_row = self._read_well = 0
-        self._batches = self._fetched = self._calls = self._skipped = 0
+        self._batches = self._fetched = self._calls = 0
         self._more = False
 
     async def run(self, agent_ids: Sequence[str]) -> None:
-        settled = await self._book.settled_batches()
+        self._settled = settled = await self._book.settled_batches()
+        full = self._memory.full_listing_due(self._now)
         listed: list[BatchSummary] = []
         for agent_id in agent_ids or (None,):
-            await self._list(agent_id, listed)
+            listed += await self._list(agent_id, full=full)
         self._batches = len({batch.id for batch in listed})
+        self._memory.note_listed(listed, full=full and self.failure is None, now=self._now)
         for summary in worth_reading(listed, settled):
-            await self._batch(summary)
+            await self._batch(summary.id, summary)
+        for batch_id in self._memory.unlisted(listed, settled, self._now):
+            await self._batch(batch_id, None)
 
     def report(self) -> PollReport:
         return PollReport(
             batches=self._batches,
             fetched=self._fetched,
             calls=self._calls,
-            skipped=self._skipped,
-            # Away for all that was asked for is away altogether.
-            fault=self.fault or (None if self._read_well else self._away),
+            # If nothing could be read, the service is away.
+            failure=self.failure or (None if self._read_well else self._away),
             trouble=self._trouble,
             more=self._more,
         )
 
-    async def _list(self, agent_id: str | None, listed: list[BatchSummary]) -> None:
+    async def _list(self, agent_id: str | None, *, full: bool) -> list[BatchSummary]:
+        """Lists the batches of an agent, or of all; unless `full`, only as far as there may be news."""
+        listed: list[BatchSummary] = []
         try:
             async for page in self._api.batch_pages(agent_id):
                 listed += page.batches
-                self._skipped += page.skipped
+                self._reject_unreadable(page.skipped, None)
+                if not full and self._memory.is_old(page, self._settled, self._now):
+                    break
         except UpstreamError as error:
             # What was listed before is still read: it is the newest.
-            self.fault = self.fault or error
+            self.failure = self.failure or error
             if error.status in _HOPELESS:
                 raise _CutShortError(error) from error
+        return listed
 
-    async def _batch(self, summary: BatchSummary) -> None:
-        if self._budget <= 0 and summary.status not in OPEN_BATCHES:
+    async def _batch(self, batch_id: str, summary: BatchSummary | None) -> None:
+        """Reads a batch, listed in this round or known from an earlier one."""
+        if self._budget <= 0 and (summary is None or summary.status not in OPEN_BATCHES):
             self._more = True
             return
         try:
-            settled = await self._read(summary)
+            await self._read(batch_id, summary)
         except UpstreamError as error:
-            if error.status != 404:
+            if error.status == 404:
+                self._memory.forget_batch(batch_id)
+                self._reject(Rejection("batch_not_found", batch_id=batch_id))
+            else:
                 self._failed(error)
             return
         self._in_a_row = 0
         self._read_well += 1
-        if settled:
-            # The mark is from before the detail was read: what changed in between shows as another one.
-            await self._book.settle_batch(summary.id, summary.mark)
 
-    async def _read(self, summary: BatchSummary) -> bool:
-        """Reads a batch and records its calls; True when it has nothing left to tell."""
-        batch = await self._api.batch(summary.id)
+    async def _read(self, batch_id: str, summary: BatchSummary | None) -> None:
+        """Reads a batch, records its calls, and settles it if it has no more news."""
+        batch = await self._api.batch(batch_id)
         self._fetched += 1
-        self._skipped += batch.skipped
+        self._memory.note_read(batch.summary)
+        self._reject_unreadable(batch.skipped, batch_id)
+        if summary is None and self._settled.get(batch_id) == batch.summary.mark:
+            return
         # In a thread: a batch may have tens of thousands of recipients, and the loop serves webhooks.
         found = await asyncio.to_thread(survey, batch, self._now)
-        return await self._deal(batch, found.ended) and not found.unsettled
+        if await self._deal(batch, found.ended) and not found.unsettled:
+            if found.lost:
+                self._reject(Rejection("never_ended", None, batch_id, found.lost[0].id, None, count=len(found.lost)))
+            # The list's mark is from before the details: what changed in between shows as another one.
+            await self._book.settle_batch(batch_id, (summary or batch.summary).mark)
 
     async def _deal(self, batch: Batch, ended: Mapping[str, Recipient]) -> bool:
-        """Records the calls that the book wants; True when none of them is left."""
+        """Records the calls that are not known; True when none of them is left."""
         wanted: set[str] = set()
-        for keys in _slices(list(ended), KEYS_AT_ONCE):
-            wanted |= await self._book.wanted(keys)
+        for keys in _slices([key for key in ended if not self._memory.is_rejected(key)], KEYS_AT_ONCE):
+            wanted |= await self._book.unknown(keys)
         recipients = [recipient for key, recipient in ended.items() if key in wanted]
-        attempts = [attempt(batch.summary, r) for r in recipients if r.conversation_id is None]
-        await self._record([call for call in attempts if call is not None])
-        dealt = True
-        for some in _slices([r for r in recipients if r.conversation_id is not None], self._slice):
+        await self._store([failed_call(batch.summary, r) for r in recipients if r.conversation_id is None])
+        with_conversation = [r for r in recipients if r.conversation_id is not None]
+        due = [r for r in with_conversation if self._memory.may_ask(r.conversation_id or "", self._now)]
+        dealt = len(due) == len(with_conversation)
+        for some in _slices(due, self._slice):
             if self._budget <= 0:
                 self._more = True
                 return False
@@ -217,45 +252,63 @@ class _Round:
     async def _fetch_calls(self, batch: BatchSummary, recipients: Sequence[Recipient]) -> bool:
         """Fetches and records some calls, a few at a time; True when none has to be asked for again.
 
-        One bad conversation stops nothing; where all are refused the first fault is raised.
+        One bad conversation stops nothing; if all are refused, the first error is raised.
         """
         self._budget -= len(recipients)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._conversation(batch, recipient)) for recipient in recipients]
-        calls, faults, dealt = [], [], True
-        for recipient, told in zip(recipients, (task.result() for task in tasks), strict=True):
-            if isinstance(told, UpstreamError):
-                faults.append(told)
-            elif told is not None and end_may_come(batch, recipient, told, self._now):
+        found: list[Call | Rejection] = []
+        errors: list[UpstreamError] = []
+        dealt = True
+        for recipient, answer in zip(recipients, (task.result() for task in tasks), strict=True):
+            if isinstance(answer, UpstreamError):
+                errors.append(answer)
+            elif answer is _Missing.LAGS:
                 dealt = False
-            elif call := finished(batch, recipient, told):
-                calls.append(call)
+            elif isinstance(answer, _Missing):
+                found.append(finished_call(batch, recipient, None))
+            elif end_may_come(batch, recipient, answer, self._now):
+                dealt = False
             else:
-                # Fetched again and again they would use up the budget before any call of an older batch.
-                self._book.dismiss([recipient.conversation_id or ""])
-        await self._record(calls)
-        for fault in faults:
-            self._note(fault)
-        if len(faults) == len(recipients):
-            raise faults[0]
-        return dealt and not faults
+                found.append(finished_call(batch, recipient, answer))
+        await self._store(found)
+        for error in errors:
+            self._note(error)
+        if len(errors) == len(recipients):
+            raise errors[0]
+        return dealt and not errors
 
-    async def _conversation(self, batch: BatchSummary, recipient: Recipient) -> Conversation | UpstreamError | None:
-        """Fetches a recipient's conversation, None when it can't be had any more.
+    async def _conversation(self, batch: BatchSummary, recipient: Recipient) -> Conversation | UpstreamError | _Missing:
+        """Fetches a recipient's conversation.
 
-        A fault is handed back, not raised: the calls beside it go on.
+        An error is returned, not raised: it must not stop the conversations beside it.
         """
+        key = recipient.conversation_id or ""
+        changes = (recipient.updated_at, batch.updated_at)
         async with self._lane:
             try:
-                return await self._api.conversation(recipient.conversation_id or "")
+                conversation = await self._api.conversation(key)
             except UpstreamError as error:
-                late = stale(self._now, recipient.updated_at, batch.updated_at)
-                return None if error.status == 404 or (late and _about_one(error)) else error
+                if error.status == 404:
+                    return _Missing.LAGS if self._memory.may_lag(key, self._now, *changes) else _Missing.GONE
+                return _Missing.GONE if _about_one(error) and stale(self._now, *changes) else error
+        self._memory.note_found(key)
+        return conversation
 
-    async def _record(self, calls: Sequence[Call]) -> None:
-        for some in _slices(calls, RECORDS_AT_ONCE):
+    async def _store(self, found: Sequence[Call | Rejection]) -> None:
+        for some in _slices([one for one in found if isinstance(one, Call)], RECORDS_AT_ONCE):
             await self._book.record_polled(some)
             self._calls += len(some)
+        self._reject(*(one for one in found if isinstance(one, Rejection)))
+
+    def _reject(self, *rejections: Rejection) -> None:
+        """Reports each rejection once, not in every round."""
+        for rejection in self._memory.new_rejections(rejections):
+            self._book.reject(rejection)
+
+    def _reject_unreadable(self, count: int, batch_id: str | None) -> None:
+        if count:
+            self._reject(Rejection("unreadable_entries", batch_id=batch_id, count=count))
 
     def _note(self, error: UpstreamError) -> None:
         self._trouble = self._trouble or error
@@ -263,18 +316,18 @@ class _Round:
             raise _CutShortError(error)
 
     def _failed(self, error: UpstreamError) -> None:
-        """Notes that a batch could not be read; raises _CutShortError when the next ones won't be either."""
+        """Notes that a batch could not be read; raises _CutShortError if the next ones won't be either."""
         self._note(error)
         if _about_one(error):
             return
         self._away = self._away or error
         self._in_a_row += 1
-        if self._in_a_row >= FAULTS_IN_A_ROW:
+        if self._in_a_row >= FAILURES_IN_A_ROW:
             raise _CutShortError(error)
 
 
 def _about_one(error: UpstreamError) -> bool:
-    """True when the service is there and only this one thing can't be had: no reason to rest."""
+    """True when the service works and refuses only this one thing: no reason to rest."""
     return error.status is not None and error.status < 500 and error.status not in _HOPELESS
 
 

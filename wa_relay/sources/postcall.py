@@ -1,8 +1,8 @@
-"""ElevenLabs' post-call webhook: is it theirs, and which call does it tell? Pure.
+"""ElevenLabs' post-call webhook: is it signed by them, and which call does it report? Pure.
 
 The signature is checked over the raw bytes as they stream in, so that audio of any size can be
-dropped and still be answered rightly. What is not an outbound phone call is ignored: the relay's
-own text sessions come back here too.
+dropped without being kept. What is not an outbound phone call is ignored: the relay's own text
+sessions come back here too.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wa_relay.elevenlabs.shapes import Conversation, conversation_from, readable
 from wa_relay.model import BatchHint, Call, Moment, PayloadError
 from wa_relay.sources.jsonbody import Json
 from wa_relay.sources.numbers import dialled
+from wa_relay.sources.survey import Rejection
 
 MAX_AGE = 1800.0
 """Seconds by which a signature's time may differ from ours, either way."""
@@ -27,23 +28,24 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """A webhook that is rightly signed and tells of no call to follow up."""
+    """A correctly signed webhook that reports no finished phone call; `key` is its conversation, if it has one."""
 
     reason: str
+    key: str | None = None
 
 
 class Signature:
     """Checks an `ElevenLabs-Signature` over a body that is fed piece by piece.
 
-    The header is `t=<unix seconds>,v0=<hex HMAC-SHA256 of "<t>.<body>">`; while a secret is
-    rotated it has several `v0`, any of which may match. Never raises.
+    The header is `t=<unix seconds>,v0=<hex HMAC-SHA256 of "<t>.<body>">`. It has several `v0`
+    while a secret is rotated, and any of them may match. Never raises.
     """
 
     def __init__(self, header: str | None, secret: str) -> None:
         parts = [part.strip().partition("=") for part in (header or "").split(",")]
         times = [value for name, _, value in parts if name == "t"]
         self._digests = [value for name, _, value in parts if name == "v0" and _DIGEST.fullmatch(value)]
-        # Two times would leave it open which one was signed.
+        # With two times, it is unknown which one was signed.
         self._time = times[0] if len(times) == 1 and _TIME.fullmatch(times[0]) else None
         self._hmac: hmac.HMAC | None = None
         if self._time is not None and self._digests and secret:
@@ -56,7 +58,7 @@ class Signature:
             self._hmac.update(chunk)
 
     def ok(self, now: Moment) -> bool:
-        """True when all that was fed carries their signature, made within half an hour of `now`."""
+        """True if everything fed so far has their signature, made within half an hour of `now`."""
         if self._hmac is None or self._time is None or not abs(now - float(self._time)) <= MAX_AGE:
             return False
         expected = self._hmac.hexdigest()
@@ -66,17 +68,18 @@ class Signature:
 
 
 def verify(body: bytes, header: str | None, secret: str, now: Moment) -> bool:
-    """True when `header` is ElevenLabs' signature of the whole `body`, made within half an hour of `now`."""
+    """True if `header` is ElevenLabs' signature of the whole `body`, made within half an hour of `now`."""
     signature = Signature(header, secret)
     signature.feed(body)
     return signature.ok(now)
 
 
-def parse(body: Mapping[str, Json]) -> Call | BatchHint | Ignored:
+def parse(body: Mapping[str, Json]) -> Call | BatchHint | Rejection | Ignored:
     """Reads a webhook whose signature was right.
 
-    A phone call of a batch comes out as a hint, since only its batch knows the outcome. Raises
-    PayloadError (`invalid_payload`) for a body that lacks what its type always has.
+    A phone call of a batch comes out as a hint, since only its batch knows the outcome; one whose
+    number can't be used is rejected. Raises PayloadError (`invalid_payload`) for a body that lacks
+    what its type always has.
     """
     match body.get("type"):
         case "post_call_transcription":
@@ -84,36 +87,56 @@ def parse(body: Mapping[str, Json]) -> Call | BatchHint | Ignored:
         case "call_initiation_failure":
             return _failure(_data(body), body.get("event_timestamp"))
         case str() as kind:
-            return Ignored(f"{kind[:60]} tells of no call")
+            return Ignored(f"{kind[:60]} reports no call")
         case _:
-            raise _invalid("type", "a text is wanted")
+            raise _invalid("type", "must be a text")
 
 
-def _invalid(path: str, wanted: str) -> PayloadError:
-    return PayloadError(f"{path}: {wanted}", code="invalid_payload", fields=[(path, wanted)])
+def _invalid(path: str, problem: str) -> PayloadError:
+    return PayloadError(f"{path}: {problem}", code="invalid_payload", fields=[(path, problem)])
 
 
 def _data(body: Mapping[str, Json]) -> Mapping[str, Json]:
     data = body.get("data")
     if not isinstance(data, dict):
-        raise _invalid("data", "an object is wanted")
+        raise _invalid("data", "must be an object")
     return data
 
 
-def _transcription(data: Mapping[str, Json]) -> Call | BatchHint | Ignored:
+def _transcription(data: Mapping[str, Json]) -> Call | BatchHint | Rejection | Ignored:
     conversation = conversation_from(data)
     if not conversation.outbound_call:
-        return Ignored("it was no outbound phone call")
+        return Ignored("not an outbound phone call", conversation.conversation_id)
     if conversation.status not in ("done", "failed"):
-        return Ignored("the call is not over")
-    phone = dialled(conversation.phone)
+        return Ignored("the call is not over", conversation.conversation_id)
+    return _call(conversation, [conversation.phone], conversation.ended_at)
+
+
+def _failure(data: Mapping[str, Json], reported_at: Json) -> Call | BatchHint | Rejection:
+    """Reads a call that was never connected. Its number is in the telephony provider's own report."""
+    conversation = conversation_from({**data, "status": "failed"})
+    metadata = data.get("metadata")
+    report = metadata.get("body") if isinstance(metadata, dict) else None
+    numbers = [readable(report.get(name)) for name in ("To", "to_number")] if isinstance(report, dict) else []
+    ended_at = None
+    if isinstance(reported_at, int | float) and not isinstance(reported_at, bool):
+        ended_at = float(reported_at)
+    return _call(conversation, numbers, ended_at)
+
+
+def _call(
+    conversation: Conversation, numbers: Sequence[str | None], ended_at: Moment | None
+) -> Call | BatchHint | Rejection:
+    phone = next((phone for phone in map(dialled, numbers) if phone), None)
     if phone is None:
-        return Ignored("the call has no number that can be written to")
-    return _hinted(_call(conversation, phone, conversation.ended_at), conversation)
-
-
-def _call(conversation: Conversation, phone: str, ended_at: Moment | None) -> Call:
-    return Call(
+        return Rejection(
+            "number_unusable",
+            conversation.conversation_id,
+            conversation.batch_id,
+            conversation.batch_recipient_id,
+            next(filter(None, numbers), None),
+        )
+    call = Call(
         key=conversation.conversation_id,
         phone=phone,
         agent_id=conversation.agent_id,
@@ -127,22 +150,6 @@ def _call(conversation: Conversation, phone: str, ended_at: Moment | None) -> Ca
         summary=conversation.summary,
         transcript=conversation.transcript,
     )
-
-
-def _hinted(call: Call, conversation: Conversation) -> Call | BatchHint:
     if conversation.batch_id is None:
         return call
     return BatchHint(call, conversation.batch_id, conversation.batch_recipient_id)
-
-
-def _failure(data: Mapping[str, Json], told_at: Json) -> Call | BatchHint | Ignored:
-    """Reads a call that never came about. The number stands in the telephony provider's own report."""
-    conversation = conversation_from({**data, "status": "failed"})
-    metadata = data.get("metadata")
-    report = metadata.get("body") if isinstance(metadata, dict) else None
-    numbers = [report.get("To"), report.get("to_number")] if isinstance(report, dict) else []
-    phone = next((phone for phone in map(dialled, map(readable, numbers)) if phone), None)
-    if phone is None:
-        return Ignored("the failed call has no number that can be written to")
-    ended_at = float(told_at) if isinstance(told_at, int | float) and not isinstance(told_at, bool) else None
-    return _hinted(_call(conversation, phone, ended_at), conversation)

@@ -1,12 +1,13 @@
-"""What a batch tells about its calls: which are over, under which key, and what may still come. Pure.
+"""What a batch says about its calls: which have ended, under which key, and what may still come. Pure.
 
-`poller.py` fetches batches and conversations and asks here what they mean.
+`poller.py` fetches batches and conversations, and asks here what they mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from wa_relay.elevenlabs.shapes import Batch, BatchSummary, Conversation, Recipient
 from wa_relay.model import FINAL_OUTCOMES, BatchHint, Call, Moment
@@ -14,58 +15,79 @@ from wa_relay.sources.numbers import dialled
 
 OPEN_BATCHES = frozenset({"pending", "in_progress"})
 PATIENCE = 86400.0
-"""Seconds after the last change in which a call may still tell how it ended; then that stays unknown."""
+"""Seconds after the last change in which a call may still show how it ended; after that it stays unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Something that a source reported and that is not stored as a call, with the reason.
+
+    `key` is the call's; None where there is none. `count` is the number of entries that the
+    reason concerns. `phone` is the number as it was written.
+    """
+
+    reason: Literal["number_unusable", "not_a_phone_call", "never_ended", "unreadable_entries", "batch_not_found"]
+    key: str | None = None
+    batch_id: str | None = None
+    recipient_id: str | None = None
+    phone: str | None = None
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The recipients of a batch whose calls are over, by call key, newest first.
+    """The recipients of a batch whose calls have ended, by call key, newest first.
 
-    `unsettled` is true while other recipients may still bring calls.
+    `unsettled` is true while other recipients may still bring calls. `lost` are the recipients
+    that were dialled, never showed how their call ended, and are not waited for any longer.
     """
 
     ended: Mapping[str, Recipient]
     unsettled: bool
+    lost: tuple[Recipient, ...]
 
 
 def worth_reading(listed: Iterable[BatchSummary], settled: Mapping[str, str]) -> list[BatchSummary]:
     """Picks the batches that may have news: those under way first, then the latest changed.
 
-    WhatsApp batches make no phone calls; a scheduled batch that dialled nobody has nothing to tell.
+    WhatsApp batches make no phone calls; a scheduled batch that has dialled nobody has no news.
     """
     fresh = {
         batch.id: batch
         for batch in listed
-        if not batch.whatsapp and settled.get(batch.id) != batch.mark and not _untouched(batch)
+        if not batch.whatsapp and settled.get(batch.id) != batch.mark and not untouched(batch)
     }
     return sorted(
-        fresh.values(), key=lambda b: (b.status in OPEN_BATCHES, _latest(b.updated_at, b.created_at)), reverse=True
+        fresh.values(), key=lambda b: (b.status in OPEN_BATCHES, latest(b.updated_at, b.created_at)), reverse=True
     )
 
 
-def _untouched(batch: BatchSummary) -> bool:
+def untouched(batch: BatchSummary) -> bool:
+    """True for a scheduled batch that has dialled nobody."""
     return batch.status == "pending" and batch.dispatched == 0 and not batch.finished and not batch.retries
 
 
 def survey(batch: Batch, now: Moment) -> Survey:
-    """Sorts a batch's recipients into calls that are over and what may still come.
+    """Sorts a batch's recipients into calls that have ended and what may still come.
 
-    `failed` without a conversation is a call of its own; `cancelled` without one was never
-    dialled and is none; any other outcome waits for its conversation's id.
+    `failed` without a conversation is a failed call of its own; `cancelled` without one was never
+    dialled; any other outcome waits for its conversation's id.
     """
     ended: dict[str, Recipient] = {}
-    unsettled = batch.summary.status in OPEN_BATCHES
-    for recipient in sorted(batch.recipients, key=lambda r: _latest(r.updated_at, r.created_at), reverse=True):
+    open_rows: list[Recipient] = []
+    for recipient in sorted(batch.recipients, key=lambda r: latest(r.updated_at, r.created_at), reverse=True):
         key = call_key(batch.summary.id, recipient)
         if key is not None:
             ended.setdefault(key, recipient)
-        elif not unsettled:
-            unsettled = _to_come(batch.summary, recipient, now)
-    return Survey(ended, unsettled)
+        elif not _never_dialled(batch.summary, recipient):
+            open_rows.append(recipient)
+    given_up = [r for r in open_rows if stale(now, r.updated_at, batch.summary.updated_at)]
+    unsettled = batch.summary.status in OPEN_BATCHES or len(given_up) < len(open_rows)
+    return Survey(ended, unsettled, () if unsettled else tuple(given_up))
 
 
 def call_key(batch_id: str, recipient: Recipient) -> str | None:
-    """The key of the recipient's finished call, None while there is none."""
+    """Returns the key of the recipient's finished call, None while there is none."""
     if recipient.status not in FINAL_OUTCOMES:
         return None
     if recipient.conversation_id is not None:
@@ -73,23 +95,24 @@ def call_key(batch_id: str, recipient: Recipient) -> str | None:
     return f"{batch_id}/{recipient.id}" if recipient.status == "failed" else None
 
 
-def _to_come(batch: BatchSummary, recipient: Recipient, now: Moment) -> bool:
-    if recipient.status == "cancelled" or (recipient.status == "pending" and batch.status in ("cancelled", "failed")):
-        return False
-    return not stale(now, recipient.updated_at, batch.updated_at)
+def _never_dialled(batch: BatchSummary, recipient: Recipient) -> bool:
+    return recipient.status == "cancelled" or (
+        recipient.status == "pending" and batch.status in ("cancelled", "failed")
+    )
 
 
 def stale(now: Moment, *changes: Moment | None) -> bool:
     """True when the last of the known changes is so long ago that nothing more will come."""
-    return now - _latest(*changes) > PATIENCE
+    return now - latest(*changes) > PATIENCE
 
 
-def _latest(*moments: Moment | None) -> Moment:
+def latest(*moments: Moment | None) -> Moment:
+    """Returns the latest of the known moments, 0 if none is known."""
     return max((moment for moment in moments if moment is not None), default=0.0)
 
 
-def attempt(batch: BatchSummary, recipient: Recipient) -> Call | None:
-    """The call of an attempt without a conversation, None when its number can't be written to.
+def failed_call(batch: BatchSummary, recipient: Recipient) -> Call | Rejection:
+    """Returns the call of an attempt without a conversation, rejected if its number is unusable.
 
     It ended when the recipient last changed, if that was after it was made.
     """
@@ -97,19 +120,19 @@ def attempt(batch: BatchSummary, recipient: Recipient) -> Call | None:
     return _call(batch, recipient, updated if updated > created else None)
 
 
-def finished(batch: BatchSummary, recipient: Recipient, conversation: Conversation | None) -> Call | None:
-    """The call of a recipient with its conversation, None when it was no phone call to a number.
+def finished_call(batch: BatchSummary, recipient: Recipient, conversation: Conversation | None) -> Call | Rejection:
+    """Returns the call of a recipient with its conversation; rejects what was no phone call to a usable number.
 
-    Without a conversation (ElevenLabs has deleted it) its end is not known. A call that never
-    came about has no telephony details: that its batch dialled it is enough.
+    Without a conversation (ElevenLabs has deleted it) its end is not known. A call that was never
+    connected has no telephony details: that its batch dialled it is enough.
     """
     if conversation is None:
         return _call(batch, recipient, None)
     if conversation.text_only or conversation.direction == "inbound":
-        return None
+        return Rejection("not_a_phone_call", conversation.conversation_id, batch.id, recipient.id)
     call = _call(batch, recipient, conversation.ended_at, conversation.phone)
-    if call is None:
-        return None
+    if isinstance(call, Rejection):
+        return call
     return replace(
         call,
         agent_name=call.agent_name or conversation.agent_name,
@@ -120,18 +143,17 @@ def finished(batch: BatchSummary, recipient: Recipient, conversation: Conversati
 
 
 def end_may_come(batch: BatchSummary, recipient: Recipient, conversation: Conversation, now: Moment) -> bool:
-    """True while a conversation has not told its end yet and may still do so."""
-    told = conversation.ended_at is not None or conversation.status in ("done", "failed")
-    return not told and not stale(now, conversation.started_at, recipient.updated_at, batch.updated_at)
+    """True while a conversation has not shown its end yet and may still do so."""
+    shown = conversation.ended_at is not None or conversation.status in ("done", "failed")
+    return not shown and not stale(now, conversation.started_at, recipient.updated_at, batch.updated_at)
 
 
 def outcome_of(batch: Batch, hint: BatchHint) -> Call | None:
-    """The hinted call with its outcome from the batch; None while that is not final.
+    """Returns the hinted call with its outcome from the batch; None while that is not final.
 
-    A recipient that is gone, or was dialled again since, can't tell any more: the webhook's own
-    word holds then.
+    If the recipient is gone, or was dialled again since, the webhook's own status counts.
     """
-    recipient = next((r for r in batch.recipients if _means(r, hint)), None)
+    recipient = next((r for r in batch.recipients if _is_hinted(r, hint)), None)
     if recipient is None or recipient.conversation_id not in (None, hint.call.key):
         return hint.call
     if recipient.status not in FINAL_OUTCOMES:
@@ -146,18 +168,19 @@ def outcome_of(batch: Batch, hint: BatchHint) -> Call | None:
     )
 
 
-def _means(recipient: Recipient, hint: BatchHint) -> bool:
+def _is_hinted(recipient: Recipient, hint: BatchHint) -> bool:
     if hint.recipient_id is not None:
         return recipient.id == hint.recipient_id
     return recipient.conversation_id == hint.call.key
 
 
 def _call(
-    batch: BatchSummary, recipient: Recipient, ended_at: Moment | None, told_phone: str | None = None
-) -> Call | None:
-    phone, key = dialled(recipient.phone) or dialled(told_phone), call_key(batch.id, recipient)
+    batch: BatchSummary, recipient: Recipient, ended_at: Moment | None, other_phone: str | None = None
+) -> Call | Rejection:
+    key = call_key(batch.id, recipient)
+    phone = dialled(recipient.phone) or dialled(other_phone)
     if phone is None or key is None:
-        return None
+        return Rejection("number_unusable", key, batch.id, recipient.id, recipient.phone or other_phone)
     return Call(
         key=key,
         phone=phone,
