@@ -10,6 +10,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import aiohttp
+import httpx
+from elevenlabs.client import AsyncElevenLabs
 
 from wa_relay.agent.session import TextAgent
 from wa_relay.agent.tries import Limits
@@ -56,6 +58,13 @@ async def text_agent(
             yield agent
         finally:
             await agent.close()
+
+
+@asynccontextmanager
+async def sdk(standin: ElevenLabsStandin) -> AsyncIterator[AsyncElevenLabs]:
+    """The official client; it does not close its connections by itself."""
+    async with httpx.AsyncClient() as http:
+        yield AsyncElevenLabs(api_key=KEY, base_url=standin.url, httpx_client=http)
 
 
 class Raw:

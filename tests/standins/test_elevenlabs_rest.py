@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import httpx
 import pytest
-from elevenlabs.client import AsyncElevenLabs
 from elevenlabs.client import ElevenLabs as Sdk
 from elevenlabs.core.api_error import ApiError
 from elevenlabs.types import (
@@ -23,19 +20,12 @@ from elevenlabs.types import (
     WorkspaceBatchCallsResponse,
 )
 
-from tests.standins.elevenlabs_played import ANA, KEY, START, fetched, played, run
+from tests.standins.elevenlabs_played import ANA, KEY, START, fetched, played, run, sdk
 from wa_relay.standins.elevenlabs import ElevenLabsStandin, Recipient, Scenario
 from wa_relay.standins.elevenlabs.routes import route_of
 
 BEA = Recipient("+573001112244", {"customer_name": "Bea"}, outcome="failed", conversation=False)
 CRIS = Recipient("+573001112255", outcome="voicemail")
-
-
-@asynccontextmanager
-async def sdk(standin: ElevenLabsStandin) -> AsyncIterator[AsyncElevenLabs]:
-    """The official client; it does not close its connections by itself."""
-    async with httpx.AsyncClient() as http:
-        yield AsyncElevenLabs(api_key=KEY, base_url=standin.url, httpx_client=http)
 
 
 def a_campaign(standin: ElevenLabsStandin) -> tuple[str, str]:

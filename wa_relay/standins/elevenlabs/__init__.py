@@ -6,9 +6,9 @@
 from wa_relay.standins.elevenlabs.app import ElevenLabsStandin
 from wa_relay.standins.elevenlabs.faults import BAD_GATEWAY, SERVER_ERROR, TOO_MANY, UNAUTHORIZED, UNPROCESSABLE, Fault
 from wa_relay.standins.elevenlabs.scenarios import Scenario
-from wa_relay.standins.elevenlabs.stage import Settings
-from wa_relay.standins.elevenlabs.state import CHAT_EVENTS, DEFAULT_EVENTS, Agent, Recipient
-from wa_relay.standins.elevenlabs.talk import Asked
+from wa_relay.standins.elevenlabs.stage import Settings, Transcript
+from wa_relay.standins.elevenlabs.state import CHAT_EVENTS, DEFAULT_EVENTS, Agent, Recipient, WorkspaceWebhook
+from wa_relay.standins.elevenlabs.talk import Asked, File
 
 __all__ = [
     "BAD_GATEWAY",
@@ -22,7 +22,10 @@ __all__ = [
     "Asked",
     "ElevenLabsStandin",
     "Fault",
+    "File",
     "Recipient",
     "Scenario",
     "Settings",
+    "Transcript",
+    "WorkspaceWebhook",
 ]

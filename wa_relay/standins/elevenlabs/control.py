@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Annotated, Literal
@@ -14,7 +15,7 @@ from wa_relay.standins.elevenlabs.director import Director
 from wa_relay.standins.elevenlabs.faults import Fault
 from wa_relay.standins.elevenlabs.scenarios import Scenario
 from wa_relay.standins.elevenlabs.stage import Settings
-from wa_relay.standins.elevenlabs.state import Agent, Recipient
+from wa_relay.standins.elevenlabs.state import Agent, Recipient, WorkspaceWebhook
 
 PREFIX = "/_standin/"
 
@@ -89,6 +90,33 @@ class Webhook(_Body):
     reason: str = "no-answer"
 
 
+class Recording(_Body):
+    """What a recording says, named by its bytes in base64 or by their SHA-256 in hex."""
+
+    base64: str | None = None
+    sha256: str | None = None
+    text: str
+    language: str = "spa"
+    seconds: float = 3.2
+
+
+class NewTool(_Body):
+    """A tool of the workspace."""
+
+    id: str
+    config: dict[str, object]
+
+
+class ManyBatches(_Body):
+    """Finished batches of one call each."""
+
+    count: int
+    agent_id: str
+    ended_at: float | None = None
+    seconds: float = 60.0
+
+
+_Webhooks = TypeAdapter(list[WorkspaceWebhook])
 _Answers = TypeAdapter(dict[str, str])
 _Agent = TypeAdapter(Annotated[Agent, Field()])
 Reply = Mapping[str, object]
@@ -100,6 +128,10 @@ async def answer(director: Director, request: web.BaseRequest) -> web.Response:
     try:
         if request.method == "GET" and name == "journal":
             return _json(_journal(director, request.query.get("after", "0")))
+        if request.method == "GET" and name == "transcriptions":
+            return _json(dict(director.transcriptions))
+        if request.method == "GET" and name == "sessions":
+            return _json({"open": director.sessions_open, "peak": director.sessions_peak})
         if request.method == "POST" and name == "webhook":
             return _json(await _webhook(director, await request.read()))
         control = _CONTROLS.get(name) if request.method == "POST" else None
@@ -202,6 +234,34 @@ def _answers(director: Director, body: bytes) -> Reply:
     return {}
 
 
+def _recording(director: Director, body: bytes) -> Reply:
+    wanted = Recording.model_validate_json(body)
+    if wanted.base64 is None and wanted.sha256 is None:
+        raise ValueError("a recording is named by its base64 or its sha256")
+    data = wanted.sha256 if wanted.base64 is None else b64decode(wanted.base64, validate=True)
+    assert data is not None
+    return {"sha256": director.set_transcript(data, wanted.text, wanted.language, wanted.seconds)}
+
+
+def _tool(director: Director, body: bytes) -> Reply:
+    wanted = NewTool.model_validate_json(body)
+    director.add_tool(wanted.id, wanted.config)
+    return {"tool": wanted.id}
+
+
+def _webhooks(director: Director, body: bytes) -> Reply:
+    director.set_webhooks(*_Webhooks.validate_json(body))
+    return {}
+
+
+def _batches(director: Director, body: bytes) -> Reply:
+    wanted = ManyBatches.model_validate_json(body)
+    made = director.add_batches(
+        wanted.count, agent_id=wanted.agent_id, ended_at=wanted.ended_at, seconds=wanted.seconds
+    )
+    return {"batches": made}
+
+
 def _clear(director: Director, body: bytes) -> Reply:
     del body
     director.faults.clear()
@@ -231,6 +291,10 @@ _CONTROLS: dict[str, Callable[[Director, bytes], Reply]] = {
     "scenario": _scenario,
     "answers": _answers,
     "clear": _clear,
+    "recording": _recording,
+    "tool": _tool,
+    "webhooks": _webhooks,
+    "batches": _batches,
 }
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 from wa_relay.model import Moment
 from wa_relay.standins.elevenlabs.faults import FaultPlan
-from wa_relay.standins.elevenlabs.stage import Answers, ScenarioPlan, Settings, Stage
-from wa_relay.standins.elevenlabs.state import FINAL, Agent, Conversation, Recipient, World
+from wa_relay.standins.elevenlabs.stage import Answers, ScenarioPlan, Settings, Stage, Transcript
+from wa_relay.standins.elevenlabs.state import FINAL, Agent, Conversation, Recipient, WorkspaceWebhook, World
 from wa_relay.standins.elevenlabs.webhooks import Webhooks
 from wa_relay.standins.journal import Journal
 
@@ -87,6 +88,45 @@ class Director:
     def add_history(self, count: int, *, agent_id: str, ended_at: Moment | None = None) -> str:
         """Adds a batch with that many calls that are long over, the last at `ended_at`; gives its id."""
         return self.world.add_history(count, agent_id, self._moment(ended_at)).id
+
+    def add_batches(
+        self, count: int, *, agent_id: str, ended_at: Moment | None = None, seconds: float = 60.0
+    ) -> list[str]:
+        """Adds many finished batches of one call each, the last at `ended_at`, one each `seconds`; gives their ids."""
+        last = self._moment(ended_at)
+        moments = (last - (count - 1 - place) * seconds for place in range(count))
+        return [self.world.add_history(1, agent_id, moment).id for moment in moments]
+
+    def add_tool(self, tool_id: str, config: Mapping[str, object]) -> None:
+        """Adds a tool of the workspace. `config` is its `tool_config`, as the settings show it."""
+        self.world.tools[tool_id] = config
+
+    def set_webhooks(self, *webhooks: WorkspaceWebhook) -> None:
+        """Settles the workspace's webhooks."""
+        self.world.webhooks[:] = webhooks
+
+    # --- recordings and sessions ---
+
+    def set_transcript(self, recording: bytes | str, text: str, language: str = "spa", seconds: float = 3.2) -> str:
+        """Settles what a recording says; it may be named by its SHA-256 in hex, which is given back."""
+        number = recording if isinstance(recording, str) else hashlib.sha256(recording).hexdigest()
+        self._stage.transcripts[number] = Transcript(text, language, seconds)
+        return number
+
+    @property
+    def transcriptions(self) -> Mapping[str, int]:
+        """How often each recording was transcribed, and so paid, by the SHA-256 of its bytes."""
+        return self._stage.paid
+
+    @property
+    def sessions_open(self) -> int:
+        """How many text sessions are open."""
+        return self._stage.lobby.open
+
+    @property
+    def sessions_peak(self) -> int:
+        """The most text sessions that were open at once."""
+        return self._stage.lobby.peak
 
     # --- moving the calls ---
 

@@ -45,19 +45,19 @@ def complete(event_id: int) -> Event:
     return {"type": "agent_response_complete", "agent_response_complete_event": {"event_id": event_id}}
 
 
-def tool_request(name: str, call_id: str, event_id: int) -> Event:
+def tool_request(name: str, call_id: str, event_id: int, kind: str = "webhook") -> Event:
     """The agent calls a tool on the service's side."""
-    body = {"tool_name": name, "tool_call_id": call_id, "tool_type": "webhook", "event_id": event_id}
+    body = {"tool_name": name, "tool_call_id": call_id, "tool_type": kind, "event_id": event_id}
     return {"type": "agent_tool_request", "agent_tool_request": body}
 
 
-def tool_response(name: str, call_id: str, event_id: int, kind: str = "webhook") -> Event:
+def tool_response(name: str, call_id: str, event_id: int, kind: str = "webhook", *, is_error: bool = False) -> Event:
     """What came of a tool."""
     body = {
         "tool_name": name,
         "tool_call_id": call_id,
         "tool_type": kind,
-        "is_error": False,
+        "is_error": is_error,
         "is_called": True,
         "event_id": event_id,
     }
@@ -74,6 +74,29 @@ def client_tool_call(name: str, call_id: str, event_id: int) -> Event:
         "expects_response": True,
     }
     return {"type": "client_tool_call", "client_tool_call": body}
+
+
+def mcp_tool_call(name: str, call_id: str, state: str, now: str = "2026-11-22T15:00:00Z") -> Event:
+    """The agent calls a tool of an MCP server: `loading`, then `success` or `failure`."""
+    body: Event = {
+        "service_id": "mcp_standin",
+        "tool_call_id": call_id,
+        "tool_name": name,
+        "tool_description": None,
+        "parameters": {"plan": "Premium"},
+        "timestamp": now,
+        "state": state,
+    }
+    if state == "success":
+        body["result"] = [{"type": "text", "text": "ok"}]
+    elif state == "failure":
+        body["error_message"] = "The tool failed"
+    return {"type": "mcp_tool_call", "mcp_tool_call": body}
+
+
+def queue_status(status: str) -> Event:
+    """Where the session stands in the queue for capacity: `waiting`, `admitted` or `timed_out`."""
+    return {"type": "queue_status", "queue_status_event": {"status": status}}
 
 
 def error(code: int, error_type: str, reason: str) -> Event:

@@ -19,7 +19,9 @@ from aiohttp import web
 
 from wa_relay.standins.elevenlabs.shapes import error
 
-Kind = Literal["status", "html", "slow", "hang", "reset", "garbage", "truncated", "broken", "drip", "huge", "bomb"]
+Kind = Literal[
+    "status", "html", "slow", "hang", "reset", "garbage", "truncated", "broken", "lost", "drip", "huge", "bomb"
+]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 _MEGABYTE = 1024 * 1024
@@ -27,10 +29,18 @@ _HTML = "<!doctype html><html><head><title>502 Bad Gateway</title></head><body>u
 _CODES = {
     400: ("invalid_request", "Invalid request"),
     401: ("invalid_api_key", "Invalid API key"),
+    402: ("payment_required", "The plan has no credits left"),
     403: ("missing_permissions", "The API key misses the permission convai_read"),
     404: ("not_found", "Not found"),
     429: ("rate_limit_exceeded", "Too many requests"),
     503: ("system_busy", "The system is busy"),
+}
+
+_MESSAGES = {
+    "missing_permissions": "The API key you used is missing the permission convai_read to execute this operation.",
+    "quota_exceeded": "This request exceeds your quota. You have 0 credits remaining.",
+    "concurrent_limit_exceeded": "Too many concurrent requests",
+    "system_busy": "The system is busy",
 }
 
 Answering = Callable[[], Awaitable[web.StreamResponse]]
@@ -43,7 +53,8 @@ class Fault:
     `status` answers with that HTTP status in the service's own form (`retry_after` as its header), `html` with the page
     of a proxy; `slow` answers truly after `seconds`, `hang` never, `reset` breaks the connection. `garbage` is 200 with
     no JSON, `truncated` the true answer cut in half, `broken` the same with the connection lost, `drip` the true answer
-    a byte each `seconds`. `huge` is `size` bytes, `bomb` as many packed by gzip.
+    a byte each `seconds`; `lost` does what was asked and breaks the connection. `huge` is `size` bytes, `bomb` as many
+    packed by gzip. `code` names the refusal, like `missing_permissions` or `quota_exceeded`, where the status does not.
     """
 
     kind: Kind = "status"
@@ -52,6 +63,7 @@ class Fault:
     seconds: float = 1.0
     size: int = 100 * _MEGABYTE
     body: str | None = None
+    code: str = ""
 
     def __post_init__(self) -> None:
         """Refuses a kind that is not played."""
@@ -112,6 +124,9 @@ async def play(fault: Fault, request: web.BaseRequest, answer: Answering) -> web
             await asyncio.Event().wait()
         case "reset":
             reset(request)
+        case "lost":
+            await answer()
+            reset(request)
         case "truncated" | "broken" | "drip":
             return await _spoiled(fault, request, await answer())
         case "huge" | "bomb":
@@ -131,6 +146,8 @@ def _wrong(fault: Fault) -> web.Response:
         detail = [{"loc": ["query", "limit"], "msg": "Input should be a valid integer", "type": "int_parsing"}]
         return web.json_response({"detail": detail}, status=422, headers=headers)
     code, message = _CODES.get(fault.status, ("internal_error", "An internal error occurred"))
+    if fault.code:
+        code, message = fault.code, _MESSAGES.get(fault.code, message)
     return web.json_response(error(fault.status, code, message), status=fault.status, headers=headers)
 
 

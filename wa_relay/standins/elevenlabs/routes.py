@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from typing import TypeVar
 
 from aiohttp import web
 
-from wa_relay.standins.elevenlabs import control, shapes
+from wa_relay.standins.elevenlabs import control, setup, shapes
+from wa_relay.standins.elevenlabs.answering import encode, json_response, no_agent, no_conversation, refusal
 from wa_relay.standins.elevenlabs.director import Director
 from wa_relay.standins.elevenlabs.faults import play
 from wa_relay.standins.elevenlabs.listing import NotValidError, batches_page, conversations_page, number
 from wa_relay.standins.elevenlabs.session import Session
 from wa_relay.standins.elevenlabs.signing import UrlSigner
 from wa_relay.standins.elevenlabs.stage import Stage
-from wa_relay.standins.elevenlabs.state import Agent
+from wa_relay.standins.elevenlabs.state import Agent, Conversation
 from wa_relay.standins.elevenlabs.talk import Asked
+from wa_relay.standins.elevenlabs.uploads import Uploads
 
 T = TypeVar("T")
 Handler = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
@@ -31,6 +34,7 @@ _FIXED = {
     ("GET", "conversation/get-signed-url"): "signed_url",
     ("GET", "conversation/get_signed_url"): "signed_url",
     ("GET", "conversation"): "session",
+    ("GET", "settings"): "settings",
 }
 _BY_ID = {
     ("GET", "batch-calling", ""): "batch",
@@ -39,21 +43,38 @@ _BY_ID = {
     ("GET", "agents", ""): "agent",
     ("POST", "conversations", "files"): "files",
     ("POST", "conversations", "message"): "message",
+    ("DELETE", "conversations", ""): "conversation_delete",
+    ("GET", "tools", ""): "tool",
 }
-_SPEECH = "/v1/speech-to-text"
+_ELSEWHERE = {
+    ("POST", "/v1/speech-to-text"): "speech",
+    ("GET", "/v1/workspace/webhooks"): "workspace_webhooks",
+}
+PERMISSIONS = {
+    "signed_url": "convai_write",
+    "files": "convai_write",
+    "file_delete": "convai_write",
+    "conversation_delete": "convai_write",
+    "speech": "speech_to_text",
+    "workspace_webhooks": "workspace_read",
+}
+"""The permission that a route needs; the others need `convai_read`. Which needs which is not published."""
+
 _NOT_FOUND = {"detail": "Not Found"}
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def route_of(method: str, path: str) -> Route | None:
     """Finds the route of a request; None for what the service does not offer."""
     if not path.startswith(_PREFIX):
-        return ("speech", "") if (method, path) == ("POST", _SPEECH) else None
+        elsewhere = _ELSEWHERE.get((method, path))
+        return (elsewhere, "") if elsewhere else None
     rest = path[len(_PREFIX) :]
     fixed = _FIXED.get((method, rest))
     if fixed is not None:
         return fixed, ""
     parts = rest.split("/")
+    if method == "DELETE" and len(parts) == 4 and parts[0] == "conversations" and parts[2] == "files":
+        return "file_delete", parts[3]
     if not 2 <= len(parts) <= 3 or not parts[1]:
         return None
     name = _BY_ID.get((method, parts[0], parts[2] if len(parts) == 3 else ""))
@@ -67,6 +88,7 @@ class Service:
         self._stage, self._signer, self._director = stage, signer, director
         self._used: set[str] = set()
         self._details: dict[str, tuple[int, bytes]] = {}
+        uploads = Uploads(stage)
         self._handlers: dict[str, Handler] = {
             "workspace": self._workspace,
             "batch": self._batch,
@@ -77,8 +99,13 @@ class Service:
             "signed_url": self._signed_url,
             "session": self._session,
             "message": self._message,
-            "speech": self._speech,
-            "files": self._files,
+            "speech": uploads.speech,
+            "files": uploads.add,
+            "file_delete": uploads.remove,
+            "conversation_delete": self._conversation_delete,
+            "tool": self._tool,
+            "settings": self._settings,
+            "workspace_webhooks": self._workspace_webhooks,
         }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -90,11 +117,15 @@ class Service:
             self._note(request, found[0] if found else None, auth=self._refusal(request) is None)
             return web.json_response(_NOT_FOUND, status=404)
         name, item = found
-        refusal = None if name == "session" else self._refusal(request)
-        self._note(request, name, auth=refusal is None)
+        denied = None if name == "session" else self._refusal(request) or self._not_permitted(name)
+        self._note(request, name, auth=denied is None)
         fault = self._stage.faults.take(name)
         if fault is None:
-            return refusal or await self._answer(name, item, request)
+            answer = denied or await self._answer(name, item, request)
+            if self._stage.settings.clock_skew and not answer.prepared:
+                moment = self._stage.clock() + self._stage.settings.clock_skew
+                answer.headers["Date"] = formatdate(moment, usegmt=True)
+            return answer
         self._stage.journal.note("fault", route=name, fault=fault.kind, status=fault.status)
         return await play(fault, request, lambda: self._answer(name, item, request))
 
@@ -102,7 +133,7 @@ class Service:
         try:
             return await self._handlers[name](request, item)
         except NotValidError as error:
-            return _json(shapes.invalid("query", error.name, error.message), 422)
+            return json_response(shapes.invalid("query", error.name, error.message), 422)
 
     def _note(self, request: web.BaseRequest, route: str | None, *, auth: bool) -> None:
         self._stage.journal.note(
@@ -112,49 +143,86 @@ class Service:
     def _refusal(self, request: web.BaseRequest) -> web.Response | None:
         key = request.headers.get("xi-api-key")
         if key is None:
-            return _json(shapes.error(401, "missing_api_key", "The xi-api-key header is missing"), 401)
+            return refusal(401, "missing_api_key", "The xi-api-key header is missing")
         if not hmac.compare_digest(key.encode("utf-8", "surrogateescape"), self._stage.api_key.encode()):
-            return _json(shapes.error(401, "invalid_api_key", "Invalid API key"), 401)
+            return refusal(401, "invalid_api_key", "Invalid API key")
         return None
+
+    def _not_permitted(self, name: str) -> web.Response | None:
+        missing = self._stage.settings.missing_permissions
+        if not missing or PERMISSIONS.get(name, "convai_read") not in missing:
+            return None
+        words = f"The API key you used is missing the permission {PERMISSIONS.get(name, 'convai_read')}"
+        status = self._stage.settings.permission_status
+        return refusal(status, "missing_permissions", f"{words} to execute this operation.")
 
     # --- batches, conversations, agents ---
 
     async def _workspace(self, request: web.BaseRequest, item: str) -> web.Response:
         del item
-        return _json(batches_page(self._stage.world, request.query))
+        return json_response(batches_page(self._stage.world, request.query))
 
     async def _batch(self, request: web.BaseRequest, item: str) -> web.Response:
         del request
         batch = self._stage.world.batches.get(item)
         if batch is None:
-            return _unknown("batch_call_not_found", f"Batch call {item} not found")
+            return refusal(404, "batch_call_not_found", f"Batch call {item} not found")
         version, body = self._details.get(item, (-1, b""))
         if version != batch.version:
             # Big batches are asked for again and again; they are written out once per change.
-            version, body = batch.version, _encode(shapes.batch_detail(batch)).encode()
+            version, body = batch.version, encode(shapes.batch_detail(batch)).encode()
             self._details[item] = version, body
         return web.Response(body=body, content_type="application/json")
 
     async def _conversations(self, request: web.BaseRequest, item: str) -> web.Response:
         del item
-        return _json(conversations_page(self._stage.world, request.query))
+        return json_response(conversations_page(self._stage.world, request.query))
 
     async def _conversation(self, request: web.BaseRequest, item: str) -> web.Response:
         del request
         conversation = self._stage.world.conversations.get(item)
-        return _json(shapes.conversation(conversation)) if conversation else _no_conversation(item)
+        if conversation is None or self._lags(conversation):
+            return no_conversation(item)
+        return json_response(shapes.conversation(conversation))
+
+    def _lags(self, conversation: Conversation) -> bool:
+        """True while the details of a call that is over can't be found yet."""
+        lag = self._stage.settings.details_lag
+        return lag > 0 and self._stage.clock() < conversation.started_at + conversation.duration + lag
+
+    async def _conversation_delete(self, request: web.BaseRequest, item: str) -> web.Response:
+        del request
+        if self._stage.world.conversations.pop(item, None) is None:
+            return no_conversation(item)
+        self._stage.journal.note("deleted", conversation_id=item)
+        return json_response({})
 
     async def _summary(self, request: web.BaseRequest, item: str) -> web.Response:
         conversation = self._stage.world.conversations.get(item)
         if conversation is None:
-            return _no_conversation(item)
+            return no_conversation(item)
         limit = number(request.query, "max_messages", 40, least=1, most=200)
-        return _json(shapes.conversation_summary(conversation, limit))
+        return json_response(shapes.conversation_summary(conversation, limit))
 
     async def _agent(self, request: web.BaseRequest, item: str) -> web.Response:
         del request
         agent = self._stage.world.agents.get(item)
-        return _json(shapes.agent(agent)) if agent else _no_agent(item)
+        return json_response(shapes.agent(agent)) if agent else no_agent(item)
+
+    async def _tool(self, request: web.BaseRequest, item: str) -> web.Response:
+        del request
+        tool = self._stage.world.tools.get(item)
+        if tool is None:
+            return refusal(404, "tool_not_found", f"Tool {item} not found")
+        return json_response(setup.tool(item, tool))
+
+    async def _settings(self, request: web.BaseRequest, item: str) -> web.Response:
+        del request, item
+        return json_response(setup.settings(self._stage.world.webhooks))
+
+    async def _workspace_webhooks(self, request: web.BaseRequest, item: str) -> web.Response:
+        del request, item
+        return json_response({"webhooks": [setup.webhook(one) for one in self._stage.world.webhooks]})
 
     # --- talking ---
 
@@ -164,14 +232,20 @@ class Service:
         if agent_id is None:
             raise NotValidError("agent_id", "Field required")
         if agent_id not in self._stage.world.agents:
-            return _no_agent(agent_id)
+            return no_agent(agent_id)
+        stage = self._stage
+        if stage.settings.full == "429" and stage.lobby.full(stage.settings.most_sessions):
+            answer = refusal(429, "concurrent_limit_exceeded", "Too many concurrent conversations")
+            answer.headers["current-concurrent-requests"] = str(stage.lobby.open)
+            answer.headers["maximum-concurrent-requests"] = str(stage.settings.most_sessions)
+            return answer
         reserved = ""
         if request.query.get("include_conversation_id") == "true":
             reserved = self._stage.world.new_id("conv")
         signature = self._signer.sign(agent_id, self._stage.clock(), reserved)
         told = f"&conversation_id={reserved}" if reserved else ""
         query = f"agent_id={agent_id}&conversation_signature={signature}{told}"
-        return _json({"signed_url": f"ws://{request.host}{_PREFIX}conversation?{query}"})
+        return json_response({"signed_url": f"ws://{request.host}{_PREFIX}conversation?{query}"})
 
     async def _session(self, request: web.BaseRequest, item: str) -> web.StreamResponse:
         del item
@@ -210,51 +284,11 @@ class Service:
         try:
             said = json.loads(await request.read())["message"]
         except (ValueError, KeyError, TypeError):
-            return _json(shapes.invalid("body", "message", "Field required"), 422)
+            return json_response(shapes.invalid("body", "message", "Field required"), 422)
         call = self._stage.world.conversations.get(item)
         asked = Asked(text=str(said), conversation_id=item, agent_id=call.agent_id if call else "")
         if call is not None:
             asked = Asked(asked.text, asked.agent_id, item, call.variables, (call.summary,))
         answer = self._stage.answer(asked)
         self._stage.journal.note("message", conversation_id=item, text=asked.text, answer=answer)
-        return _json({"response": answer})
-
-    async def _speech(self, request: web.BaseRequest, item: str) -> web.Response:
-        del item
-        heard = len(await request.read())
-        self._stage.journal.note("speech", size=heard)
-        text = self._stage.settings.speech_text
-        words = [{"text": text, "start": 0.0, "end": 1.0, "type": "word", "speaker_id": None, "logprob": -0.1}]
-        return _json(
-            {
-                "language_code": "spa",
-                "language_probability": 0.98,
-                "text": text,
-                "words": words,
-                "transcription_id": self._stage.world.new_id("tr"),
-                "audio_duration_secs": 3.2,
-            }
-        )
-
-    async def _files(self, request: web.BaseRequest, item: str) -> web.Response:
-        await request.read()
-        call = self._stage.world.conversations.get(item)
-        if call is None or call.status != "in-progress":
-            return _no_conversation(item)
-        return _json({"file_id": self._stage.world.new_id("file")})
-
-
-def _json(content: Mapping[str, object], status: int = 200) -> web.Response:
-    return web.Response(body=_encode(content).encode(), status=status, content_type="application/json")
-
-
-def _unknown(code: str, message: str) -> web.Response:
-    return _json(shapes.error(404, code, message), 404)
-
-
-def _no_agent(agent_id: str) -> web.Response:
-    return _unknown("agent_not_found", f"Agent {agent_id} not found")
-
-
-def _no_conversation(conversation_id: str) -> web.Response:
-    return _unknown("conversation_not_found", f"Conversation {conversation_id} not found")
+        return json_response({"response": answer})

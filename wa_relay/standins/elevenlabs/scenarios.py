@@ -1,12 +1,15 @@
 """What an agent does when it is spoken to: the order of its events, for every way that is known. Pure.
 
-A scenario turns the answer's text into steps; `session.py` carries them out.
+A scenario turns the answer's text into steps; `session.py` carries them out. Beside the orders of events there are the
+silences (`skip_turn`, `end_call`, `hang_up`: a close with 1000 and no text), the tools (`server_tool`, `client_tool`,
+`mcp_tool`) and `spoken`, whose answer holds marks for a voice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from wa_relay.standins.elevenlabs import events
 from wa_relay.standins.elevenlabs.events import Event
@@ -39,6 +42,15 @@ class AwaitTool:
 
 
 @dataclass(frozen=True, slots=True)
+class RunTool:
+    """Runs a tool: its effect in the world, which a second run would repeat. Recorded, whatever events are sent."""
+
+    name: str
+    call_id: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Closes the session; an `error_type` is told in an error event before."""
 
@@ -52,7 +64,7 @@ class Drop:
     """Breaks the connection without a close."""
 
 
-Step = Send | Wait | AwaitTool | Close | Drop
+Step = Send | Wait | AwaitTool | RunTool | Close | Drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,10 @@ class Scenario:
     `complete` announces the end of the turn (to agents whose settings include that event). `before` seconds pass
     before the first event, `between` seconds before what a scenario sends late. `code` and `reason` belong to
     `close`, `extra` is the text of a second answer.
+
+    The scenarios with a tool (`server_tool`, `client_tool`, `mcp_tool`) call `tool`, which fails with `tool_fails`.
+    `then` is what follows it: `answer`, `silence` (nothing more, the session stays open), `close` (with `code`) or
+    `drop`. `aside=False` leaves out what the agent says before the tool.
     """
 
     name: str = "plain"
@@ -72,6 +88,10 @@ class Scenario:
     reason: str = ""
     error_type: str | None = None
     extra: str = ""
+    tool: str = ""
+    tool_fails: bool = False
+    then: Literal["answer", "silence", "close", "drop"] = "answer"
+    aside: bool = True
 
     def __post_init__(self) -> None:
         """Refuses a name that no scenario has."""
@@ -117,23 +137,80 @@ def _parts_only(scenario: Scenario, answer: str, event_id: int) -> Iterator[Step
 
 
 def _server_tool(scenario: Scenario, answer: str, event_id: int) -> Iterator[Step]:
-    tool, call = "consultar_precios", f"tool_{event_id}"
-    yield Send(events.response(scenario.extra or MOMENT, event_id))
+    tool, call = scenario.tool or "consultar_precios", f"tool_{event_id}"
+    yield from _aside(scenario, event_id)
     yield Send(events.tool_request(tool, call, event_id))
     yield Wait(scenario.between)
-    yield Send(events.tool_response(tool, call, event_id))
-    yield Send(events.response(answer, event_id + 1))
-    yield from _end(scenario, event_id + 1)
+    yield RunTool(tool, call, "webhook")
+    yield Send(events.tool_response(tool, call, event_id, is_error=scenario.tool_fails))
+    yield from _after_tool(scenario, answer, event_id)
 
 
 def _client_tool(scenario: Scenario, answer: str, event_id: int) -> Iterator[Step]:
-    call = f"tool_{event_id}"
-    yield Send(events.response(scenario.extra or MOMENT, event_id))
-    yield Send(events.client_tool_call("abrir_pagina", call, event_id))
+    tool, call = scenario.tool or "abrir_pagina", f"tool_{event_id}"
+    yield from _aside(scenario, event_id)
+    yield RunTool(tool, call, "client")
+    yield Send(events.client_tool_call(tool, call, event_id))
     yield AwaitTool(call)
-    yield Send(events.tool_response("abrir_pagina", call, event_id, kind="client"))
-    yield Send(events.response(answer, event_id + 1))
-    yield from _end(scenario, event_id + 1)
+    yield Send(events.tool_response(tool, call, event_id, kind="client", is_error=scenario.tool_fails))
+    yield from _after_tool(scenario, answer, event_id)
+
+
+def _mcp_tool(scenario: Scenario, answer: str, event_id: int) -> Iterator[Step]:
+    tool, call = scenario.tool or "reservar_cita", f"tool_{event_id}"
+    yield from _aside(scenario, event_id)
+    yield Send(events.mcp_tool_call(tool, call, "loading"))
+    yield Wait(scenario.between)
+    yield RunTool(tool, call, "mcp")
+    yield Send(events.mcp_tool_call(tool, call, "failure" if scenario.tool_fails else "success"))
+    yield from _after_tool(scenario, answer, event_id)
+
+
+def _aside(scenario: Scenario, event_id: int) -> Iterator[Step]:
+    if scenario.aside:
+        yield Send(events.response(scenario.extra or MOMENT, event_id))
+
+
+def _after_tool(scenario: Scenario, answer: str, event_id: int) -> Iterator[Step]:
+    match scenario.then:
+        case "answer":
+            yield Send(events.response(answer, event_id + 1))
+            yield from _end(scenario, event_id + 1)
+        case "silence":
+            yield from _end(scenario, event_id)
+        case "close":
+            yield Close(scenario.code, scenario.reason, scenario.error_type)
+        case "drop":
+            yield Drop()
+
+
+def _skip_turn(scenario: Scenario, answer: str, event_id: int) -> Iterator[Step]:
+    del answer
+    yield from _system_tool("skip_turn", event_id)
+    yield from _end(scenario, event_id)
+
+
+def _end_call(scenario: Scenario, answer: str, event_id: int) -> Iterator[Step]:
+    del answer
+    yield from _system_tool("end_call", event_id)
+    yield Wait(scenario.between)
+    yield Close(1000, "Agent ended call")
+
+
+def _hang_up(scenario: Scenario, answer: str, event_id: int) -> Iterator[Step]:
+    del answer, event_id
+    yield Wait(scenario.between)
+    yield Close(1000, scenario.reason)
+
+
+def _system_tool(name: str, event_id: int) -> Iterator[Step]:
+    call = f"tool_{event_id}"
+    yield Send(events.tool_request(name, call, event_id, kind="system"))
+    yield Send(events.tool_response(name, call, event_id, kind="system"))
+
+
+def _spoken(scenario: Scenario, answer: str, event_id: int) -> Iterator[Step]:
+    yield from _plain(scenario, f'[laughs] {answer} <break time="1s"/>', event_id)
 
 
 def _correction(scenario: Scenario, answer: str, event_id: int) -> Iterator[Step]:
@@ -217,6 +294,11 @@ _SCRIPTS: dict[str, Callable[[Scenario, str, int], Iterator[Step]]] = {
     "parts_only": _parts_only,
     "server_tool": _server_tool,
     "client_tool": _client_tool,
+    "mcp_tool": _mcp_tool,
+    "skip_turn": _skip_turn,
+    "end_call": _end_call,
+    "hang_up": _hang_up,
+    "spoken": _spoken,
     "correction": _correction,
     "empty": _empty,
     "late": _late,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 
 from aiohttp import WSMsgType, web
@@ -16,14 +16,15 @@ from wa_relay.standins.elevenlabs import events
 from wa_relay.standins.elevenlabs.events import Event
 from wa_relay.standins.elevenlabs.faults import reset
 from wa_relay.standins.elevenlabs.permissions import Initiation, Refusal, greeting_of, initiation_of, refusal_of
-from wa_relay.standins.elevenlabs.scenarios import AwaitTool, Close, Drop, Send, Step, Wait, steps
+from wa_relay.standins.elevenlabs.scenarios import AwaitTool, Close, Drop, RunTool, Send, Step, Wait, steps
 from wa_relay.standins.elevenlabs.stage import Stage
 from wa_relay.standins.elevenlabs.state import Agent, Conversation
-from wa_relay.standins.elevenlabs.talk import Asked
+from wa_relay.standins.elevenlabs.talk import Asked, File
 
-_ALWAYS = frozenset({"conversation_initiation_metadata", "error"})
+_ALWAYS = frozenset({"conversation_initiation_metadata", "error", "queue_status"})
 _USER_INPUT = frozenset({"user_message", "multimodal_message", "user_activity"})
 _NO_INPUT = "No user input for {seconds:g} seconds"
+_CLOSING_SECONDS = 1.0
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -41,6 +42,9 @@ class Session:
         self._pinged_at: float | None = None
         self._heard_at = 0.0
         self._ended: tuple[int, str] | None = None
+        self._listening = False
+        self._heard_all = asyncio.Event()
+        self._placed = False
 
     async def run(self, conversation_id: str = "") -> None:
         """Plays the session to its end and notes it in the journal."""
@@ -55,6 +59,8 @@ class Session:
             pass
         finally:
             self._stage.sessions.discard(self)
+            if self._placed:
+                self._stage.lobby.leave()
             for task in (*self._turns, *([watch] if watch else ())):
                 task.cancel()
             self._over()
@@ -77,8 +83,28 @@ class Session:
             self._stage.journal.note("refused", agent_id=self._agent.agent_id, reason=refusal.reason)
             await self._close(1008, refusal.reason, refusal.error_type)
             return False
+        if not await self._place():
+            return False
         await self._open(initiation, conversation_id)
         return True
+
+    async def _place(self) -> bool:
+        """Takes a place among the sessions that may be open at once, or closes the session for lack of one."""
+        lobby, settings = self._stage.lobby, self._stage.settings
+        if not lobby.full(settings.most_sessions):
+            lobby.enter()
+            self._placed = True
+            return True
+        self._stage.journal.note("full", agent_id=self._agent.agent_id, how=settings.full)
+        if settings.full != "queue":
+            await self._close(3008, "Too many concurrent conversations", "concurrent_limit_exceeded")
+            return False
+        await self._send(events.queue_status("waiting"))
+        self._placed = await lobby.wait(settings.queue_seconds)
+        await self._send(events.queue_status("admitted" if self._placed else "timed_out"))
+        if not self._placed:
+            await self._close(4300, "Queue timed out")
+        return self._placed
 
     async def _first_frame(self) -> Mapping[str, object] | None:
         try:
@@ -93,6 +119,7 @@ class Session:
             self._agent, now, initiation.variables, initiation.user_id, conversation_id
         )
         self._conversation = begun
+        self._stage.live[begun.id] = begun
         self._stage.journal.note(
             "session",
             conversation_id=begun.id,
@@ -113,12 +140,15 @@ class Session:
 
     async def _listen(self) -> None:
         self._heard_at = asyncio.get_running_loop().time()
+        self._listening = True
         while True:
             message = await self._socket.receive()
             if message.type is not WSMsgType.TEXT:
+                self._heard_all.set()
                 return
             frame = _object(message.data)
             if frame is None:
+                self._listening = False
                 await self._close(1008, "Message is not a JSON object.", "invalid_message")
                 return
             self._hear(frame)
@@ -131,7 +161,7 @@ class Session:
         if kind == "user_message" and isinstance(text, str):
             self._asked(text)
         elif kind == "multimodal_message":
-            self._asked(_text_in(frame))
+            self._multimodal(frame)
         elif kind == "contextual_update" and isinstance(text, str):
             key = frame.get("context_id")
             self._contexts[key if isinstance(key, str) else f"#{len(self._contexts)}"] = text
@@ -150,13 +180,28 @@ class Session:
 
     # --- the agent's turns ---
 
-    def _asked(self, text: str) -> None:
-        self._note("user_message", text=text)
-        task = asyncio.create_task(self._turn(text))
+    def _multimodal(self, frame: Mapping[str, object]) -> None:
+        """Words with files; a file that was not uploaded for this conversation ends the session."""
+        numbers = _file_ids(frame)
+        known = self._stage.files
+        mine = self._conversation.id if self._conversation else ""
+        wrong = [one for one in numbers if one not in known or known[one].conversation_id != mine]
+        if wrong or not (numbers or _text_in(frame)):
+            reason = f"File {wrong[0]} not found" if wrong else "multimodal_message holds neither text nor file"
+            self._go(self._close(1008, reason, "invalid_message"))
+            return
+        self._asked(_text_in(frame), tuple(known[one] for one in numbers))
+
+    def _asked(self, text: str, files: tuple[File, ...] = ()) -> None:
+        self._note("user_message", text=text, files=[file.file_id for file in files])
+        self._go(self._turn(text, files))
+
+    def _go(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
         self._turns.add(task)
         task.add_done_callback(self._turns.discard)
 
-    async def _turn(self, text: str) -> None:
+    async def _turn(self, text: str, files: tuple[File, ...]) -> None:
         assert self._conversation is not None
         scenario = self._stage.scenarios.take(self._agent.agent_id)
         asked = Asked(
@@ -165,6 +210,7 @@ class Session:
             conversation_id=self._conversation.id,
             variables=self._conversation.variables,
             context=tuple(self._contexts.values()),
+            files=files,
         )
         self._conversation.transcript.append(("user", text))
         answer = self._stage.answer(asked)
@@ -181,6 +227,8 @@ class Session:
                 await asyncio.sleep(seconds)
             case AwaitTool(call_id):
                 await self._tool(call_id)
+            case RunTool(name, call_id, kind):
+                self._note("tool_run", name=name, call_id=call_id, tool_type=kind)
             case Close(code, reason, error_type):
                 await self._close(code, reason, error_type)
             case Drop():
@@ -240,15 +288,27 @@ class Session:
             return
         self._ended = (code, reason)
         if error_type is not None and self._stage.settings.error_events:
-            await self._send(events.error(code, error_type, reason))
+            with suppress(ConnectionError):
+                await self._send(events.error(code, error_type, reason))
         # A close carries 123 bytes of reason at most.
-        await self._socket.close(code=code, message=reason.encode()[:123])
+        words = reason.encode()[:123]
+        transport = self._request.transport
+        if not self._listening or transport is None:
+            await self._socket.close(code=code, message=words)
+            return
+        # While another task reads, aiohttp's close() ends the connection without waiting for the client's answer, and
+        # the client may then see 1006. So the frame (RFC 6455 §5.5.1) is written here, and the answer read there.
+        transport.write(bytes((0x88, len(words) + 2)) + code.to_bytes(2, "big") + words)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._heard_all.wait(), _CLOSING_SECONDS)
+        transport.close()
 
     def _over(self) -> None:
         ended_by = "agent" if self._ended else "client"
         code, reason = self._ended or (self._socket.close_code or 1006, "")
         self._note("session_closed", code=code, reason=reason, by=ended_by)
         if self._conversation is not None:
+            self._stage.live.pop(self._conversation.id, None)
             failed = code not in (1000, 1005, 1006) and ended_by == "agent"
             self._stage.world.end_text(self._conversation, self._stage.clock(), reason, failed=failed)
             self._stage.text_over(self._conversation)
@@ -271,3 +331,10 @@ def _text_in(frame: Mapping[str, object]) -> str:
     inner = frame.get("text")
     text = inner.get("text") if isinstance(inner, Mapping) else inner
     return text if isinstance(text, str) else ""
+
+
+def _file_ids(frame: Mapping[str, object]) -> list[str]:
+    """The files of a multimodal message: `file`, `files`, or both."""
+    listed = frame.get("files")
+    entries = [frame.get("file"), *(listed if isinstance(listed, list) else ())]
+    return [str(one.get("file_id")) for one in entries if isinstance(one, Mapping)]

@@ -167,8 +167,12 @@ def _analysis(one: Conversation) -> Json:
         "call_summary_title": _title(one),
         "call_success_score": None,
         "evaluation_criteria_results": {},
-        "data_collection_results": {},
+        "data_collection_results": {name: _collected(name, value) for name, value in one.collected.items()},
     }
+
+
+def _collected(name: str, value: object) -> Json:
+    return {"data_collection_id": name, "value": value, "json_schema": None, "rationale": "stand-in"}
 
 
 def conversation_row(one: Conversation, *, with_summary: bool) -> Json:
@@ -236,13 +240,21 @@ def agent(one: Agent) -> Json:
                 "text_only": one.text_only,
                 "max_duration_seconds": int(one.max_duration),
                 "client_events": list(one.client_events),
-                "file_input": {"enabled": True, "max_files_per_conversation": 10},
+                **_file_input(one),
             },
             "agent": {
                 "first_message": one.first_message,
                 "language": one.language,
-                "dynamic_variables": {"dynamic_variable_placeholders": {}},
-                "prompt": {"prompt": one.prompt, "llm": "gemini-2.5-flash", "temperature": 0.0, "tool_ids": []},
+                "dynamic_variables": {"dynamic_variable_placeholders": dict(one.placeholders)},
+                "prompt": {
+                    "prompt": one.prompt,
+                    "llm": "gemini-2.5-flash",
+                    "temperature": 0.0,
+                    "tools": [dict(tool) for tool in one.tools],
+                    "tool_ids": list(one.tool_ids),
+                    "mcp_server_ids": list(one.mcp_server_ids),
+                    "native_mcp_server_ids": [],
+                },
             },
         },
         "metadata": {"created_at_unix_secs": 1_760_000_000, "updated_at_unix_secs": 1_760_000_000},
@@ -256,6 +268,36 @@ def agent(one: Agent) -> Json:
         },
         "phone_numbers": [],
         "tags": [],
+    }
+
+
+def _file_input(one: Agent) -> Json:
+    if one.file_input is None:
+        return {}
+    return {"file_input": {"enabled": one.file_input, "max_files_per_conversation": one.max_files}}
+
+
+def transcription(text: str, language: str, seconds: float, number: str) -> Json:
+    """What speech-to-text answers; the words share the recording's time evenly."""
+    words = text.split()
+    step = seconds / len(words) if words else 0.0
+    return {
+        "language_code": language,
+        "language_probability": 0.98,
+        "text": text,
+        "words": [
+            {
+                "text": word,
+                "start": round(place * step, 2),
+                "end": round((place + 1) * step, 2),
+                "type": "word",
+                "speaker_id": None,
+                "logprob": -0.1,
+            }
+            for place, word in enumerate(words)
+        ],
+        "transcription_id": number,
+        "audio_duration_secs": seconds,
     }
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
+import asyncio
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from wa_relay.model import Moment
 from wa_relay.standins.elevenlabs.faults import FaultPlan
 from wa_relay.standins.elevenlabs.scenarios import Scenario
 from wa_relay.standins.elevenlabs.state import Conversation, World
-from wa_relay.standins.elevenlabs.talk import Asked, default_answer, from_table
+from wa_relay.standins.elevenlabs.talk import Asked, File, default_answer, from_table
 from wa_relay.standins.journal import Journal
 
 Answers = Callable[[Asked], str] | Mapping[str, str]
@@ -24,7 +25,16 @@ class Settings:
     `gateway` offers the message endpoint that the real service lacks. `error_events` tells the reason of a close in an
     event before it. `webhook_url` gets the post-call webhooks: after each finished call with `webhook_calls`, after
     each text session with `webhook_texts`; `webhook_retries` are the pauses before further attempts, none by default.
-    `speech_text` is what every voice note says.
+    `speech_text` is what a recording says that has no transcript of its own, in `speech_language` (ISO 639-3), and
+    `speech_seconds` long; it is transcribed after `speech_delay`. `largest_file` is in bytes.
+
+    `most_sessions` are the text sessions that may be open at once (None: any number). Beyond them `full` decides:
+    `"429"` refuses the signed URL, and closes with 3008 who comes without one; `"3008"` closes after the first message;
+    `"queue"` holds the session (`queue_status`), for `queue_seconds` at most, then closes with 4300.
+
+    `missing_permissions` are those that the key lacks (`convai_read`, `convai_write`, `speech_to_text`,
+    `workspace_read`): what needs one is refused with `permission_status`. For `details_lag` seconds after its end a
+    call's details are 404. `clock_skew` is added to the `Date` header.
     """
 
     gateway: bool = False
@@ -39,6 +49,26 @@ class Settings:
     webhook_texts: bool = False
     webhook_retries: tuple[float, ...] = ()
     speech_text: str = "Sí me interesa, ¿qué precio tiene?"
+    speech_language: str = "spa"
+    speech_seconds: float = 3.2
+    speech_delay: float = 0.0
+    largest_file: int = 20_000_000
+    most_sessions: int | None = None
+    full: Literal["429", "3008", "queue"] = "429"
+    queue_seconds: float = 60.0
+    missing_permissions: tuple[str, ...] = ()
+    permission_status: int = 401
+    details_lag: float = 0.0
+    clock_skew: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What a recording says. `language` is ISO 639-3, empty text means that nobody speaks."""
+
+    text: str
+    language: str = "spa"
+    seconds: float = 3.2
 
 
 class ScenarioPlan:
@@ -73,6 +103,47 @@ class Abortable(Protocol):
         ...
 
 
+class Lobby:
+    """Counts the sessions that are open, and queues those beyond the limit. `peak` is the most at once."""
+
+    def __init__(self) -> None:
+        self.open = self.peak = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def full(self, most: int | None) -> bool:
+        """True if no further session may begin."""
+        return most is not None and self.open >= most
+
+    def enter(self) -> None:
+        """Counts a session that begins."""
+        self.open += 1
+        self.peak = max(self.peak, self.open)
+
+    def leave(self) -> None:
+        """Frees the place of a session for the one that has waited longest."""
+        self.open -= 1
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                self.enter()
+                waiting.set_result(None)
+                return
+
+    async def wait(self, seconds: float) -> bool:
+        """Waits for a place, which is counted then; False after that many seconds."""
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            await asyncio.wait_for(place, seconds)
+        except TimeoutError:
+            return False
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.leave()
+            raise
+        return True
+
+
 def _nobody_cares(conversation: Conversation) -> None:
     del conversation
 
@@ -92,6 +163,14 @@ class Stage:
     answers: Answers = default_answer
     sessions: set[Abortable] = field(default_factory=set)
     text_over: Callable[[Conversation], None] = _nobody_cares
+    live: dict[str, Conversation] = field(default_factory=dict)
+    """The text sessions that are open, by their conversation's id."""
+    lobby: Lobby = field(default_factory=Lobby)
+    files: dict[str, File] = field(default_factory=dict)
+    transcripts: dict[str, Transcript] = field(default_factory=dict)
+    """What recordings say, by the SHA-256 of their bytes in hex."""
+    paid: Counter[str] = field(default_factory=Counter)
+    """How often a recording was transcribed, by the same."""
 
     def answer(self, asked: Asked) -> str:
         """What an agent says to that."""

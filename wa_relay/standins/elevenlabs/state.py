@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from wa_relay.model import Moment, Scalar
 from wa_relay.standins.elevenlabs import talk
@@ -32,6 +33,7 @@ CHAT_EVENTS = (
     "agent_tool_request",
     "agent_tool_response",
     "client_tool_call",
+    "mcp_tool_call",
 )
 """What an agent sends whose owner has switched everything on that a chat can use."""
 
@@ -45,7 +47,10 @@ class Agent:
     """An agent's settings. `overrides` are the permitted ones as dotted paths, like `conversation.text_only`.
 
     `prompt` and `first_message` may hold `{{variables}}`, which a session then has to supply.
-    `max_duration` is in seconds.
+    `max_duration` is in seconds. `file_input` None leaves it out of the settings, which means that files are accepted.
+
+    `tools` are the tools' configurations as the settings show them, `tool_ids` those of `World.tools`. `placeholders`
+    are the dashboard's test values of variables.
     """
 
     agent_id: str
@@ -58,23 +63,45 @@ class Agent:
     enable_auth: bool = True
     language: str = "es"
     max_duration: float = 600.0
+    file_input: bool | None = True
+    max_files: int = 10
+    tools: tuple[Mapping[str, object], ...] = ()
+    tool_ids: tuple[str, ...] = ()
+    mcp_server_ids: tuple[str, ...] = ()
+    placeholders: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
     """How the call to one person of a batch goes, once it is played.
 
-    `conversation=False` is an attempt that failed before there was one. `talk_seconds` is its length. A summary or
+    `conversation=False` is an attempt that failed before there was one. `talk_seconds` is its length. `collected` are
+    the results of the agent's data collection. A summary or
     transcript that is None is made up from the outcome.
     """
 
     phone: str
-    variables: Mapping[str, Scalar] = field(default_factory=dict)
+    variables: Mapping[str, Any] = field(default_factory=dict)
     outcome: str = "completed"
     conversation: bool = True
     summary: str | None = None
     transcript: Sequence[Spoken] | None = None
     talk_seconds: float = 54.0
+    collected: Mapping[str, Scalar | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceWebhook:
+    """A webhook of the workspace. `post_call` is the one that conversations are sent to. `failed_at`: Unix seconds."""
+
+    webhook_id: str
+    url: str
+    name: str = "wa-relay"
+    post_call: bool = True
+    is_disabled: bool = False
+    is_auto_disabled: bool = False
+    failure_code: int | None = None
+    failed_at: int | None = None
 
 
 @dataclass(slots=True)
@@ -133,6 +160,7 @@ class Conversation:
     recipient_id: str | None = None
     user_id: str | None = None
     termination_reason: str = ""
+    collected: Mapping[str, Scalar | None] = field(default_factory=dict)
 
 
 class World:
@@ -142,6 +170,12 @@ class World:
         self.agents: dict[str, Agent] = {}
         self.batches: dict[str, Batch] = {}
         self.conversations: dict[str, Conversation] = {}
+        self.tools: dict[str, Mapping[str, object]] = {}
+        """The `tool_config` of the workspace's tools, by id."""
+        self.webhooks: list[WorkspaceWebhook] = []
+        self.begun = 0
+        """How many conversations there have been, those that were deleted included."""
+        self._newest: dict[str | None, list[Batch]] = {}
         self._dice = random.Random(seed)  # noqa: S311 (ids of a stand-in are no secret)
 
     def new_id(self, prefix: str) -> str:
@@ -169,6 +203,7 @@ class World:
         batch = Batch(self.new_id("btcal"), name, agent_id, agent_name, now, now, now, rows)
         batch.frozen_updates = frozen_updates
         self.batches[batch.id] = batch
+        self._newest.clear()
         return batch
 
     def set_status(self, batch_id: str, position: int, status: str, now: Moment) -> Row:
@@ -212,6 +247,7 @@ class World:
             call.error, call.duration = "no_answer", 0.0
             return call
         plan = row.plan
+        call.collected = plan.collected
         call.transcript = list(talk.transcript(outcome, plan.variables) if plan.transcript is None else plan.transcript)
         call.summary = talk.summary(outcome, plan.variables) if plan.summary is None else plan.summary
         return call
@@ -277,18 +313,22 @@ class World:
             self.finish_call(batch.id, position, "completed", ended_at, ended_at, analysed=True)
         return batch
 
-    def listed_batches(self, agent_id: str | None) -> list[Batch]:
-        """The batches of one agent or of all, newest first."""
-        listed = [batch for batch in reversed(self.batches.values()) if agent_id in (None, batch.agent_id)]
-        return sorted(listed, key=lambda batch: -batch.created_at)
+    def listed_batches(self, agent_id: str | None) -> Sequence[Batch]:
+        """The batches of one agent or of all, newest first; not to be changed."""
+        known = self._newest.get(agent_id)
+        if known is None:
+            # The list is asked for every few seconds; thousands of batches are put in order once.
+            listed = [batch for batch in reversed(self.batches.values()) if agent_id in (None, batch.agent_id)]
+            known = self._newest[agent_id] = sorted(listed, key=lambda batch: -batch.created_at)
+        return known
 
     def newest_conversations(self) -> Iterator[Conversation]:
         """All conversations, the last begun first."""
         return reversed(self.conversations.values())
 
     def _begin(self, agent_id: str, now: Moment, variables: Mapping[str, Scalar], known_id: str = "") -> Conversation:
-        number = len(self.conversations) + 1
-        begun = Conversation(known_id or self.new_id("conv"), number, agent_id, self.agent_name(agent_id), now)
+        self.begun += 1
+        begun = Conversation(known_id or self.new_id("conv"), self.begun, agent_id, self.agent_name(agent_id), now)
         begun.variables = variables
         self.conversations[begun.id] = begun
         return begun

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wa_relay.model import NAME_VARIABLES, Scalar
 
@@ -20,10 +20,26 @@ _PLACEHOLDER = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A file that was uploaded, without its bytes. `size` is in bytes."""
+
+    name: str
+    content_type: str
+    size: int
+    sha256: str
+    file_id: str = ""
+    conversation_id: str = ""
+
+    def of(self, file_id: str, conversation_id: str) -> File:
+        """The same file, kept under an id for a conversation."""
+        return replace(self, file_id=file_id, conversation_id=conversation_id)
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What an agent is asked: the user's words and all that it was given beside them.
 
-    `context` are the contextual updates that hold, oldest first.
+    `context` are the contextual updates that hold, oldest first. `files` came with the words.
     """
 
     text: str
@@ -31,6 +47,7 @@ class Asked:
     conversation_id: str = ""
     variables: Mapping[str, Scalar] = field(default_factory=dict)
     context: tuple[str, ...] = ()
+    files: tuple[File, ...] = ()
 
 
 Answering = Callable[[Asked], str]
@@ -59,18 +76,28 @@ def default_answer(asked: Asked) -> str:
     who, comma = (f"{name}, ", f", {name}") if name else ("", "")
     words = plain(asked.text)
     template = next((reply for keys, reply in _REPLIES if any(key in words for key in keys)), _OTHERWISE)
+    if asked.files:
+        template = "{who}" + _seen(asked.files)
     reply = template.format(who=who, comma=comma)
     return reply[:1].upper() + reply[1:]
+
+
+def _seen(files: tuple[File, ...]) -> str:
+    """A sentence about the files, which shows that they arrived."""
+    kinds = ["el PDF" if file.content_type == "application/pdf" else "la imagen" for file in files]
+    listed = " y ".join(f"{kind} ({file.size} bytes)" for kind, file in zip(kinds, files, strict=True))
+    return f"ya vi {listed}. ¿Qué te gustaría saber?"
 
 
 def from_table(table: Mapping[str, str]) -> Answering:
     """Answers by the first word of the table that is in the question; with the default answers for the rest.
 
-    The answers may hold `{{variables}}`.
+    The answers may hold `{{variables}}`. A question with a file is looked up by the file's type first.
     """
 
     def answer(asked: Asked) -> str:
-        words = plain(asked.text)
+        types = " ".join(file.content_type for file in asked.files)
+        words = plain(f"{types} {asked.text}" if types else asked.text)
         found = next((reply for key, reply in table.items() if plain(key) in words), None)
         return default_answer(asked) if found is None else filled(found, asked.variables)
 
