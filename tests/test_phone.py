@@ -1,4 +1,4 @@
-"""Numbers as programs write them, as people type them, and as they are told."""
+"""Numbers as programs write them, as people type them, and as logs show them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_number_is_read_as_people_type_it(typed: str) -> None:
         "+57/3138539155",
     ],
 )
-def test_what_is_no_number_with_its_country_code_is_refused(typed: str) -> None:
+def test_a_number_without_its_country_code_is_refused(typed: str) -> None:
     with pytest.raises(ValueError, match="country code"):
         phone.parse(typed)
 
@@ -57,7 +57,7 @@ def test_every_number_that_a_backend_may_report_can_be_asked_for(number: str) ->
 
 
 @pytest.mark.parametrize("user", ["CO.1A2b3C", "US.ENT.x9", "ES.1000200030004000"])
-def test_who_hides_the_number_has_a_user_id(user: str) -> None:
+def test_a_customer_who_hides_the_number_has_a_bsuid(user: str) -> None:
     assert phone.parse(user) == phone.parse(f"whatsapp:{user}") == phone.address(f"whatsapp:{user}") == user
     assert phone.mask(user) == f"{user[:3]}•••••••"
 
@@ -74,7 +74,7 @@ def test_who_hides_the_number_has_a_user_id(user: str) -> None:
         "+５73138539155",
     ],
 )
-def test_e164_is_taken_to_the_letter(text: str) -> None:
+def test_e164_is_checked_to_the_letter(text: str) -> None:
     assert phone.e164(text) is None
 
 
@@ -96,12 +96,12 @@ def test_an_address_is_twilios_own(text: str) -> None:
         ("", "•••••••"),
     ],
 )
-def test_a_number_is_told_by_its_country_and_its_last_two_digits(number: str, told: str) -> None:
+def test_a_mask_shows_the_country_and_the_last_two_digits(number: str, told: str) -> None:
     assert phone.mask(number) == told
 
 
 @given(st.one_of(NUMBERS, st.text()))
-def test_a_mask_tells_at_most_five_digits(number: str) -> None:
+def test_a_mask_shows_at_most_five_digits(number: str) -> None:
     assert sum(character.isdigit() for character in phone.mask(number)) <= 5
 
 

@@ -1,4 +1,4 @@
-"""Calls on their way in: hints that their batch never settles, and the same failure told twice."""
+"""Calls on their way in: poll rounds, hints whose batch gives no outcome, numbers that can't be used."""
 
 from __future__ import annotations
 

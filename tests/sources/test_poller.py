@@ -1,4 +1,4 @@
-"""Poll rounds against a scripted service: what is recorded, what is asked for, what is left alone."""
+"""Poll rounds against a scripted service: what is recorded, what is requested, what is left alone."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Book:
 
 def scripted(*batches: dict[str, Any], **more: Any) -> Scripted:
     """A service with these batches and an ordinary conversation for each recipient that has one."""
-    told = [r["conversation_id"] for b in batches for r in b["recipients"] if r["conversation_id"]]
-    known = {name: conversation(int(name.rpartition("_")[2])) for name in told}
+    named = [r["conversation_id"] for b in batches for r in b["recipients"] if r["conversation_id"]]
+    known = {name: conversation(int(name.rpartition("_")[2])) for name in named}
     return Scripted(batches={b["id"]: b for b in batches}, conversations=known, **more)
 
 
@@ -159,7 +159,7 @@ def test_a_call_that_never_came_about_needs_no_telephony_details() -> None:
 
 
 @pytest.mark.parametrize("status", ["initiated", "in-progress", "brand-new"])
-def test_a_call_whose_end_is_not_told_yet_is_asked_for_again(status: str) -> None:
+def test_a_call_whose_end_is_not_shown_yet_is_asked_for_again(status: str) -> None:
     script, book = scripted(batch(recipient(1))), Book()
     script.conversations["conv_1"]["status"] = status
 
@@ -175,7 +175,7 @@ def test_a_call_whose_end_is_not_told_yet_is_asked_for_again(status: str) -> Non
     run(scenario())
 
 
-def test_a_call_that_never_tells_its_end_is_given_up_after_a_day() -> None:
+def test_a_call_that_never_shows_its_end_is_given_up_after_a_day() -> None:
     script = scripted(batch(recipient(1)))
     script.conversations["conv_1"]["status"] = "in-progress"
     book, _ = polled(script, now=NOW + 2 * DAY)
@@ -240,7 +240,7 @@ def test_a_conversation_that_was_deleted_long_ago_is_not_waited_for() -> None:
 @pytest.mark.parametrize(
     "metadata", [{"text_only": True}, {"phone_call": {"direction": "inbound", "external_number": "+573138539155"}}]
 )
-def test_what_is_no_outbound_phone_call_is_dealt_with_and_no_call(metadata: dict[str, Any]) -> None:
+def test_what_is_not_an_outbound_phone_call_is_not_recorded(metadata: dict[str, Any]) -> None:
     script = scripted(batch(recipient(1)))
     script.conversations["conv_1"] = conversation(1, **metadata)
     book, _ = polled(script)
@@ -388,7 +388,7 @@ def test_a_round_has_a_budget_and_says_that_more_is_left() -> None:
     run(scenario())
 
 
-def test_conversations_that_are_no_calls_use_up_the_budget_once_and_hide_no_call() -> None:
+def test_conversations_that_are_not_calls_use_up_the_budget_once_and_hide_no_call() -> None:
     script = scripted(
         batch(*(recipient(n) for n in range(100)), name="chats"),
         batch(recipient(200), name="older", last_updated_at_unix=START),
@@ -475,7 +475,7 @@ def test_a_service_that_is_away_is_not_asked_for_every_batch() -> None:
 
 
 @pytest.mark.parametrize("answer", [json_answer({}, 500), json_answer({}, 401), Answer(b"<html>"), json_answer({})])
-def test_a_list_that_can_not_be_read_is_the_rounds_fault(answer: Answer) -> None:
+def test_a_list_that_can_not_be_read_is_the_rounds_failure(answer: Answer) -> None:
     _, report = polled(Scripted(answers={WORKSPACE: answer}))
     assert report.failure is not None
     assert report.incomplete
@@ -522,12 +522,12 @@ def test_a_hint_without_a_recipient_is_found_by_its_conversation() -> None:
 
 
 @pytest.mark.parametrize("rows", [[recipient(2)], [recipient(1, "in_progress", "conv_7")], None])
-def test_the_webhooks_own_word_holds_where_the_batch_can_not_tell(rows: list[dict[str, Any]] | None) -> None:
+def test_the_webhooks_own_status_counts_where_the_batch_has_none(rows: list[dict[str, Any]] | None) -> None:
     """The recipient is gone, was dialled again since, or the whole batch is gone."""
     script = Scripted() if rows is None else Scripted(batches={"btcal_1": batch(*rows)})
     assert resolved(script, hint("failed")) == hint("failed").call
 
 
-def test_a_batch_that_can_not_be_asked_is_a_fault() -> None:
+def test_a_batch_that_can_not_be_asked_is_an_error() -> None:
     with pytest.raises(UpstreamError):
         resolved(Scripted(answers={"/v1/convai/batch-calling/btcal_1": json_answer({}, 503)}), hint())

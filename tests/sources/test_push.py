@@ -47,13 +47,13 @@ def payload(**changes: object) -> dict[str, Any]:
     return content
 
 
-def told(content: Mapping[str, Any]) -> Call:
+def parsed(content: Mapping[str, Any]) -> Call:
     report = parse(content, NOW, "raw")
     assert isinstance(report, Call)
     return report
 
 
-def faults(content: Mapping[str, Any]) -> dict[str, str]:
+def problems(content: Mapping[str, Any]) -> dict[str, str]:
     with pytest.raises(PayloadError) as caught:
         parse(content, NOW, "raw")
     assert caught.value.code == "invalid_payload"
@@ -61,7 +61,7 @@ def faults(content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def test_the_documents_payload_is_a_call_that_ends_as_it_arrives() -> None:
-    assert told(PAYLOAD) == Call(
+    assert parsed(PAYLOAD) == Call(
         key="conv_9601k8pjchj6fnvamdmbsvdq5ptv",
         phone="+573138539155",
         agent_id="agent_4701k8fcsvhaes5s1h6tw894g98s",
@@ -82,19 +82,19 @@ def test_the_documents_payload_is_a_call_that_ends_as_it_arrives() -> None:
 
 @pytest.mark.parametrize("metadata", [GONE, None, {}, {"client_name": None, "client_id": None}])
 def test_call_metadata_and_all_in_it_may_be_missing(metadata: object) -> None:
-    call = told(payload(call_metadata=metadata))
+    call = parsed(payload(call_metadata=metadata))
     assert (call.client_name, call.client_id, call.group_id, call.group_name) == (None, None, None, None)
 
 
 def test_only_four_things_are_required() -> None:
-    call = told(
+    call = parsed(
         {"agent_id": "a", "conversation_id": "c", "recipient": {"phone_number": "+573138539155", "status": "failed"}}
     )
     assert (call.key, call.outcome, call.batch_id) == ("c", "failed", None)
 
 
-def test_every_fault_is_named_at_once() -> None:
-    found = faults(
+def test_every_problem_is_listed_at_once() -> None:
+    found = problems(
         payload(agent_id=7, recipient__phone_number="300", recipient__status=None, batch_name=[], ended_at_unix=5)
     )
     assert set(found) == {"agent_id", "recipient.phone_number", "recipient.status", "batch_name", "ended_at_unix"}
@@ -132,7 +132,7 @@ def test_every_fault_is_named_at_once() -> None:
     ],
 )
 def test_a_field_of_the_wrong_kind_is_named(path: str, value: object) -> None:
-    assert path.replace("__", ".") in faults(payload(**{path: value}))
+    assert path.replace("__", ".") in problems(payload(**{path: value}))
 
 
 @pytest.mark.parametrize(
@@ -150,41 +150,41 @@ def test_a_field_of_the_wrong_kind_is_named(path: str, value: object) -> None:
     ],
 )
 def test_a_phone_must_be_e164(phone: object) -> None:
-    assert "E.164" in faults(payload(recipient__phone_number=phone))["recipient.phone_number"]
+    assert "E.164" in problems(payload(recipient__phone_number=phone))["recipient.phone_number"]
 
 
 @pytest.mark.parametrize("phone", ["+12345678", "+123456789012345"])
 def test_eight_to_fifteen_digits_are_a_phone(phone: str) -> None:
-    assert told(payload(recipient__phone_number=phone)).phone == phone
+    assert parsed(payload(recipient__phone_number=phone)).phone == phone
 
 
 @pytest.mark.parametrize("ended_at", [1_577_836_799, NOW + 301, NOW * 1000, 0, -1, 10**30])
 def test_an_end_outside_all_reason_is_refused(ended_at: float) -> None:
-    assert set(faults(payload(ended_at_unix=ended_at))) == {"ended_at_unix"}
+    assert set(problems(payload(ended_at_unix=ended_at))) == {"ended_at_unix"}
 
 
 @pytest.mark.parametrize("ended_at", [1_577_836_800, NOW - 3 * 86400, NOW + 300])
 def test_an_end_that_is_told_counts(ended_at: float) -> None:
-    assert told(payload(ended_at_unix=ended_at)).ended_at == ended_at
+    assert parsed(payload(ended_at_unix=ended_at)).ended_at == ended_at
 
 
 def test_updated_at_says_nothing_about_the_end() -> None:
-    assert told(payload(recipient__updated_at_unix=1, ended_at_unix=None)).ended_at == NOW
+    assert parsed(payload(recipient__updated_at_unix=1, ended_at_unix=None)).ended_at == NOW
 
 
 def test_the_conversation_may_stand_beside_the_recipient_but_not_contradict_it() -> None:
-    assert told(payload(recipient__conversation_id=GONE, conversation_id="conv_2")).key == "conv_2"
-    assert told(payload(recipient__conversation_id=None, conversation_id="conv_2")).key == "conv_2"
+    assert parsed(payload(recipient__conversation_id=GONE, conversation_id="conv_2")).key == "conv_2"
+    assert parsed(payload(recipient__conversation_id=None, conversation_id="conv_2")).key == "conv_2"
     assert (
-        told(payload(conversation_id=PAYLOAD["recipient"]["conversation_id"])).key
+        parsed(payload(conversation_id=PAYLOAD["recipient"]["conversation_id"])).key
         == PAYLOAD["recipient"]["conversation_id"]
     )
-    assert set(faults(payload(conversation_id="conv_2"))) == {"conversation_id"}
+    assert set(problems(payload(conversation_id="conv_2"))) == {"conversation_id"}
 
 
 @pytest.mark.parametrize("status", ["completed", "voicemail", "failed", "cancelled"])
 def test_a_final_status_is_the_outcome(status: str) -> None:
-    assert told(payload(recipient__status=status)).outcome == status
+    assert parsed(payload(recipient__status=status)).outcome == status
 
 
 @pytest.mark.parametrize("status", ["pending", "in_progress", "dispatched", "initiated", "brand_new", "Completed"])
@@ -195,15 +195,15 @@ def test_any_other_status_is_a_call_that_is_not_over(status: str) -> None:
 def test_every_variable_is_kept_as_a_scalar() -> None:
     given = {"plan": "Oro", "n": 3, "ok": True, "gone": None, "deep": {"a": 1}, "system__x": "y"}
     kept = {"plan": "Oro", "n": 3, "ok": True, "gone": "", "deep": '{"a": 1}'}
-    assert told(payload(recipient__variables=given)).variables == kept
+    assert parsed(payload(recipient__variables=given)).variables == kept
 
 
 def test_unknown_fields_are_allowed() -> None:
-    assert told(payload(recipient__new="x", brand_new={"a": [1]})).key
+    assert parsed(payload(recipient__new="x", brand_new={"a": [1]})).key
 
 
 def test_ids_of_the_backend_may_be_numbers_or_texts() -> None:
-    call = told(payload(call_metadata__client_id="C-42", call_metadata__group_id=5.5))
+    call = parsed(payload(call_metadata__client_id="C-42", call_metadata__group_id=5.5))
     assert (call.client_id, call.group_id) == ("C-42", "5.5")
 
 

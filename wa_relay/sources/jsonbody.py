@@ -1,7 +1,7 @@
-"""JSON as our own routes take it: one reading of every body, or a refusal that names the place. Pure.
+"""The JSON reader of our own routes: strict, and its refusals name the place. Pure.
 
-Python's decoder keeps the last of two equal keys, reads NaN and infinities, and passes text that
-no store takes; each of these would let two readers of one body see two different calls.
+Python's decoder keeps the last of two equal keys, reads NaN and infinities, and accepts text that
+can't be stored. With each of these, two readers of one body would see two different calls.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ from wa_relay.model import PayloadError
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
+# pydantic_core.from_json is faster and does not replace this: of two equal keys it keeps the last one
+# without a word, 1e999 becomes an infinity, and its errors have a column instead of a field's path.
+
 DEPTH_LIMIT = 64
 DIGITS_LIMIT = 40
 
 
 @dataclass(frozen=True, slots=True)
-class _Fault:
-    """Stands in the decoded tree where something can't be taken, so that its place can be named."""
+class _Invalid:
+    """Stands in the decoded tree for something invalid, until its path is known."""
 
-    wanted: str
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """A path through the tree, put into words only when there is a fault."""
+    """A path through the tree, written out only for a refusal."""
 
     name: str | int
     outer: _Place | None
@@ -39,27 +42,28 @@ class _Place:
 
 
 def parse_object(body: bytes) -> Mapping[str, Json]:
-    """Reads a JSON object in UTF-8, with or without a byte order mark; NULs in texts are taken out.
+    """Reads a JSON object in UTF-8, with or without a byte order mark; NULs in texts are removed.
 
-    Raises PayloadError (`invalid_json`) for anything else: another encoding, no object, a key
-    twice, NaN, numbers that no float or 40 digits hold, lone surrogates, more than 64 levels.
+    Raises PayloadError (`invalid_json`) for anything else: another encoding, something other than
+    an object, duplicate keys, NaN, numbers beyond a float or 40 digits, lone surrogates, more than
+    64 levels.
     """
     try:
         tree = json.loads(
             body.decode("utf-8-sig"),
             object_pairs_hook=_object,
-            parse_constant=lambda _: _Fault("a finite number is wanted"),
+            parse_constant=lambda _: _Invalid("must be a finite number"),
             parse_float=_float,
             parse_int=_int,
         )
     except UnicodeDecodeError:
         raise _refused("body must be UTF-8") from None
     except RecursionError:
-        raise _refused("JSON nested too deep") from None
+        raise _refused("JSON is nested too deeply") from None
     except ValueError as error:
         raise _refused(f"body must be JSON: {error}") from None
-    if isinstance(tree, _Fault):
-        raise _refused(tree.wanted)
+    if isinstance(tree, _Invalid):
+        raise _refused(tree.problem)
     if not isinstance(tree, dict):
         raise _refused("body must be a JSON object")
     return {name: _checked(value, _Place(name, None), 1) for name, value in tree.items()}
@@ -74,22 +78,20 @@ def _object(pairs: list[tuple[str, object]]) -> object:
     members: dict[str, object] = {}
     for name, value in pairs:
         if name in members:
-            return _Fault(f"duplicate key {json.dumps(name[:80])}")
+            return _Invalid(f"duplicate key {json.dumps(name[:80])}")
         if not _storable(name):
-            return _Fault(f"a key that is no text: {json.dumps(name[:80])}")
+            return _Invalid(f"key with a NUL or a lone surrogate: {json.dumps(name[:80])}")
         members[name] = value
     return members
 
 
 def _float(digits: str) -> object:
     number = float(digits)
-    return number if math.isfinite(number) else _Fault("a finite number is wanted")
+    return number if math.isfinite(number) else _Invalid("must be a finite number")
 
 
 def _int(digits: str) -> object:
-    return (
-        int(digits) if len(digits) <= DIGITS_LIMIT else _Fault(f"a number of at most {DIGITS_LIMIT} digits is wanted")
-    )
+    return int(digits) if len(digits) <= DIGITS_LIMIT else _Invalid(f"must have at most {DIGITS_LIMIT} digits")
 
 
 def _storable(text: str) -> bool:
@@ -97,15 +99,15 @@ def _storable(text: str) -> bool:
 
 
 def _checked(value: object, place: _Place, depth: int) -> Json:
-    if isinstance(value, _Fault):
-        raise _refused(value.wanted, place)
+    if isinstance(value, _Invalid):
+        raise _refused(value.problem, place)
     if isinstance(value, str):
         text = value.replace("\0", "")
         if not _storable(text):
-            raise _refused("text with a lone surrogate, which is no UTF-8", place)
+            raise _refused("text has a lone surrogate, which UTF-8 can't hold", place)
         return text
     if isinstance(value, list | dict) and depth >= DEPTH_LIMIT:
-        raise _refused("JSON nested too deep")
+        raise _refused("JSON is nested too deeply")
     if isinstance(value, list):
         return [_checked(entry, _Place(index, place), depth + 1) for index, entry in enumerate(value)]
     if isinstance(value, dict):

@@ -102,8 +102,8 @@ class PollMemory:
     def may_lag(self, key: str, now: Moment, *reported: Moment | None) -> bool:
         """Notes that a conversation was not found; True while it may still appear.
 
-        Its time counts from the round in which it was first missing, since the stamps of batches
-        are unreliable; by those (`reported`) only what is long over is told apart.
+        The time counts from the round in which it was first missing: the stamps of batches
+        (`reported`) are unreliable, and serve only to recognise calls that are long over.
         """
         missing = self._missing.get(key) or _Missing(now, now)
         if stale(now, *reported) or not 0.0 <= now - missing.since < DETAILS_LAG:

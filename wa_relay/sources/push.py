@@ -15,9 +15,9 @@ from wa_relay.model import FINAL_OUTCOMES, Call, Moment, PayloadError
 from wa_relay.phone import e164
 from wa_relay.sources.jsonbody import Json
 
-EARLIEST = 1_577_836_800.0  # 2020-01-01: no call that this could be about is older
+EARLIEST = 1_577_836_800.0  # 2020-01-01: no call that could be reported is older
 LEAD = 300.0
-"""Seconds by which the backend's clock may run ahead of ours."""
+"""Seconds by which the backend's clock may be ahead of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,32 +30,32 @@ class NotFinished:
 PushReport = Call | NotFinished
 
 
-def _wanted(message: str) -> PydanticCustomError:
-    # pydantic reads braces as placeholders of its own.
-    return PydanticCustomError("wanted", "{what}", {"what": message})
+def _problem(message: str) -> PydanticCustomError:
+    # Passed as a value, since pydantic reads braces in a message as placeholders.
+    return PydanticCustomError("problem", "{message}", {"message": message})
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise _wanted("a text that is not empty is wanted")
+        raise _problem("must be a non-empty text")
     return value.strip()
 
 
 def _identifier(value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= 255 or not value.isprintable() or " " in value:
-        raise _wanted("an id of 1 to 255 printable characters without spaces is wanted")
+        raise _problem("must be an id of 1 to 255 printable characters without spaces")
     return value
 
 
 def _phone(value: object) -> str:
     if not isinstance(value, str) or e164(value) is None:
-        raise _wanted("E.164 is wanted: + and 8 to 15 digits, the first not 0, as in +573138539155")
+        raise _problem("must be E.164: + and 8 to 15 digits, the first not 0, as in +573138539155")
     return value
 
 
 def _optional_text(value: object) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise _wanted("a text or null is wanted")
+        raise _problem("must be a text or null")
     return (value or "").strip() or None
 
 
@@ -64,21 +64,21 @@ def _optional_identifier(value: object) -> str | None:
 
 
 def _label(value: object) -> str | None:
-    """Takes an id of the backend's own tables: a number there, a text here."""
+    """Reads an id of the backend's own tables, which may be a number, as a text."""
     if isinstance(value, bool) or not isinstance(value, str | int | float | None):
-        raise _wanted("a text, a number or null is wanted")
+        raise _problem("must be a text, a number or null")
     return None if value is None else str(value).strip() or None
 
 
 def _object(value: object) -> Mapping[str, object]:
     if value is not None and not isinstance(value, Mapping):
-        raise _wanted("an object is wanted")
+        raise _problem("must be an object")
     return value or {}
 
 
 def _seconds(value: object) -> float | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise _wanted("a number of seconds since 1970 (UTC) is wanted")
+        raise _problem("must be a number of seconds since 1970 (UTC)")
     return None if value is None else float(value)
 
 
@@ -123,21 +123,22 @@ _reports = TypeAdapter(_Report)
 
 
 def parse(body: Mapping[str, Json], now: Moment, raw: str) -> PushReport:
-    """Reads the backend's payload; `raw` is the body as it came, kept with the call.
+    """Reads the backend's payload; `raw` is the body as it arrived, kept with the call.
 
-    The call ended at `ended_at_unix`, else it ends as the report arrives. Unknown fields are
-    allowed. Raises PayloadError (`invalid_payload`) with every faulty field at once.
+    The call ended at `ended_at_unix`, or else when the report arrives. Unknown fields are allowed.
+    Raises PayloadError (`invalid_payload`) with every invalid field at once.
     """
-    lacks = body.get("recipient") is None
-    if lacks:
-        # With an empty one in its place, what it must hold is named as well.
+    no_recipient = body.get("recipient") is None
+    if no_recipient:
+        # With an empty one in its place, the fields that it must have are listed too.
         body = {**body, "recipient": {}}
-    report, faults = _read(body)
-    if lacks:
-        faults.insert(0, ("recipient", "is missing"))
-    ended_at, key = _ended_at(body, now, faults), _key(body, faults)
-    if report is None or faults or key is None:
-        raise PayloadError(_summary(faults), code="invalid_payload", fields=faults)
+    report, problems = _read(body)
+    if no_recipient:
+        problems.insert(0, ("recipient", "is missing"))
+    ended_at = _ended_at(body, now, problems)
+    key = _key(body, problems)
+    if report is None or problems or key is None:
+        raise PayloadError(_summary(problems), code="invalid_payload", fields=problems)
     if report.recipient.status not in FINAL_OUTCOMES:
         return NotFinished(key)
     recipient, metadata = report.recipient, report.call_metadata
@@ -165,41 +166,41 @@ def _read(body: Mapping[str, Json]) -> tuple[_Report | None, list[tuple[str, str
     try:
         return _reports.validate_python(body), []
     except ValidationError as error:
-        return None, [(".".join(map(str, fault["loc"])), _words(fault)) for fault in error.errors()]
+        return None, [(".".join(map(str, one["loc"])), _message(one)) for one in error.errors()]
 
 
-def _words(fault: Mapping[str, Any]) -> str:
-    match fault["type"]:
-        case "wanted":
-            return str(fault["msg"])
+def _message(error: Mapping[str, Any]) -> str:
+    match error["type"]:
+        case "problem":
+            return str(error["msg"])
         case "missing":
             return "is missing"
         case _:
-            return "an object is wanted"
+            return "must be an object"
 
 
-def _ended_at(body: Mapping[str, Json], now: Moment, faults: list[tuple[str, str]]) -> Moment | None:
-    told = body.get("ended_at_unix")
-    if isinstance(told, bool) or not isinstance(told, int | float):
+def _ended_at(body: Mapping[str, Json], now: Moment, problems: list[tuple[str, str]]) -> Moment | None:
+    reported = body.get("ended_at_unix")
+    if isinstance(reported, bool) or not isinstance(reported, int | float):
         return None
-    if EARLIEST <= told <= now + LEAD and math.isfinite(told):
-        return float(told)
-    faults.append(("ended_at_unix", "seconds since 1970 (UTC) are wanted, from 2020 to 5 minutes from now"))
+    if EARLIEST <= reported <= now + LEAD and math.isfinite(reported):
+        return float(reported)
+    problems.append(("ended_at_unix", "must be seconds since 1970 (UTC), from 2020 to 5 minutes from now"))
     return None
 
 
-def _key(body: Mapping[str, Json], faults: list[tuple[str, str]]) -> str | None:
-    """Finds the conversation id, in the recipient or beside it; both must say the same."""
+def _key(body: Mapping[str, Json], problems: list[tuple[str, str]]) -> str | None:
+    """Returns the conversation id, in the recipient or beside it; two different ones are a problem."""
     recipient = body.get("recipient")
     inner = recipient.get("conversation_id") if isinstance(recipient, dict) else None
     outer = body.get("conversation_id")
     if inner and outer and inner != outer:
-        faults.append(("conversation_id", "differs from recipient.conversation_id"))
+        problems.append(("conversation_id", "differs from recipient.conversation_id"))
     if not inner and not outer and isinstance(recipient, dict):
-        faults.append(("recipient.conversation_id", "is missing, and there is no conversation_id beside recipient"))
+        problems.append(("recipient.conversation_id", "is missing, and there is no conversation_id beside recipient"))
     key = inner or outer
     return key if isinstance(key, str) else None
 
 
-def _summary(faults: list[tuple[str, str]]) -> str:
-    return "the report can't be taken: " + "; ".join(f"{path} {wanted}" for path, wanted in faults)
+def _summary(problems: list[tuple[str, str]]) -> str:
+    return "the report is invalid: " + "; ".join(f"{path} {problem}" for path, problem in problems)
