@@ -20,7 +20,7 @@ from bench.twilio_form import ACCOUNT, message_sid, phone
 from bench.webhooks import WAITS, post
 from tests.big_ledger import make
 from wa_relay import reports
-from wa_relay.ledger import file, inbox, outbox, store, turns
+from wa_relay.ledger import file, inbox, outbox, questions, store, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound
 from wa_relay.policy import Rules
@@ -150,7 +150,7 @@ def _claimed(database: Path, people: int) -> dict[str, float]:
         took["turns"].append(seconds / len(asked) * 1e6)
         began = time.process_time()
         for job in asked:
-            turns.inform(reader, job)
+            questions.inform(reader, job)
         took["threads"].append((time.process_time() - began) / len(asked) * 1e6)
         db.execute("begin")
         for job in asked:

@@ -150,8 +150,8 @@ MUTANTS = (
     ),
     Mutant(
         "an opt-out cancels nothing that waits",
-        "wa_relay/ledger/inbox.py",
-        '        ledger.run(CANCEL_QUEUED, {"id": person["id"], "now": now, "source": source})\n',
+        "wa_relay/ledger/consent.py",
+        '        ledger.run(CANCEL_QUEUED, {"id": row[0], "now": now, "source": source})\n',
         "",
     ),
     Mutant(
@@ -194,8 +194,8 @@ MUTANTS = (
     Mutant(
         "what a turn that failed left unanswered is forgotten",
         "wa_relay/ledger/turns.py",
-        '        ledger.run(UNANSWERED, (turn_id, turn["conversation_id"]))\n',
-        "        pass\n",
+        '            ledger.run(SET_UNANSWERED, {"turn_id": turn_id, "conversation_id": turn.conversation_id})\n',
+        "            pass\n",
     ),
     Mutant(
         "the agent is asked without the call and the thread",
@@ -221,9 +221,9 @@ MUTANTS = (
     Mutant(
         "the answer is stored apart from the end of its turn",
         "wa_relay/ledger/turns.py",
-        "    ledger.run(ANSWERED, (now, session_id, turn_id))\n    ledger.run(COUNT_REPLIES",
-        '    ledger.run(ANSWERED, (now, session_id, turn_id))\n    ledger.db.execute("commit")\n'
-        '    ledger.db.execute("begin immediate")\n    ledger.run(COUNT_REPLIES',
+        '    ledger.run(COUNT_REPLIES, {"parts": len(parts)',
+        '    ledger.db.execute("commit")\n'
+        '    ledger.db.execute("begin immediate")\n    ledger.run(COUNT_REPLIES, {"parts": len(parts)',
         ("tests/crash/test_commits.py",),
     ),
     Mutant(

@@ -15,7 +15,7 @@ from tests.crash.world import MADE, RULES, Store, Twilio, call_of, person, writt
 from wa_relay import policy
 from wa_relay.ledger import calls, control, inbox, outbox, receipts, sends, turns
 from wa_relay.ledger.outbox import SendJob
-from wa_relay.ledger.turns import TurnJob
+from wa_relay.ledger.questions import TurnJob
 from wa_relay.model import Accepted, NotSent, Receipt, Refused, Unclear
 
 PEOPLE = st.integers(0, 2)

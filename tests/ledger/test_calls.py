@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call
-from wa_relay.ledger import batches, calls, control, inbox, outbox, sends
+from wa_relay.ledger import batches, calls, consent, control, outbox, sends
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, BatchHint
@@ -70,7 +70,7 @@ def test_a_call_that_is_not_followed_is_stored_with_its_reason(
 
 
 def test_a_person_who_opted_out_before_any_call_is_not_written_to(ledger: Ledger) -> None:
-    inbox.opt_out(ledger, PHONE, "customer", NOW)
+    consent.opt_out(ledger, PHONE, "customer", NOW)
     assert calls.record_call(ledger, call(), NOW).skipped == "opted_out"
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, control, inbox, outbox, sends, turns
+from wa_relay.ledger import calls, consent, control, inbox, outbox, questions, sends, turns
+from wa_relay.ledger.questions import TurnJob
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.turns import TurnJob
 from wa_relay.model import Accepted, Line, Unclear
 
 
@@ -53,7 +53,7 @@ def test_a_burst_is_one_turn_and_is_not_held_back_over_fifteen_seconds(known: Le
 
 def test_a_turn_knows_the_call_and_the_thread_before_it(known: Ledger) -> None:
     inbox.record_inbound(known, written("¿precio?"), NOW)
-    question = turns.inform_here(known, _turn(known, NOW + 2)).question
+    question = questions.inform_on_writer(known, _turn(known, NOW + 2)).question
     assert (question.agent_id, question.call_key) == ("agent_1", "conv_1")
     assert question.text == "¿precio?"
     assert question.thread == (Line("agent", "Hola Ana García, gracias por atender."),)
@@ -182,13 +182,13 @@ def test_the_thread_goes_back_past_any_number_of_pictures(known: Ledger) -> None
         inbox.record_inbound(known, written("", sid=f"SM{number}", attachment="sticker"), NOW + 3)
     assert turns.claim_turns(known, 5, NOW + 60).jobs == ()
     inbox.record_inbound(known, written("¿y mi pedido?", sid="SM301"), NOW + 61)
-    thread = turns.inform_here(known, _turn(known, NOW + 80)).question.thread
+    thread = questions.inform_on_writer(known, _turn(known, NOW + 80)).question.thread
     assert [line.text for line in thread][-2:] == ["mi pedido es el 4711", "Anotado."]
 
 
 def test_twilios_own_opt_out_cancels_the_confirmation_that_waits(known: Ledger) -> None:
     assert inbox.record_inbound(known, written("baja", sid="SM1"), NOW).effect == "opted_out"
-    inbox.opt_out(known, PHONE, "twilio", NOW + 1)
+    consent.opt_out(known, PHONE, "twilio", NOW + 1)
     assert outbox.claim_messages(known, 5, NOW + 2).jobs == ()
     assert _notices(known) == ["opt_out"]
 
@@ -224,7 +224,7 @@ def test_a_stranger_is_ignored_and_is_no_part_of_a_later_turn(ledger: Ledger) ->
     inbox.record_inbound(ledger, written("hola", sid="SM2"), NOW + 1)
     job = _turn(ledger, NOW + 3)
     assert job.question.text == "hola"
-    assert "quién" not in str(turns.inform_here(ledger, job).question.thread)
+    assert "quién" not in str(questions.inform_on_writer(ledger, job).question.thread)
 
 
 def test_a_stranger_is_told_the_fallback_once_where_that_is_wanted(make_ledger: Callable[..., Ledger]) -> None:

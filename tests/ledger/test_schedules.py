@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, control, inbox, outbox, receipts, sends, turns
+from wa_relay.ledger import calls, control, inbox, outbox, questions, receipts, sends, turns
 from wa_relay.ledger.consent import is_opted_out
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, NotSent, Receipt, Refused, Unclear
@@ -118,7 +118,7 @@ def test_the_thread_before_a_turn_holds_nothing_of_the_turn_itself(known: Ledger
     inbox.record_inbound(known, written("primero", sid="SM1", written_at=NOW + 5), NOW + 11)
     (job,) = turns.claim_turns(known, 5, NOW + 20).jobs
     assert job.question.text == "primero\nsegundo"
-    thread = turns.inform_here(known, job).question.thread
+    thread = questions.inform_on_writer(known, job).question.thread
     assert [line.text for line in thread] == ["Hola Ana García, gracias por atender."]
 
 

@@ -118,7 +118,7 @@ def _refuse_opted_out(database: Path, person: str) -> None:
 
     try:
         with reading(database) as db:
-            opted_out = db.execute(consent.IN_FORCE, consent.spellings(person)).fetchone() is not None
+            opted_out = db.execute(consent.SELECT_OPT_OUT_IN_FORCE, consent.spellings(person)).fetchone() is not None
     except DatabaseMissing:
         return
     if opted_out:

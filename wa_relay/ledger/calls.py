@@ -123,7 +123,7 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
             )
         _fill_in(ledger, known, call, now)
         return _state(ledger, known["elevenlabs_conversation_id"], created=False)
-    person = ledger.one(PERSON, dict(zip(("phone", "other"), consent.spellings(call.phone), strict=True)))
+    person = ledger.one(PERSON, consent.spellings(call.phone))
     assert person is not None
     plan = policy.plan_opening(
         call,

@@ -1,19 +1,109 @@
-"""Who must not be written to."""
+"""Consent: who must not be written to, and what changes that.
+
+An opt-out holds for the customer, however the number is spelled.
+"""
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
+from wa_relay.ledger import turns
 from wa_relay.ledger.store import Ledger
+from wa_relay.model import Inbound, Moment
 from wa_relay.phone import other_spelling
+from wa_relay.policy import Rules
+from wa_relay.text.plain import keyword
 
-IN_FORCE = "select 1 from opt_outs where phone_number in (?, ?) and returned_at is null"
-"""Takes the two `spellings` of a number."""
+SELECT_OPT_OUT_IN_FORCE = """
+    select 1 from opt_outs where phone_number in (:phone, :other) and returned_at is null"""
+INSERT_OPT_OUT = """
+    insert into opt_outs (phone_number, opted_out_at, source) values (:phone, :at, :source)
+    on conflict do nothing"""
+END_OPT_OUT = """
+    update opt_outs set returned_at = :at where phone_number in (:phone, :other) and returned_at is null"""
+SET_STATUS = "update conversation_state set status = :status where phone_number in (:phone, :other)"
+SELECT_CONVERSATIONS = "select id from conversation_state where phone_number in (:phone, :other)"
+SELECT_LATER_CHANGE = """
+    select 1 from opt_outs where phone_number = :phone and (opted_out_at >= :moment or returned_at >= :moment)"""
+SELECT_LATER_TEXTS = """
+    select content from conversation_messages
+    where conversation_id = :id and direction = 'inbound' and accepted_at >= :moment and attachment is null
+    union all select content from strangers where phone_number = :phone and received_at >= :moment"""
+CANCEL_QUEUED = """
+    update conversation_messages set status = 'failed', reason = 'cancelled', failed_at = :now, moved_at = :now,
+        evidence = 'opt-out: ' || :source
+    where conversation_id = :id and status = 'queued'
+        and (notice is distinct from 'opt_out' or :source = 'twilio')"""
+CANCEL_CONFIRMATION = """
+    update conversation_messages set status = 'failed', reason = 'cancelled', failed_at = :now, moved_at = :now,
+        evidence = 'the customer opted back in'
+    where conversation_id = :id and status = 'queued' and notice = 'opt_out'"""
+
+LONGEST_KEYWORD = 200
+"""Characters beyond which a message can't be a keyword."""
+
+Change = Literal["out", "back"]
 
 
-def spellings(phone: str) -> tuple[str, str]:
-    """A number as it was told and as WhatsApp may know it: consent holds for the person, not for the digits."""
-    return phone, other_spelling(phone) or phone
+def spellings(phone: str) -> dict[str, str]:
+    """A number as `phone`, and as WhatsApp may spell it as `other`; a statement takes both."""
+    return {"phone": phone, "other": other_spelling(phone) or phone}
 
 
 def is_opted_out(ledger: Ledger, phone: str) -> bool:
-    """True for a person who has opted out and not come back."""
-    return ledger.one(IN_FORCE, spellings(phone)) is not None
+    """True for a customer who has opted out and not come back."""
+    return ledger.one(SELECT_OPT_OUT_IN_FORCE, spellings(phone)) is not None
+
+
+def opt_out(ledger: Ledger, phone: str, source: str, now: Moment, at: Moment | None = None) -> bool:
+    """Opts a customer out and cancels what waits for them. False if they were out already.
+
+    The confirmation outlives a second "STOP" that comes before it is sent, but not Twilio's own opt-out, after
+    which Twilio refuses it (21610).
+    """
+    both = spellings(phone)
+    new = ledger.run(INSERT_OPT_OUT, {"phone": phone, "at": now if at is None else at, "source": source}) == 1
+    ledger.run(SET_STATUS, {"status": "opted_out", **both})
+    for row in ledger.all(SELECT_CONVERSATIONS, both):
+        ledger.run(CANCEL_QUEUED, {"id": row[0], "now": now, "source": source})
+        turns.cancel_turns(ledger, row[0], now)
+    return new
+
+
+def opt_in(ledger: Ledger, phone: str, conversation_id: int | None, at: Moment, now: Moment) -> None:
+    """Opts a customer back in; a confirmation of the opt-out that still waits is cancelled."""
+    if conversation_id is not None:
+        ledger.run(CANCEL_CONFIRMATION, {"now": now, "id": conversation_id})
+    ledger.run(END_OPT_OUT, {"at": at, **spellings(phone)})
+    ledger.run(SET_STATUS, {"status": "active", **spellings(phone)})
+
+
+def change_of(rules: Rules, inbound: Inbound) -> Change | None:
+    """What a message changes about consent: Twilio's own opt-out, or a keyword that is the whole message."""
+    if inbound.opt_out == "STOP":
+        return "out"
+    if inbound.opt_out == "START":
+        return "back"
+    if inbound.opt_out is not None or inbound.attachment is not None or len(inbound.text) > LONGEST_KEYWORD:
+        return None
+    word = keyword(inbound.text)
+    if word in rules.opt_out_keywords:
+        return "out"
+    return "back" if word in rules.return_keywords else None
+
+
+def written_at(inbound: Inbound, now: Moment) -> Moment:
+    """When a message was written: now for a webhook; for a listing, the end of Twilio's whole second."""
+    return now if inbound.written_at is None else min(now, math.floor(inbound.written_at) + 0.999)
+
+
+def is_superseded(ledger: Ledger, inbound: Inbound, conversation_id: int | None, phone: str) -> bool:
+    """True for a keyword that a listing brings after the customer has written a later one."""
+    if inbound.written_at is None:
+        return False
+    later = {"id": conversation_id, "phone": phone, "moment": inbound.written_at + 1.0}
+    if ledger.one(SELECT_LATER_CHANGE, later) is not None:
+        return True
+    keywords = ledger.rules.opt_out_keywords | ledger.rules.return_keywords
+    return any(keyword(row[0][:LONGEST_KEYWORD]) in keywords for row in ledger.all(SELECT_LATER_TEXTS, later))

@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import inbox
+from wa_relay.ledger import consent
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Moment, NotSent, Refused, SendResult, Unclear
 from wa_relay.moments import stamp
@@ -191,7 +191,7 @@ def _refused(ledger: Ledger, row: sqlite3.Row, refusal: Refused, now: Moment) ->
 def follow_refusal(ledger: Ledger, row: sqlite3.Row, code: str | None, now: Moment) -> None:
     """What a code says about the person: 21610 is an opt-out, 63016 a window that is closed."""
     if code == "21610":
-        inbox.opt_out(ledger, row["phone_number"], "twilio", now)
+        consent.opt_out(ledger, row["phone_number"], "twilio", now)
     elif code == "63016":
         ledger.run(
             "update conversation_state set window_ends_at = min(window_ends_at, ?) where id = ?",

@@ -1,221 +1,320 @@
 """Turns: what the customer wrote since the last answer, asked once at a time, answered once.
 
-A claim marks the turn and takes the words. What the agent is told besides, the call and the thread, is read
-afterwards and beside the writer: it lies in as many pages as the thread has messages.
+A claim marks the turn and takes its messages; `questions` adds the call and the thread. A turn that may have called
+tools is never asked again: the tool would book twice.
 """
 
 from __future__ import annotations
 
-import json
-import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from wa_relay.ledger import inbox
+from wa_relay import policy
+from wa_relay.ledger import notices, questions
+from wa_relay.ledger.questions import TurnJob
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Line, Moment, Question
-from wa_relay.policy import TURN_TRIES
-from wa_relay.text.spanish import SPANISH
+from wa_relay.model import Moment, Question
 
-DUE = """
-    select t.id, t.conversation_id, t.call_id, t.tries, s.agent_id, s.phone_number, s.status, s.fallback_told,
-        s.call_id as latest_call_id, s.elevenlabs_conversation_id as call_key
+SELECT_OPEN_TURN = """
+    select id, first_at, due_at, put_off_at from turns where conversation_id = :conversation_id and state = 'open'"""
+EXTEND_TURN = "update turns set last_at = greatest(last_at, :now), due_at = :due_at where id = :turn_id"
+INSERT_TURN = """
+    insert into turns (conversation_id, call_id, state, first_at, last_at, due_at)
+    values (:conversation_id, :call_id, 'open', :now, :now, :due_at)"""
+JOIN_TURN = "update conversation_messages set turn_id = :turn_id where id = :message_id"
+MOVE_QUESTION = """
+    update conversation_messages set turn_id = :to_turn where turn_id = :from_turn and direction = 'inbound'"""
+CLEAR_UNANSWERED = "update conversation_state set unanswered_turn_id = null where id = :conversation_id"
+SET_UNANSWERED = "update conversation_state set unanswered_turn_id = :turn_id where id = :conversation_id"
+CANCEL_TURNS = """
+    update turns set state = 'cancelled', finished_at = :now
+    where conversation_id = :conversation_id and (state = 'open' or state = 'asking')"""
+"""Spelt with `or` so that SQLite uses the two indexes that hold nothing else."""
+
+SELECT_DUE_TURNS = """
+    select t.id, t.conversation_id, s.call_id, s.agent_id, s.phone_number, s.elevenlabs_conversation_id, t.put_offs
     from turns t join conversation_state s on s.id = t.conversation_id
     where t.state = 'open' and t.due_at <= :now
         and not exists (select 1 from turns a where a.conversation_id = t.conversation_id and a.state = 'asking')
     order by t.due_at limit :limit"""
-NEXT_DUE = "select min(due_at) from turns where state = 'open'"
-BEGIN = "update turns set state = 'asking', tries = tries + 1, begun_at = ?, call_id = ? where id = ?"
-WORDS = """
-    select id, content, attachment from conversation_messages
-    where turn_id = ? and direction = 'inbound' order by sent_at, id"""
-THREAD = """
-    select direction, content, attachment from conversation_messages
-    where id in (select id from conversation_messages where conversation_id = ? and id < ?)
-        and kind <> 'notice' and status <> 'failed' and length(content) > 0
-        and (direction = 'outbound' or turn_id is not ?)
-    order by id desc limit 60"""
-CALL = "select * from calls where id = ?"
+SELECT_NEXT_TURN_DUE = "select min(due_at) from turns where state = 'open'"
+BEGIN_TURN = """
+    update turns set state = 'asking', tries = tries + 1, begun_at = :now, call_id = :call_id where id = :turn_id"""
 
-STATE = "select id, conversation_id, call_id, state from turns where id = ?"
-ANSWERED = "update turns set state = 'answered', finished_at = ?, session_id = ?, error = null where id = ?"
-NOTICED = "update turns set state = 'noticed', finished_at = ? where id = ?"
-"""Closed by a text of our own: the agent was not asked, so it is no answer of the agent's."""
+SELECT_ASKED_TURN = """
+    select id, conversation_id, call_id, tries, tools_ran, put_off_at from turns
+    where id = :turn_id and state = 'asking'"""
+SELECT_ASKED_TURNS = """
+    select id, conversation_id, call_id, tries, tools_ran, put_off_at from turns where state = 'asking'"""
+MARK_ANSWERED = """
+    update turns set state = 'answered', finished_at = :now, session_id = :session_id, error = null
+    where id = :turn_id"""
+MARK_SILENT = """
+    update turns set state = 'silent', finished_at = :now, session_id = :session_id, error = null
+    where id = :turn_id"""
+MARK_NOTICED = "update turns set state = 'noticed', finished_at = :now where id = :turn_id"
+"""Closed by a notice: the agent was not asked, so it does not count as its answer."""
 
-FAILED = "update turns set state = 'failed', finished_at = ?, error = ? where id = ?"
-TAKE_END = "update turns set last_at = (select last_at from turns where id = ?) where id = ?"
-GIVE_WAY = "update turns set state = 'cancelled', finished_at = ? where id = ?"
-"""For a turn whose words have gone over to another. Deleting it would look for its messages in the whole table."""
+MARK_FAILED = "update turns set state = 'failed', finished_at = :now, error = :error where id = :turn_id"
+MARK_TOOLS_RAN = "update turns set tools_ran = 1 where id = :turn_id and state = 'asking'"
+TAKE_END = """
+    update turns set last_at = (select o.last_at from turns o where o.id = :from_turn) where id = :to_turn"""
+MARK_MERGED = "update turns set state = 'cancelled', finished_at = :now where id = :turn_id"
+"""For a turn whose messages moved to another. Deleting it would look for its messages in the whole table."""
 
-REOPEN = "update turns set state = 'open', due_at = ? where id = ? and state = 'asking'"
+REOPEN_TURN = "update turns set state = 'open', due_at = :due_at where id = :turn_id and state = 'asking'"
+COUNT_PUT_OFF = """
+    update turns set tries = tries - 1, put_offs = put_offs + 1, put_off_at = coalesce(put_off_at, :now)
+    where id = :turn_id"""
 INSERT_REPLY = """
     insert into conversation_messages (conversation_id, direction, kind, content, status, call_id, turn_id, part,
         created_at, due_at)
-    values (?, 'outbound', 'reply', ?, 'queued', ?, ?, ?, ?, ?)"""
+    values (:conversation_id, 'outbound', 'reply', :content, 'queued', :call_id, :turn_id, :part, :now, :due_at)"""
 COUNT_REPLIES = """
-    update conversation_state set message_count = message_count + ?, fallback_told = 0 where id = ?"""
-UNANSWERED = "update conversation_state set unanswered_turn_id = ? where id = ?"
-ANOTHER_OPEN = "select id from turns where conversation_id = ? and state = 'open'"
-FALLBACK_TOLD = "select fallback_told from conversation_state where id = ?"
-ASKING = "select id, tries from turns where state = 'asking'"
+    update conversation_state set message_count = message_count + :parts, fallback_told = 0
+    where id = :conversation_id"""
+
+PUT_OFF_LIMIT = 600.0
+"""Seconds in which a turn may be put off for lack of capacity, from the first time (contract 7.1)."""
 
 
 @dataclass(frozen=True, slots=True)
-class TurnJob:
-    """A turn that this daemon is to put to the agent now. `question` says nothing of the call and the thread yet.
+class OpenTurn:
+    """The turn that gathers what a customer writes. `put_off_at` is when it was first put off, None if never."""
 
-    `first_message_id` is the first of the customer's messages in it: the thread is what came before.
-    """
+    id: int
+    first_at: Moment
+    due_at: Moment
+    put_off_at: Moment | None
 
-    turn_id: int
+
+@dataclass(frozen=True, slots=True)
+class DueTurn:
+    """A turn that may be asked now. `call_id` and `call_key` are those of the conversation's latest call."""
+
+    id: int
     conversation_id: int
-    phone: str
-    question: Question
     call_id: int | None
-    first_message_id: int
+    agent_id: str
+    phone: str
+    call_key: str
+    put_offs: int
 
 
 @dataclass(frozen=True, slots=True)
-class Informed:
-    """A question with its call and thread; `needs_details` while ElevenLabs may have more to tell of the call."""
+class AskedTurn:
+    """A turn that is being asked."""
 
-    question: Question
-    needs_details: bool
+    id: int
+    conversation_id: int
+    call_id: int | None
+    tries: int
+    tools_ran: bool
+    put_off_at: Moment | None
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedTurns:
-    """What a claim took, and how many turns it answered by itself."""
+    """What a claim took, how many turns it answered by itself, and when the next one is due (None without one)."""
 
     jobs: tuple[TurnJob, ...]
     answered: int = 0
+    next_due: Moment | None = None
+
+
+def join_turn(
+    ledger: Ledger,
+    conversation_id: int,
+    message_id: int,
+    *,
+    call_id: int | None,
+    unanswered_turn_id: int | None,
+    now: Moment,
+) -> Moment:
+    """Adds a message to the open turn, or opens one with everything that was left unanswered. Returns when it is due.
+
+    A customer who writes more does not shorten the wait of a turn that was put off for lack of capacity.
+    """
+    row = ledger.one(SELECT_OPEN_TURN, {"conversation_id": conversation_id})
+    if row is not None:
+        turn = OpenTurn(*row)
+        due = policy.turn_due(turn.first_at, now, ledger.rules)
+        due = due if turn.put_off_at is None else max(due, turn.due_at)
+        ledger.run(EXTEND_TURN, {"now": now, "due_at": due, "turn_id": turn.id})
+        ledger.run(JOIN_TURN, {"turn_id": turn.id, "message_id": message_id})
+        return due
+    due = policy.turn_due(now, now, ledger.rules)
+    opened = {"conversation_id": conversation_id, "call_id": call_id, "now": now, "due_at": due}
+    turn_id = ledger.insert(INSERT_TURN, opened)
+    if unanswered_turn_id is not None:
+        ledger.run(MOVE_QUESTION, {"to_turn": turn_id, "from_turn": unanswered_turn_id})
+        ledger.run(CLEAR_UNANSWERED, {"conversation_id": conversation_id})
+    ledger.run(JOIN_TURN, {"turn_id": turn_id, "message_id": message_id})
+    return due
+
+
+def cancel_turns(ledger: Ledger, conversation_id: int, now: Moment) -> int:
+    """Ends the turns of a conversation that are open or being asked. Returns how many."""
+    return ledger.run(CANCEL_TURNS, {"now": now, "conversation_id": conversation_id})
 
 
 def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
-    """Takes turns that are due, at most one a conversation; one with nothing to read is answered here."""
+    """Takes turns that are due, at most one a conversation. One with nothing to read is answered here."""
     jobs, answered = [], 0
-    for row in ledger.all(DUE, {"now": now, "limit": limit}):
-        ledger.run(BEGIN, (now, row["latest_call_id"], row["id"]))
-        words = ledger.all(WORDS, (row["id"],))
-        if any(word["content"].strip() for word in words):
-            jobs.append(_job(row, words))
+    for row in ledger.all(SELECT_DUE_TURNS, {"now": now, "limit": limit}):
+        turn = DueTurn(*row)
+        ledger.run(BEGIN_TURN, {"now": now, "call_id": turn.call_id, "turn_id": turn.id})
+        messages = questions.messages_of_turn(ledger, turn.id)
+        if any(message.content.strip() for message in messages):
+            jobs.append(_job(turn, messages))
         else:
-            _answer_in_words(ledger, row, now)
+            _answer_with_notice(ledger, turn, now)
             answered += 1
-    return ClaimedTurns(tuple(jobs), answered)
+    following = ledger.one(SELECT_NEXT_TURN_DUE)
+    return ClaimedTurns(tuple(jobs), answered, None if following is None else following[0])
 
 
-def inform(db: sqlite3.Connection, job: TurnJob) -> Informed:
-    """Adds what is known of the call, and the thread before the customer's words; reads only."""
-    call = db.execute(CALL, (job.call_id,)).fetchone()
-    thread = db.execute(THREAD, (job.conversation_id, job.first_message_id, job.turn_id)).fetchall()
-    question = replace(
-        job.question,
-        variables=json.loads(call["variables"]) if call else {},
-        summary=call["summary"] if call else None,
-        transcript=call["transcript"] if call else None,
-        thread=tuple(
-            Line("customer" if line["direction"] == "inbound" else "agent", _said(line)) for line in reversed(thread)
-        ),
-    )
-    return Informed(question, call is not None and call["details_at"] is not None)
+def note_tools(ledger: Ledger, turn_id: int) -> bool:
+    """Records that the agent called, or may have called, a tool in this turn. False if it is not being asked.
 
-
-def inform_here(ledger: Ledger, job: TurnJob) -> Informed:
-    """The same by the writer's connection, for when no other one can be had."""
-    return inform(ledger.db, job)
+    Must be durable before the tool's result goes back to the agent: from then on the turn is never asked again.
+    """
+    return ledger.run(MARK_TOOLS_RAN, {"turn_id": turn_id}) == 1
 
 
 def finish_turn(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: str | None, now: Moment) -> list[int]:
-    """Stores the answer with the outbox messages that carry it; tells their ids.
+    """Stores the answer with the outbox messages that carry it. Returns their ids.
 
-    A turn that is not being asked any more (the person opted out meanwhile) takes no answer.
+    A turn that is not being asked any more (the customer opted out meanwhile) takes no answer.
     """
-    turn = ledger.one(STATE, (turn_id,))
-    if turn is None or turn["state"] != "asking":
+    turn = _asked(ledger, turn_id)
+    if turn is None:
         return []
-    ledger.run(ANSWERED, (now, session_id, turn_id))
-    ledger.run(COUNT_REPLIES, (len(parts), turn["conversation_id"]))
-    identities = []
+    ledger.run(MARK_ANSWERED, {"now": now, "session_id": session_id, "turn_id": turn_id})
+    ledger.run(COUNT_REPLIES, {"parts": len(parts), "conversation_id": turn.conversation_id})
+    message_ids = []
     for number, part in enumerate(parts):
         # A further part becomes due by the acceptance or the receipt of the one before it.
         due = now if number == 0 else None
-        row = (turn["conversation_id"], part, turn["call_id"], turn_id, number, now, due)
-        identities.append(ledger.insert(INSERT_REPLY, row))
-    return identities
+        reply = {
+            "conversation_id": turn.conversation_id,
+            "content": part,
+            "call_id": turn.call_id,
+            "turn_id": turn_id,
+            "part": number,
+            "now": now,
+            "due_at": due,
+        }
+        message_ids.append(ledger.insert(INSERT_REPLY, reply))
+    return message_ids
+
+
+def finish_silent(ledger: Ledger, turn_id: int, session_id: str | None, now: Moment) -> bool:
+    """Ends a turn that the agent answered with silence. False if it is not being asked any more.
+
+    Nothing is sent, and what was asked is not asked again.
+    """
+    turn = _asked(ledger, turn_id)
+    if turn is None:
+        return False
+    ledger.run(MARK_SILENT, {"now": now, "session_id": session_id, "turn_id": turn_id})
+    ledger.run(COUNT_REPLIES, {"parts": 0, "conversation_id": turn.conversation_id})
+    return True
 
 
 def fail_turn(ledger: Ledger, turn_id: int, error: str, now: Moment) -> bool:
-    """Closes a turn without an answer; true when the fallback text goes out for it.
+    """Closes a turn without an answer. True when the fallback text goes out for it.
 
-    What was not answered is part of the next turn's question.
+    Its question becomes part of the next turn's, unless a tool may have run: that question is never asked again.
     """
-    turn = ledger.one(STATE, (turn_id,))
-    if turn is None or turn["state"] != "asking":
+    turn = _asked(ledger, turn_id)
+    if turn is None:
         return False
-    ledger.run(FAILED, (now, error[:500], turn_id))
-    gathering = ledger.one(ANOTHER_OPEN, (turn["conversation_id"],))
-    if gathering is not None:
-        ledger.run(inbox.TAKE_UNANSWERED, (gathering["id"], turn_id))
-    else:
-        ledger.run(UNANSWERED, (turn_id, turn["conversation_id"]))
-    told = ledger.one(FALLBACK_TOLD, (turn["conversation_id"],))
-    if not ledger.rules.fallback or told is None or told[0]:
+    ledger.run(MARK_FAILED, {"now": now, "error": error[:500], "turn_id": turn_id})
+    if not turn.tools_ran:
+        gathering = ledger.one(SELECT_OPEN_TURN, {"conversation_id": turn.conversation_id})
+        if gathering is not None:
+            ledger.run(MOVE_QUESTION, {"to_turn": gathering[0], "from_turn": turn_id})
+        else:
+            ledger.run(SET_UNANSWERED, {"turn_id": turn_id, "conversation_id": turn.conversation_id})
+    return notices.queue_fallback(ledger, turn.conversation_id, turn.call_id, turn_id, now)
+
+
+def put_off_turn(ledger: Ledger, turn_id: int, due_at: Moment, now: Moment) -> bool:
+    """Reopens a turn that the agent service refused for lack of capacity. It does not count as a try.
+
+    False when the turn can't wait: it has been put off for ten minutes, a tool may have run, or it is not being
+    asked any more. The caller then fails it.
+    """
+    turn = _asked(ledger, turn_id)
+    if turn is None or turn.tools_ran:
         return False
-    inbox.notify(ledger, turn["conversation_id"], turn["call_id"], "fallback", ledger.rules.fallback, turn_id, now)
-    ledger.run(inbox.FALLBACK_TOLD, (turn["conversation_id"],))
+    end = (now if turn.put_off_at is None else turn.put_off_at) + PUT_OFF_LIMIT
+    if now >= end:
+        return False
+    ledger.run(COUNT_PUT_OFF, {"now": now, "turn_id": turn_id})
+    _reopen(ledger, turn, min(due_at, end))
     return True
 
 
 def reopen_turn(ledger: Ledger, turn_id: int, due_at: Moment) -> None:
-    """Gives a turn back that was not finished."""
-    turn = ledger.one(STATE, (turn_id,))
-    if turn is None or turn["state"] != "asking":
+    """Gives back a turn that was not finished. One whose tools may have run fails instead."""
+    turn = _asked(ledger, turn_id)
+    if turn is None:
         return
-    gathering = ledger.one(ANOTHER_OPEN, (turn["conversation_id"],))
-    if gathering is None:
-        ledger.run(REOPEN, (due_at, turn_id))
+    if turn.tools_ran:
+        fail_turn(ledger, turn_id, "interrupted after a tool may have run", due_at)
         return
-    # What came meanwhile joins the older turn, whose place in the order is the first.
-    ledger.run(inbox.TAKE_UNANSWERED, (turn_id, gathering["id"]))
-    ledger.run(TAKE_END, (gathering["id"], turn_id))
-    ledger.run(GIVE_WAY, (due_at, gathering["id"]))
-    ledger.run(REOPEN, (due_at, turn_id))
+    _reopen(ledger, turn, due_at)
 
 
 def rescue_turns(ledger: Ledger, now: Moment) -> int:
-    """At the start: what was being asked is asked again, or fails if it brought the daemon down too often."""
-    rows = ledger.all(ASKING)
-    for row in rows:
-        if row["tries"] >= TURN_TRIES:
-            fail_turn(ledger, row["id"], f"begun {row['tries']} times without an end", now)
+    """At startup: reopens what was being asked. Returns how many turns that were.
+
+    A turn fails instead if a tool may have run, or if it has been begun too often without an end.
+    """
+    turns = [AskedTurn(*row) for row in ledger.all(SELECT_ASKED_TURNS)]
+    for turn in turns:
+        if turn.tools_ran:
+            fail_turn(ledger, turn.id, "interrupted after a tool may have run", now)
+        elif turn.tries >= policy.TURN_TRIES:
+            fail_turn(ledger, turn.id, f"begun {turn.tries} times without an end", now)
         else:
-            reopen_turn(ledger, row["id"], now)
-    return len(rows)
+            _reopen(ledger, turn, now)
+    return len(turns)
 
 
-def _job(row: sqlite3.Row, words: list[sqlite3.Row]) -> TurnJob:
-    call_id = row["latest_call_id"]
+def _asked(ledger: Ledger, turn_id: int) -> AskedTurn | None:
+    row = ledger.one(SELECT_ASKED_TURN, {"turn_id": turn_id})
+    return None if row is None else AskedTurn(*row)
+
+
+def _reopen(ledger: Ledger, turn: AskedTurn, due_at: Moment) -> None:
+    gathering = ledger.one(SELECT_OPEN_TURN, {"conversation_id": turn.conversation_id})
+    if gathering is not None:
+        # What came meanwhile joins the older turn, whose place in the order is the first.
+        younger = OpenTurn(*gathering).id
+        ledger.run(MOVE_QUESTION, {"to_turn": turn.id, "from_turn": younger})
+        ledger.run(TAKE_END, {"from_turn": younger, "to_turn": turn.id})
+        ledger.run(MARK_MERGED, {"now": due_at, "turn_id": younger})
+    ledger.run(REOPEN_TURN, {"due_at": due_at, "turn_id": turn.id})
+
+
+def _job(turn: DueTurn, messages: Sequence[questions.TurnMessage]) -> TurnJob:
     question = Question(
-        agent_id=row["agent_id"],
-        text="\n".join(_said(word) for word in words),
-        call_key=None if call_id is None else row["call_key"],
+        agent_id=turn.agent_id,
+        text="\n".join(questions.text_for_agent(message.content, message.attachment) for message in messages),
+        call_key=None if turn.call_id is None else turn.call_key,
     )
-    return TurnJob(row["id"], row["conversation_id"], row["phone_number"], question, call_id, words[0]["id"])
+    return TurnJob(
+        turn.id, turn.conversation_id, turn.phone, question, turn.call_id, messages[0].id, put_offs=turn.put_offs
+    )
 
 
-def _said(row: sqlite3.Row) -> str:
-    """A message in words for the agent, its attachment named where it had one."""
-    if row["attachment"] is None:
-        return str(row["content"])
-    note = SPANISH.unreadable(row["attachment"])
-    return f"{row['content']}\n{note}" if row["content"].strip() else note
-
-
-def _answer_in_words(ledger: Ledger, row: sqlite3.Row, now: Moment) -> None:
-    """A voice note, a picture or a place alone gets one polite answer, and the agent is not asked."""
-    ledger.run(NOTICED, (now, row["id"]))
+def _answer_with_notice(ledger: Ledger, turn: DueTurn, now: Moment) -> None:
+    """Answers a turn of attachments alone (a voice note, a picture, a place) with one text; the agent is not asked."""
+    ledger.run(MARK_NOTICED, {"now": now, "turn_id": turn.id})
     if ledger.rules.text_only:
-        inbox.notify(
-            ledger, row["conversation_id"], row["latest_call_id"], "text_only", ledger.rules.text_only, row["id"], now
+        notices.queue_notice(
+            ledger, turn.conversation_id, turn.call_id, "text_only", ledger.rules.text_only, turn.id, now
         )

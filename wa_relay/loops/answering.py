@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from wa_relay.ledger import turns
+from wa_relay.ledger import questions, turns
 from wa_relay.ledger.faults import StorageUnavailable
+from wa_relay.ledger.questions import Informed, TurnJob
 from wa_relay.ledger.reader import Reader
-from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
-from wa_relay.ledger.turns import Informed, TurnJob
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops.worker import IDLE, Worker, rest_until
 from wa_relay.model import AgentError, Answer, Moment, Question
@@ -60,7 +59,8 @@ class TurnWorker(Worker):
         if self.room < 1:
             return False, IDLE
         room = self.room
-        claimed, due = await self._ledger.run(_claim_turns, room, now)
+        claimed = await self._ledger.run(turns.claim_turns, room, now)
+        due = claimed.next_due
         for job in claimed.jobs:
             self._start(self._ask(job))
         if claimed.answered:
@@ -130,18 +130,12 @@ class TurnWorker(Worker):
 
     async def _read(self, job: TurnJob) -> Informed:
         try:
-            return await self._reader.read(turns.inform, job)
+            return await self._reader.read(questions.inform, job)
         except StorageUnavailable:
-            return await self._persist(turns.inform_here, job)
+            return await self._persist(questions.inform_on_writer, job)
 
     async def _failed(self, job: TurnJob, why: str, ids: dict[str, Any]) -> None:
         self.failures += 1
         told = await self._persist(turns.fail_turn, job.turn_id, why, self._clock())
         warn("agent_failed", **ids, phone=job.phone, why=why, fallback=told)
         self._on_answer()
-
-
-def _claim_turns(ledger: Ledger, limit: int, now: Moment) -> tuple[turns.ClaimedTurns, Moment | None]:
-    # One operation: a hop to the ledger's thread costs more than both.
-    claimed, row = turns.claim_turns(ledger, limit, now), ledger.one(turns.NEXT_DUE)
-    return claimed, None if row is None else row[0]

@@ -1,0 +1,50 @@
+"""Notices: texts of our own that go out without the agent."""
+
+from __future__ import annotations
+
+from wa_relay.ledger.store import Ledger
+from wa_relay.model import Moment
+
+INSERT_NOTICE = """
+    insert into conversation_messages (conversation_id, direction, kind, notice, content, status, call_id, turn_id,
+        created_at, due_at)
+    values (:conversation_id, 'outbound', 'notice', :notice, :content, 'queued', :call_id, :turn_id, :now, :now)"""
+COUNT_NOTICE = "update conversation_state set message_count = message_count + 1 where id = :conversation_id"
+MARK_FALLBACK_SENT = "update conversation_state set fallback_told = 1 where id = :conversation_id"
+SELECT_FALLBACK_SENT = "select fallback_told from conversation_state where id = :conversation_id"
+
+
+def queue_notice(
+    ledger: Ledger,
+    conversation_id: int,
+    call_id: int | None,
+    notice: str,
+    content: str,
+    turn_id: int | None,
+    now: Moment,
+) -> int:
+    """Puts a notice into the outbox, due at once. Returns its message id."""
+    ledger.run(COUNT_NOTICE, {"conversation_id": conversation_id})
+    return ledger.insert(
+        INSERT_NOTICE,
+        {
+            "conversation_id": conversation_id,
+            "notice": notice,
+            "content": content,
+            "call_id": call_id,
+            "turn_id": turn_id,
+            "now": now,
+        },
+    )
+
+
+def queue_fallback(ledger: Ledger, conversation_id: int, call_id: int | None, turn_id: int | None, now: Moment) -> bool:
+    """Queues the fallback text, unless it has gone out since the agent last answered. True when it is queued."""
+    if not ledger.rules.fallback:
+        return False
+    row = ledger.one(SELECT_FALLBACK_SENT, {"conversation_id": conversation_id})
+    if row is None or row[0]:
+        return False
+    queue_notice(ledger, conversation_id, call_id, "fallback", ledger.rules.fallback, turn_id, now)
+    ledger.run(MARK_FALLBACK_SENT, {"conversation_id": conversation_id})
+    return True
