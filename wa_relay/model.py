@@ -13,6 +13,12 @@ from typing import Literal
 Moment = float
 Scalar = str | int | float | bool
 
+Span = tuple[int, int]
+"""Part of a day in minutes since midnight; the end is exclusive, 1,440 at most."""
+
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"""The days of the week as settings name them; the place of each is Python's `weekday()`."""
+
 Source = Literal["push", "poll", "webhook"]
 Outcome = str  # the recipient's status, as ElevenLabs writes it
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -18,13 +19,16 @@ from wa_relay.config import (
     Config,
     ConfigError,
     OpeningMessage,
+    SenderNumber,
     discover,
     example_text,
     load,
     require_serve,
 )
+from wa_relay.config.schema import SECTIONS
 from wa_relay.model import FINAL_OUTCOMES
 
+ALERT_SECRET = "whsec_" + "MDEy" * 8
 ROOT = Path(__file__).parents[2]
 
 
@@ -66,7 +70,9 @@ def test_the_example_loads_and_equals_the_defaults(tmp_path: Path) -> None:
 
 
 def test_the_example_shows_every_key_and_no_other() -> None:
-    assert dotted(tomllib.loads(example_text())) == set(KEYS)
+    shown = dotted(tomllib.loads(re.sub(r"^#(?=\S)", "", example_text(), flags=re.MULTILINE)))
+    same = {name.replace("voicemail", other) for name in shown for other in ("failed", "cancelled")}
+    assert shown | same == set(KEYS)
 
 
 def test_the_example_at_the_root_is_the_one_in_the_package() -> None:
@@ -202,22 +208,52 @@ def test_every_key_can_be_set_by_the_environment(tmp_path: Path) -> None:
         "poll.enabled": "FALSE",
         "log.personal_data": "1",
         "reply.max_length": "20",
+        "general.language": "en",
+        "server.push_token": "another",
+        "server.trusted_proxies": "10.0.0.0/8, ::1",
+        "database.url": "postgresql://relay@db.internal/relay",
+        "sender": '[{"number": "+573000000001", "agent_ids": ["agent_1"]}]',
+        "reply.typing": "off",
+        "reply.ask_again": "1",
+        "opt_out.phrases": "no",
+        "quiet_hours.preset": "ley-2300",
+        "quiet_hours.days": '{"sun": ""}',
+        "quiet_hours.holidays": "co",
+        "quiet_hours.zone": "number",
+        "media.voice_notes": "notice",
+        "media.files": "notice",
+        "media.language": "en",
+        "handover.on_failure": "yes",
+        "handover.keywords": "person",
+        "alerts.url": "https://ops.example.com/alerts",
+        "alerts.secret": ALERT_SECRET,
+        "alerts.events": "send.uncertain,disk.low",
+        "console.enabled": "true",
+        "console.session_hours": "8",
     }
     kinds = {"Identifier": "HX1", "Variables": '{"1": "x"}', "Words": "ab, cd", "SecretText": "s3cret", "Text": "Hi"}
     env = {}
     for name, key in KEYS.items():
+        if name == "database.path":  # excludes database.url
+            continue
+        if name.endswith(".when"):
+            texts[name] = '{"interest": ["yes"]}'
         env[key.variables[0]] = texts.get(name) or kinds.get(type(key.kind).__name__, "12")
     config = load(None, env, cwd=tmp_path)
-    assert set(config.origins) == set(KEYS)
+    assert set(config.origins) == set(KEYS) - {"database.path"}
     default = Config()
     assert config.server.public_url == "http://localhost:8080/relay"
     assert config.poll.agent_ids == ("ab", "cd")
-    assert config.opening.messages == dict.fromkeys(OUTCOMES, OpeningMessage("Hi", "HX1", {"1": "x"}))
+    assert config.opening.messages == dict.fromkeys(
+        OUTCOMES, OpeningMessage("Hi", "HX1", {"1": "x"}, 12, 12, {"interest": ("yes",)})
+    )
+    assert config.senders == (SenderNumber("whatsapp:+573000000001", ("agent_1",), 80),)
     assert (config.quiet_hours.start, config.quiet_hours.end) == (time(21), time(8))
     assert (config.twilio.sender, config.twilio.verify_signature) == ("whatsapp:+14155238886", False)
-    for section in ("general", "server", "database", "elevenlabs", "poll", "reply", "opt_out", "log"):
+    for section in set(SECTIONS) - {"twilio", "opening"}:
         mine, theirs = getattr(config, section), getattr(default, section)
-        assert all(getattr(mine, name) != getattr(theirs, name) for name in mine.__dataclass_fields__), section
+        same = {name for name in mine.__dataclass_fields__ if getattr(mine, name) == getattr(theirs, name)}
+        assert same == ({"path"} if section == "database" else set())
 
 
 def test_a_table_can_be_set_as_json_and_its_keys_beat_it(tmp_path: Path) -> None:
@@ -228,7 +264,7 @@ def test_a_table_can_be_set_as_json_and_its_keys_beat_it(tmp_path: Path) -> None
     messages = load(None, env, cwd=tmp_path).opening.messages
     assert messages["voicemail"] == OpeningMessage("Hola", "HX1", {})
     assert errors(tmp_path, WA_RELAY_POLL="[1]") == [
-        "environment variable WA_RELAY_POLL: poll: wants a table, written as a JSON object"
+        "environment variable WA_RELAY_POLL: poll: expected a table, written as a JSON object"
     ]
 
 
@@ -322,5 +358,5 @@ def test_waits_can_be_divided_for_tests(tmp_path: Path) -> None:
     assert load(None, {"WA_RELAY_TIME_DIVISOR": "60"}, cwd=tmp_path).time_divisor == 60.0
     for text in ("0.5", "nan", "inf", "1e999", "-3", "x"):
         assert errors(tmp_path, WA_RELAY_TIME_DIVISOR=text) == [
-            "environment variable WA_RELAY_TIME_DIVISOR: wants a number from 1"
+            "environment variable WA_RELAY_TIME_DIVISOR: expected a number from 1"
         ]

@@ -6,8 +6,8 @@ from datetime import time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from wa_relay.config import load
-from wa_relay.config.rules import TEXT_ONLY, rules_of
+from wa_relay.config import Reply, load
+from wa_relay.config.rules import rules_of
 from wa_relay.policy import OpeningText, Rules
 from wa_relay.text.plain import keyword
 
@@ -26,7 +26,7 @@ def test_the_defaults_are_the_contracts(tmp_path: Path) -> None:
     assert (found.quiet, found.debounce, found.max_length, found.divisor) == (None, 2.0, 1500, 1.0)
     assert found.fallback == "En este momento no podemos responderte. Te escribiremos pronto."
     assert found.confirmation == "Listo, no te escribiremos más. Escribe ALTA si cambias de idea."
-    assert (found.unknown_sender, found.default_name, found.text_only) == ("ignore", "", TEXT_ONLY)
+    assert (found.unknown_sender, found.default_name, found.text_only) == ("ignore", "", Reply().text_only)
     assert found.opt_out_keywords == {"baja", "dar de baja", "stop", "parar", "detener", "alto", "no molestar"}
     assert found.return_keywords == {"alta", "start"}
 

@@ -200,10 +200,10 @@ api_key = "another-secret"
         f"{file}: twilio.twillio_sid: there is no such key (did you mean twilio.account_sid?)",
         f"{file}: elevenlab: there is no such table (did you mean elevenlabs?)",
         "environment variable WA_RELAY_SERVER_PROT: there is no such key (did you mean WA_RELAY_SERVER_PORT?)",
-        f"{file}: poll.interval_seconds: wants a number from 1 to 3600, not 0",
-        f'{file}: general.timezone: wants the name of a time zone such as "America/Bogota", not the text "Bogota"'
+        f"{file}: poll.interval_seconds: expected a number from 1 to 3600, not 0",
+        f'{file}: general.timezone: expected the name of a time zone such as "America/Bogota", not the text "Bogota"'
         " (did you mean America/Bogota?)",
-        "environment variable WA_RELAY_REPLY_MAX_LENGTH: reply.max_length: wants a whole number from 20 to 1600,"
+        "environment variable WA_RELAY_REPLY_MAX_LENGTH: reply.max_length: expected a whole number from 20 to 1600,"
         ' not the text "many"',
         f"{file}: quiet_hours: quiet_hours.start and quiet_hours.end are the same time: leave both empty for none",
     ]
@@ -264,15 +264,15 @@ def test_unknown_names_of_the_environment_are_faults_but_for_those_of_others(tmp
 def test_a_number_in_the_environment_is_plain_and_finite(tmp_path: Path, text: str) -> None:
     (error,) = errors(tmp_path, WA_RELAY_POLL_INTERVAL_SECONDS=text)
     assert error.startswith(
-        "environment variable WA_RELAY_POLL_INTERVAL_SECONDS: poll.interval_seconds: wants a number"
+        "environment variable WA_RELAY_POLL_INTERVAL_SECONDS: poll.interval_seconds: expected a number"
     )
     (error,) = errors(tmp_path, WA_RELAY_SERVER_PORT=text)
-    assert "wants a whole number from 0 to 65535" in error
+    assert "expected a whole number from 0 to 65535" in error
 
 
 def test_the_environment_is_utf_8(tmp_path: Path) -> None:
     (error,) = errors(tmp_path, WA_RELAY_REPLY_FALLBACK="adi\udcf3s")
-    assert error.endswith("wants text in quotes, in UTF-8 and without control characters")
+    assert error.endswith("expected text in quotes, in UTF-8 and without control characters")
 
 
 def test_variables_in_the_environment_are_json(tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_a_keyword_can_not_mean_both(tmp_path: Path) -> None:
 
 def test_a_rule_keeps_still_about_a_value_that_is_already_wrong(tmp_path: Path) -> None:
     (error,) = errors(tmp_path, "[quiet_hours]\nstart = '25:00'\nend = '08:00'")
-    assert "quiet_hours.start: wants a time of day" in error
+    assert "quiet_hours.start: expected a time of day" in error
 
 
 # The file itself

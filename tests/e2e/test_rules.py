@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.stage import AGENT, ANA, EVA, LUIS, payload, run, stage, until
-from wa_relay.config.rules import TEXT_ONLY
+from wa_relay.config import Reply
 from wa_relay.standins.elevenlabs import Scenario
 from wa_relay.standins.twilio import Delays, Fate, Template, TwilioStandin
 
@@ -121,7 +121,7 @@ def test_what_is_no_text_gets_one_polite_answer_and_captions_are_text(tmp_path: 
             await s.sent(2)
             await s.twilio.customer_writes(ANA, "", location=(4.6, -74.08))
             await s.sent(3)
-            assert s.bodies()[1:] == [TEXT_ONLY, TEXT_ONLY]
+            assert s.bodies()[1:] == [Reply().text_only, Reply().text_only]
             await s.twilio.customer_writes(ANA, "Mira esta factura", media="image/jpeg")
             await s.twilio.customer_writes(ANA, "", button="Confirmar")
             await s.sent(4)

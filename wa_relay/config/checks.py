@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from wa_relay.config.addresses import is_loopback
 from wa_relay.config.faults import Fault
 from wa_relay.config.schema import KEYS, Config
+from wa_relay.text.plain import keyword
 
 SHORT_TOKEN = 16
 PLACEHOLDERS = frozenset({"changeme", "change-me", "change_me"})
@@ -39,11 +40,46 @@ def stranger_agent(config: Config) -> Iterator[str]:
 
 
 def keywords(config: Config) -> Iterator[str]:
-    """A word either ends a conversation or takes it up again."""
-    out = {word.casefold() for word in config.opt_out.keywords}
-    both = [word for word in config.opt_out.return_keywords if word.casefold() in out]
+    """A word either ends a conversation or opens it again."""
+    yield from _shared(config.opt_out.return_keywords, config.opt_out.keywords, "opt_out.keywords")
+
+
+def handover_keywords(config: Config) -> Iterator[str]:
+    """A word that asks for an operator asks for nothing else."""
+    yield from _shared(config.handover.keywords, config.opt_out.keywords, "opt_out.keywords")
+    yield from _shared(config.handover.keywords, config.opt_out.return_keywords, "opt_out.return_keywords")
+
+
+def _shared(words: Sequence[str], others: Sequence[str], name: str) -> Iterator[str]:
+    taken = set(map(keyword, others)) - {""}
+    both = [word for word in words if keyword(word) in taken]
     if both:
-        yield f"{', '.join(both)}: also in opt_out.keywords; a word can't mean both"
+        yield f"{', '.join(both)}: also in {name}; a word can't mean both"
+
+
+def database(config: Config) -> Iterator[str]:
+    """The database is a file or a server; a path that nobody wrote does not count."""
+    if config.database.url and "database.path" in config.origins:
+        path, url = config.origin("database.path"), config.origin("database.url")
+        yield f"database.path ({path}) and database.url ({url}) are both set: leave one of them out"
+
+
+def alerts(config: Config) -> Iterator[str]:
+    """Alerts are signed."""
+    if config.alerts.url and not config.alerts.secret:
+        yield "alerts.url needs it: whsec_ and base64 of 24 to 64 bytes (echo whsec_$(openssl rand -base64 32))"
+
+
+def push_token(config: Config) -> Iterator[str]:
+    """The push token allows less than the token, so it is another one."""
+    if config.server.push_token and config.server.push_token == config.server.token:
+        yield "is the same as server.token, which allows everything: generate another one (openssl rand -hex 32)"
+
+
+def senders(config: Config) -> Iterator[str]:
+    """A further number is not the default one."""
+    if config.twilio.sender in {sender.number for sender in config.senders}:
+        yield f"{config.twilio.sender} is twilio.sender already: list only further numbers"
 
 
 RULES: tuple[tuple[str, tuple[str, ...], Rule], ...] = (
@@ -51,6 +87,11 @@ RULES: tuple[tuple[str, tuple[str, ...], Rule], ...] = (
     ("twilio.verify_signature", ("server.host",), signature),
     ("reply.unknown_sender_agent_id", ("reply.unknown_sender",), stranger_agent),
     ("opt_out.return_keywords", ("opt_out.keywords",), keywords),
+    ("handover.keywords", ("opt_out.keywords", "opt_out.return_keywords"), handover_keywords),
+    ("database.url", ("database.path",), database),
+    ("alerts.secret", ("alerts.url",), alerts),
+    ("server.push_token", ("server.token",), push_token),
+    ("sender", ("twilio.sender",), senders),
 )
 """For each rule the key that it blames, and the others that it looks at."""
 

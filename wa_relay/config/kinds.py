@@ -6,6 +6,7 @@ A kind raises `WrongValueError` with what is wanted. `read` takes a value as TOM
 
 from __future__ import annotations
 
+import binascii
 import json
 import re
 from collections.abc import Mapping
@@ -67,9 +68,9 @@ class PlainText:
 def text_of(value: object, wanted: str) -> str:
     """Returns the value if it is text without control characters. Raises `WrongValueError`."""
     if not isinstance(value, str):
-        raise WrongValueError(f"wants {wanted}, not {name_of_type(value)}")
+        raise WrongValueError(f"expected {wanted}, not {name_of_type(value)}")
     if re.search(CONTROL, value):
-        raise WrongValueError(f"wants {wanted}, in UTF-8 and without control characters")
+        raise WrongValueError(f"expected {wanted}, in UTF-8 and without control characters")
     return value
 
 
@@ -90,7 +91,7 @@ class Identifier(PlainText):
     def read(self, value: object) -> str:
         text = text_of(value, self.wanted)
         if text and not re.fullmatch(re.escape(self.prefix) + r"[0-9A-Za-z_-]+", text):
-            raise WrongValueError(f"wants {self.wanted}")
+            raise WrongValueError(f"expected {self.wanted}")
         return text
 
 
@@ -99,7 +100,7 @@ class Flag:
 
     def read(self, value: object) -> bool:
         if not isinstance(value, bool):
-            raise WrongValueError(f"wants true or false, not {shown(value)}")
+            raise WrongValueError(f"expected true or false, not {shown(value)}")
         return value
 
     def from_text(self, text: str) -> object:
@@ -115,7 +116,7 @@ class Integer:
 
     def read(self, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not self.low <= value <= self.high:
-            raise WrongValueError(f"wants a whole number from {self.low} to {self.high}, not {shown(value)}")
+            raise WrongValueError(f"expected a whole number from {self.low} to {self.high}, not {shown(value)}")
         return value
 
     def from_text(self, text: str) -> object:
@@ -133,7 +134,7 @@ class Number:
     def read(self, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not self._fits(value):
             span = f"above {self.low:g}, up to {self.high:g}" if self.above else f"from {self.low:g} to {self.high:g}"
-            raise WrongValueError(f"wants a number {span}, not {shown(value)}")
+            raise WrongValueError(f"expected a number {span}, not {shown(value)}")
         return float(value)
 
     def _fits(self, value: float) -> bool:
@@ -153,7 +154,8 @@ class Choice(PlainText):
         if isinstance(value, str) and value.lower() in self.words:
             return value.lower()
         nearest = nearest_name(value, self.words) if isinstance(value, str) else None
-        raise WrongValueError(f"wants one of {', '.join(self.words)}, not {shown(value)}", nearest)
+        words = ", ".join(word or '""' for word in self.words)
+        raise WrongValueError(f"expected one of {words}, not {shown(value)}", nearest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +166,10 @@ class Words:
 
     def read(self, value: object) -> tuple[str, ...]:
         if not isinstance(value, list):
-            raise WrongValueError(f"wants a list of {self.wanted}, not {name_of_type(value)}")
+            raise WrongValueError(f"expected a list of {self.wanted}, not {name_of_type(value)}")
         words = tuple(text_of(item, f"a list of {self.wanted}").strip() for item in value)
         if not all(words):
-            raise WrongValueError(f"wants a list of {self.wanted}, none of them empty")
+            raise WrongValueError(f"expected a list of {self.wanted}, none of them empty")
         return words
 
     def from_text(self, text: str) -> object:
@@ -182,11 +184,11 @@ class Variables:
     def read(self, value: object) -> Mapping[str, str]:
         wanted = 'a table of texts such as { "1" = "{client_name}" }'
         if isinstance(value, str):
-            raise WrongValueError(f"wants {wanted}, not text; in the environment it is a JSON object")
+            raise WrongValueError(f"expected {wanted}, not text; in the environment it is a JSON object")
         if not isinstance(value, dict):
-            raise WrongValueError(f"wants {wanted}, not {name_of_type(value)}")
+            raise WrongValueError(f"expected {wanted}, not {name_of_type(value)}")
         if not all(isinstance(name, str) and name for name in value):
-            raise WrongValueError(f"wants {wanted}, every variable with a name")
+            raise WrongValueError(f"expected {wanted}, every variable with a name")
         return {name: text_of(text, wanted) for name, text in value.items()}
 
     def from_text(self, text: str) -> object:
@@ -198,13 +200,56 @@ class SecretText(PlainText):
 
     def read(self, value: object) -> Secret:
         if not isinstance(value, str):
-            raise WrongValueError(f"wants text in quotes, not {name_of_type(value)}")
+            raise WrongValueError(f"expected text in quotes, not {name_of_type(value)}")
         secret = Secret(value)
         if not (value.isascii() and (value.isprintable() or not value)):
-            raise WrongValueError(f"wants one line of plain ASCII characters, not {secret.hint()}")
+            raise WrongValueError(f"expected one line of plain ASCII characters, not {secret.hint()}")
         if value != value.strip():
             raise WrongValueError(f"begins or ends with a space, which HTTP takes away: {secret.hint()}")
         return secret
+
+
+class WebhookSecret(SecretText):
+    """A signing secret as Standard Webhooks writes it: `whsec_` and base64 of 24 to 64 bytes; may be empty."""
+
+    def read(self, value: object) -> Secret:
+        secret = super().read(value)
+        text = secret.reveal()
+        if text and not (text.startswith("whsec_") and 24 <= _decoded_length(text.removeprefix("whsec_")) <= 64):
+            raise WrongValueError(
+                "expected whsec_ and base64 of 24 to 64 bytes (echo whsec_$(openssl rand -base64 32)), "
+                f"not {secret.hint()}"
+            )
+        return secret
+
+
+def _decoded_length(text: str) -> int:
+    try:
+        return len(binascii.a2b_base64(text.encode(), strict_mode=True))
+    except binascii.Error:
+        return 0
+
+
+class Language(PlainText):
+    """The code of a language, such as `es`; may be empty."""
+
+    def read(self, value: object) -> str:
+        wanted = 'the code of a language such as "es", or "" to detect it'
+        text = text_of(value, wanted).lower()
+        if text and not re.fullmatch(r"[a-z]{2,3}", text):
+            raise WrongValueError(f"expected {wanted}, not {shown(value)}")
+        return text
+
+
+class Country(PlainText):
+    """The code of a country, such as `CO`; may be empty."""
+
+    def read(self, value: object) -> str:
+        wanted = 'the code of a country such as "CO", or "" for no holidays'
+        text = text_of(value, wanted).upper()
+        if text and not re.fullmatch(r"[A-Z]{2}", text):
+            raise WrongValueError(f"expected {wanted}, not {shown(value)}")
+        return text
 
 
 class DayTime(PlainText):
@@ -218,7 +263,7 @@ class DayTime(PlainText):
             return time(int(match[1]), int(match[2]))
         if value == "":
             return None
-        raise WrongValueError(f'wants a time of day such as "21:00", or "" for none, not {shown(value)}')
+        raise WrongValueError(f'expected a time of day such as "21:00", or "" for none, not {shown(value)}')
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +275,7 @@ class FilePath(PlainText):
     def read(self, value: object) -> Path:
         text = text_of(value, self.wanted)
         if not text.strip() or text.endswith("/"):
-            raise WrongValueError(f"wants {self.wanted}")
+            raise WrongValueError(f"expected {self.wanted}")
         return Path(text).expanduser() if text.startswith("~/") else Path(text)
 
 
@@ -256,7 +301,7 @@ class TimeZone(PlainText):
         # Cities are compared too, so "Bogota" finds its continent.
         near = nearest_name(name.replace("/", "."), sorted(zone.replace("/", ".") for zone in known))
         nearest = _spelled_alike(name, known) or (near.replace(".", "/") if near else None)
-        raise WrongValueError(f'wants the name of a time zone such as "America/Bogota", not {shown(name)}', nearest)
+        raise WrongValueError(f'expected the name of a time zone such as "America/Bogota", not {shown(name)}', nearest)
 
 
 def _is_time_zone(name: str) -> bool:
@@ -282,5 +327,5 @@ def json_of(text: str) -> object:
     try:
         value: object = json.loads(text)
     except (ValueError, RecursionError):
-        raise WrongValueError("wants JSON") from None
+        raise WrongValueError("expected JSON") from None
     return value

@@ -82,6 +82,7 @@ def _unusable_defaults(values: Mapping[str, object], faulty: set[str]) -> list[F
 
 def _sections(values: Mapping[str, object], base: Path) -> dict[str, Any]:
     sections = {name: section(**_table(values, name, section)) for name, section in SECTIONS.items()}
+    sections["senders"] = values.get("sender", ())
     sections["opening"] = replace(sections["opening"], messages=_messages(values))
     sections["database"] = replace(sections["database"], path=_absolute(base, sections["database"].path))
     if sections["log"].file:
@@ -113,4 +114,4 @@ def _time_divisor(env: Mapping[str, str]) -> tuple[float, list[Fault]]:
     divisor = float(text) if re.fullmatch(DECIMAL, text) else 0.0
     if math.isfinite(divisor) and divisor >= 1:
         return divisor, []
-    return 1.0, [Fault(f"environment variable {DIVISOR_VARIABLE}", "", "wants a number from 1")]
+    return 1.0, [Fault(f"environment variable {DIVISOR_VARIABLE}", "", "expected a number from 1")]

@@ -2,44 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal, cast
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, cast
 from zoneinfo import ZoneInfo
 
-from wa_relay.config import Config
+from wa_relay.config import Config, Handover, OpeningMessage, Reply
+from wa_relay.model import WEEKDAYS, Span
 from wa_relay.policy import OpeningText, Rules
 from wa_relay.text.plain import keyword
 
-TEXT_ONLY = "Por ahora solo puedo leer mensajes de texto. ¿Me lo puedes escribir, por favor?"
-"""What somebody hears who sends a voice note, a picture or a place without a word."""
+HOUR = 3600.0
+
+PRESETS: Mapping[str, tuple[str, Mapping[str, tuple[Span, ...]]]] = {
+    "ley-2300": (
+        "CO",
+        {
+            **dict.fromkeys(("mon", "tue", "wed", "thu", "fri"), ((7 * 60, 19 * 60),)),
+            "sat": ((8 * 60, 15 * 60),),
+            "sun": (),
+        },
+    ),
+}
+"""For each preset the country whose holidays count, and the hours of every day (Ley 2300 de 2023, article 3)."""
 
 
 def rules_of(config: Config) -> Rules:
     """Makes the rules of a configuration. Hours become seconds, keywords their normal form."""
+    holidays, hours = PRESETS.get(config.quiet_hours.preset, ("", {}))
+    days = {**hours, **config.quiet_hours.days}
     quiet = config.quiet_hours
     return Rules(
         timezone=ZoneInfo(config.general.timezone),
-        openings={
-            outcome: OpeningText(message.body, message.content_sid, message.content_variables)
-            for outcome, message in config.opening.messages.items()
-        },
+        openings={outcome: _opening(message) for outcome, message in config.opening.messages.items()},
         default_name=config.opening.default_name,
-        max_call_age=config.poll.max_call_age_hours * 3600.0,
-        min_gap=config.opening.min_gap_hours * 3600.0,
+        max_call_age=config.poll.max_call_age_hours * HOUR,
+        min_gap=config.opening.min_gap_hours * HOUR,
         burst_limit=config.opening.burst_limit,
+        daily_limit=config.opening.daily_limit,
         push_grace=config.poll.push_grace_seconds,
         quiet=(quiet.start, quiet.end) if quiet.start is not None and quiet.end is not None else None,
-        debounce=config.reply.debounce_seconds,
-        max_length=config.reply.max_length,
-        fallback=config.reply.fallback,
-        text_only=TEXT_ONLY,
-        unknown_sender=cast("Literal['ignore', 'fallback', 'agent']", config.reply.unknown_sender),
-        unknown_agent_id=config.reply.unknown_sender_agent_id,
+        hours={WEEKDAYS.index(day): spans for day, spans in days.items()},
+        holidays=quiet.holidays or holidays,
+        zone=cast("Literal['general', 'number']", quiet.zone),
+        default_sender=config.twilio.sender,
+        senders={agent: sender.number for sender in config.senders for agent in sender.agent_ids},
+        confirmation=config.opt_out.confirmation,
         opt_out_keywords=_keywords(config.opt_out.keywords),
         return_keywords=_keywords(config.opt_out.return_keywords),
-        confirmation=config.opt_out.confirmation,
+        opt_out_phrases=config.opt_out.phrases,
+        threads_kept=config.retention.threads_days * 24 * HOUR,
         divisor=config.time_divisor,
+        **_reply_rules(config.reply),
+        **_handover_rules(config.handover),
     )
+
+
+def _opening(message: OpeningMessage) -> OpeningText:
+    return OpeningText(
+        body=message.body,
+        content_sid=message.content_sid,
+        content_variables=message.content_variables,
+        delay=message.delay_seconds,
+        min_call=message.min_call_seconds,
+        when=message.when,
+    )
+
+
+def _reply_rules(reply: Reply) -> dict[str, Any]:
+    return {
+        "debounce": reply.debounce_seconds,
+        "max_length": reply.max_length,
+        "fallback": reply.fallback,
+        "text_only": reply.text_only,
+        "typing": reply.typing,
+        "ask_again": reply.ask_again,
+        "max_turns_per_hour": reply.max_turns_per_hour,
+        "reopen": OpeningText("", reply.reopen_content_sid, reply.reopen_content_variables),
+        "unknown_sender": reply.unknown_sender,
+        "unknown_agent_id": reply.unknown_sender_agent_id,
+    }
+
+
+def _handover_rules(handover: Handover) -> dict[str, Any]:
+    return {
+        "handover_keywords": _keywords(handover.keywords),
+        "handover_tool": handover.tool,
+        "handover_on_failure": handover.on_failure,
+        "handover_notice": handover.notice,
+        "handover_return_after": handover.return_after_hours * HOUR,
+        "handover_wait": handover.wait_minutes * 60,
+        "handover_unanswered": handover.unanswered_minutes * 60,
+    }
 
 
 def _keywords(words: Iterable[str]) -> frozenset[str]:

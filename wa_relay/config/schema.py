@@ -13,29 +13,52 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from wa_relay.config.addresses import Host, Sender, Url
+from wa_relay.config.addresses import DatabaseUrl, Host, Sender, Url
 from wa_relay.config.kinds import (
     Choice,
+    Country,
     DayTime,
     FilePath,
     Flag,
     Identifier,
     Integer,
     Kind,
+    Language,
     Number,
     OptionalPath,
     SecretText,
     Text,
     TimeZone,
     Variables,
+    WebhookSecret,
     Words,
 )
+from wa_relay.config.lists import Choices, Conditions, Days, Network, Networks, SenderNumber, Senders
 from wa_relay.config.secret import Secret
+from wa_relay.model import Scalar, Span
 
 T = TypeVar("T")
 
 OUTCOMES = ("completed", "voicemail", "failed", "cancelled")
 """The outcomes that may be followed up: those that are final."""
+
+ALERTS = (
+    "handover.wanted",
+    "send.uncertain",
+    "account.held",
+    "burst.held",
+    "template.stopped",
+    "poller.failing",
+    "agent.failing",
+    "conversation.muted",
+    "handover.unanswered",
+    "webhook.failing",
+    "sender.limited",
+    "disk.low",
+)
+"""The alerts that there are."""
+
+LOCAL_NETWORKS: tuple[Network, ...] = Networks().read(["127.0.0.0/8", "::1"])
 
 DEFAULT_BODY = "Hola {client_name}, gracias por atender nuestra llamada. ¿Te quedó alguna duda?"
 
@@ -45,11 +68,17 @@ def key(kind: Kind[T], default: T, *, short: str | None = None) -> T:
     return field(default=default, metadata={"kind": kind, "short": short})
 
 
+def table(kind: Kind[T], default: T) -> T:
+    """Declares a field that holds a table. Its default is a dict, which each section gets a copy of."""
+    return field(default_factory=lambda: dict(default), metadata={"kind": kind, "short": None})  # type: ignore[call-overload, no-any-return]
+
+
 @dataclass(frozen=True, slots=True)
 class General:
-    """`timezone` is an IANA name; days and hours are told in it."""
+    """`timezone` is an IANA name: days and hours are in it. `language` is that of the console and of reports."""
 
     timezone: str = key(TimeZone(), "America/Bogota")
+    language: str = key(Choice(("es", "en")), "es")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +89,16 @@ class Server:
     port: int = key(Integer(0, 65535), 3001)
     public_url: str = key(Url("https://relay.example.com", optional=True), "")
     token: Secret = key(SecretText(), Secret(), short="MICROSERVICE_TOKEN")
+    push_token: Secret = key(SecretText(), Secret())
+    trusted_proxies: tuple[Network, ...] = key(Networks(), LOCAL_NETWORKS)
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """`path` is absolute once it is loaded."""
+    """`path` is absolute once it is loaded. It does not count if `url` is there: then PostgreSQL is used."""
 
     path: Path = key(FilePath(), Path("wa-relay.db"))
+    url: Secret = key(DatabaseUrl(), Secret(), short="DATABASE_URL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +143,10 @@ class OpeningMessage:
 
     body: str = key(Text(), "")
     content_sid: str = key(Identifier("HX", "a content SID: HX and its digits"), "")
-    content_variables: Mapping[str, str] = field(default_factory=dict, metadata={"kind": Variables(), "short": None})
+    content_variables: Mapping[str, str] = table(Variables(), {})
+    delay_seconds: float = key(Number(0, 2_592_000), 0.0)
+    min_call_seconds: float = key(Number(0, 86_400), 0.0)
+    when: Mapping[str, tuple[Scalar, ...]] = table(Conditions(), {})
 
     def __bool__(self) -> bool:
         return bool(self.body or self.content_sid)
@@ -129,6 +164,7 @@ class Opening:
     default_name: str = key(Text(), "")
     min_gap_hours: float = key(Number(0, 87600), 0.0)
     burst_limit: int = key(Integer(0, 1_000_000_000), 200)
+    daily_limit: int = key(Integer(0, 1_000_000_000), 0)
     messages: Mapping[str, OpeningMessage] = field(default_factory=lambda: dict(DEFAULT_MESSAGES))
 
 
@@ -141,14 +177,27 @@ class Reply:
     fallback: str = key(Text(), "En este momento no podemos responderte. Te escribiremos pronto.")
     unknown_sender: str = key(Choice(("ignore", "fallback", "agent")), "ignore")
     unknown_sender_agent_id: str = key(Identifier("", "the id of an agent"), "")
+    typing: bool = key(Flag(), True)
+    ask_again: int = key(Integer(0, 10), 2)
+    max_turns_per_hour: int = key(Integer(0, 1_000_000), 60)
+    text_only: str = key(Text(), "Por ahora solo puedo leer mensajes de texto. ¿Me lo puedes escribir, por favor?")
+    reopen_content_sid: str = key(Identifier("HX", "a content SID: HX and its digits"), "")
+    reopen_content_variables: Mapping[str, str] = table(Variables(), {"1": "{client_name}"})
 
 
 @dataclass(frozen=True, slots=True)
 class QuietHours:
-    """From `start` until `end` no opening goes out; over midnight too. None: no quiet hours."""
+    """From `start` until `end` no opening goes out; over midnight too. None: no quiet hours.
+
+    `preset` and `days` say instead when openings may go out; `holidays` is a country code.
+    """
 
     start: time | None = key(DayTime(), None)
     end: time | None = key(DayTime(), None)
+    preset: str = key(Choice(("", "ley-2300")), "")
+    days: Mapping[str, tuple[Span, ...]] = table(Days(), {})
+    holidays: str = key(Country(), "")
+    zone: str = key(Choice(("general", "number")), "general")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +209,57 @@ class OptOut:
     )
     confirmation: str = key(Text(), "Listo, no te escribiremos más. Escribe ALTA si cambias de idea.")
     return_keywords: tuple[str, ...] = key(Words("keywords"), ("ALTA", "START"))
+    phrases: bool = key(Flag(), True)
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """What becomes of voice notes and files. `language` is empty if the service detects it."""
+
+    voice_notes: str = key(Choice(("transcribe", "notice")), "transcribe")
+    files: str = key(Choice(("agent", "notice")), "agent")
+    max_bytes: int = key(Integer(1, 100_000_000), 16_000_000)
+    language: str = key(Language(), "es")
+    keep_days: float = key(Number(0, 36_500), 7.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """How a customer gets to an operator, and for how long."""
+
+    keywords: tuple[str, ...] = key(
+        Words("keywords"), ("ASESOR", "HUMANO", "HABLAR CON UN ASESOR", "HABLAR CON UNA PERSONA", "AGENT")
+    )
+    tool: str = key(Identifier("", "the name of a client tool"), "transfer_to_human")
+    on_failure: bool = key(Flag(), False)
+    notice: str = key(Text(), "Te va a escribir una persona de nuestro equipo por aquí.")
+    return_after_hours: float = key(Number(0, 720, above=True), 12.0)
+    wait_minutes: float = key(Number(0, 43_200, above=True), 30.0)
+    unanswered_minutes: float = key(Number(0, 43_200, above=True), 15.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """Where alerts are posted; none are if `url` is empty. `secret` signs them (Standard Webhooks)."""
+
+    url: str = key(Url("https://ops.example.com/alerts", optional=True, query=True), "")
+    secret: Secret = key(WebhookSecret(), Secret())
+    events: tuple[str, ...] = key(Choices(ALERTS, "alerts"), ALERTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """The web page for the team. A session lasts `session_hours` from its login."""
+
+    enabled: bool = key(Flag(), False)
+    session_hours: float = key(Number(0, 8760, above=True), 12.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Threads whose last message is older are erased; 0 keeps them for ever."""
+
+    threads_days: float = key(Number(0, 36_500), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +274,8 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings in force. `path` is the file they came from, `origins` tells for each key
-    that was written where; `warnings` are sentences for a person.
+    """All settings in force. `senders` are the tables [[sender]]. `path` is the file they came from,
+    `origins` holds where each key that was set was read; `warnings` are sentences for a person.
 
     `time_divisor` shortens the waits of reconciliation in tests.
     """
@@ -187,10 +287,16 @@ class Config:
     elevenlabs: ElevenLabs = ElevenLabs()
     poll: Poll = Poll()
     opening: Opening = field(default_factory=Opening)
-    reply: Reply = Reply()
-    quiet_hours: QuietHours = QuietHours()
+    reply: Reply = field(default_factory=Reply)
+    quiet_hours: QuietHours = field(default_factory=QuietHours)
     opt_out: OptOut = OptOut()
+    media: Media = Media()
+    handover: Handover = Handover()
+    alerts: Alerts = Alerts()
+    console: Console = Console()
+    retention: Retention = Retention()
     log: Log = Log()
+    senders: tuple[SenderNumber, ...] = ()
     path: Path | None = None
     warnings: tuple[str, ...] = ()
     time_divisor: float = 1.0
@@ -217,6 +323,11 @@ SECTIONS: Mapping[str, Any] = {
     "reply": Reply,
     "quiet_hours": QuietHours,
     "opt_out": OptOut,
+    "media": Media,
+    "handover": Handover,
+    "alerts": Alerts,
+    "console": Console,
+    "retention": Retention,
     "log": Log,
 }
 
@@ -237,7 +348,12 @@ class Key:
     @property
     def may_be_in_file(self) -> bool:
         """Says if `NAME_FILE` may hold it: a secret, or what travels beside one."""
-        return self.short is not None or isinstance(self.kind, SecretText)
+        return self.short is not None or self.secret
+
+    @property
+    def secret(self) -> bool:
+        """Says if the value is never shown."""
+        return isinstance(self.kind, SecretText)
 
 
 def variable_of(name: str) -> str:
@@ -256,6 +372,7 @@ def _all_keys() -> Iterator[Key]:
         yield from _keys_of(table, section)
     for outcome in OUTCOMES:
         yield from _keys_of(f"opening.{outcome}", OpeningMessage)
+    yield Key("sender", Senders(), None)
 
 
 KEYS: Mapping[str, Key] = {each.name: each for each in _all_keys()}

@@ -167,7 +167,7 @@ def _add_json_table(layer: Layer, table: str, text: str) -> None:
     if isinstance(content, dict):
         layer.add_table(table, content, source)
     else:
-        layer.faults.append(Fault(source, table, "wants a table, written as a JSON object"))
+        layer.faults.append(Fault(source, table, "expected a table, written as a JSON object"))
 
 
 def _add_variable(layer: Layer, key: Key, env: Mapping[str, str], cwd: Path) -> None:
@@ -188,7 +188,7 @@ def _add_variable(layer: Layer, key: Key, env: Mapping[str, str], cwd: Path) -> 
 
 
 def _given(key: Key, text: str, source: str) -> Given:
-    # Text that is no JSON stays text, and the kind says what it wants instead.
+    # Text that is no JSON stays text, and the kind says what it expected instead.
     try:
         return Given(key.kind.from_text(text), source)
     except WrongValueError:
