@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wa_relay.channel.inbound import listed_inbound
 from wa_relay.ledger.thread import LedgerThread
+from wa_relay.loops.bell import Wakers
 from wa_relay.loops.reconcile import Reconciler
 from wa_relay.model import Listed, Moment, Page
 from wa_relay.policy import Rules
@@ -32,8 +33,7 @@ async def sweep(ledger: LedgerThread, pages: InboundList, rules: Rules, now: Mom
         pages,
         lambda: now,
         rules,
+        Wakers(),
         read_inbound=listed_inbound,
-        on_turn=lambda _: None,
-        on_send=lambda: None,
         on_adopted=lambda: None,
     ).sweep()

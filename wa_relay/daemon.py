@@ -35,7 +35,7 @@ from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops.answering import Agent, TurnWorker
-from wa_relay.loops.bell import Board
+from wa_relay.loops.bell import Wakers
 from wa_relay.loops.intake import Intake
 from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.sending import SendWorker
@@ -88,7 +88,7 @@ class Daemon:
         self._give_up = threading.Event()
         self._ended: LoopEnded | None = None
         self._began = clock()
-        self._board = Board()
+        self._wakers = Wakers()
 
     def stop(self) -> None:
         """Asks the daemon to end; one that is still starting gives up."""
@@ -176,18 +176,17 @@ class Daemon:
         self._sender = SendWorker(
             self._ledger,
             self._channel,
-            self._board,
+            self._wakers,
             clock,
             per_second=config.twilio.messages_per_second,
-            on_unclear=self._look_up_now,
         )
         self._intake = Intake(
             self._ledger,
             self._api,
             clock,
+            self._wakers,
             agent_ids=config.poll.agent_ids,
             horizon=self._rules.max_call_age,
-            on_opening=self._opening_due,
         )
         self._turns = TurnWorker(
             self._ledger,
@@ -195,18 +194,17 @@ class Daemon:
             clock,
             self._rules,
             self._threads,
+            self._wakers,
             fetch_details=self._intake.fetch_details,
-            on_answer=self._sender.bell.ring,
         )
         self._reconciler = Reconciler(
             self._ledger,
             self._channel,
             clock,
             self._rules,
+            self._wakers,
             read_inbound=listed_inbound,
-            on_turn=self._turn_due,
-            on_send=self._sender.bell.ring,
-            # What Twilio turns out to have taken was no failure of Twilio's.
+            # A send that Twilio turns out to have accepted was no failure of Twilio.
             on_adopted=self._sender.circuit.succeeded,
         )
         self._add_routes()
@@ -234,7 +232,7 @@ class Daemon:
     def _add_routes(self) -> None:
         config, clock = self._config, self._clock
         self._listener = Listener(self._ledger, config.server.token.reveal())
-        CallRoutes(self._listener, self._intake, self._board, self._channel, clock)
+        CallRoutes(self._listener, self._intake, self._wakers.board, self._channel, clock)
         trust = Trust(
             config.server.public_url,
             config.twilio.account_sid,
@@ -247,13 +245,11 @@ class Daemon:
             self._intake,
             trust,
             clock,
-            on_turn=self._turn_due,
-            on_send=self._sender.bell.ring,
-            tell=self._board.announce,
+            self._wakers,
         )
         ReadingRoutes(self._listener, self._reader, self, self._rules.timezone, clock)
         self._control_listener = Listener(self._ledger, "")
-        ControlRoutes(self._control_listener, clock, self._sender.bell.ring)
+        ControlRoutes(self._control_listener, clock, self._wakers.send.ring)
 
     async def _listen(self, opened: AsyncExitStack) -> str:
         server = self._config.server
@@ -277,14 +273,14 @@ class Daemon:
         scheduler = AsyncIOScheduler(timezone=UTC)
         if self._config.poll.enabled:
             scheduler.add_job(
-                self._intake.poll_due.ring,
+                self._wakers.poll.ring,
                 "interval",
                 seconds=self._config.poll.interval_seconds,
                 coalesce=True,
                 max_instances=1,
                 misfire_grace_time=None,
             )
-            self._intake.poll_due.ring()
+            self._wakers.poll.ring()
         scheduler.start()
         loops: dict[str, Coroutine[Any, Any, None]] = {
             "follow_up": self._intake.follow_up(),
@@ -326,16 +322,6 @@ class Daemon:
                 "Start it again, and report this with the log."
             )
             self.stop()
-
-    def _look_up_now(self) -> None:
-        self._reconciler.bell.ring()
-
-    def _opening_due(self, due_at: Moment | None) -> None:
-        now = self._clock()
-        self._sender.bell.ring_at(now if due_at is None else due_at, now)
-
-    def _turn_due(self, due_at: Moment) -> None:
-        self._turns.bell.ring_at(due_at, self._clock())
 
     async def health(self) -> Health:
         """How the daemon fares; nothing that can be stored within 2 s is `down`."""

@@ -208,7 +208,7 @@ MUTANTS = (
         "an answer that was stored at the second try waits for somebody to look",
         "wa_relay/loops/answering.py",
         "            await self._persist(turns.finish_turn, turn_id, parts, session_id, now)\n"
-        "            self._on_answer()\n",
+        "            self._wakers.send.ring()\n",
         "            await self._persist(turns.finish_turn, turn_id, parts, session_id, now)\n",
         ("tests/loops/test_worker.py",),
     ),

@@ -16,6 +16,7 @@ from wa_relay.ledger import batches, file, store
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import LOGGER, EventFormatter
+from wa_relay.loops.bell import Wakers
 from wa_relay.loops.intake import Intake
 from wa_relay.model import BatchHint, Call
 from wa_relay.policy import OpeningText, Rules
@@ -38,9 +39,7 @@ def _played(
         ledger, clock = LedgerThread(Ledger(found.connection, RULES)), [START + 300.0]
         await ledger.run(store.begin_run, START)
         async with service(script) as api:
-            intake = Intake(
-                ledger, api, lambda: clock[0], agent_ids=(), horizon=RULES.max_call_age, on_opening=lambda _: None
-            )
+            intake = Intake(ledger, api, lambda: clock[0], Wakers(), agent_ids=(), horizon=RULES.max_call_age)
             await scenario(ledger, intake, clock)
         await ledger.close()
 
@@ -66,7 +65,7 @@ def test_a_clock_that_is_set_back_does_not_keep_the_poller_at_rest(tmp_path: Pat
         polling = asyncio.create_task(intake.poll())
         for rounds, moment in ((1, START + 300.0), (2, START - 7200.0)):
             clock[0] = moment
-            intake.poll_due.ring()
+            intake.wakers.poll.ring()
             async with asyncio.timeout(5):
                 while len(script.asked) < rounds or intake.health.consecutive_failures < rounds:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
@@ -96,9 +95,9 @@ def test_a_poller_whose_bell_never_rings_makes_no_round_however_long_it_waits(tm
                 ledger,
                 api,
                 lambda: START,
+                Wakers(),
                 agent_ids=(),
                 horizon=RULES.max_call_age,
-                on_opening=lambda _: None,
             )
             polling = asyncio.create_task(intake.poll())
             for _ in range(3):
@@ -147,12 +146,12 @@ def test_a_hint_that_its_batch_does_not_settle_in_two_minutes_takes_the_webhooks
         following = asyncio.create_task(intake.follow_up())
         asked = 0
         for clock[0] in (reported_at + age for age in (0.0, 6.0, 60.0, 119.9)):
-            intake.follow_up_due.ring()
+            intake.wakers.follow_up.ring()
             await _until(lambda before=asked: len(script.asked) > before)  # type: ignore[misc]
             asked = len(script.asked)
             assert not await ledger.run(Ledger.all, "select 1 from calls", ())
         clock[0] = reported_at + 120.0
-        intake.follow_up_due.ring()
+        intake.wakers.follow_up.ring()
         assert await _until_known(ledger, "conv_1") is None
         (opening,) = await ledger.run(Ledger.all, "select content from conversation_messages", ())
         assert opening["content"] == content

@@ -14,6 +14,7 @@ from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.ledger import batches, file, store
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
+from wa_relay.loops.bell import Wakers
 from wa_relay.loops.intake import Intake
 from wa_relay.policy import OpeningText, Rules
 from wa_relay.standins.elevenlabs import Agent, ElevenLabsStandin, Recipient
@@ -64,9 +65,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
     try:
         async with ElevenLabs(elevenlabs.url, "sk_standin") as api:
             shown = Scene(elevenlabs, ledger, None, api, now)  # type: ignore[arg-type]
-            shown.intake = Intake(
-                ledger, api, lambda: shown.now, agent_ids=(), horizon=RULES.max_call_age, on_opening=lambda _: None
-            )
+            shown.intake = Intake(ledger, api, lambda: shown.now, Wakers(), agent_ids=(), horizon=RULES.max_call_age)
             yield shown
     finally:
         await ledger.close()

@@ -7,11 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from tests.sweeping import InboundList, sweep
-from wa_relay.ledger import calls, file, receipts, store
+from wa_relay.channel.inbound import listed_inbound
+from wa_relay.ledger import calls, file, outbox, receipts, sends, store
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
-from wa_relay.model import Call, Listed, Page
+from wa_relay.loops.bell import Wakers
+from wa_relay.loops.reconcile import Reconciler
+from wa_relay.model import Accepted, Call, Listed, Page, Receipt
 from wa_relay.policy import OpeningText, Rules
 
 NOW = 1_795_000_000.0
@@ -50,6 +55,61 @@ def _swept(folder: Path, pages: Pages, mark: float = NOW - 120.0) -> list[str]:
         return [row["content"] for row in rows]
 
     return asyncio.run(scenario())
+
+
+class Late(InboundList):
+    """Twilio's list, of which one message is fetched; meanwhile another receipt of it may come."""
+
+    def __init__(self, ledger: LedgerThread, status: str, meanwhile: str | None = None) -> None:
+        self._ledger, self._status, self._meanwhile = ledger, status, meanwhile
+
+    async def fetch(self, sid: str) -> Listed | None:
+        """The message."""
+        if self._meanwhile:
+            await self._ledger.run(receipts.record_receipt, Receipt(sid, self._meanwhile), NOW)
+        return replace(WRITTEN, sid=sid, direction="outbound-api", status=self._status)
+
+
+def _fetched(folder: Path, status: str, meanwhile: str | None = None) -> tuple[Wakers, bool]:
+    """The bells after a receipt was fetched, and whether a request that waited for the message was woken."""
+
+    async def scenario() -> tuple[Wakers, bool]:
+        found = file.open_for_writing(folder / "relay.db", account_sid="AC1", now=NOW - 3600.0)
+        ledger, wakers = LedgerThread(Ledger(found.connection, RULES)), Wakers()
+        await ledger.run(store.begin_run, NOW - 3600.0)
+        call = Call("conv_1", ANA, "agent_1", "completed", "push", NOW - 1800.0)
+        state = await ledger.run(calls.record_call, call, NOW - 1800.0)
+        assert state.message_id is not None
+        await ledger.run(outbox.claim_messages, 1, NOW - 1800.0)
+        await ledger.run(sends.finish_send, state.message_id, Accepted("SM" + "1" * 32), NOW - 1800.0)
+        waiting = asyncio.create_task(wakers.board.wait(state.message_id, 5.0))
+        await asyncio.sleep(0)
+        following = asyncio.create_task(_reconciler(ledger, Late(ledger, status, meanwhile), wakers).follow_sends())
+        async with asyncio.timeout(5):
+            # The database rings no bell.
+            while not await ledger.run(Ledger.all, "select 1 from receipts where status = ?", (status,)):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            await asyncio.wait([waiting], timeout=0.5)
+        following.cancel()
+        await ledger.close()
+        return wakers, waiting.done() and waiting.result()
+
+    return asyncio.run(scenario())
+
+
+def _reconciler(ledger: LedgerThread, listing: InboundList, wakers: Wakers) -> Reconciler:
+    return Reconciler(ledger, listing, lambda: NOW, RULES, wakers, read_inbound=listed_inbound, on_adopted=lambda: None)
+
+
+def test_a_receipt_that_was_fetched_wakes_the_sender_and_the_request_that_waits(tmp_path: Path) -> None:
+    wakers, woken = _fetched(tmp_path, "undelivered")
+    assert woken
+    assert asyncio.run(wakers.send.wait(0.01))
+
+
+def test_an_alarm_of_a_fetched_receipt_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _fetched(tmp_path, "undelivered", meanwhile="delivered")
+    assert "alarm" in [record.getMessage() for record in caplog.records]
 
 
 def test_a_listed_message_without_a_time_is_left_alone_since_it_may_be_history(tmp_path: Path) -> None:

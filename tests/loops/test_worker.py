@@ -20,7 +20,7 @@ from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.loops.answering import Agent, TurnWorker
-from wa_relay.loops.bell import Board
+from wa_relay.loops.bell import Bell, Wakers
 from wa_relay.loops.sending import SendWorker
 from wa_relay.loops.worker import Worker
 from wa_relay.model import (
@@ -107,14 +107,14 @@ class Room:
 
     def sender(self, network: Network) -> SendWorker:
         """A worker that sends over a network."""
-        return SendWorker(self.ledger, network, Board(), time.time, per_second=50, on_unclear=lambda: None)
+        return SendWorker(self.ledger, network, Wakers(), time.time, per_second=50)
 
     def asker(
         self,
         agent: Agent,
         fetch_details: Callable[[int, str], Awaitable[None]] | None = None,
         reader: Reader | None = None,
-        on_answer: Callable[[], None] = lambda: None,
+        wakers: Wakers | None = None,
     ) -> TurnWorker:
         """A worker that asks an agent."""
         return TurnWorker(
@@ -123,8 +123,8 @@ class Room:
             time.time,
             RULES,
             reader or self.reader,
+            wakers or Wakers(),
             fetch_details=fetch_details or _no_details,
-            on_answer=on_answer,
         )
 
     async def until(self, what: object, sql: str, *parameters: object) -> None:
@@ -197,12 +197,16 @@ def test_an_answer_that_is_stored_at_the_second_try_is_sent_without_waiting(tmp_
                 room.database.failing.append("commit")
                 return await super().answer(question)
 
-        def look() -> None:
-            queued.append(room.ledger.hand_over(Ledger.all, "select 1 from conversation_messages where kind = 'reply'"))
+        class Looking(Bell):
+            """A sender's bell that looks for the answer when it is rung."""
+
+            def ring(self) -> None:
+                sql = "select 1 from conversation_messages where kind = 'reply'"
+                queued.append(room.ledger.hand_over(Ledger.all, sql))
 
         queued: list[asyncio.Future[list[sqlite3.Row]]] = []
         await room.ledger.run(inbox.record_inbound, Inbound("SM1", "+573138539100", "precio"), time.time())
-        async with _working(room.asker(Untimely(), on_answer=look)):
+        async with _working(room.asker(Untimely(), wakers=Wakers(send=Looking()))):
             await room.until("answered", "select state from turns")
         assert len(await queued[-1]) == 1
 

@@ -116,8 +116,8 @@ def record_lookup(ledger: Ledger, lookup: Lookup, listed: Sequence[Listed], now:
     if len(free) == 1:
         (found,) = free.values()
         adopted = sends.accept(ledger, row, found.sid, "list", found.created_at, now)
-        record_receipt(ledger, Receipt(found.sid, found.status, error_code=found.error_code), now)
-        return adopted
+        noted = record_receipt(ledger, Receipt(found.sid, found.status, error_code=found.error_code), now)
+        return replace(adopted, status=noted.status or adopted.status, alarm=adopted.alarm or noted.alarm)
     return _not_found(ledger, row, len(free), now)
 
 

@@ -12,6 +12,7 @@ from wa_relay.ledger.questions import Informed, TurnJob
 from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
+from wa_relay.loops.bell import Wakers
 from wa_relay.loops.worker import IDLE, Worker, rest_until
 from wa_relay.model import AgentError, Answer, Moment, Question
 from wa_relay.policy import Rules
@@ -45,13 +46,13 @@ class TurnWorker(Worker):
         clock: Callable[[], Moment],
         rules: Rules,
         reader: Reader,
+        wakers: Wakers,
         *,
         fetch_details: Callable[[int, str], Awaitable[None]],
-        on_answer: Callable[[], None],
     ) -> None:
-        super().__init__(ledger, clock, TURN_SLOTS)
+        super().__init__(ledger, clock, wakers.turn, TURN_SLOTS)
         self._agent, self._rules, self._reader = agent, rules, reader
-        self._fetch_details, self._on_answer = fetch_details, on_answer
+        self._fetch_details, self._wakers = fetch_details, wakers
         self.failures = 0
 
     async def _look(self) -> tuple[bool, float]:
@@ -64,7 +65,7 @@ class TurnWorker(Worker):
         for job in claimed.jobs:
             self._start(self._ask(job))
         if claimed.answered:
-            self._on_answer()
+            self._wakers.send.ring()
         self._held_back = due is not None and due <= now
         return len(claimed.jobs) + claimed.answered == room, rest_until(due, now)
 
@@ -78,7 +79,7 @@ class TurnWorker(Worker):
             # A turn that is asked for ever would hold back all that the person writes.
             fail("turn_fault", error, turn=job.turn_id)
             await self._persist(turns.fail_turn, job.turn_id, f"unexpected: {type(error).__name__}", self._clock())
-            self._on_answer()
+            self._wakers.send.ring()
         finally:
             if self._held_back:
                 self.bell.ring()
@@ -109,11 +110,11 @@ class TurnWorker(Worker):
         try:
             stored = self._ledger.hand_over(turns.finish_turn, turn_id, parts, session_id, now)
             # The sender's claim comes behind it in the ledger's queue, so that both share a commit.
-            self._on_answer()
+            self._wakers.send.ring()
             await stored
         except StorageUnavailable:
             await self._persist(turns.finish_turn, turn_id, parts, session_id, now)
-            self._on_answer()
+            self._wakers.send.ring()
 
     async def _informed(self, job: TurnJob) -> Question:
         """The question with the thread and the call's summary, fetched now if it is not there yet."""
@@ -138,4 +139,4 @@ class TurnWorker(Worker):
         self.failures += 1
         told = await self._persist(turns.fail_turn, job.turn_id, why, self._clock())
         warn("agent_failed", **ids, phone=job.phone, why=why, fallback=told)
-        self._on_answer()
+        self._wakers.send.ring()

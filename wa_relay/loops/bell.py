@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
+from dataclasses import dataclass, field
 
 from wa_relay.model import Moment
 
@@ -75,3 +76,16 @@ class Bell:
             self._timer.cancel()
         self._timer = None
         self._at = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wakers:
+    """The bells of all loops, made before the loops themselves: each is given all of them and may ring any."""
+
+    send: Bell = field(default_factory=Bell)
+    turn: Bell = field(default_factory=Bell)
+    lookup: Bell = field(default_factory=Bell)
+    poll: Bell = field(default_factory=Bell)
+    follow_up: Bell = field(default_factory=Bell)
+    sweep: Bell = field(default_factory=Bell)
+    board: Board = field(default_factory=Board)

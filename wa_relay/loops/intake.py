@@ -18,7 +18,7 @@ from wa_relay.ledger.calls import CallState
 from wa_relay.ledger.faults import CallConflict, StorageUnavailable
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
-from wa_relay.loops.bell import Bell
+from wa_relay.loops.bell import Wakers
 from wa_relay.model import BatchHint, Call, Moment, Source, UpstreamError
 from wa_relay.policy import retry_delay
 from wa_relay.sources import poller
@@ -86,22 +86,20 @@ class Intake:
         ledger: LedgerThread,
         api: ElevenLabs,
         clock: Callable[[], Moment],
+        wakers: Wakers,
         *,
         agent_ids: Sequence[str],
         horizon: float,
-        on_opening: Callable[[Moment | None], None],
     ) -> None:
         self._ledger = ledger
         self._api = api
         self._clock = clock
         self._agent_ids = tuple(agent_ids)
-        self._on_opening = on_opening
+        self.wakers = wakers
         self._book = _Book(self, ledger, clock)
         self._memory = PollMemory(horizon)
         self._resting_until = 0.0
         self._unusable: set[str] = set()
-        self.poll_due = Bell()
-        self.follow_up_due = Bell()
         self.health = PollHealth()
         self.unusable_numbers: Counter[Source] = Counter()
 
@@ -118,13 +116,17 @@ class Intake:
             skipped=state.skipped,
         )
         if state.message_id is not None:
-            self._on_opening(state.due_at)
-        self.follow_up_due.ring()
+            self._ring_sender(state)
+        self.wakers.follow_up.ring()
 
     def announce_known_call(self, state: CallState) -> None:
         """Wakes the sender after a repeated report: the opening may have stopped waiting for a name."""
         if state.message_status == "queued":
-            self._on_opening(state.due_at)
+            self._ring_sender(state)
+
+    def _ring_sender(self, state: CallState) -> None:
+        now = self._clock()
+        self.wakers.send.ring_at(now if state.due_at is None else state.due_at, now)
 
     def reject(self, rejection: Rejection, source: Source) -> None:
         """Logs something that is not stored as a call; an unusable number counts once per call."""
@@ -148,8 +150,8 @@ class Intake:
     async def poll(self) -> None:
         """Runs until cancelled: a round whenever the bell rings, none during a pause after a failure."""
         while True:
-            await self.poll_due.wait()
-            self.poll_due.clear()
+            await self.wakers.poll.wait()
+            self.wakers.poll.clear()
             # A clock that is set back does not make the pause longer.
             if not 0.0 < self._resting_until - self._clock() <= LONGEST_REST:
                 await self.poll_once()
@@ -157,7 +159,7 @@ class Intake:
     async def follow_up(self) -> None:
         """Runs until cancelled: asks batches for hinted outcomes, and conversations for calls' details."""
         while True:
-            self.follow_up_due.clear()
+            self.wakers.follow_up.clear()
             try:
                 busy = await self._hints() + await self._details()
             except StorageUnavailable:
@@ -166,7 +168,7 @@ class Intake:
                 fail("follow_up_fault", error)
                 busy = 0
             if not busy:
-                await self.follow_up_due.wait(1.0)
+                await self.wakers.follow_up.wait(1.0)
 
     async def fetch_details(self, call_id: int, key: str) -> None:
         """Fetches one call's summary and variables, for a turn that is about to be asked."""
@@ -199,7 +201,7 @@ class Intake:
         if report.trouble is not None:
             warn("poll_trouble", why=report.trouble.message)
         if report.more:
-            self.poll_due.ring()
+            self.wakers.poll.ring()
 
     def _poll_failed(self, why: str, retry_after: float | None) -> None:
         self.health.consecutive_failures += 1

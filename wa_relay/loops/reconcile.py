@@ -1,7 +1,7 @@
-"""Finding out what was not told: unclear sends, receipts and inbound messages that did not come.
+"""Finding out what nobody reported: uncertain sends, receipts and inbound messages that did not come.
 
-All of it asks Twilio's list, none of it ever sends. It runs beside the workers and holds none
-of them back; a look-up that fails is made again later and counts as none.
+All of it asks Twilio's list, and none of it ever sends. It runs beside the workers and holds none
+of them back. A look-up that fails does not count: it is made again later.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Protocol
 from wa_relay.ledger import inbox, outbox, receipts
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.receipts import Lookup
-from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
-from wa_relay.loops.bell import Bell
+from wa_relay.loops.bell import Wakers
+from wa_relay.loops.events import follow_inbound, follow_lookup, follow_receipt
 from wa_relay.model import Inbound, Listed, Moment, Page, Receipt, UpstreamError
 from wa_relay.policy import Rules, retry_delay
 
@@ -29,23 +29,23 @@ TICK = 1.0
 
 
 class MessageList(Protocol):
-    """What Twilio's list answers. Every method raises `UpstreamError`."""
+    """Twilio's list of messages. Every method raises `UpstreamError`."""
 
     async def find(self, to: str, since: Moment) -> tuple[Listed, ...]:
-        """Every message to one person since a moment, newest first."""
+        """Returns every message to one customer since a moment, newest first."""
         ...
 
     async def fetch(self, sid: str) -> Listed | None:
-        """One message, None when Twilio does not know it."""
+        """Returns one message, or None if Twilio does not know it."""
         ...
 
     async def inbound_page(self, following: str | None) -> Page:
-        """One page of what customers sent, newest first."""
+        """Returns one page of what customers sent, newest first."""
         ...
 
 
 class Reconciler:
-    """Looks up unclear sends, asks for receipts, sweeps for inbound messages."""
+    """Looks up uncertain sends, fetches receipts, sweeps for inbound messages."""
 
     def __init__(
         self,
@@ -53,38 +53,41 @@ class Reconciler:
         listing: MessageList,
         clock: Callable[[], Moment],
         rules: Rules,
+        wakers: Wakers,
         *,
         read_inbound: Callable[[Listed], Inbound],
-        on_turn: Callable[[Moment], None],
-        on_send: Callable[[], None],
         on_adopted: Callable[[], None],
     ) -> None:
-        self._ledger, self._list, self._clock, self._rules = ledger, listing, clock, rules
-        self._read_inbound, self._on_turn, self._on_send = read_inbound, on_turn, on_send
+        self._ledger = ledger
+        self._list = listing
+        self._clock = clock
+        self._rules = rules
+        self._wakers = wakers
+        self._read_inbound = read_inbound
         self._on_adopted = on_adopted
-        self.bell, self.failures = Bell(), 0
-        self.sweep_due, self.swept_once = Bell(), asyncio.Event()
+        self.failures = 0
+        self.swept_once = asyncio.Event()
 
     async def follow_sends(self) -> None:
-        """Runs for ever: look-ups, holds that end, receipts to ask for, openings that expire."""
+        """Runs for ever: look-ups, holds that end, receipts to fetch, openings that expire."""
         while True:
-            self.bell.clear()
+            self._wakers.lookup.clear()
             await self._guarded(self._follow_once)
-            await self.bell.wait(self._rules.scaled(TICK) if self._rules.divisor > 1 else TICK)
+            await self._wakers.lookup.wait(self._rules.scaled(TICK) if self._rules.divisor > 1 else TICK)
 
     async def sweep_inbound(self) -> None:
-        """Runs for ever: a sweep at the start, then whenever `sweep_due` rings or a minute has passed."""
+        """Runs for ever: a sweep at the start, then whenever its bell rings or a minute has passed."""
         for attempt in itertools.count():
-            self.sweep_due.clear()
+            self._wakers.sweep.clear()
             done = await self._guarded(self.sweep)
             self.swept_once.set()
             pause = self._rules.scaled(SWEEP_INTERVAL)
             if not done:
                 pause = min(pause, 1.0 + retry_delay(attempt, None, base=1.0, cap=pause))
-            await self.sweep_due.wait(pause)
+            await self._wakers.sweep.wait(pause)
 
     async def sweep(self) -> None:
-        """Stores what Twilio's list has and we have not; the mark moves when every page is stored."""
+        """Stores what Twilio's list has and we have not. The mark moves once every page is stored."""
         began = self._clock()
         # A clock that was ahead has left a mark in the future: nothing was seen from there on.
         back_to = min(await self._ledger.run(receipts.swept_to), began) - self._rules.scaled(SWEEP_OVERLAP)
@@ -92,15 +95,9 @@ class Reconciler:
         async for page in self._pages(back_to):
             inbounds = [self._read_inbound(message) for message in reversed(page)]
             now = self._clock()
-            for received in await self._ledger.run(_store_page, inbounds, now):
-                if received.effect in ("duplicate", "before_fence"):
-                    continue
-                found += 1
-                say("message_found", conversation=received.conversation_id, message=received.message_id)
-                if received.due_at is not None:
-                    self._on_turn(received.due_at)
-                if received.effect in ("opted_out", "notice"):
-                    self._on_send()
+            storing = [self._ledger.hand_over(inbox.record_inbound, inbound, now) for inbound in inbounds]
+            for inbound, received in zip(inbounds, await asyncio.gather(*storing), strict=True):
+                found += follow_inbound(self._wakers, inbound, received, now, listed=True)
         await self._ledger.run(receipts.complete_sweep, began)
         if found:
             say("sweep_found", messages=found)
@@ -120,15 +117,15 @@ class Reconciler:
     async def _follow_once(self) -> None:
         now = self._clock()
         if await self._ledger.run(receipts.release_holds, now):
-            self._on_send()
+            self._wakers.send.ring()
         for message_id in await self._ledger.run(outbox.expire, now):
             say("message_ended", message=message_id, reason="expired")
         lookups = await self._ledger.run(receipts.due_lookups, LOOKUPS_AT_ONCE, now)
         await asyncio.gather(*(self._look_up(lookup) for lookup in lookups))
         polls = await self._ledger.run(receipts.due_polls, LOOKUPS_AT_ONCE, now)
-        await asyncio.gather(*(self._ask_receipt(*poll) for poll in polls))
+        await asyncio.gather(*(self._fetch_receipt(*poll) for poll in polls))
         if lookups or polls:
-            self.bell.ring()
+            self._wakers.lookup.ring()
 
     async def _look_up(self, lookup: Lookup) -> None:
         try:
@@ -139,33 +136,21 @@ class Reconciler:
             return
         self.failures = 0
         finished = await self._ledger.run(receipts.record_lookup, lookup, listed, self._clock())
-        if finished.alarm:
-            warn("alarm", message=lookup.message_id, what=finished.alarm)
-        if finished.status != "uncertain":
-            say("send_adopted", message=lookup.message_id, status=finished.status)
+        if follow_lookup(self._wakers, finished):
             self._on_adopted()
-            self._on_send()
 
-    async def _ask_receipt(self, message_id: int, sid: str) -> None:
+    async def _fetch_receipt(self, message_id: int, sid: str) -> None:
         try:
             listed = await self._list.fetch(sid)
         except UpstreamError as error:
-            self._away(error, "receipt_not_told", message_id)
+            self._away(error, "receipt_not_fetched", message_id)
             await self._ledger.run(receipts.put_off_poll, message_id, self._again_at(error))
             return
         await self._ledger.run(receipts.poll_answered, message_id, self._clock())
         if listed is not None:
             receipt = Receipt(sid, listed.status, error_code=listed.error_code)
             noted = await self._ledger.run(receipts.record_receipt, receipt, self._clock())
-            if noted.changed:
-                say(
-                    "receipt",
-                    message=noted.message_id,
-                    sid=sid,
-                    status=noted.status,
-                    code=noted.error_code,
-                    by="asking",
-                )
+            follow_receipt(self._wakers, receipt, noted, by="fetch")
 
     def _again_at(self, error: UpstreamError) -> Moment:
         pause = retry_delay(self.failures, error.retry_after, base=1.0, cap=60.0)
@@ -176,7 +161,7 @@ class Reconciler:
         warn(action, message=message_id, why=error.message, status=error.status)
 
     async def _guarded(self, step: Callable[[], Awaitable[None]]) -> bool:
-        """One step whose failure is told and leaves the loop running; true when it went through."""
+        """Runs one step and logs its failure, so that the loop lives on. Returns True if it went through."""
         try:
             await step()
         except StorageUnavailable as error:
@@ -188,7 +173,3 @@ class Reconciler:
         else:
             return True
         return False
-
-
-def _store_page(ledger: Ledger, inbounds: list[Inbound], now: Moment) -> list[inbox.Received]:
-    return [inbox.record_inbound(ledger, inbound, now) for inbound in inbounds]

@@ -12,18 +12,18 @@ from wa_relay.ledger.sends import Finished
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
-from wa_relay.loops.bell import Board
+from wa_relay.loops.bell import Wakers
 from wa_relay.loops.worker import IDLE, Worker, rest_until
 from wa_relay.model import Accepted, Moment, NotSent, Outgoing, SendResult, Unclear
 from wa_relay.policy import Circuit
 
 SEND_SLOTS = 256
 SEND_DEADLINE = 40.0
-"""Seconds for one request, above the channel's own limits: nothing may wait for ever."""
+"""Seconds for one request, above the channel's own limits."""
 
 
 class Channel(Protocol):
-    """Who carries a message. Faults of the other side are results, never exceptions."""
+    """The service that carries messages. Its failures are results, never exceptions."""
 
     async def send(self, message: Outgoing) -> SendResult:
         """Makes one request, once."""
@@ -37,15 +37,17 @@ class SendWorker(Worker):
         self,
         ledger: LedgerThread,
         channel: Channel,
-        board: Board,
+        wakers: Wakers,
         clock: Callable[[], Moment],
         *,
         per_second: float,
-        on_unclear: Callable[[], None],
     ) -> None:
-        super().__init__(ledger, clock, SEND_SLOTS)
-        self._channel, self._board, self._on_unclear = channel, board, on_unclear
-        self._rate, self._tokens, self._filled_at = per_second, 1.0, clock()
+        super().__init__(ledger, clock, wakers.send, SEND_SLOTS)
+        self._channel = channel
+        self._wakers = wakers
+        self._rate = per_second
+        self._tokens = 1.0
+        self._filled_at = clock()
         self.circuit = Circuit()
 
     async def _look(self) -> tuple[bool, float]:
@@ -53,7 +55,7 @@ class SendWorker(Worker):
         allowed = min(self.room, int(self._refilled(now)))
         if not self.circuit.allows(now):
             return False, IDLE
-        if self.circuit.failures >= 5:
+        if self.circuit.half_open:
             allowed = min(allowed, 1)
         if allowed < 1:
             return False, IDLE if self.room < 1 else max(0.002, (1.0 - self._tokens) / self._rate)
@@ -63,11 +65,11 @@ class SendWorker(Worker):
                 "burst_held",
                 openings=claimed.burst,
                 what="more openings are due than opening.burst_limit: "
-                "look why, then let them go with `wa-relay resume`",
+                "check why, then let them go out with `wa-relay resume`",
             )
         for message_id, reason in claimed.ended:
             say("message_ended", message=message_id, reason=reason)
-            self._board.announce(message_id)
+            self._wakers.board.announce(message_id)
         self._tokens -= len(claimed.jobs)
         for job in claimed.jobs:
             self.circuit.tried(now)
@@ -76,7 +78,7 @@ class SendWorker(Worker):
         return bool(claimed.ended) or len(claimed.jobs) == allowed, rest_until(due, now)
 
     def _refilled(self, now: Moment) -> float:
-        # A tenth of a second's worth may go at once: smooth, and no burst after a rest.
+        # At most a tenth of a second's worth is saved up: no burst after a rest.
         most = max(1.0, self._rate / 10.0)
         self._tokens = min(most, self._tokens + max(0.0, now - self._filled_at) * self._rate)
         self._filled_at = now
@@ -84,22 +86,22 @@ class SendWorker(Worker):
 
     async def _send(self, job: SendJob) -> None:
         result = await self._request(job.outgoing)
-        identity = job.outgoing.message_id
-        assert identity is not None
+        message_id = job.outgoing.message_id
+        assert message_id is not None
         try:
-            finished = await self._persist(sends.finish_send, identity, result, self._clock())
+            finished = await self._persist(sends.finish_send, message_id, result, self._clock())
         except Exception as error:
-            # On the wire for ever it would hold its conversation, and nobody would see it.
-            fail("result_fault", error, message=identity)
+            # Left as `sending` it would hold its conversation for ever, and nobody would see it.
+            fail("result_fault", error, message=message_id)
             result = Unclear(f"its result could not be stored: {type(error).__name__}")
-            finished = await self._persist(sends.finish_send, identity, result, self._clock())
+            finished = await self._persist(sends.finish_send, message_id, result, self._clock())
         self._note(result)
         self._log(job, result, finished)
-        self._board.announce(identity)
+        self._wakers.board.announce(message_id)
         if self._held_back or finished.due_at is not None:
             self.bell.ring()
         if finished.status == "uncertain":
-            self._on_unclear()
+            self._wakers.lookup.ring()
 
     async def _request(self, outgoing: Outgoing) -> SendResult:
         try:
@@ -110,7 +112,7 @@ class SendWorker(Worker):
         except Exception as error:
             # Whatever this is, it may have happened after the first byte.
             fail("send_fault", error, message=outgoing.message_id)
-            return Unclear(f"the request broke off: {type(error).__name__}")
+            return Unclear(f"the request failed: {type(error).__name__}")
 
     def _note(self, result: SendResult) -> None:
         if isinstance(result, Unclear) or (isinstance(result, NotSent) and not result.answered):

@@ -1,6 +1,6 @@
 """What both workers share: a loop around a claim, the running jobs, and a clean stop.
 
-Order within a conversation is the ledger's doing; a worker takes whatever a claim gives it, all at once.
+The ledger keeps the order within a conversation; a worker starts all that a claim gives it at once.
 """
 
 from __future__ import annotations
@@ -21,23 +21,25 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 IDLE = 1.0
-"""The net under the bell: a worker looks by itself at least this often (seconds)."""
+"""Seconds after which a worker looks without having been rung for."""
 
 
 class Worker(abc.ABC):
     """What both workers share: the loop around a claim, the running jobs, and a clean stop."""
 
-    def __init__(self, ledger: LedgerThread, clock: Callable[[], Moment], slots: int) -> None:
-        self._ledger, self._clock, self._slots = ledger, clock, slots
+    def __init__(self, ledger: LedgerThread, clock: Callable[[], Moment], bell: Bell, slots: int) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._slots = slots
+        self.bell = bell
         self._jobs: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._looking = asyncio.Lock()
-        # True while something is due that the last look could not take: the end of a job may free it.
+        # True while something is due that the last look could not claim: the end of a job may free it.
         self._held_back = False
-        self.bell = Bell()
 
     async def run(self) -> None:
-        """Works until `stop`; storage that fails is waited out."""
+        """Works until `stop`. While the storage fails it waits and tries again."""
         while not self._stopping:
             self.bell.clear()
             try:
@@ -52,10 +54,10 @@ class Worker(abc.ABC):
                 await self.bell.wait(pause)
 
     async def stop(self, grace: float) -> None:
-        """Takes no new job, lets the running ones end within `grace` seconds, then ends them."""
+        """Starts no new job, gives the running ones `grace` seconds to end, then cancels them."""
         self._stopping = True
         self.bell.ring()
-        # What is being claimed just now becomes a job yet.
+        # A claim that is under way still becomes a job.
         async with self._looking:
             pass
         if self._jobs:
@@ -70,7 +72,7 @@ class Worker(abc.ABC):
 
     @property
     def room(self) -> int:
-        """How many more jobs may run."""
+        """The number of further jobs that may run."""
         return self._slots - len(self._jobs)
 
     def _start(self, job: Coroutine[Any, Any, None]) -> None:
@@ -82,11 +84,11 @@ class Worker(abc.ABC):
         self._jobs.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             fail("job_fault", error, worker=type(self).__name__)
-        if not self.room - 1:
+        if self.room == 1:  # it was full until now
             self.bell.ring()
 
     async def _persist(self, operation: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Stores a result however long the storage is away: what happened outside can't be undone."""
+        """Stores a result, however long the storage is unavailable: what happened outside can't be undone."""
         pause = 0.2
         while True:
             try:
@@ -98,5 +100,5 @@ class Worker(abc.ABC):
 
 
 def rest_until(due: Moment | None, now: Moment) -> float:
-    """How long a worker may sleep, in seconds. What is due already and was not claimed waits for the bell."""
+    """Returns how long a worker may sleep, in seconds. What is due and was not claimed waits for the bell."""
     return IDLE if due is None or due <= now else min(IDLE, due - now)

@@ -76,7 +76,12 @@ class Circuit:
     def allows(self, now: float) -> bool:
         """True while closed, and once per pause while open."""
         # A clock that is set back does not make the pause longer.
-        return self.failures < self._threshold or not 0.0 < self._retry_at - now <= self._pause
+        return not self.half_open or not 0.0 < self._retry_at - now <= self._pause
+
+    @property
+    def half_open(self) -> bool:
+        """True from the threshold on: only one try at a time is to be made."""
+        return self.failures >= self._threshold
 
     def rest(self, now: float) -> float:
         """Seconds until the next try is let through; 0 when it is now."""
@@ -89,10 +94,10 @@ class Circuit:
     def failed(self, now: float) -> None:
         """Counts a failure and, from the threshold on, opens the circuit for the pause."""
         self.failures += 1
-        if self.failures >= self._threshold:
+        if self.half_open:
             self._retry_at = now + self._pause
 
     def tried(self, now: float) -> None:
         """Marks the one try that a half-open circuit lets through."""
-        if self.failures >= self._threshold:
+        if self.half_open:
             self._retry_at = now + self._pause

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from wa_relay.channel import inbound
 from wa_relay.ledger import batches, calls, inbox, receipts
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.logs import say, warn
+from wa_relay.loops.bell import Wakers
+from wa_relay.loops.events import follow_inbound, follow_receipt
 from wa_relay.loops.intake import Intake
 from wa_relay.model import BatchHint, Call, Moment
 from wa_relay.server.answers import JSON, Refused, nothing, reply, twiml
@@ -49,13 +50,13 @@ class WebhookRoutes:
         intake: Intake,
         trust: Trust,
         clock: Callable[[], Moment],
-        *,
-        on_turn: Callable[[Moment], None],
-        on_send: Callable[[], None],
-        tell: Callable[[int], None],
+        wakers: Wakers,
     ) -> None:
-        self._listener, self._intake, self._trust, self._clock = listener, intake, trust, clock
-        self._on_turn, self._on_send, self._tell = on_turn, on_send, tell
+        self._listener = listener
+        self._intake = intake
+        self._trust = trust
+        self._clock = clock
+        self._wakers = wakers
         self.refused_signatures = 0
         listener.add(
             {
@@ -71,19 +72,7 @@ class WebhookRoutes:
         """Stores a customer's message."""
         message = inbound.parse_inbound(self._verified(request))
         received = await self._listener.store(inbox.record_inbound, message, self._clock())
-        say(
-            "message_received",
-            conversation=received.conversation_id,
-            message=received.message_id,
-            sid=message.sid,
-            effect=received.effect,
-            phone=message.phone,
-            text=message.text,
-        )
-        if received.due_at is not None and received.effect == "turn":
-            self._on_turn(received.due_at)
-        elif received.effect in ("opted_out", "notice"):
-            self._on_send()
+        follow_inbound(self._wakers, message, received, self._clock())
         return twiml()
 
     async def status(self, request: Request) -> web.StreamResponse:
@@ -92,22 +81,7 @@ class WebhookRoutes:
         if receipt is None:
             return nothing()
         noted = await self._listener.store(receipts.record_receipt, receipt, self._clock())
-        if noted.alarm:
-            warn("alarm", message=noted.message_id, what=noted.alarm)
-        if noted.changed:
-            level = logging.WARNING if noted.status == "failed" else logging.INFO
-            say(
-                "receipt",
-                level=level,
-                message=noted.message_id,
-                sid=receipt.sid,
-                status=receipt.status,
-                code=noted.error_code,
-            )
-            if noted.message_id is not None:
-                self._tell(noted.message_id)
-        if noted.freed:
-            self._on_send()
+        follow_receipt(self._wakers, receipt, noted)
         return nothing()
 
     def _verified(self, request: Request) -> tuple[tuple[str, str], ...]:
@@ -136,7 +110,7 @@ class WebhookRoutes:
         return Refused(403, "bad_signature", message)
 
     async def post_call(self, request: Request) -> web.StreamResponse:
-        """Stores what the post-call webhook tells; audio is dropped while it streams."""
+        """Stores what the post-call webhook reports; audio is dropped while it streams."""
         digest = postcall.Signature(_single(request.http, "ElevenLabs-Signature"), self._trust.webhook_secret)
         body = await self._streamed(request, digest)
         if not digest.ok(self._clock()):
@@ -144,7 +118,7 @@ class WebhookRoutes:
                 403, "bad_signature", "the signature does not match: check elevenlabs.webhook_secret and the clock."
             )
         if body is not None:
-            await self._told(postcall.parse(jsonbody.parse_object(body)))
+            await self._store_report(postcall.parse(jsonbody.parse_object(body)))
         return reply({"success": True})
 
     async def _streamed(self, request: Request, digest: postcall.Signature) -> bytes | None:
@@ -169,10 +143,10 @@ class WebhookRoutes:
             raise Refused(400, "bad_request", "the body is not what its headers announce.") from None
         return None if dropping else bytes(kept)
 
-    async def _told(self, report: Call | BatchHint | Rejection | postcall.Ignored) -> None:
+    async def _store_report(self, report: Call | BatchHint | Rejection | postcall.Ignored) -> None:
         if isinstance(report, BatchHint):
             await self._listener.store(batches.record_hint, report, self._clock())
-            self._intake.follow_up_due.ring()
+            self._wakers.follow_up.ring()
         elif isinstance(report, Call):
             try:
                 state = await self._listener.store(calls.record_call, report, self._clock())
