@@ -19,7 +19,8 @@ import typer.main
 from tests.test_architecture import ROOMS
 from wa_relay import daemon
 from wa_relay.channel.errors import CODES
-from wa_relay.cli.app import app
+from wa_relay.cli.app import ENTRIES, app
+from wa_relay.cli.lazy import load_command
 from wa_relay.config import load, schema
 from wa_relay.ledger.schema import migrations
 from wa_relay.model import RelayError
@@ -58,7 +59,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def commands() -> dict[str, Any]:
-    return dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    return {name: load_command(name, entry) for name, entry in ENTRIES.items()}
 
 
 def flags_of(command: Any) -> set[str]:

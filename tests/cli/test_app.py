@@ -16,7 +16,7 @@ from wa_relay import __version__
 from wa_relay.ledger import file
 
 READING = (["stats"], ["history", "+573138539155"], ["resolve"])
-CHANGING = (["pause"], ["resume"], ["resolve", "1", "--cancel"])
+CHANGING = (["pause"], ["resume"], ["resolve", "1", "--cancel", "--yes"])
 
 
 @pytest.fixture
@@ -56,6 +56,7 @@ def test_the_version_is_told(tmp_path: Path) -> None:
         ["resolve", "٣", "--cancel"],
         ["resolve", "1"],
         ["resolve", "--cancel"],
+        ["resolve", "1", "--cancel"],
         ["resolve", "1", "--cancel", "--resend"],
         ["resolve", "1", "--sent"],
         ["resolve", "1", "--sent", "SM1"],

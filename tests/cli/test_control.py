@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import sqlite3
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.whole import command, environment
 from tests.cli.whole import run as run_alone
 from tests.e2e.stage import ANA, LUIS, Stage, payload, run, stage, until
 from tests.story import Story
+from wa_relay.ledger.lock import DatabaseLock
 from wa_relay.model import Unclear
 from wa_relay.standins.twilio import Fault
 
@@ -43,14 +48,46 @@ def test_a_person_decides_when_no_daemon_runs(
     tmp_path: Path, decision: list[str], status: str, sid: str | None
 ) -> None:
     identity = unclear(tmp_path)
-    code, out, err = run_alone(tmp_path, "resolve", str(identity), *decision)
+    code, out, err = run_alone(tmp_path, "resolve", str(identity), *decision, "--yes")
     assert (code, err) == (0, "")
-    assert f"{identity} is {status}" in out
+    assert f"{identity} is now {status}" in out
     assert stored(tmp_path, identity) == (status, sid)
-    code, out, err = run_alone(tmp_path, "resolve", str(identity), "--cancel")
+    code, out, err = run_alone(tmp_path, "resolve", str(identity), "--cancel", "--yes")
     assert (code, out) == (1, "")
     assert f"already {status}" in err
     assert stored(tmp_path, identity) == (status, sid)
+
+
+@pytest.mark.parametrize("decision", [["--sent", SID], ["--resend"], ["--cancel"]], ids=["sent", "resend", "cancel"])
+def test_without_a_terminal_a_decision_requires_yes(tmp_path: Path, decision: list[str]) -> None:
+    identity = unclear(tmp_path)
+    code, out, err = run_alone(tmp_path, "resolve", str(identity), *decision)
+    assert (code, out, "--yes" in err) == (2, "", True)
+    assert stored(tmp_path, identity) == ("uncertain", None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "status"), [("y\n", 0, "failed"), ("n\n", 130, "uncertain"), ("\n", 130, "uncertain")]
+)
+def test_on_a_terminal_a_decision_is_confirmed_first(tmp_path: Path, answer: str, code: int, status: str) -> None:
+    identity = unclear(tmp_path)
+    ours, theirs = pty.openpty()
+    os.write(ours, answer.encode())
+    done = subprocess.run(
+        command("resolve", str(identity), "--cancel"),
+        env=environment(),
+        cwd=tmp_path,
+        stdin=theirs,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert done.returncode == code
+    assert ANA in done.stdout.decode()
+    assert "Cancel message" in done.stdout.decode()
+    assert stored(tmp_path, identity)[0] == status
 
 
 def test_what_needs_a_decision_is_listed_with_what_to_do(tmp_path: Path) -> None:
@@ -70,7 +107,7 @@ def test_what_needs_a_decision_is_listed_with_what_to_do(tmp_path: Path) -> None
 @pytest.mark.parametrize("identity", ["999", "9" * 30])
 def test_an_id_that_is_not_there_ends_with_1(tmp_path: Path, identity: str) -> None:
     unclear(tmp_path)
-    code, out, err = run_alone(tmp_path, "resolve", identity, "--cancel")
+    code, out, err = run_alone(tmp_path, "resolve", identity, "--cancel", "--yes")
     assert (code, out) == (1, "")
     assert identity in err
 
@@ -130,14 +167,14 @@ def test_the_daemon_carries_out_what_a_person_decides(tmp_path: Path) -> None:
             first, second = await _left_open(s, ANA, "conv_a"), await _left_open(s, LUIS, "conv_b")
             code, out, _ = await s.relay.command("resolve", "--json")
             assert (code, {one["id"] for one in json.loads(out)}) == (0, {first, second})
-            code, out, err = await s.relay.command("resolve", str(first), "--resend")
+            code, out, err = await s.relay.command("resolve", str(first), "--resend", "--yes")
             assert (code, err) == (0, "")
             await s.sent(1, ANA)
-            code, _, _ = await s.relay.command("resolve", str(second), "--sent", SID)
+            code, _, _ = await s.relay.command("resolve", str(second), "--sent", SID, "--yes")
             assert code == 0
-            code, _, err = await s.relay.command("resolve", str(second), "--cancel")
+            code, _, err = await s.relay.command("resolve", str(second), "--cancel", "--yes")
             assert (code, "already" in err) == (1, True)
-            assert (await s.relay.command("resolve", "999", "--cancel"))[0] == 1
+            assert (await s.relay.command("resolve", "999", "--cancel", "--yes"))[0] == 1
             assert (await s.relay.command("resolve", "--json"))[1] == "[]\n"
             (message,) = (await s.conversation(LUIS))["messages"]
             assert (message["twilio_message_id"], s.bodies(LUIS)) == (SID, [])
@@ -146,8 +183,6 @@ def test_the_daemon_carries_out_what_a_person_decides(tmp_path: Path) -> None:
 
 
 def test_a_daemon_that_does_not_answer_is_said_in_words(tmp_path: Path) -> None:
-    from wa_relay.ledger.lock import DatabaseLock
-
     unclear(tmp_path)
     lock = DatabaseLock(tmp_path / "wa-relay.db")
     lock.take("2026-11-25T12:00:00Z")

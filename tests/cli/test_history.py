@@ -175,8 +175,8 @@ def test_since_leaves_out_what_was_before(thread: Story) -> None:
         (["history"], "PHONE"),
         (["history", "313"], "country code"),
         (["history", "nadie"], "country code"),
-        (["history", ANA, "--limit", "0"], "1 to 10000"),
-        (["history", ANA, "-n", "99999999999999999999"], "1 to 10000"),
+        (["history", ANA, "--limit", "0"], "between 1 and 10000"),
+        (["history", ANA, "-n", "99999999999999999999"], "between 1 and 10000"),
         (["history", ANA, "--since", "ayer"], "2026-11-22T15:00"),
         (["history", ANA, "--since", "0d"], "at least 1d"),
     ],
@@ -188,10 +188,10 @@ def test_wrong_usage_ends_with_2_and_says_what_is_wanted(thread: Story, argument
     assert "Traceback" not in done.stderr.decode()
 
 
-def test_nobody_by_that_number_ends_with_1_and_no_database_with_74(thread: Story, tmp_path: Path) -> None:
+def test_an_unknown_number_ends_with_1_and_no_database_with_74(thread: Story, tmp_path: Path) -> None:
     nobody = run(thread.path, "history", "+573000000000")
     assert (nobody.returncode, nobody.stdout) == (1, b"")
-    assert "nobody with the number" in nobody.stderr.decode()
+    assert "no call and no message with" in nobody.stderr.decode()
     missing = run(tmp_path / "none.db", "history", ANA)
     assert missing.returncode == 74
     assert "wa-relay serve" in missing.stderr.decode()

@@ -79,7 +79,8 @@ def test_a_message_that_stays_at_sent_got_away(tmp_path: Path) -> None:
             code, out, _ = await s.relay.command("send-test", ANA, "--wait", "0.7")
             assert code == 0
             assert (
-                out == f"{s.twilio.accepted()[0].sid} sent\nTwilio took it; no receipt of its delivery after 0.7 s.\n"
+                out
+                == f"{s.twilio.accepted()[0].sid} sent\nTwilio accepted it. There is no delivery receipt after 0.7 s.\n"
             )
 
     run(scenario())
@@ -127,9 +128,9 @@ def test_a_failure_that_the_receipt_tells_is_said_in_words(tmp_path: Path, statu
     [
         (Fault("F20", code=21211), "failed", "21211", "not a valid phone number"),
         (Fault("F19"), "failed", "20003", "refuses the credentials"),
-        (Fault("F12"), "failed", "20429", "Nothing was sent: try again later"),
-        (Fault("F10"), "uncertain", None, "look in Twilio's log"),
-        (Fault("F5"), "uncertain", None, "look in Twilio's log"),
+        (Fault("F12"), "failed", "20429", "Nothing was sent. Try again later"),
+        (Fault("F10"), "uncertain", None, "Check Twilio's log"),
+        (Fault("F5"), "uncertain", None, "Check Twilio's log"),
     ],
 )
 def test_what_twilio_does_not_take_is_tried_once_and_fails(
@@ -210,7 +211,7 @@ def test_wrong_usage_sends_nothing(tmp_path: Path, arguments: list[str]) -> None
         async with stage(tmp_path, start=False) as s:
             code, out, err = await s.relay.command("send-test", *arguments)
             assert (code, out) == (2, "")
-            assert "wanted" in err
+            assert "Invalid value" in err
             assert s.twilio.accepted() == []
 
     run(scenario())

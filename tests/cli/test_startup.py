@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -12,7 +13,12 @@ import pytest
 
 from tests.cli.whole import environment
 from tests.story import ANA, Story
+from wa_relay import cli
+from wa_relay.cli.app import ENTRIES
+from wa_relay.cli.lazy import load_command
 
+CLI = Path(cli.__file__).parent
+IMPORTS = (ast.Import, ast.ImportFrom)
 LOADED = """
 import json, sys
 try:
@@ -35,8 +41,8 @@ HELLO = """
         Console().print(Table(title=f"Hello {{name}}"))
     app({arguments!r})"""
 
-HELP_ROOMS = {"cli", "config", "model", "moments", "phone", "text"}
-READING_ROOMS = HELP_ROOMS | {"channel", "ledger", "reports"}
+HELP_ROOMS = {"cli", "model", "text"}
+READING_ROOMS = HELP_ROOMS | {"channel", "config", "ledger", "moments", "phone", "reports"}
 HEAVY = {
     "aiohttp",
     "apscheduler",
@@ -86,6 +92,20 @@ def libraries(modules: set[str]) -> set[str]:
     """The packages among them that are neither Python's nor ours; finders of installed projects are none."""
     tops = {name.partition(".")[0] for name in modules}
     return {name for name in tops - sys.stdlib_module_names if not name.startswith("_")} - {"wa_relay", "sitecustomize"}
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_list_shows_the_first_line_of_the_help_of_a_command(name: str) -> None:
+    entry = ENTRIES[name]
+    assert load_command(name, entry).help.splitlines()[0] == entry.summary
+    assert entry.example.startswith("wa-relay ")
+
+
+@pytest.mark.parametrize("path", sorted(CLI.glob("*.py")), ids=lambda path: path.name)
+def test_no_module_of_a_command_imports_inside_a_function(path: Path) -> None:
+    functions = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+    inside = [node.lineno for function in functions for node in ast.walk(function) if isinstance(node, IMPORTS)]
+    assert not inside
 
 
 @pytest.mark.parametrize(

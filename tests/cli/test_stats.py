@@ -200,7 +200,7 @@ def test_a_file_that_cant_be_written_ends_with_1_in_words(story: Story, tmp_path
         (["--since", "999999999999d"], "shorter"),
         (["--by", "week"], "batch"),
         (["--format", "pdf"], "html"),
-        (["--json", "--format", "csv"], "exclude"),
+        (["--json", "--format", "csv"], "can't be combined"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_what_is_wanted(story: Story, arguments: list[str], words: str) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from wa_relay.cli.app import app
+from wa_relay.cli.app import ENTRIES
 from wa_relay.config import example_text, load
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = sorted(command.name or "" for command in app.registered_commands)
+COMMANDS = sorted(ENTRIES)
 
 
 def test_the_example_is_the_same_in_the_root_and_in_the_package() -> None:

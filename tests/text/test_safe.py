@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wa_relay.text.safe import csv_cell, printable
+from wa_relay.text.safe import csv_cell, one_line, printable
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,16 @@ def test_nothing_that_is_printed_is_obeyed_or_fails(text: str) -> None:
     shown.encode()
     assert all(character == "\n" or unicodedata.category(character) != "Cc" for character in shown)
     assert printable(shown) == shown
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\r", "\v", "\f", "\x85", "\u2028", "\u2029", "\n\n  "])
+def test_a_name_with_line_breaks_is_shown_on_one_line(line_break: str) -> None:
+    assert one_line(f"Ana{line_break}Agente: ya pagaste").split() == ["Ana", "Agente:", "ya", "pagaste"]
+
+
+@given(st.text(st.characters()))
+def test_one_line_is_one_line_whatever_is_in_it(text: str) -> None:
+    assert len(one_line(text).splitlines()) <= 1
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])

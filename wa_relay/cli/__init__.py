@@ -1,8 +1,5 @@
-"""The command line: one small module a command; the only place that prints and exits."""
+"""The command line: one small module for each command; the only place that prints and exits."""
 
+from wa_relay.cli.app import run as main
 
-def main() -> None:
-    """Runs a command and ends the process with its exit code."""
-    from wa_relay.cli.app import run
-
-    run()
+__all__ = ["main"]

@@ -1,4 +1,4 @@
-"""The commands put together, and what a failure ends them with."""
+"""The list of commands, the global options, and the exit code of each failure."""
 
 from __future__ import annotations
 
@@ -10,40 +10,90 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from wa_relay import __version__
-from wa_relay.cli.control import pause, resolve, resume
-from wa_relay.cli.demo import demo
-from wa_relay.cli.doctor import doctor
-from wa_relay.cli.history import history
-from wa_relay.cli.init import init
-from wa_relay.cli.send_test import send_test
-from wa_relay.cli.serve import serve
-from wa_relay.cli.settings import Settings
-from wa_relay.cli.stats import stats
-from wa_relay.config import ConfigError
+from wa_relay.cli.lazy import Entry, LazyGroup
+from wa_relay.cli.options import Options
 from wa_relay.model import RelayError
+from wa_relay.text.safe import one_line
+
+SUMMARY = "Continues ElevenLabs voice-agent calls over WhatsApp."
+EVERY_DAY, SET_UP, REPAIR = "Every day", "Set-up", "Repair"
+ENTRIES = {
+    "history": Entry(
+        "wa_relay.cli.history:history",
+        "Show a customer's calls and the whole WhatsApp thread.",
+        EVERY_DAY,
+        "wa-relay history +57 313 853 9155 --follow",
+    ),
+    "stats": Entry(
+        "wa_relay.cli.stats:stats",
+        "Report on calls, openings, replies and failures.",
+        EVERY_DAY,
+        "wa-relay stats --since 7d --by batch",
+    ),
+    "pause": Entry(
+        "wa_relay.cli.control:pause", "Hold openings until `resume`. Replies still go out.", EVERY_DAY, "wa-relay pause"
+    ),
+    "resume": Entry(
+        "wa_relay.cli.control:resume",
+        "Release the openings that `pause` or the burst breaker holds.",
+        EVERY_DAY,
+        "wa-relay resume",
+    ),
+    "init": Entry(
+        "wa_relay.cli.init:init",
+        "Write a commented configuration file that only you can read.",
+        SET_UP,
+        "wa-relay init /etc/wa-relay/config.toml",
+    ),
+    "serve": Entry(
+        "wa_relay.cli.serve:serve",
+        "Run the relay in the foreground until SIGTERM or Ctrl-C.",
+        SET_UP,
+        "wa-relay --config /etc/wa-relay/config.toml serve",
+    ),
+    "demo": Entry(
+        "wa_relay.cli.demo:demo",
+        "Show the whole flow on this machine: no account, no network.",
+        SET_UP,
+        "wa-relay demo --chat",
+    ),
+    "send-test": Entry(
+        "wa_relay.cli.send_test:send_test",
+        "Send one WhatsApp message and wait for its receipt.",
+        SET_UP,
+        'wa-relay send-test +573138539155 "Hola"',
+    ),
+    "doctor": Entry(
+        "wa_relay.cli.doctor:doctor",
+        "Check configuration, database, both accounts and the webhook.",
+        REPAIR,
+        "wa-relay doctor --json",
+    ),
+    "resolve": Entry(
+        "wa_relay.cli.resolve:resolve",
+        "List the sends with an unknown outcome, or decide one.",
+        REPAIR,
+        "wa-relay resolve 17 --resend",
+    ),
+}
+
+
+class Commands(LazyGroup):
+    """The commands of wa-relay."""
+
+    entries = ENTRIES
+
 
 app = typer.Typer(
     name="wa-relay",
-    help="Goes on in WhatsApp with the talk that an ElevenLabs voice agent began by phone.",
+    cls=Commands,
+    help=SUMMARY,
+    epilog="Example: wa-relay COMMAND --help",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-for command, name in (
-    (serve, "serve"),
-    (demo, "demo"),
-    (send_test, "send-test"),
-    (history, "history"),
-    (stats, "stats"),
-    (doctor, "doctor"),
-    (resolve, "resolve"),
-    (pause, "pause"),
-    (resume, "resume"),
-    (init, "init"),
-):
-    app.command(name)(command)
 
 
 def _version(wanted: bool) -> None:
@@ -52,7 +102,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(help=SUMMARY)
 def options(
     ctx: typer.Context,
     config: Annotated[
@@ -63,16 +113,16 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Goes on in WhatsApp with the talk that an ElevenLabs voice agent began by phone."""
-    del version  # its callback has spoken
+    """Reads the options that stand before the command."""
+    del version  # handled by its callback
     if no_color:
         os.environ["NO_COLOR"] = "1"
-    ctx.obj = Settings(config, no_color or bool(os.environ.get("NO_COLOR")))
+    ctx.obj = Options(config, no_color or bool(os.environ.get("NO_COLOR")))
 
 
 def run(arguments: list[str] | None = None) -> None:
-    """Runs the command line and ends the process: 0 done, else what the failure stands for."""
-    # Python has no streams where the caller closed them; what is said there has no reader.
+    """Runs the command line and ends the process with the exit code of its result."""
+    # A caller may have closed the streams; what is written to them then goes nowhere.
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process
     try:
@@ -83,43 +133,37 @@ def run(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        _reader_gone()
+        _end_without_reader()
     except SystemExit as end:
-        # Typer ends with 1 where the pipe broke while it printed by itself.
+        # Typer exits with 1 when the pipe breaks while it prints by itself.
         if isinstance(end.__context__, BrokenPipeError):
-            _reader_gone()
+            _end_without_reader()
         raise
-    except ConfigError as error:
-        _say(str(error))
-        sys.exit(78)
     except RelayError as error:
-        _say(error.message)
-        sys.exit(_exit_code(error))
+        _print_error(one_line(error.message))
+        sys.exit(int(getattr(error, "exit_code", 1)))
     except Exception as error:
-        if (code := _usage(error)) is None:
-            raise
-        sys.exit(code)
+        sys.exit(_report(error))
 
 
-def _reader_gone() -> NoReturn:
-    # The reader has seen enough; what Python would still flush has nowhere to go.
+def _end_without_reader() -> NoReturn:
+    # The reader has closed the pipe: what Python would still flush has nowhere to go.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
 
 
-def _exit_code(error: RelayError) -> int:
-    return int(getattr(error, "exit_code", 1))
-
-
-def _usage(error: Exception) -> int | None:
-    """Shows a usage error of Typer's as Typer does; None for anything else."""
-    show: Any = getattr(error, "show", None)
+def _report(error: Exception) -> int:
+    """Prints an error that has an exit code and returns the code; raises any other again."""
     code: Any = getattr(error, "exit_code", None)
-    if show is None or code is None:
-        return None
-    show()
+    if code is None:
+        raise error
+    show: Any = getattr(error, "show", None)  # Typer's usage errors print themselves
+    if show is None:
+        _print_error(str(error))
+    else:
+        show()
     return int(code)
 
 
-def _say(message: str) -> None:
+def _print_error(message: str) -> None:
     print(f"wa-relay: {message}", file=sys.stderr)

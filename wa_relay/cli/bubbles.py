@@ -14,9 +14,11 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
+from wa_relay.channel.errors import meaning
 from wa_relay.cli.output import Paper
 from wa_relay.model import Moment
 from wa_relay.reports import REASONS, CallEntry, Conversation, MessageEntry
+from wa_relay.text.safe import one_line
 
 WIDEST, SHARE = 100, 0.75
 CALLS_SHOWN = 5
@@ -64,7 +66,7 @@ class Bubbles:
     def heading(self, conversation: Conversation) -> Iterator[RenderableType]:
         """Who it is, and the calls."""
         clean = self._paper.clean
-        name = Text(clean(conversation.client_name), style="bold") if conversation.client_name else Text()
+        name = Text(clean(one_line(conversation.client_name)), style="bold") if conversation.client_name else Text()
         person = Text.assemble(name, "  " if name else "", (clean(conversation.phone), "bold cyan"))
         yield person
         count = conversation.message_count
@@ -85,9 +87,9 @@ class Bubbles:
         sign = self._paper.mark("☎", "*")
         outcome_style = "green" if call.outcome == "completed" else "yellow"
         yield Text("")
-        yield Text.assemble((f"{sign} Call {when}", "bold"), dot, (clean(call.outcome), outcome_style))
+        yield Text.assemble((f"{sign} Call {when}", "bold"), dot, (clean(one_line(call.outcome)), outcome_style))
         about = [call.batch_name or call.batch_id, call.group_name, call.agent_name or call.agent_id]
-        words = [Text(clean(each).replace("\n", " "), style="dim") for each in about if each]
+        words = [Text(clean(one_line(each)), style="dim") for each in about if each]
         if words:
             yield Padding(dot.join(words), (0, 0, 0, 2))
         if call.skipped:
@@ -130,7 +132,7 @@ class Bubbles:
 
     def change(self, message: MessageEntry) -> RenderableType:
         """One line for a message that is on the page already and has got further."""
-        start = self._paper.clean(message.content).replace("\n", " ")
+        start = self._paper.clean(one_line(message.content))
         short = start if len(start) <= 24 else start[:23] + self._paper.mark("…", "~")
         line = Text.assemble((f"message {message.id} ", "dim"), (f"{short} ", "dim italic"), self._footer(message))
         return Align.right(Group(line, *self._notes(message)), width=self._page())
@@ -158,7 +160,7 @@ class Bubbles:
             return [Text(hint, style="yellow", overflow="fold")]
         if message.status != "failed":
             return []
-        return [Text(self._paper.clean(_why(message)), style="red", overflow="fold")]
+        return [Text(self._paper.clean(one_line(_why(message))), style="red", overflow="fold")]
 
     def _title(self, message: MessageEntry) -> str:
         if message.kind == "notice":
@@ -193,8 +195,6 @@ class Bubbles:
 
 def _why(message: MessageEntry) -> str:
     """Why a message failed, in words, with what to do."""
-    from wa_relay.channel.errors import meaning
-
     reason = message.reason or ""
     if message.error_code:
         return f"{reason}, {message.error_code}: {meaning(message.error_code)}"

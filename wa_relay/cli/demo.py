@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 import typer
 
-from wa_relay.cli.settings import Settings
+from wa_relay.cli.options import Options
+from wa_relay.cli.output import results
+from wa_relay.demo import perform, perform_chat
 
 
 def demo(
     ctx: typer.Context,
-    chat: Annotated[bool, typer.Option("--chat", help="Be the customer yourself, in this terminal.")] = False,
+    chat: Annotated[bool, typer.Option("--chat", help="Play the customer yourself, in this terminal.")] = False,
     price_answer: Annotated[str | None, typer.Option("--price-answer", hidden=True)] = None,
 ) -> None:
-    """Show the whole flow on this machine alone: no account, no network, nothing kept."""
-    # `--price-answer` is for the demo's own test: what the agent says when it is asked for the price.
-    settings: Settings = ctx.obj
+    """Show the whole flow on this machine: no account, no network.
 
-    import asyncio
-
-    from wa_relay.cli.output import results
-    from wa_relay.demo import perform, perform_chat
-
-    paper = results(no_color=settings.no_color)
+    The real daemon runs between stand-ins for Twilio and ElevenLabs. Nothing is kept.
+    """
+    # `--price-answer` is for the demo's own test: the agent's answer to the question about the price.
+    options: Options = ctx.obj
+    paper = results(no_color=options.no_color)
     try:
         asyncio.run((perform_chat if chat else perform)(paper, price_answer))
     except asyncio.CancelledError:

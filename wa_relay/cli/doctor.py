@@ -1,19 +1,20 @@
-"""`wa-relay doctor`: what is in place, what is not, and what to do about it."""
+"""`wa-relay doctor`: what works, what does not, and what to do about it."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from wa_relay.cli.settings import Settings
-
-if TYPE_CHECKING:
-    from wa_relay.cli.output import Paper
-    from wa_relay.config import Config, Fault
-    from wa_relay.doctor import Check, Report
+from wa_relay.cli.options import Options
+from wa_relay.cli.output import Paper, results, write_document
+from wa_relay.cli.settings import load_config
+from wa_relay.config import Config, ConfigError, Fault
+from wa_relay.doctor import Check, Report, examine
 
 MESSAGE_COLUMN, NARROW_COLUMN = 25, 4
 NARROW = 60
@@ -33,41 +34,30 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check configuration, database, both accounts and the webhook."""
-    settings: Settings = ctx.obj
-    config, faults = _load(settings)
-
-    import asyncio
-
-    from wa_relay.doctor import examine
-
+    options: Options = ctx.obj
+    config, faults = _load(options)
     report = asyncio.run(examine(config, faults, time.time))
     if as_json:
-        from wa_relay.cli.output import write_document
-
         write_document(json.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n")
     else:
-        _print(report, no_color=settings.no_color)
+        _print(report, no_color=options.no_color)
     if not report.ok:
         raise typer.Exit(1)
 
 
-def _load(settings: Settings) -> tuple[Config | None, tuple[Fault, ...]]:
-    """The configuration as far as it can be used, and all that keeps `serve` from starting with it."""
-    from wa_relay.config import ConfigError
-
+def _load(options: Options) -> tuple[Config | None, tuple[Fault, ...]]:
+    """Returns the configuration, None if it can't be used, and everything that `serve` refuses in it."""
     try:
-        return settings.config(serving=True), ()
+        return load_config(options, serving=True), ()
     except ConfigError as error:
         faults = error.faults
     try:
-        return settings.config(), faults
+        return load_config(options), faults
     except ConfigError:
         return None, faults
 
 
 def _print(report: Report, *, no_color: bool) -> None:
-    from wa_relay.cli.output import results
-
     paper = results(no_color=no_color)
     for check in report.checks:
         _print_check(check, paper)
@@ -77,8 +67,6 @@ def _print(report: Report, *, no_color: bool) -> None:
 
 
 def _print_check(check: Check, paper: Paper) -> None:
-    from rich.text import Text
-
     console = paper.console
     sign, plain, style = MARKS[check.status]
     quiet = "dim" if check.status == "skipped" else ""

@@ -1,77 +1,71 @@
-"""`wa-relay history`: the call and the whole thread with one person."""
+"""`wa-relay history`: a customer's calls and the whole thread."""
 
 from __future__ import annotations
 
+import sqlite3
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from wa_relay import phone
-from wa_relay.cli.settings import Settings
+from wa_relay import phone, reports
+from wa_relay.cli.options import Options
+from wa_relay.cli.pages import Page, page_for
+from wa_relay.cli.reading import reading
+from wa_relay.cli.settings import load_config
+from wa_relay.model import RelayError
+from wa_relay.reports import Conversation
 
-if TYPE_CHECKING:
-    import sqlite3
-
-    from wa_relay.cli.pages import Page
-    from wa_relay.reports import Conversation
-
-USUAL, MOST = 100, 10_000
-FOLLOW_PAUSE = 0.5
-"""Seconds between two looks at the database."""
+DEFAULT_LIMIT, MAX_LIMIT = 100, 10_000
+FOLLOW_SECONDS = 0.5
+"""Between two looks at the database."""
 
 
 def history(
     ctx: typer.Context,
-    words: Annotated[list[str], typer.Argument(metavar="PHONE", help="The phone, with its country code.")],
-    limit: Annotated[int, typer.Option("--limit", "-n", help=f"The newest so many messages, 1 to {MOST}.")] = USUAL,
+    words: Annotated[list[str], typer.Argument(metavar="PHONE", help="The phone number, with its country code.")],
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", help=f"Show only the newest messages, 1 to {MAX_LIMIT}.")
+    ] = DEFAULT_LIMIT,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="WHEN", help="From then on: a date, a local time, or 7d, 24h, 30m back."),
+        typer.Option("--since", metavar="WHEN", help="Start at a date, a local time, or 7d, 24h, 30m ago."),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on showing what comes, until Ctrl-C.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; with --follow one object a line.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep showing new messages until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; with --follow, one object per line.")] = False,
 ) -> None:
-    """Show the call and the whole thread with one person."""
-    settings: Settings = ctx.obj
+    """Show a customer's calls and the whole WhatsApp thread."""
+    options: Options = ctx.obj
     try:
-        person = phone.parse(" ".join(words))
+        number = phone.parse(" ".join(words))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="PHONE") from None
-    if not 1 <= limit <= MOST:
-        raise typer.BadParameter(f"{limit} is out of range: 1 to {MOST} is wanted", param_hint="--limit")
-    config = settings.config()
-
-    from wa_relay import reports
-    from wa_relay.cli.pages import page_for
-    from wa_relay.cli.reading import reading
-    from wa_relay.model import RelayError
-
+    if not 1 <= limit <= MAX_LIMIT:
+        raise typer.BadParameter(f"{limit} is not between 1 and {MAX_LIMIT}", param_hint="--limit")
+    config = load_config(options)
     try:
         start = reports.span(since, None, config.timezone, time.time()).since
     except reports.SpanError as error:
         raise typer.BadParameter(error.message, param_hint=f"--{error.path}") from None
     with reading(config.database.path) as db:
-        found = reports.conversation(db, phone=person, limit=limit, since=start)
+        found = reports.conversation(db, phone=number, limit=limit, since=start)
         if found is None:
-            raise RelayError(f"nobody with the number {person} has been called or has written.", permanent=True)
-        page = page_for(as_json=as_json, one_line=follow, no_color=settings.no_color, timezone=config.timezone)
+            raise RelayError(f"there is no call and no message with {number}.", permanent=True)
+        page = page_for(as_json=as_json, one_line=follow, no_color=options.no_color, timezone=config.timezone)
         page.begin(found)
         if follow:
             _follow(db, found, page)
 
 
-def _follow(db: sqlite3.Connection, seen: Conversation, page: Page) -> None:
-    """Shows what is new, and what has got further of the messages that were shown, until the person stops it."""
-    from wa_relay import reports
-
+def _follow(db: sqlite3.Connection, shown: Conversation, page: Page) -> None:
+    """Shows new messages, and new statuses of the messages shown, until Ctrl-C."""
     version = None
     while True:
-        # Changes whenever another connection has committed: else there is nothing to look for.
+        # Changes whenever another connection has committed: otherwise there is nothing to look for.
         latest = db.execute("pragma data_version").fetchone()[0]
         if latest != version:
             version = latest
-            now = reports.conversation(db, phone=seen.phone, limit=MOST)
-            if now is not None:
-                page.go_on(now)
-        time.sleep(FOLLOW_PAUSE)
+            current = reports.conversation(db, phone=shown.phone, limit=MAX_LIMIT)
+            if current is not None:
+                page.go_on(current)
+        time.sleep(FOLLOW_SECONDS)

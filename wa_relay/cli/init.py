@@ -1,4 +1,4 @@
-"""`wa-relay init`: a commented configuration file to begin with."""
+"""`wa-relay init`: a commented configuration file to start from."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Annotated
 
 import typer
 
-from wa_relay.cli.settings import Settings
+from wa_relay.cli.options import Options
 from wa_relay.config import example_text
 from wa_relay.model import RelayError
 
 
 def init(
     ctx: typer.Context,
-    file: Annotated[Path | None, typer.Argument(help="Where to write it; ./config.toml if not said.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="The file to write.", show_default="./config.toml")] = None,
 ) -> None:
     """Write a commented configuration file that only you can read."""
-    settings: Settings = ctx.obj
-    path = file or settings.config_path or Path("config.toml")
+    options: Options = ctx.obj
+    path = file or options.config_path or Path("config.toml")
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise RelayError(f"{path} is there already and stays as it is. Name another file.", permanent=True) from None
+        raise RelayError(f"{path} already exists and is left unchanged. Name another file.", permanent=True) from None
     except OSError as error:
         raise RelayError(f"{path} can't be written: {error.strerror}.") from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as written:
         written.write(example_text())
-    typer.echo(f"Wrote {path}. Fill it in, then: wa-relay --config {path} doctor")
+    typer.echo(f"Wrote {path}. Fill it in, then run: wa-relay --config {path} doctor")

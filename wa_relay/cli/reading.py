@@ -1,4 +1,4 @@
-"""The database as the reading commands open it."""
+"""The one way in which commands open the database for reading."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wa_relay.ledger.file import fault_of, open_for_reading
 
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """Opens the database read-only; raises a `DatabaseFault` in words for whatever SQLite says meanwhile."""
+    """Opens the database read-only and closes it; raises a `DatabaseFault` for any error of SQLite meanwhile."""
     with closing(open_for_reading(path)) as db:
         try:
             yield db

@@ -7,7 +7,7 @@ import io
 
 from wa_relay.moments import optional_stamp
 from wa_relay.reports import Figures, Statistics
-from wa_relay.text.safe import csv_cell
+from wa_relay.text.safe import csv_cell, one_line
 
 SKIP_REASONS = ("outcome_not_followed", "opted_out", "too_old", "recent_opening")
 OPENINGS = ("queued", "sent", "delivered", "read", "failed", "uncertain")
@@ -73,4 +73,4 @@ def _counts(figures: Figures) -> list[Cell]:
 
 
 def _cell(value: Cell) -> Cell:
-    return csv_cell(value) if isinstance(value, str) else value
+    return csv_cell(one_line(value)) if isinstance(value, str) else value

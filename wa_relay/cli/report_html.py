@@ -9,7 +9,7 @@ from wa_relay.cli.report_words import alerts, duration, facts, funnel, key_words
 from wa_relay.model import Moment
 from wa_relay.moments import stamp
 from wa_relay.reports import Figures, Group, Standing, Statistics
-from wa_relay.text.safe import printable
+from wa_relay.text.safe import one_line
 
 CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -143,4 +143,4 @@ def _width(share: float, count: int) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(printable(text))
+    return escape(one_line(text))

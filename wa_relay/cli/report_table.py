@@ -14,6 +14,7 @@ from rich.text import Text
 from wa_relay.cli.output import Paper
 from wa_relay.cli.report_words import alerts, duration, facts, funnel, key_words, percent, span_words
 from wa_relay.reports import Figures, Standing, Statistics
+from wa_relay.text.safe import one_line
 
 LONGEST_BAR, NARROW = 30, 60
 COLUMNS = ("calls", "opened", "deliv.", "read", "replied", "rate", "failed", "answer")
@@ -24,7 +25,7 @@ def table(report: Statistics, standing: Standing, paper: Paper, timezone: tzinfo
     """The parts of the report, from top to bottom."""
     yield Text.assemble(("WhatsApp after the call", "bold"), "  ", (span_words(report, timezone), "dim"))
     for line in alerts(standing):
-        yield Text(f"! {paper.clean(line)}", style="bold yellow")
+        yield Text(f"! {paper.clean(one_line(line))}", style="bold yellow")
     yield Text("")
     yield _funnel(report.total, paper)
     yield Text("")
@@ -63,7 +64,11 @@ def _facts(figures: Figures) -> Table:
 
 def _failures(figures: Figures, paper: Paper) -> RenderableType:
     meanings = [
-        (Text(paper.clean(failure.code), style="red"), f"{failure.count:,}", Text(paper.clean(failure.meaning)))
+        (
+            Text(paper.clean(one_line(failure.code)), style="red"),
+            f"{failure.count:,}",
+            Text(paper.clean(one_line(failure.meaning))),
+        )
         for failure in figures.failures
     ]
     if paper.console.width < NARROW:
@@ -83,7 +88,7 @@ def _failures(figures: Figures, paper: Paper) -> RenderableType:
 def _groups(report: Statistics, paper: Paper) -> RenderableType:
     rows = [
         (
-            Text(paper.clean(key_words(group.key, report.by)).replace("\n", " "), style="" if group.key else "dim"),
+            Text(paper.clean(one_line(key_words(group.key, report.by))), style="" if group.key else "dim"),
             _counts(group.figures),
         )
         for group in report.groups

@@ -1,34 +1,40 @@
-"""`wa-relay send-test`: one message to one person, and what became of it."""
+"""`wa-relay send-test`: send one message and show its status."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
+import aiohttp
 import typer
 
-from wa_relay.cli.settings import Settings
-from wa_relay.model import RelayError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from wa_relay.channel.twilio import TwilioChannel
-    from wa_relay.config import Config
-    from wa_relay.model import Listed, NotSent, Refused, Unclear
+from wa_relay import phone
+from wa_relay.channel.errors import CODES, meaning
+from wa_relay.channel.twilio import TwilioChannel
+from wa_relay.cli.options import Options
+from wa_relay.cli.reading import reading
+from wa_relay.cli.settings import load_config
+from wa_relay.config import Config, ConfigError, require_serve
+from wa_relay.ledger import consent
+from wa_relay.ledger.faults import DatabaseMissing
+from wa_relay.model import Accepted, Listed, NotSent, Outgoing, Refused, RelayError, Unclear, UpstreamError
+from wa_relay.text.plain import clean, visible
+from wa_relay.text.safe import one_line
 
 DEFAULT_MESSAGE = "Hola, este es un mensaje de prueba de wa-relay."
-LONGEST = 1600
+MAX_LENGTH = 1600
 """Characters: Twilio refuses more (21617)."""
 
-LONGEST_WAIT = 3600.0
+MAX_WAIT = 3600.0
 FINAL = frozenset({"delivered", "read", "undelivered", "failed", "canceled"})
 FAILED = frozenset({"undelivered", "failed", "canceled"})
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
-"""Seconds between two questions after the receipt."""
+"""Seconds between two queries for the receipt."""
 
 NEEDS = ("twilio.account_sid", "twilio.auth_token", "twilio.sender")
 
@@ -40,14 +46,14 @@ class NoConnection(RelayError):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of the message. `meaning` says a failure in words; `got_away` is what the exit status tells."""
+class Result:
+    """The end of a test message. `meaning` explains a failure; `succeeded` decides the exit code."""
 
     sid: str | None
     status: str
     error_code: str | None = None
     meaning: str | None = None
-    got_away: bool = False
+    succeeded: bool = False
     connected: bool = True
 
     def to_json(self) -> Mapping[str, str | None]:
@@ -62,154 +68,130 @@ class Outcome:
 
 def send_test(
     ctx: typer.Context,
-    to: Annotated[str, typer.Argument(metavar="TO", help="The phone, with its country code.")],
-    message: Annotated[str, typer.Argument(metavar="MESSAGE", help="What to say.")] = DEFAULT_MESSAGE,
-    wait: Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long to wait for its receipt.")] = 30,
+    to: Annotated[str, typer.Argument(metavar="TO", help="The phone number, with its country code.")],
+    message: Annotated[str, typer.Argument(metavar="MESSAGE", help="The text to send.")] = DEFAULT_MESSAGE,
+    wait: Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long to wait for the receipt.")] = 30,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Send one WhatsApp message and tell what became of it."""
-    settings: Settings = ctx.obj
-    person, words = _person(to), _words(message)
-    if not 0 <= wait <= LONGEST_WAIT:
-        raise typer.BadParameter(f"0 to {LONGEST_WAIT:g} seconds is wanted", param_hint="--wait")
-    config = settings.config()
+    """Send one WhatsApp message and wait for its receipt.
+
+    The message is part of no conversation and of no report.
+    """
+    options: Options = ctx.obj
+    number, text = _number(to), _text(message)
+    if not 0 <= wait <= MAX_WAIT:
+        raise typer.BadParameter(f"must be 0 to {MAX_WAIT:g} seconds", param_hint="--wait")
+    config = load_config(options)
     _require_twilio(config)
-    _refuse_opted_out(config.database.path, person)
-
-    import asyncio
-
-    outcome = asyncio.run(_send(config, person, words, wait))
-    _show(outcome, wait, as_json=as_json)
-    if not outcome.connected:
-        raise NoConnection(str(outcome.meaning))
-    if not outcome.got_away:
+    _refuse_opted_out(config.database.path, number)
+    result = asyncio.run(_send(config, number, text, wait))
+    _show(result, wait, as_json=as_json)
+    if not result.connected:
+        raise NoConnection(str(result.meaning))
+    if not result.succeeded:
         raise typer.Exit(1)
 
 
-def _person(to: str) -> str:
-    from wa_relay import phone
-
+def _number(to: str) -> str:
     try:
         return phone.parse(to)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="TO") from None
 
 
-def _words(message: str) -> str:
-    from wa_relay.text.plain import clean, visible
-
-    if not visible(message) or len(message) > LONGEST:
-        raise typer.BadParameter(f"a text of 1 to {LONGEST} characters is wanted", param_hint="MESSAGE")
+def _text(message: str) -> str:
+    if not visible(message) or len(message) > MAX_LENGTH:
+        raise typer.BadParameter(f"must be a text of 1 to {MAX_LENGTH} characters", param_hint="MESSAGE")
     return clean(message)
 
 
 def _require_twilio(config: Config) -> None:
-    from wa_relay.config import ConfigError, require_serve
-
     if faults := [fault for fault in require_serve(config) if fault.key in NEEDS]:
         raise ConfigError(faults)
 
 
-def _refuse_opted_out(database: Path, person: str) -> None:
-    """Raises `RelayError` for somebody who has opted out. Without a database nobody has."""
-    from wa_relay.cli.reading import reading
-    from wa_relay.ledger import consent
-    from wa_relay.ledger.faults import DatabaseMissing
-
+def _refuse_opted_out(database: Path, number: str) -> None:
+    """Raises `RelayError` for a customer who has opted out. Without a database nobody has."""
     try:
         with reading(database) as db:
-            opted_out = db.execute(consent.SELECT_OPT_OUT_IN_FORCE, consent.spellings(person)).fetchone() is not None
+            opted_out = db.execute(consent.SELECT_OPT_OUT_IN_FORCE, consent.spellings(number)).fetchone() is not None
     except DatabaseMissing:
         return
     if opted_out:
         raise RelayError(
-            f"{person} has opted out: nothing is sent to them until they write ALTA or START.", permanent=True
+            f"{number} has opted out. Nothing is sent to this number until the customer writes ALTA or START.",
+            permanent=True,
         )
 
 
-async def _send(config: Config, person: str, words: str, wait: float) -> Outcome:
-    import aiohttp
-
-    from wa_relay.channel.twilio import TwilioChannel
-    from wa_relay.model import Accepted, Outgoing
-
+async def _send(config: Config, number: str, text: str, wait: float) -> Result:
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as http:
         channel = TwilioChannel.of(http, config.twilio)
-        result = await channel.send(Outgoing(None, person, body=words))
-        if not isinstance(result, Accepted):
-            return _not_accepted(result)
+        response = await channel.send(Outgoing(None, number, body=text))
+        if not isinstance(response, Accepted):
+            return _not_accepted(response)
         if wait and sys.stderr.isatty():
-            print(f"Twilio took it as {result.sid}; waiting up to {wait:g} s for its receipt …", file=sys.stderr)
-        return _judged(result.sid, result.status, await _receipt(channel, result.sid, wait))
+            print(f"Twilio accepted {response.sid}; waiting up to {wait:g} s for the receipt …", file=sys.stderr)
+        return _accepted(response.sid, response.status, await _receipt(channel, response.sid, wait))
 
 
 async def _receipt(channel: TwilioChannel, sid: str, wait: float) -> Listed | None:
-    """The message as Twilio last told it; ends at a final status, at the latest when the wait is over."""
-    import asyncio
-
-    from wa_relay.model import UpstreamError
-
-    told: Listed | None = None
+    """Returns the message as Twilio last listed it: with a final status, or when the wait is over."""
+    latest: Listed | None = None
     pause = FIRST_PAUSE
     try:
         async with asyncio.timeout(wait):
-            while told is None or told.status not in FINAL:
+            while latest is None or latest.status not in FINAL:
                 await asyncio.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 1.5)
                 try:
-                    told = await channel.fetch(sid) or told
+                    latest = await channel.fetch(sid) or latest
                 except UpstreamError:
-                    # The message is with Twilio whatever becomes of the question.
+                    # Twilio has the message, even if this query fails.
                     continue
     except TimeoutError:
         pass
-    return told
+    return latest
 
 
-def _judged(sid: str, accepted_as: str, told: Listed | None) -> Outcome:
-    from wa_relay.channel.errors import meaning
-
-    status = told.status if told is not None and told.status else accepted_as
+def _accepted(sid: str, accepted_as: str, latest: Listed | None) -> Result:
+    status = latest.status if latest is not None and latest.status else accepted_as
     if status not in FAILED:
-        return Outcome(sid, status, got_away=True)
-    code = told.error_code if told is not None else None
-    return Outcome(sid, status, code, meaning(code))
+        return Result(sid, status, succeeded=True)
+    code = latest.error_code if latest is not None else None
+    return Result(sid, status, code, meaning(code))
 
 
-def _not_accepted(result: Refused | NotSent | Unclear) -> Outcome:
-    from wa_relay.model import NotSent, Refused
-
-    if isinstance(result, Refused):
-        return Outcome(None, "failed", result.code, result.meaning)
-    if isinstance(result, NotSent):
-        return _not_sent(result.evidence)
-    words = f"it may have been sent or not ({result.evidence}), and is not sent again: look in Twilio's log"
-    return Outcome(None, "uncertain", None, words)
+def _not_accepted(response: Refused | NotSent | Unclear) -> Result:
+    if isinstance(response, Refused):
+        return Result(None, "failed", response.code, response.meaning)
+    if isinstance(response, NotSent):
+        return _not_sent(response.evidence)
+    text = f"it may or may not have been sent ({response.evidence}). It is not sent again. Check Twilio's log"
+    return Result(None, "uncertain", None, text)
 
 
-def _not_sent(evidence: str) -> Outcome:
-    from wa_relay.channel.errors import CODES, meaning
-
+def _not_sent(evidence: str) -> Result:
     if evidence.startswith("no connection"):
-        words = f"Twilio can't be reached ({evidence}): nothing was sent. Check the network, then try again"
-        return Outcome(None, "failed", None, words, connected=False)
+        text = f"Twilio can't be reached ({evidence}). Nothing was sent. Check the network and try again"
+        return Result(None, "failed", None, text, connected=False)
     code = evidence.rsplit(maxsplit=1)[-1]
     if code not in CODES:
-        return Outcome(None, "failed", None, f"nothing was sent, as Twilio has no time ({evidence}): try again later")
-    words = meaning(code).removesuffix(": it is sent again by itself")
-    return Outcome(None, "failed", code, f"{words}. Nothing was sent: try again later")
+        return Result(None, "failed", None, f"Twilio is too busy ({evidence}). Nothing was sent. Try again later")
+    text = meaning(code).removesuffix(": it is sent again by itself")
+    return Result(None, "failed", code, f"{text}. Nothing was sent. Try again later")
 
 
-def _show(outcome: Outcome, wait: float, *, as_json: bool) -> None:
+def _show(result: Result, wait: float, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(outcome.to_json(), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(result.to_json(), ensure_ascii=False, indent=2))
         return
-    if not outcome.connected:
+    if not result.connected:
         return
-    typer.echo(" ".join(filter(None, (outcome.sid, outcome.status))))
-    if outcome.meaning:
-        code = f"{outcome.error_code}: " if outcome.error_code else ""
-        typer.echo(f"{code}{outcome.meaning}.")
-    elif outcome.status not in FINAL:
+    typer.echo(" ".join(filter(None, (result.sid, result.status))))
+    if result.meaning:
+        code = f"{result.error_code}: " if result.error_code else ""
+        typer.echo(f"{code}{one_line(result.meaning)}.")
+    elif result.status not in FINAL:
         waited = f"after {wait:g} s" if wait else "yet"
-        typer.echo(f"Twilio took it; no receipt of its delivery {waited}.")
+        typer.echo(f"Twilio accepted it. There is no delivery receipt {waited}.")

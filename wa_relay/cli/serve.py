@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import typer
+import asyncio
+import gc
 
-from wa_relay.cli.settings import Settings
+import typer
+import uvloop
+
+from wa_relay import logs
+from wa_relay.cli.options import Options
+from wa_relay.cli.settings import load_config
 from wa_relay.config import ConfigError, Fault
+from wa_relay.daemon import Listens
+from wa_relay.daemon import serve as run_daemon
 
 
 def serve(ctx: typer.Context) -> None:
-    """Run the relay: listener, poller and workers, until SIGTERM or Ctrl-C."""
-    settings: Settings = ctx.obj
-    config = settings.config(serving=True)
-
-    # The daemon's libraries are heavy: no other command waits for them.
-    import asyncio
-    import gc
-
-    import uvloop
-
-    from wa_relay import logs
-    from wa_relay.daemon import Listens
-    from wa_relay.daemon import serve as run_daemon
-
+    """Run the relay in the foreground until SIGTERM or Ctrl-C."""
+    options: Options = ctx.obj
+    config = load_config(options, serving=True)
     try:
         logs.set_up(
             level=config.log.level,

@@ -1,23 +1,19 @@
-"""What every command shares: where the configuration is, and how to print."""
+"""The configuration of a command."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
+from wa_relay.cli.options import Options
 from wa_relay.config import Config, discover, load
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The global options of one call."""
+def load_config(options: Options, *, serving: bool = False) -> Config:
+    """Loads the configuration; raises `ConfigError` with all its faults.
 
-    config_path: Path | None = None
-    no_color: bool = False
-
-    def config(self, *, serving: bool = False) -> Config:
-        """Loads the configuration; raises `ConfigError` with all its faults."""
-        cwd = Path.cwd()
-        path = discover(self.config_path, os.environ, cwd)
-        return load(path, os.environ, cwd=cwd, serving=serving)
+    `serving` also requires what only `serve` needs.
+    """
+    cwd = Path.cwd()
+    path = discover(options.config_path, os.environ, cwd)
+    return load(path, os.environ, cwd=cwd, serving=serving)

@@ -32,6 +32,8 @@ class Fault:
 class ConfigError(Exception):
     """A configuration that can't be used. `faults` holds all of them; prints one a line."""
 
+    exit_code = 78
+
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join(map(str, self.faults)))

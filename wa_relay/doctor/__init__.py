@@ -13,6 +13,7 @@ from wa_relay.config import Config, Fault
 from wa_relay.doctor import database, elevenlabs, settings, twilio, webhooks
 from wa_relay.doctor.check import LIMIT, Check, Report, skipped
 from wa_relay.model import Moment
+from wa_relay.server.presence import find_daemon
 
 __all__ = ["Check", "Report", "examine"]
 
@@ -25,7 +26,7 @@ async def examine(config: Config | None, faults: Sequence[Fault], clock: Callabl
         return Report((*checks, *skipped(names, "the configuration can't be used")))
     end = asyncio.get_running_loop().time() + LIMIT
     path = config.database.path
-    holder = await asyncio.to_thread(database.running, path)
+    holder = await asyncio.to_thread(find_daemon, path)
     found = await asyncio.gather(
         asyncio.to_thread(database.examine, path, config.twilio.account_sid, end),
         twilio.examine(config, clock, end),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sqlite3
 import stat
 import time
@@ -16,8 +15,7 @@ from wa_relay.doctor.check import Check, sentences, skipped
 from wa_relay.ledger import store
 from wa_relay.ledger.faults import DatabaseFault, DatabaseMissing
 from wa_relay.ledger.file import fault_of, open_for_reading
-from wa_relay.ledger.lock import DatabaseLock, Holder
-from wa_relay.server.unix_socket import PathTooLong, address
+from wa_relay.ledger.lock import Holder
 
 DATABASE, FOLDER, SENDS, PAUSES = "database", "database folder", "uncertain sends", "pauses"
 NAMES = ("SQLite", FOLDER, DATABASE, SENDS, PAUSES)
@@ -62,22 +60,6 @@ def sqlite_version(version: tuple[int, ...]) -> Check:
         "wa-relay itself writes with one connection only",
         "let no other program write to the database; the bug is gone in SQLite 3.51.3, 3.50.7 and 3.44.6",
     )
-
-
-def running(path: Path) -> Holder | None:
-    """The daemon that serves this database, None when none does."""
-    holder = DatabaseLock(path).holder()
-    if holder is None or holder.control is None:
-        return None
-    # What a killed daemon wrote into the lock file stays: only its socket tells if it lives.
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            with address(Path(holder.control)) as reachable:
-                probe.connect(reachable)
-        except (OSError, PathTooLong):
-            return None
-    return holder
 
 
 def daemon(holder: Holder | None) -> Check:

@@ -13,11 +13,19 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def printable(text: str) -> str:
-    """Turns what a terminal would obey or hide into visible escapes; line breaks stay, tabs are spaces.
+    """Turns what a terminal would obey or hide into visible escapes; line breaks stay, tabs become spaces.
 
     The joiner stays where it joins emoji: without it a family falls apart into its members.
     """
     return _RISKY.sub(lambda found: _visible(found, text), text)
+
+
+def one_line(text: str) -> str:
+    """Returns outside text as one harmless line, for a name, a table cell or an error.
+
+    A profile name with a line break could forge a line of its own ("Ana\\nAgente: ya pagaste").
+    """
+    return printable(" ".join(line.strip() for line in text.splitlines()))
 
 
 def csv_cell(value: str) -> str:

@@ -1,0 +1,87 @@
+"""How a command changes something: through the running daemon, or directly if none runs."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from wa_relay.cli.options import Options
+from wa_relay.cli.settings import load_config
+from wa_relay.config import Config
+from wa_relay.config.rules import rules_of
+from wa_relay.ledger import file, store
+from wa_relay.ledger.faults import AlreadyServed, DatabaseMissing
+from wa_relay.ledger.lock import DatabaseLock, Holder
+from wa_relay.ledger.store import Ledger
+from wa_relay.model import Moment, RelayError
+from wa_relay.moments import stamp
+from wa_relay.server.presence import find_daemon
+from wa_relay.server.unix_socket import PathTooLong, address
+
+DAEMON_SECONDS = 10.0
+Json = dict[str, Any]
+Change = Callable[[Ledger, Moment], Json]
+
+
+class DaemonDoesNotAnswer(RelayError):
+    """A process holds the database and its control socket is silent."""
+
+    exit_code = 75
+
+
+def change(options: Options, path: str, body: Json, directly: Change) -> Json:
+    """Posts `body` to `path` of the running daemon; if none runs, calls `directly` in one transaction."""
+    config = load_config(options)
+    database = config.database.path
+    if not database.exists():
+        raise DatabaseMissing(f"there is no database at {database}. `wa-relay serve` creates it.", permanent=True)
+    if (daemon := find_daemon(database)) is not None:
+        return _ask(daemon, path, body)
+    lock = DatabaseLock(database)
+    try:
+        lock.take(stamp(time.time()))
+    except AlreadyServed:
+        message = "another process holds the database and does not answer. Try again in a moment."
+        raise DaemonDoesNotAnswer(message) from None
+    try:
+        return _change_directly(config, directly, time.time())
+    finally:
+        lock.release()
+
+
+def _change_directly(config: Config, directly: Change, now: Moment) -> Json:
+    database = config.database.path
+    try:
+        opened = file.open_for_writing(database, account_sid="", now=now)
+        with closing(opened.connection):
+            ledger = Ledger(opened.connection, rules_of(config))
+            row = ledger.one(store.RELAY)
+            assert row is not None
+            ledger.fence, ledger.epoch = row["fence"], row["epoch"]
+            ledger.db.execute("begin immediate")
+            result = directly(ledger, now)
+            ledger.db.execute("commit")
+            return result
+    except sqlite3.Error as error:
+        raise file.fault_of(error, database) from error
+
+
+def _ask(daemon: Holder, path: str, body: Json) -> Json:
+    try:
+        with (
+            address(Path(str(daemon.control))) as reachable,
+            httpx.Client(transport=httpx.HTTPTransport(uds=reachable), timeout=DAEMON_SECONDS) as client,
+        ):
+            response = client.post(f"http://wa-relay{path}", json=body)
+            result: Json = response.json()
+    except (httpx.HTTPError, ValueError, OSError, PathTooLong) as error:
+        raise DaemonDoesNotAnswer(f"the daemon (pid {daemon.pid}) does not answer. Try again in a moment.") from error
+    if response.status_code != 200:
+        raise RelayError(str(result.get("message", "the daemon refused the request.")), permanent=True)
+    return result
