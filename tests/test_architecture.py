@@ -40,6 +40,7 @@ PURE = (
     "elevenlabs/refusals",
     "agent/turn",
     "agent/replies",
+    "agent/tools",
     "agent/recap",
     "agent/greeting",
     "agent/closing",

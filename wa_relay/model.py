@@ -68,6 +68,10 @@ class AgentError(RelayError):
     """A turn that brought no answer, after every try the rules allow."""
 
 
+class NoCapacityError(RelayError):
+    """ElevenLabs had no room for a session. Does not count as a try: the turn waits."""
+
+
 class PayloadError(RelayError):
     """A request whose content is not what its route takes.
 
@@ -272,4 +276,11 @@ class Answer:
     """What the agent said, as it wrote it. `session_id` is the text session's conversation."""
 
     text: str
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """The agent chose not to answer: nothing is sent, and the question is not asked again."""
+
     session_id: str | None = None

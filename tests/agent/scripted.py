@@ -88,14 +88,23 @@ class Scripted:
 
 
 def settings(
-    first_message: str = "", *, text_only: bool = False, allowed: bool = False, events: list[str] | None = None
+    first_message: str = "",
+    *,
+    text_only: bool = False,
+    allowed: bool = False,
+    events: list[str] | None = None,
+    tools: list[dict[str, object]] | None = None,
 ) -> dict[str, object]:
     """An agent's settings, as the REST API shows them."""
+    agent = {"first_message": first_message, "prompt": {"tools": tools or []}}
     conversation: dict[str, object] = {"text_only": text_only}
     if events is not None:
         conversation["client_events"] = events
     return {
-        "conversation_config": {"conversation": conversation, "agent": {"first_message": first_message}},
+        "conversation_config": {
+            "conversation": conversation,
+            "agent": agent,
+        },
         "platform_settings": {"overrides": {"conversation_config_override": {"conversation": {"text_only": allowed}}}},
     }
 
@@ -141,6 +150,27 @@ async def end(socket: Socket, event_id: int = 2) -> None:
     await socket.send_json({"type": "agent_response_complete", "agent_response_complete_event": body})
 
 
+async def call_tool(service: Scripted, socket: Socket) -> None:
+    """The agent calls a client tool, and gets its result."""
+    call = {"tool_name": "reservar", "tool_call_id": "t1", "parameters": {}, "event_id": 2}
+    await socket.send_json({"type": "client_tool_call", "client_tool_call": call})
+    await service.hear(socket, "client_tool_result")
+
+
+async def breaks_after_a_tool(service: Scripted, socket: Socket) -> None:
+    """The session breaks after a tool has run."""
+    await begin(service, socket)
+    await call_tool(service, socket)
+    await socket.close(code=1011)
+
+
+async def skips(service: Scripted, socket: Socket) -> None:
+    """The agent skips its turn."""
+    await begin(service, socket)
+    body = {"tool_name": "skip_turn", "tool_call_id": "s1", "tool_type": "system", "is_error": False, "event_id": 2}
+    await socket.send_json({"type": "agent_tool_response", "agent_tool_response": body})
+
+
 def answers(text: str, greeting: str = "", *, complete: bool = True) -> Script:
     """A plain turn."""
 
@@ -184,3 +214,7 @@ async def lost(service: Scripted, socket: Socket) -> None:
     if transport is not None:
         transport.abort()
     await asyncio.sleep(0)
+
+
+async def no_note() -> None:
+    """Records nothing."""

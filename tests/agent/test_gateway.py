@@ -11,9 +11,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tests.agent.scripted import no_note
 from wa_relay.agent.gateway import GatewayAgent
 from wa_relay.agent.tries import Limits
-from wa_relay.model import AgentError, Answer, Question
+from wa_relay.model import AgentError, Answer, NoCapacityError, Question, Silence
 
 QUICK = Limits(tries=3, total=5.0, base=0.01, cap=0.02)
 QUESTION = Question(agent_id="agent_1", text="¿Precio?", call_key="conv/1")
@@ -40,18 +41,17 @@ class Gateway:
 def ask(gateway: Gateway, question: Question = QUESTION, *, timeout: float = 2.0) -> Answer:
     """One question to the gateway."""
 
-    async def scenario() -> Answer:
+    async def scenario() -> Answer | Silence:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", gateway.handle)
         async with TestServer(app, handler_cancellation=True) as server, aiohttp.ClientSession() as http:
             base = f"http://127.0.0.1:{server.port}/"
             agent = GatewayAgent(http, base, "key", turn_timeout=timeout, limits=QUICK)
-            try:
-                return await agent.answer(question)
-            finally:
-                await agent.close()
+            return await agent.answer(question, no_note)
 
-    return asyncio.run(scenario())
+    answer = asyncio.run(scenario())
+    assert isinstance(answer, Answer)
+    return answer
 
 
 def test_the_call_is_exactly_the_documents() -> None:
@@ -99,7 +99,7 @@ def test_a_refusal_is_permanent_and_says_what_to_do(status: int, words: str) -> 
 
 @pytest.mark.parametrize(
     "first",
-    [(429, {}), (500, {}), (503, "<html>"), (200, "<html>"), (200, []), (200, {}), (200, {"response": "  "}), (0, {})],
+    [(500, {}), (503, "<html>"), (200, "<html>"), (200, []), (200, {}), (200, {"response": "  "}), (0, {})],
 )
 def test_a_passing_failure_is_tried_again(first: tuple[int, object]) -> None:
     """Also an answer without text, and one that does not come."""
@@ -120,10 +120,17 @@ def test_three_failures_are_the_end() -> None:
 
 def test_a_pause_that_is_asked_for_beyond_the_limit_ends_the_turn() -> None:
     """There is no time left for another try."""
-    gateway = Gateway([(429, {})], headers={"Retry-After": "3600"})
+    gateway = Gateway([(500, {})], headers={"Retry-After": "3600"})
     with pytest.raises(AgentError):
         ask(gateway)
     assert len(gateway.seen) == 1
+
+
+def test_a_gateway_without_room_is_not_asked_again_at_once() -> None:
+    gateway = Gateway([(429, {})], headers={"Retry-After": "7"})
+    with pytest.raises(NoCapacityError) as caught:
+        ask(gateway)
+    assert (len(gateway.seen), caught.value.retry_after) == (1, 7.0)
 
 
 def test_an_answer_without_end_is_refused() -> None:

@@ -13,7 +13,7 @@ from wa_relay.agent.session import TextAgent
 from wa_relay.agent.tries import Limits
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.elevenlabs.signing import UrlSigner
-from wa_relay.model import AgentError, Answer, Line, Question
+from wa_relay.model import AgentError, Answer, Line, NoCapacityError, Question, RelayError, Silence
 
 from .scripted import (
     Script,
@@ -21,14 +21,17 @@ from .scripted import (
     Socket,
     answers,
     begin,
+    breaks_after_a_tool,
     closes,
     empty,
     end,
     lost,
+    no_note,
     say,
     scripted,
     settings,
     silent,
+    skips,
 )
 
 QUICK = Limits(tries=3, total=5.0, base=0.01, cap=0.02)
@@ -62,11 +65,79 @@ async def agent_of(
 def ask(service: Scripted, *, turn_timeout: float = 3.0, limits: Limits = QUICK, signing: bool = True) -> Answer:
     """One question to the scripted service."""
 
-    async def scenario() -> Answer:
+    async def scenario() -> Answer | Silence:
         async with agent_of(service, turn_timeout=turn_timeout, limits=limits, signing=signing) as agent:
-            return await agent.answer(QUESTION)
+            return await agent.answer(QUESTION, no_note)
 
-    return asyncio.run(scenario())
+    answer = asyncio.run(scenario())
+    assert isinstance(answer, Answer)
+    return answer
+
+
+def outcome_of(service: Scripted) -> tuple[Answer | Silence | RelayError, list[int]]:
+    """What one question led to, and how many frames the service had heard when tools were noted."""
+    noted: list[int] = []
+
+    async def note() -> None:
+        noted.append(len(service.frames))
+
+    async def scenario() -> Answer | Silence | RelayError:
+        async with agent_of(service, turn_timeout=0.5) as agent:
+            try:
+                return await agent.answer(QUESTION, note)
+            except RelayError as error:
+                return error
+
+    return asyncio.run(scenario()), noted
+
+
+@pytest.mark.parametrize("script", [closes(1000), skips])
+def test_an_agent_that_says_nothing_is_not_asked_again(script: Script) -> None:
+    service = Scripted([script], settings())
+    outcome, noted = outcome_of(service)
+    assert (outcome, service.sessions, noted) == (Silence("conv_1"), 1, [])
+
+
+@pytest.mark.parametrize("script", [closes(3008), closes(4300), closes(1008, "concurrent_limit_exceeded")])
+def test_a_session_that_finds_no_room_is_no_try(script: Script) -> None:
+    service = Scripted([script], settings())
+    outcome, _ = outcome_of(service)
+    assert isinstance(outcome, NoCapacityError)
+    assert service.sessions == 1
+
+
+def test_a_signed_url_that_is_refused_for_lack_of_room_is_no_try() -> None:
+    service = Scripted([silent], settings(), sign_statuses=[429])
+    outcome, _ = outcome_of(service)
+    assert isinstance(outcome, NoCapacityError)
+    assert (service.signed, service.sessions) == (1, 0)
+
+
+def test_a_turn_that_breaks_after_a_tool_is_not_asked_again() -> None:
+    service = Scripted([breaks_after_a_tool, answers("Otra vez")], settings())
+    outcome, noted = outcome_of(service)
+    assert isinstance(outcome, AgentError)
+    assert "a tool was or may have been called" in outcome.message
+    assert service.sessions == 1
+    kinds = [frame["type"] for frame in service.frames]
+    assert kinds[noted[0] :] == ["client_tool_result"], "noted before the result of the tool is sent"
+
+
+def test_a_turn_whose_tools_are_unseen_is_noted_before_its_question_and_not_asked_again() -> None:
+    known = settings(tools=[{"type": "webhook", "name": "reservar"}])
+    service = Scripted([closes(1011), answers("Otra vez")], known)
+    outcome, noted = outcome_of(service)
+    assert isinstance(outcome, AgentError)
+    assert service.sessions == 1
+    kinds = [frame["type"] for frame in service.frames]
+    assert "user_message" not in kinds[: noted[0]]
+
+
+def test_a_turn_whose_tools_are_seen_is_asked_again() -> None:
+    known = settings(tools=[{"type": "webhook"}], events=["agent_tool_request", "agent_tool_response"])
+    service = Scripted([closes(1011), answers("Otra vez")], known)
+    outcome, noted = outcome_of(service)
+    assert (outcome, noted) == (Answer("Otra vez", session_id="conv_2"), [])
 
 
 def refused(service: Scripted, *, turn_timeout: float = 3.0, signing: bool = True) -> AgentError:
@@ -151,15 +222,15 @@ def test_the_settings_are_read_once() -> None:
     async def scenario() -> Scripted:
         service = Scripted([answers("Cuesta $99")], settings())
         async with agent_of(service) as agent:
-            await asyncio.gather(*(agent.answer(QUESTION) for _ in range(5)))
-            await agent.answer(QUESTION)
+            await asyncio.gather(*(agent.answer(QUESTION, no_note) for _ in range(5)))
+            await agent.answer(QUESTION, no_note)
         return service
 
     service = asyncio.run(scenario())
     assert (service.settings_read, service.sessions) == (1, 6)
 
 
-@pytest.mark.parametrize("first", [silent, empty, closes(1000), closes(1002, "llm_timeout"), closes(1011), lost])
+@pytest.mark.parametrize("first", [silent, empty, closes(1002, "llm_timeout"), closes(1011), lost])
 def test_a_session_without_text_is_followed_by_a_fresh_one(first: Script) -> None:
     """Whatever kept the text away."""
     service = Scripted([first, answers("Cuesta $99")], settings())
@@ -185,7 +256,7 @@ def test_all_tries_together_have_a_limit() -> None:
         async with agent_of(service, turn_timeout=1.0, limits=Limits(total=1.2, base=0.0)) as agent:
             begun = asyncio.get_running_loop().time()
             with pytest.raises(AgentError):
-                await agent.answer(QUESTION)
+                await agent.answer(QUESTION, no_note)
             return asyncio.get_running_loop().time() - begun, service
 
     seconds, service = asyncio.run(scenario())
@@ -229,7 +300,7 @@ def test_a_refused_signed_url_is_permanent(status: int, words: str, signing: boo
 
 
 @pytest.mark.parametrize("signing", [True, False])
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("status", [500, 503])
 def test_a_signed_url_that_is_not_to_be_had_is_tried_again(status: int, signing: bool) -> None:
     """Twice, after a pause."""
     service = Scripted([answers("Cuesta $99")], settings(), sign_statuses=[status, status])
@@ -289,7 +360,7 @@ def test_the_session_is_closed_after_the_answer() -> None:
     async def scenario() -> list[int | None]:
         service = Scripted([answers("Cuesta $99")], settings())
         async with agent_of(service) as agent:
-            await agent.answer(QUESTION)
+            await agent.answer(QUESTION, no_note)
             async with asyncio.timeout(2.0):
                 await service.over.wait()
             return service.close_codes
@@ -300,7 +371,7 @@ def test_the_session_is_closed_after_the_answer() -> None:
 def test_many_turns_run_beside_each_other() -> None:
     """A slow agent holds up its own turn only."""
 
-    async def scenario() -> tuple[list[Answer], float]:
+    async def scenario() -> tuple[list[Answer | Silence], float]:
         async def slow(service: Scripted, socket: Socket) -> None:
             await begin(service, socket)
             await asyncio.sleep(0.3)
@@ -310,9 +381,9 @@ def test_many_turns_run_beside_each_other() -> None:
         service = Scripted([slow], settings())
         async with agent_of(service) as agent:
             begun = asyncio.get_running_loop().time()
-            got = await asyncio.gather(*(agent.answer(QUESTION) for _ in range(30)))
+            got = await asyncio.gather(*(agent.answer(QUESTION, no_note) for _ in range(30)))
             return got, asyncio.get_running_loop().time() - begun
 
     got, seconds = asyncio.run(scenario())
-    assert {answer.text for answer in got} == {"Cuesta $99"}
+    assert {answer.text for answer in got if isinstance(answer, Answer)} == {"Cuesta $99"}
     assert seconds < 3.0

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import pytest
 
 from wa_relay.agent.greeting import NONE, UNKNOWN, Greeting, greeting_of
-from wa_relay.agent.outcome import Answered, Failed, Outcome, Silent
+from wa_relay.agent.outcome import Answered, ChoseSilence, Failed, NoAnswer, Outcome
 from wa_relay.agent.turn import (
-    FAULT_SECONDS,
+    ERROR_SECONDS,
     GREETING_SECONDS,
     METADATA_SECONDS,
     SEEN_WORK_SECONDS,
@@ -59,8 +59,8 @@ def client_tool(call_id: str = "t1", **more: object) -> Event:
     return {"type": "client_tool_call", "client_tool_call": body}
 
 
-def tool_request(call_id: str = "t1", tool_type: str = "webhook") -> Event:
-    body = {"tool_name": "precio", "tool_call_id": call_id, "tool_type": tool_type, "event_id": 3}
+def tool_request(call_id: str = "t1", tool_type: str = "webhook", name: str = "precio") -> Event:
+    body = {"tool_name": name, "tool_call_id": call_id, "tool_type": tool_type, "event_id": 3}
     return {"type": "agent_tool_request", "agent_tool_request": body}
 
 
@@ -542,12 +542,12 @@ def test_a_reply_after_the_outcome_changes_nothing() -> None:
 def test_an_answer_without_text_asks_for_a_fresh_session(events: list[Event]) -> None:
     """Sooner than the deadline."""
     play = Play().hear(*events).wait(SETTLE * UNSEEN_WORK)
-    assert isinstance(play.outcome, Silent)
+    assert isinstance(play.outcome, NoAnswer)
 
 
 def test_an_announced_end_without_text_asks_for_a_fresh_session_at_once() -> None:
     """There is nothing to wait for."""
-    assert isinstance(Play().hear(response(""), complete(2)).outcome, Silent)
+    assert isinstance(Play().hear(response(""), complete(2)).outcome, NoAnswer)
 
 
 def test_an_empty_answer_while_a_tool_runs_is_no_end() -> None:
@@ -561,7 +561,7 @@ def test_no_answer_at_all_ends_at_the_deadline() -> None:
     """A session may stay silent."""
     play = Play().wait(DEADLINE - 0.1)
     assert play.outcome is None
-    assert isinstance(play.wait(0.2).outcome, Silent)
+    assert isinstance(play.wait(0.2).outcome, NoAnswer)
 
 
 def test_the_deadline_takes_what_is_there() -> None:
@@ -636,10 +636,77 @@ def test_an_mcp_tool_at_work_holds_the_end_back() -> None:
 # --- closes and errors, in words ---
 
 
-def test_a_normal_close_without_text_asks_for_a_fresh_session() -> None:
-    """Nothing is broken."""
-    assert isinstance(Play().close(1000).outcome, Silent)
-    assert isinstance(Play().hear(*STREAM[:2]).close(1000).outcome, Silent), "half a sentence is no answer"
+def test_a_normal_close_after_the_question_and_without_text_is_silence() -> None:
+    """The agent has nothing to say."""
+    assert isinstance(Play().close(1000).outcome, ChoseSilence)
+    assert isinstance(Play().hear(response("")).close(1000).outcome, ChoseSilence)
+
+
+@pytest.mark.parametrize("reason", ["max_duration_exceeded", "Conversation exceeded its maximum duration"])
+def test_the_longest_duration_is_no_silence(reason: str) -> None:
+    assert isinstance(Play().close(1000, reason).outcome, NoAnswer)
+    event = error("max_duration_exceeded", reason, code=1000)
+    assert isinstance(Play().hear(event).close(1000, reason).outcome, NoAnswer)
+
+
+def test_a_normal_close_before_the_question_is_no_silence() -> None:
+    assert isinstance(Play(asked=False).close(1000).outcome, NoAnswer)
+
+
+@pytest.mark.parametrize("name", ["skip_turn", "end_call"])
+def test_a_system_tool_that_ends_the_turn_without_a_text_is_silence(name: str) -> None:
+    """After the usual quiet, at the announced end, and whatever the close."""
+    skip = tool_response(name=name, tool_type="system")
+    assert isinstance(Play().hear(skip).wait(SETTLE * UNSEEN_WORK).outcome, ChoseSilence)
+    assert isinstance(Play().hear(tool_request(name=name, tool_type="system"), complete(2)).outcome, ChoseSilence)
+    assert isinstance(Play().hear(skip).close(1006).outcome, ChoseSilence)
+    assert not Play().hear(skip).turn.tools_called
+
+
+def test_a_goodbye_before_the_end_of_the_call_is_the_answer() -> None:
+    skip = tool_response(name="end_call", tool_type="system")
+    assert Play().hear(response("¡Adiós!"), skip).close(1000).answer == "¡Adiós!"
+    assert Play().hear(skip, response("¡Adiós!")).wait(SETTLE).answer == "¡Adiós!"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "client_tool_call", "client_tool_call": {"tool_name": "x", "tool_call_id": "t1"}},
+        {"type": "agent_tool_request", "agent_tool_request": {"tool_name": "x", "tool_call_id": "t1"}},
+        {"type": "agent_tool_response", "agent_tool_response": {"tool_name": "x", "tool_type": "webhook"}},
+        {"type": "mcp_tool_call", "mcp_tool_call": {"tool_name": "x", "state": "loading"}},
+    ],
+)
+def test_a_tool_that_may_change_the_world_is_noticed(event: Event) -> None:
+    play = Play()
+    assert not play.turn.tools_called
+    assert play.hear(event).turn.tools_called
+
+
+def test_a_system_tool_changes_nothing_in_the_world() -> None:
+    assert not Play().hear(tool_request(tool_type="system"), tool_response(tool_type="system")).turn.tools_called
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "full"),
+    [
+        (3008, "", True),
+        (4300, "", True),
+        (1008, "concurrent_limit_exceeded", True),
+        (1011, "system_busy", True),
+        (1011, "", False),
+        (3000, "[quota_exceeded] over", False),
+    ],
+)
+def test_a_close_for_lack_of_capacity_is_marked(code: int, reason: str, full: bool) -> None:
+    outcome = Play().close(code, reason).outcome
+    assert isinstance(outcome, Failed)
+    assert outcome.no_capacity is full
+
+
+def test_half_a_sentence_and_a_normal_close_ask_for_a_fresh_session() -> None:
+    assert isinstance(Play().hear(*STREAM[:2]).close(1000).outcome, NoAnswer), "half a sentence is no answer"
 
 
 CLOSES = [
@@ -681,7 +748,7 @@ def test_an_error_event_whose_close_does_not_come_ends_the_turn() -> None:
     """After two seconds, not at the deadline."""
     play = Play().hear(error("llm_error", code=1002)).wait(DEADLINE)
     assert isinstance(play.outcome, Failed)
-    assert play.now == FAULT_SECONDS
+    assert play.now == ERROR_SECONDS
 
 
 def test_a_refused_override_is_told_apart() -> None:
@@ -694,7 +761,7 @@ def test_a_refused_override_is_told_apart() -> None:
 def test_an_idle_close_asks_for_a_fresh_session() -> None:
     """60 s without input say nothing about the agent."""
     play = Play().hear(error("transport_receive_timeout", code=1002)).close(1002)
-    assert isinstance(play.outcome, Silent)
+    assert isinstance(play.outcome, NoAnswer)
 
 
 @pytest.mark.parametrize("code", [1011, 1006, None])

@@ -200,8 +200,8 @@ MUTANTS = (
     Mutant(
         "the agent is asked without the call and the thread",
         "wa_relay/loops/answering.py",
-        "        if not self._agent.reads_context:\n",
-        "        if self._agent.reads_context:\n",
+        "        if not self._agent.needs_context:\n",
+        "        if self._agent.needs_context:\n",
         ("tests/loops/test_worker.py",),
     ),
     Mutant(

@@ -150,7 +150,6 @@ def test_an_agent_tells_what_a_text_turn_must_know() -> None:
             "conversation": {"text_only": True, "client_events": ["agent_response", "ping", "brand_new"]},
         },
         "platform_settings": {
-            "auth": {"enable_auth": True},
             "overrides": {"conversation_config_override": {"conversation": {"text_only": True}}},
         },
     }
@@ -160,7 +159,7 @@ def test_an_agent_tells_what_a_text_turn_must_know() -> None:
         async with service(script) as api:
             settings = await api.agent("agent_1")
             assert settings == AgentSettings(
-                "agent_1", "Hola", True, True, frozenset({"agent_response", "ping", "brand_new"}), True
+                "agent_1", "Hola", True, True, frozenset({"agent_response", "ping", "brand_new"})
             )
             script.answers[AGENT] = json_answer(
                 {"agent_id": "agent_1", "conversation_config": {"agent": {"first_message": ""}}}
@@ -170,6 +169,34 @@ def test_an_agent_tells_what_a_text_turn_must_know() -> None:
             assert await api.agent("agent_1") == AgentSettings("agent_1")
 
     run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("prompt", "workflow", "unseen"),
+    [
+        ({}, {}, False),
+        ({"tools": [{"type": "system"}, {"type": "client"}], "tool_ids": ["t1"]}, {}, False),
+        ({"tools": [{"type": "webhook"}]}, {}, True),
+        ({"tools": [{"type": "api_integration_webhook"}]}, {}, True),
+        ({"tool_ids": ["t1"]}, {}, True),
+        ({"mcp_server_ids": ["m1"]}, {}, True),
+        ({}, {"nodes": {"n1": {"type": "tool", "tools": [{"tool_id": "t1"}]}}}, True),
+        ({}, {"nodes": {"n1": {"additional_tool_ids": []}, "n2": None}}, False),
+    ],
+)
+def test_an_agents_tools_are_unseen_without_its_tool_events(
+    prompt: dict[str, object], workflow: dict[str, object], unseen: bool
+) -> None:
+    data: dict[str, Any] = {
+        "agent_id": "a",
+        "conversation_config": {"agent": {"prompt": prompt}, "conversation": {}},
+        "workflow": workflow,
+    }
+    assert shapes.settings_from(data).tools_unseen is unseen
+    data["conversation_config"]["conversation"]["client_events"] = ["agent_tool_request"]
+    assert shapes.settings_from(data).tools_unseen is unseen
+    data["conversation_config"]["conversation"]["client_events"] = ["agent_tool_request", "agent_tool_response"]
+    assert not shapes.settings_from(data).tools_unseen
 
 
 def test_a_signed_url_is_a_websocket_address_or_a_fault() -> None:

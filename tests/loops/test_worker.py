@@ -65,12 +65,12 @@ class Network:
 class Parrot:
     """An agent that answers at once, and keeps what it was asked."""
 
-    reads_context = True
+    needs_context = True
 
     def __init__(self) -> None:
         self.asked: list[Question] = []
 
-    async def answer(self, question: Question) -> Answer:
+    async def answer(self, question: Question, _note_tools: Callable[[], Awaitable[None]]) -> Answer:
         """Says the question again."""
         self.asked.append(question)
         return Answer(f"¿{question.text}?")
@@ -193,9 +193,9 @@ def test_an_answer_that_is_stored_at_the_second_try_is_sent_without_waiting(tmp_
         class Untimely(Parrot):
             """An agent during whose answer the disk breaks."""
 
-            async def answer(self, question: Question) -> Answer:
+            async def answer(self, question: Question, _note_tools: Callable[[], Awaitable[None]]) -> Answer:
                 room.database.failing.append("commit")
-                return await super().answer(question)
+                return await super().answer(question, _note_tools)
 
         class Looking(Bell):
             """A sender's bell that looks for the answer when it is rung."""
@@ -217,9 +217,9 @@ def test_a_turn_whose_answer_can_never_be_stored_fails_and_holds_nobody_back(tmp
     class Odd:
         """An agent with a session id that no file takes."""
 
-        reads_context = False
+        needs_context = False
 
-        async def answer(self, question: Question) -> Answer:
+        async def answer(self, question: Question, _note_tools: Callable[[], Awaitable[None]]) -> Answer:
             return Answer(question.text, session_id="\ud800")
 
     async def scenario(room: Room) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.agent.scripted import no_note
 from tests.standins.elevenlabs_played import (
     AGENT,
     QUESTION,
@@ -15,17 +16,24 @@ from tests.standins.elevenlabs_played import (
     session,
     text_agent,
 )
-from wa_relay.model import AgentError
+from wa_relay.agent.session import TextAgent
+from wa_relay.model import AgentError, Answer
 from wa_relay.standins.elevenlabs import DEFAULT_EVENTS, Agent, Asked, ElevenLabsStandin, Scenario
 
 ANSWER = "Ana, el plan Premium cuesta $99/mes."
+
+
+async def text_of(agent: TextAgent) -> str:
+    answer = await agent.answer(QUESTION, no_note)
+    assert isinstance(answer, Answer)
+    return answer.text
 
 
 async def answered(standin: ElevenLabsStandin, scenario: Scenario, **limits: float) -> str:
     standin.answers = {"": ANSWER}
     standin.scenarios.default = scenario
     async with text_agent(standin, **limits) as agent:  # type: ignore[arg-type]
-        return (await agent.answer(QUESTION)).text
+        return await text_of(agent)
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -109,7 +117,7 @@ def test_the_next_session_goes_well_after_one_that_was_dropped() -> None:
         async with played() as standin:
             standin.scenarios.next(Scenario("close_midway"))
             async with text_agent(standin, tries=2) as agent:
-                assert "$99/mes" in (await agent.answer(QUESTION)).text
+                assert "$99/mes" in await text_of(agent)
             assert len(standin.journal.entries("session")) == 2
 
     run(scenario())

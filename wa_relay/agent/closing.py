@@ -1,4 +1,4 @@
-"""Why a session ended, in words for the person who must act.
+"""Why a session ended, in a sentence for the person who must act.
 
 Pure. Sources: close codes and `ErrorType` of the service's WebSocket contract; 3000, 3008 and 4300
 are seen in the wild and in the service's own client.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wa_relay.agent.outcome import Failed, Silent
+from wa_relay.agent.outcome import Failed, NoAnswer
 
+NORMAL_CLOSE = 1000
+QUEUE_TIMED_OUT = 4300
 _LONGEST_REASON = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ErrorEvent:
     """An `error` event: it comes before the close and says more than the close does."""
 
     code: int | None
@@ -42,6 +44,7 @@ _MEANINGS = (
         ("quota",),
         "the ElevenLabs quota is used up: raise the plan or its limit",
     ),
+    _Meaning(("system_busy",), "ElevenLabs is busy"),
     _Meaning(("concurren", "too many"), "too many sessions are open at ElevenLabs"),
     _Meaning(("queue",), "ElevenLabs kept the session waiting in its queue until it gave up"),
     _Meaning(
@@ -78,34 +81,48 @@ _BY_CODE = {
     1013: _Meaning((), "ElevenLabs is overloaded"),
     3000: _Meaning((), "ElevenLabs refused the session: look at the workspace's quota and the key's rights"),
     3008: _Meaning((), "too many sessions are open at ElevenLabs"),
-    4300: _Meaning((), "ElevenLabs kept the session waiting in its queue until it gave up"),
+    QUEUE_TIMED_OUT: _Meaning((), "ElevenLabs kept the session waiting in its queue until it gave up"),
 }
 _LOST = _BY_CODE[1006]
 _ENDED = _Meaning((), "ElevenLabs ended the session")
-_NORMAL = frozenset({1000, 1005})
+_NO_CAPACITY_CODES = frozenset({3008, QUEUE_TIMED_OUT})
+_NO_CAPACITY_MARKS = ("concurren", "system_busy")
+_NORMAL = frozenset({NORMAL_CLOSE, 1005})
 _IDLE = "transport_receive_timeout"
+_MAX_DURATION = "max_duration_exceeded"
+_MAX_DURATION_MARKS = (_MAX_DURATION, "maximum duration", "max duration")
 
 
-def why_closed(code: int | None, reason: str, fault: Fault | None) -> Silent | Failed:
+def closed_silently(code: int | None, reason: str, error: ErrorEvent | None) -> bool:
+    """True if a session that closed without a text was ended by the agent, not by a limit or an error."""
+    at_limit = any(mark in reason.lower() for mark in _MAX_DURATION_MARKS)
+    return code == NORMAL_CLOSE and error is None and not at_limit
+
+
+def why_closed(code: int | None, reason: str, error: ErrorEvent | None) -> NoAnswer | Failed:
     """The end of a session that brought no answer. `code` is None when the link just broke."""
-    told = f"{fault.error_type} {fault.message} {reason}".lower() if fault else reason.lower()
-    if _IDLE in told:
-        return Silent("ElevenLabs closed the session after 60 s without input")
-    if code in _NORMAL and (fault is None or fault.error_type == "max_duration_exceeded"):
-        return Silent("the agent ended the session without an answer")
-    meaning = _meaning(code, told, fault)
-    detail = _detail(code, fault.message if fault and fault.message else reason)
-    refused = meaning is _MEANINGS[0]
-    return Failed(f"{meaning.words} ({detail})", override_refused=refused)
+    text = f"{error.error_type} {error.message} {reason}".lower() if error else reason.lower()
+    if _IDLE in text:
+        return NoAnswer("ElevenLabs closed the session after 60 s without input")
+    if code in _NORMAL and (error is None or error.error_type == _MAX_DURATION):
+        return NoAnswer("the session ended without an answer")
+    meaning = _meaning(code, text, error)
+    detail = _detail(code, error.message if error and error.message else reason)
+    codes = {code, error.code if error else None}
+    return Failed(
+        f"{meaning.words} ({detail})",
+        override_refused=meaning is _MEANINGS[0],
+        no_capacity=bool(codes & _NO_CAPACITY_CODES) or any(mark in text for mark in _NO_CAPACITY_MARKS),
+    )
 
 
-def _meaning(code: int | None, told: str, fault: Fault | None) -> _Meaning:
+def _meaning(code: int | None, text: str, error: ErrorEvent | None) -> _Meaning:
     for meaning in _MEANINGS:
-        if any(mark in told for mark in meaning.marks):
+        if any(mark in text for mark in meaning.marks):
             return meaning
     known = _BY_CODE.get(code) if code is not None else None
-    if known is None and fault is not None and fault.code is not None:
-        known = _BY_CODE.get(fault.code)
+    if known is None and error is not None and error.code is not None:
+        known = _BY_CODE.get(error.code)
     return known or (_LOST if code is None else _ENDED)
 
 

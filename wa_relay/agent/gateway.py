@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
 from wa_relay.agent.recap import said
-from wa_relay.agent.tries import AWAY_PAUSE, Limits, TryFailedError, with_tries
-from wa_relay.model import AgentError, Answer, Moment, Question
-from wa_relay.policy import Circuit
+from wa_relay.agent.tries import Limits, Tries, TryFailedError
+from wa_relay.elevenlabs.refusals import lacks_capacity
+from wa_relay.model import AgentError, Answer, Moment, Question, Silence
 
 _ANSWER_FIELDS = ("response", "message", "text", "agent_response")
 _MAX_BODY = 1024 * 1024
@@ -39,8 +40,8 @@ class GatewayAgent:
     `turn_timeout` seconds for one call.
     """
 
-    reads_context = False
-    """The gateway knows the call by its id, and is sent the customer's words alone."""
+    needs_context = False
+    """The gateway knows the call by its id, and is sent only what the customer wrote."""
 
     def __init__(
         self,
@@ -54,26 +55,19 @@ class GatewayAgent:
         self._http = http
         self._base_url = base_url.rstrip("/")
         self._headers = {"xi-api-key": api_key, "Content-Type": "application/json", "Accept": "application/json"}
-        self._turn_timeout = turn_timeout
-        self._limits = limits or Limits()
-        self._circuit = Circuit(pause=AWAY_PAUSE)
+        self._tries = Tries(turn_timeout, limits)
 
-    async def answer(self, question: Question) -> Answer:
-        """What the gateway answers; raises `AgentError` when no try brought text."""
+    async def answer(self, question: Question, _note_tools: Callable[[], Awaitable[None]]) -> Answer | Silence:
+        """What the gateway answers. Raises `NoCapacityError`, and `AgentError` when no try brought text.
+
+        A gateway does not say which tools were called.
+        """
         if question.call_key is None:
             raise AgentError(_NO_CALL, permanent=True)
         url = URL(f"{self._base_url}/v1/convai/conversations/{quote(question.call_key, safe='')}/message", encoded=True)
         body = json.dumps({"message": said(question), "mode": "text"}).encode()
-        return await with_tries(
-            lambda deadline: self._try(url, body, deadline),
-            self._turn_timeout,
-            self._limits,
-            self._circuit,
-            {"agent": question.agent_id, "call": question.call_key},
-        )
-
-    async def close(self) -> None:
-        """Has nothing of its own to close."""
+        ids = {"agent": question.agent_id, "call": question.call_key}
+        return await self._tries.first_answer(lambda deadline: self._try(url, body, deadline), ids=ids)
 
     async def _try(self, url: URL, body: bytes, deadline: Moment) -> Answer:
         try:
@@ -110,6 +104,7 @@ def _refused(response: aiohttp.ClientResponse) -> TryFailedError:
         return TryFailedError(
             f"the gateway answered {status}",
             away=status >= 500,
+            no_capacity=lacks_capacity(status, None),
             retry_after=_seconds(response.headers.get("Retry-After")),
         )
     return TryFailedError(f"the gateway answered {status}, not 200: check elevenlabs.base_url", permanent=True)

@@ -7,24 +7,34 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The agent spoke. `text` is what it wrote, its several replies parted by a blank line."""
+    """The agent answered. `text` is what it wrote; several replies are joined by a blank line."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Silent:
-    """The session brought no text and nothing is broken: a fresh session may be tried at once."""
+class ChoseSilence:
+    """The agent skipped its turn or ended the session without a text. That is its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """The session brought no text, and nothing is broken: a fresh session may be tried at once."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The session broke. `override_refused` is true when the agent forbids the override that was sent."""
+    """The session broke.
+
+    `override_refused` is true when the agent forbids the override that was sent; `no_capacity` when ElevenLabs had
+    no room for the session.
+    """
 
     reason: str
     override_refused: bool = False
+    no_capacity: bool = False
 
 
-Outcome = Answered | Silent | Failed
+Outcome = Answered | ChoseSilence | NoAnswer | Failed

@@ -6,6 +6,7 @@ Each try is a session of its own: signed URL, connection, turn, close.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,15 +14,15 @@ import aiohttp
 from yarl import URL
 
 from wa_relay.agent.greeting import UNKNOWN, greeting_of
-from wa_relay.agent.outcome import Answered, Failed
+from wa_relay.agent.outcome import Answered, ChoseSilence, Failed, NoAnswer
 from wa_relay.agent.recap import recap, said, variables
 from wa_relay.agent.settings import SettingsCache
-from wa_relay.agent.tries import AWAY_PAUSE, Limits, TryFailedError, with_tries
+from wa_relay.agent.tries import Limits, ToolNote, Tries, TryFailedError
 from wa_relay.agent.turn import Ask, Turn
 from wa_relay.elevenlabs.address import WrongAddressError, socket_url
+from wa_relay.elevenlabs.refusals import lacks_capacity
 from wa_relay.elevenlabs.signing import UrlSigner
-from wa_relay.model import Answer, Moment, Question, UpstreamError
-from wa_relay.policy import Circuit
+from wa_relay.model import Answer, Moment, Question, Silence, UpstreamError
 
 if TYPE_CHECKING:
     from wa_relay.elevenlabs.client import AgentSettings, ElevenLabs
@@ -43,7 +44,7 @@ class TextAgent:
     without one.
     """
 
-    reads_context = True
+    needs_context = True
 
     def __init__(
         self,
@@ -58,21 +59,22 @@ class TextAgent:
     ) -> None:
         self._sign = (signer or api).signed_url
         self._http = http
-        self._turn_timeout = turn_timeout
         self._settle = settle
         self._base_url = base_url
-        self._limits = limits or Limits()
-        self._circuit = Circuit(pause=AWAY_PAUSE)
+        self._tries = Tries(turn_timeout, limits)
         self._settings = SettingsCache(api)
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def answer(self, question: Question) -> Answer:
-        """What the agent answers; raises `AgentError` when no try brought text."""
-        return await with_tries(
-            lambda deadline: self._try(question, deadline),
-            self._turn_timeout,
-            self._limits,
-            self._circuit,
+    async def answer(self, question: Question, note_tools: Callable[[], Awaitable[None]]) -> Answer | Silence:
+        """What the agent answers. Raises `NoCapacityError`, and `AgentError` when no try brought an answer.
+
+        `note_tools` is awaited before a tool that the agent called, or may call, can have an effect that a second
+        session would repeat.
+        """
+        tools = ToolNote(note_tools)
+        return await self._tries.first_answer(
+            lambda deadline: self._try(question, tools, deadline),
+            tools,
             {"agent": question.agent_id, "call": question.call_key},
         )
 
@@ -81,24 +83,19 @@ class TextAgent:
         await self._settings.close()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    async def _try(self, question: Question, deadline: Moment) -> Answer:
+    async def _try(self, question: Question, tools: ToolNote, deadline: Moment) -> Answer | Silence:
         settings = await self._settings.get(question.agent_id)
         ask = self._ask(question, settings, deadline)
         socket = await self._connect(question.agent_id, deadline)
         turn = Turn(ask)
         try:
-            await self._carry(turn, socket)
+            await _Carrier(turn, socket, tools, unseen=settings is not None and settings.tools_unseen).run()
         finally:
             self._hang_up(socket)
-        outcome = turn.outcome
-        if isinstance(outcome, Answered):
-            return Answer(text=outcome.text, session_id=turn.session_id)
-        if not isinstance(outcome, Failed):
-            raise TryFailedError(outcome.reason if outcome else "no outcome", at_once=True)
-        if outcome.override_refused and ask.text_only:
+        if isinstance(turn.outcome, Failed) and turn.outcome.override_refused and ask.text_only:
             self._settings.override_refused(question.agent_id)
-            raise TryFailedError(outcome.reason, at_once=True)
-        raise TryFailedError(outcome.reason)
+            raise TryFailedError(turn.outcome.reason, at_once=True)
+        return _answer_of(turn)
 
     def _ask(self, question: Question, settings: AgentSettings | None, deadline: Moment) -> Ask:
         own = variables(question)
@@ -133,36 +130,16 @@ class TextAgent:
         except WrongAddressError as error:
             raise TryFailedError(str(error), permanent=True) from error
         except aiohttp.WSServerHandshakeError as error:
-            permanent = error.status in _PERMANENT_STATUSES
             raise TryFailedError(
                 f"ElevenLabs refused the session with HTTP {error.status}",
-                permanent=permanent,
+                permanent=error.status in _PERMANENT_STATUSES,
                 away=error.status >= 500,
+                no_capacity=lacks_capacity(error.status, None),
             ) from error
         except TimeoutError as error:
             raise TryFailedError("no connection to ElevenLabs in time", away=True) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise TryFailedError(f"no connection to ElevenLabs: {type(error).__name__}", away=True) from error
-
-    async def _carry(self, turn: Turn, socket: _Socket) -> None:
-        """Runs the session until the turn has its outcome."""
-        clock = asyncio.get_running_loop().time
-        try:
-            await _send(socket, turn.opened(clock()))
-            while turn.outcome is None:
-                try:
-                    message = await socket.receive(max(turn.wake_at - clock(), _SHORTEST_WAIT))
-                except TimeoutError:
-                    await _send(socket, turn.tick(clock()))
-                    continue
-                if message.type is aiohttp.WSMsgType.TEXT:
-                    await _send(socket, turn.received(message.data, clock()))
-                elif message.type is aiohttp.WSMsgType.CLOSE:
-                    turn.closed(message.data, message.extra or "")
-                elif message.type is not aiohttp.WSMsgType.BINARY:
-                    turn.closed(None, "")
-        except (aiohttp.ClientError, OSError):
-            turn.closed(None, "")
 
     def _hang_up(self, socket: _Socket) -> None:
         """Closes beside the work: the answer does not wait for the service's goodbye."""
@@ -171,9 +148,61 @@ class TextAgent:
         task.add_done_callback(self._closing.discard)
 
 
-async def _send(socket: _Socket, frames: list[str]) -> None:
-    for frame in frames:
-        await socket.send_str(frame)
+class _Carrier:
+    """Carries one turn over one socket until the turn has its outcome.
+
+    `unseen` is true for an agent whose tool calls a session does not hear of.
+    """
+
+    def __init__(self, turn: Turn, socket: _Socket, tools: ToolNote, *, unseen: bool) -> None:
+        self._turn = turn
+        self._socket = socket
+        self._tools = tools
+        self._unseen = unseen
+
+    async def run(self) -> None:
+        """Carries events and frames; returns once the turn has its outcome."""
+        clock = asyncio.get_running_loop().time
+        try:
+            await self._send(self._turn.opened(clock()))
+            while self._turn.outcome is None:
+                try:
+                    message = await self._socket.receive(max(self._turn.wake_at - clock(), _SHORTEST_WAIT))
+                except TimeoutError:
+                    await self._send(self._turn.tick(clock()))
+                else:
+                    await self._take(message, clock())
+        except (aiohttp.ClientError, OSError):
+            self._turn.closed(None, "")
+
+    async def _take(self, message: aiohttp.WSMessage, now: Moment) -> None:
+        if message.type is aiohttp.WSMsgType.TEXT:
+            await self._send(self._turn.received(message.data, now))
+        elif message.type is aiohttp.WSMsgType.CLOSE:
+            self._turn.closed(message.data, message.extra or "")
+        elif message.type is not aiohttp.WSMsgType.BINARY:
+            self._turn.closed(None, "")
+
+    async def _send(self, frames: list[str]) -> None:
+        if self._turn.tools_called or (self._unseen and self._turn.asked):
+            # Before the frames: they may hold the tool's result, or the question that makes the agent call one.
+            await self._tools.make()
+        for frame in frames:
+            await self._socket.send_str(frame)
+
+
+def _answer_of(turn: Turn) -> Answer | Silence:
+    """The answer of a turn that is over; raises `TryFailedError` for any other end."""
+    match turn.outcome:
+        case Answered(text):
+            return Answer(text=text, session_id=turn.session_id)
+        case ChoseSilence():
+            return Silence(session_id=turn.session_id)
+        case Failed(reason, no_capacity=no_capacity):
+            raise TryFailedError(reason, no_capacity=no_capacity)
+        case NoAnswer(reason):
+            raise TryFailedError(reason, at_once=True)
+    raise TryFailedError("the session has no outcome", at_once=True)
 
 
 async def _closed(socket: _Socket) -> None:
@@ -188,9 +217,11 @@ def _unsigned(agent_id: str, error: UpstreamError) -> TryFailedError:
     if error.status == 404:
         reason = f"ElevenLabs knows no agent {agent_id}: was it deleted, or is it in another workspace than the key?"
         return TryFailedError(reason, permanent=True)
+    no_capacity = lacks_capacity(error.status, error.code)
     return TryFailedError(
         f"no session from ElevenLabs: {error.message}",
-        permanent=error.permanent,
-        away=error.status is None or error.status >= 500,
+        permanent=error.permanent and not no_capacity,
+        away=not no_capacity and (error.status is None or error.status >= 500),
+        no_capacity=no_capacity,
         retry_after=error.retry_after,
     )

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from wa_relay.logs import say
-from wa_relay.model import AgentError, Answer, Moment
-from wa_relay.policy import Circuit
+from wa_relay.model import AgentError, Answer, Moment, NoCapacityError, Silence
+from wa_relay.policy import Circuit, retry_delay
 from wa_relay.text.markup import to_whatsapp
 from wa_relay.text.plain import visible
 
 AWAY_PAUSE = 2.0
 """Seconds between two tries, of all turns together, while the service is away: a customer waits for each."""
 
+TRY_GRACE = 1.0
+"""Seconds that a try gets beyond its deadline to end by itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`tries` sessions within `total` seconds; pauses are `uniform(0, min(cap, base * 2**n))` seconds."""
+    """`tries` sessions within `total` seconds; pauses are drawn from 0 to `min(cap, base * 2**n)` seconds."""
 
     tries: int = 3
     total: float = 90.0
@@ -31,8 +33,8 @@ class Limits:
 class TryFailedError(Exception):
     """One try brought no answer.
 
-    `at_once`: nothing is broken, a fresh try needs no pause. `permanent`: no try will do better.
-    `away`: the service could not be reached, or had a fault of its own.
+    `at_once`: nothing is broken, a fresh try needs no pause. `permanent`: no try will do better. `away`: the service
+    could not be reached, or had an error of its own. `no_capacity`: it had no room; this does not count as a try.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class TryFailedError(Exception):
         permanent: bool = False,
         at_once: bool = False,
         away: bool = False,
+        no_capacity: bool = False,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(reason)
@@ -49,67 +52,104 @@ class TryFailedError(Exception):
         self.permanent = permanent
         self.at_once = at_once
         self.away = away
+        self.no_capacity = no_capacity
         self.retry_after = retry_after
 
 
-async def with_tries(
-    attempt: Callable[[Moment], Awaitable[Answer]],
-    timeout: float,
-    limits: Limits,
-    circuit: Circuit,
-    ids: Mapping[str, Any] | None = None,
-) -> Answer:
-    """The answer of the first try that brings one; a try gets `timeout` seconds, or what is left of the total.
+class ToolNote:
+    """Records once, durably, that a turn's tools were or may have been called. Such a turn is never asked again."""
 
-    `attempt` is given its deadline on the loop's clock and raises `TryFailedError`; `ids` name the turn in the log.
-    While the `circuit` that all turns share is open, a try waits for its place. Raises `AgentError` when a failure is
-    permanent or the limits are reached.
+    def __init__(self, record: Callable[[], Awaitable[None]]) -> None:
+        self._record = record
+        self.made = False
+
+    async def make(self) -> None:
+        """Returns when the record is durable."""
+        if not self.made:
+            # Set before: a record that was interrupted may have become durable.
+            self.made = True
+            await self._record()
+
+
+class Tries:
+    """What all turns of one agent share: the limits of a turn, and the circuit that opens while the service is away.
+
+    `timeout` is in seconds, for one try.
     """
-    loop = asyncio.get_running_loop()
-    end = loop.time() + limits.total
-    for number in range(1, limits.tries + 1):
-        await _admitted(circuit, end)
-        deadline = min(loop.time() + timeout, end)
+
+    def __init__(self, timeout: float, limits: Limits | None = None, circuit: Circuit | None = None) -> None:
+        self._timeout = timeout
+        self._limits = limits or Limits()
+        self._circuit = circuit or Circuit(pause=AWAY_PAUSE)
+
+    async def first_answer(
+        self,
+        attempt: Callable[[Moment], Awaitable[Answer | Silence]],
+        tools: ToolNote | None = None,
+        ids: Mapping[str, Any] | None = None,
+    ) -> Answer | Silence:
+        """The answer of the first try that brings one; a try gets the timeout, or what is left of the total.
+
+        `attempt` is given its deadline on the loop's clock and raises `TryFailedError`; `ids` name the turn in the
+        log. While the circuit is open, a try waits for its place. Raises `NoCapacityError` when the service has no
+        room, and `AgentError` when a failure is permanent, the limits are reached, or `tools` were noted.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._limits.total
+        for number in range(1, self._limits.tries + 1):
+            await self._wait_for_place(end)
+            outcome = await self._try(attempt, min(loop.time() + self._timeout, end))
+            if not isinstance(outcome, TryFailedError):
+                return outcome
+            failed = outcome
+            say("agent_try_failed", attempt=number, of=self._limits.tries, why=failed.reason, **(ids or {}))
+            _raise_if_final(failed, tools)
+            pause = self._pause(failed, number)
+            if number == self._limits.tries or loop.time() + pause >= end:
+                break
+            await asyncio.sleep(pause)
+        raise AgentError(f"the agent brought no answer in {_counted(number)}; the last time: {failed.reason}")
+
+    async def _try(
+        self, attempt: Callable[[Moment], Awaitable[Answer | Silence]], deadline: Moment
+    ) -> Answer | Silence | TryFailedError:
         try:
-            async with asyncio.timeout_at(deadline + 1.0):
+            async with asyncio.timeout_at(deadline + TRY_GRACE):
                 answer = await attempt(deadline)
-            circuit.succeeded()
-            if visible(to_whatsapp(answer.text)):
-                return answer
-            failed = TryFailedError("the answer has nothing in it that can be seen", at_once=True)
-        except TryFailedError as failure:
-            failed = failure
-            if failure.away:
-                circuit.failed(loop.time())
+        except TryFailedError as failed:
+            if failed.away:
+                self._circuit.failed(asyncio.get_running_loop().time())
             else:
-                circuit.succeeded()
+                self._circuit.succeeded()
+            return failed
         except TimeoutError:
-            failed = TryFailedError(f"no answer within {timeout:g} s", at_once=True)
-        say("agent_try_failed", attempt=number, of=limits.tries, why=failed.reason, **(ids or {}))
-        if failed.permanent:
-            raise AgentError(failed.reason, permanent=True)
-        pause = _pause(failed, number, limits)
-        if number == limits.tries or loop.time() + pause >= end:
-            break
-        await asyncio.sleep(pause)
-    raise AgentError(f"the agent brought no answer in {_counted(number)}; the last time: {failed.reason}")
+            return TryFailedError(f"no answer within {self._timeout:g} s", at_once=True)
+        self._circuit.succeeded()
+        if isinstance(answer, Answer) and not visible(to_whatsapp(answer.text)):
+            return TryFailedError("the answer has nothing visible in it", at_once=True)
+        return answer
+
+    async def _wait_for_place(self, end: Moment) -> None:
+        loop = asyncio.get_running_loop()
+        while rest := self._circuit.rest(loop.time()):
+            if loop.time() + rest >= end:
+                raise AgentError("the agent service is away, and there was no place for a try in time")
+            await asyncio.sleep(rest)
+        self._circuit.tried(loop.time())
+
+    def _pause(self, failed: TryFailedError, number: int) -> float:
+        if failed.at_once:
+            return 0.0
+        return retry_delay(number - 1, failed.retry_after, base=self._limits.base, cap=self._limits.cap)
 
 
-async def _admitted(circuit: Circuit, end: Moment) -> None:
-    loop = asyncio.get_running_loop()
-    while rest := circuit.rest(loop.time()):
-        if loop.time() + rest >= end:
-            raise AgentError("the agent service is away, and there was no place for a try in time")
-        await asyncio.sleep(rest)
-    circuit.tried(loop.time())
-
-
-def _pause(failed: TryFailedError, number: int, limits: Limits) -> float:
-    if failed.at_once:
-        return 0.0
-    if failed.retry_after is not None:
-        return max(0.0, failed.retry_after)
-    return random.uniform(0.0, min(limits.cap, limits.base * 2.0 ** (number - 1)))  # noqa: S311 (a pause, no secret)
+def _raise_if_final(failed: TryFailedError, tools: ToolNote | None) -> None:
+    if tools is not None and tools.made:
+        raise AgentError(f"{failed.reason}; a tool was or may have been called, so it is not asked again")
+    if failed.permanent:
+        raise AgentError(failed.reason, permanent=True)
+    if failed.no_capacity:
+        raise NoCapacityError(failed.reason, retry_after=failed.retry_after)
 
 
 def _counted(tries: int) -> str:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from wa_relay.agent import frames
-from wa_relay.agent.closing import Fault, why_closed
+from wa_relay.agent.closing import NORMAL_CLOSE, QUEUE_TIMED_OUT, ErrorEvent, closed_silently, why_closed
 from wa_relay.agent.frames import Frame
 from wa_relay.agent.greeting import UNKNOWN, Greeting, squeezed
-from wa_relay.agent.outcome import Answered, Failed, Outcome, Silent
+from wa_relay.agent.outcome import Answered, ChoseSilence, Failed, NoAnswer, Outcome
 from wa_relay.agent.replies import Replies
+from wa_relay.agent.tools import Tools
 from wa_relay.elevenlabs.events import Body, body_of, id_of, parse, text_of
 from wa_relay.model import Moment, Scalar
 
@@ -30,10 +31,9 @@ UNANNOUNCED_END = 2
 """Times `settle`: the quiet that ends the turn of an agent that announces its ends and has not done so."""
 SEEN_WORK_SECONDS = 20.0
 """The quiet that ends a turn while a tool runs or a stream is open: the service's own limit for both."""
-FAULT_SECONDS = 2.0
+ERROR_SECONDS = 2.0
 """How long the close that belongs to an `error` event is waited for."""
 _MAX_MALFORMED = 100
-_NORMAL_CLOSE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +70,29 @@ class Turn:
         self._before: dict[int | None, str] = {}  # what was said before the question, by event id
         self._replies = Replies()
         self._last: Moment | None = None  # when the agent last showed that it is at work
-        self._tools: set[str] = set()
+        self._tools = Tools()
         self._owed = False  # a tool was answered: the agent will speak again
         self._ended_ids: set[int] = set()
-        self._fault: Fault | None = None
-        self._fault_at: Moment = ask.deadline
+        self._error: ErrorEvent | None = None
+        self._error_until: Moment = ask.deadline  # when the close that belongs to `_error` is given up
         self._malformed = 0
+
+    @property
+    def asked(self) -> bool:
+        """True once the question has been put: it is among the frames that are sent next, or were sent before."""
+        return self._asked
+
+    @property
+    def tools_called(self) -> bool:
+        """True once the agent called a tool that may change something in the world."""
+        return self._tools.called
 
     @property
     def wake_at(self) -> Moment:
         """When `tick` has to be called if nothing arrives before."""
         due = self._ask.deadline if self._asked else min(self._ask.deadline, self._put_at)
-        if self._fault is not None:
-            due = min(due, self._fault_at)
+        if self._error is not None:
+            due = min(due, self._error_until)
         quiet_end = self._quiet_end()
         return due if quiet_end is None else min(due, quiet_end)
 
@@ -118,19 +128,24 @@ class Turn:
         if self.outcome is not None:
             return
         text = self._replies.text()
-        whole = not (self._replies.streaming or self._tools or self._owed)
-        if text and (whole or code == _NORMAL_CLOSE):
+        whole = not (self._replies.streaming or self._tools.running or self._owed)
+        if text and (whole or code == NORMAL_CLOSE):
             self.outcome = Answered(text)
+        elif self._asked and not self._replies.text(unfinished=True) and self._closed_silently(code, reason):
+            self.outcome = ChoseSilence()
         else:
-            self.outcome = why_closed(code, reason, self._fault)
+            self.outcome = why_closed(code, reason, self._error)
+
+    def _closed_silently(self, code: int | None, reason: str) -> bool:
+        return (self._tools.silenced and self._error is None) or closed_silently(code, reason, self._error)
 
     # --- deciding ---
 
     def _decide(self, now: Moment) -> None:
         if self.outcome is not None:
             return
-        if self._fault is not None and now >= self._fault_at:
-            self.closed(self._fault.code, "")
+        if self._error is not None and now >= self._error_until:
+            self.closed(self._error.code, "")
         elif now >= self._ask.deadline:
             self._run_out()
         elif not self._asked:
@@ -144,22 +159,28 @@ class Turn:
     def _run_out(self) -> None:
         if text := self._replies.text():
             self.outcome = Answered(text)
+        elif self._tools.silenced:
+            self.outcome = ChoseSilence()
         elif self._asked:
-            self.outcome = Silent("the agent said nothing until elevenlabs.turn_timeout_seconds had passed")
+            self.outcome = NoAnswer("the agent wrote nothing within elevenlabs.turn_timeout_seconds")
         else:
             self.outcome = Failed("ElevenLabs did not begin the session in time")
 
     def _finish(self) -> None:
-        text = self._replies.text(unfinished=True)
-        self.outcome = Answered(text) if text else Silent("the agent answered with no text")
+        if text := self._replies.text(unfinished=True):
+            self.outcome = Answered(text)
+        elif self._tools.silenced:
+            self.outcome = ChoseSilence()
+        else:
+            self.outcome = NoAnswer("the agent answered with no text")
 
     def _quiet_end(self) -> Moment | None:
         """When the quiet since the agent's last sign of work ends the turn; None while it can't."""
         if self._last is None:
             return None
-        working = self._replies.streaming or bool(self._tools)
+        working = self._replies.streaming or self._tools.running
         spoken = bool(self._replies.text(unfinished=True))
-        if not spoken and (working or not self._replies.empty_ids):
+        if not spoken and (working or not (self._replies.empty_ids or self._tools.silenced)):
             return None
         if working:
             return self._last + max(SEEN_WORK_SECONDS, self._ask.settle)
@@ -291,7 +312,7 @@ class Turn:
         if self._replies.text(unfinished=True):
             if event_id is None or lowest is None or event_id >= lowest:
                 self._finish()
-        elif event_id in self._replies.empty_ids:
+        elif event_id in self._replies.empty_ids or self._tools.silenced:
             self._finish()
         elif event_id is not None:
             self._ended_ids.add(event_id)
@@ -305,6 +326,7 @@ class Turn:
     def _on_client_tool(self, event: Body, now: Moment) -> None:
         body = body_of(event, "client_tool_call")
         call_id = text_of(body, "tool_call_id")
+        self._tools.client_called()
         if call_id is None:
             return
         if body.get("expects_response") is not False:
@@ -313,51 +335,43 @@ class Turn:
         self._on_work(event, now)
 
     def _on_tool_request(self, event: Body, now: Moment) -> None:
-        body = body_of(event, "agent_tool_request")
-        if self._asked:
-            self._tools.add(text_of(body, "tool_call_id") or "")
+        self._tools.requested(body_of(event, "agent_tool_request"), asked=self._asked)
         self._on_work(event, now)
 
     def _on_tool_response(self, event: Body, now: Moment) -> None:
         body = body_of(event, "agent_tool_response") or body_of(event, "agent_tool_response_full_payload")
-        self._tool_done(text_of(body, "tool_call_id") or "", speaks=body.get("tool_type") != "system")
+        if self._tools.responded(body):
+            self._owed = self._asked
         self._on_work(event, now)
 
     def _on_mcp(self, event: Body, now: Moment) -> None:
         body = body_of(event, "mcp_tool_call")
-        call_id, state = text_of(body, "tool_call_id") or "", body.get("state")
-        if state == "awaiting_approval":
-            self._out.append(frames.tool_not_approved(call_id))
-        if state == "loading" and self._asked:
-            self._tools.add(call_id)
-        elif state in ("awaiting_approval", "success", "failure"):
-            self._tool_done(call_id, speaks=True)
+        if body.get("state") == "awaiting_approval":
+            self._out.append(frames.tool_not_approved(text_of(body, "tool_call_id") or ""))
+        if self._tools.mcp_called(body, asked=self._asked):
+            self._owed = self._asked
         self._on_work(event, now)
-
-    def _tool_done(self, call_id: str, *, speaks: bool) -> None:
-        self._tools.discard(call_id)
-        self._owed = self._asked and (self._owed or speaks)
 
     # --- trouble ---
 
     def _on_error(self, event: Body, now: Moment) -> None:
         body = body_of(event, "error_event")
         code = body.get("code")
-        words = text_of(body, "reason") or text_of(body, "message") or text_of(body, "debug_message") or ""
-        self._fault = Fault(code if isinstance(code, int) else None, text_of(body, "error_type") or "", words)
-        self._fault_at = now + FAULT_SECONDS
+        message = text_of(body, "reason") or text_of(body, "message") or text_of(body, "debug_message") or ""
+        self._error = ErrorEvent(code if isinstance(code, int) else None, text_of(body, "error_type") or "", message)
+        self._error_until = now + ERROR_SECONDS
 
     def _on_guardrail(self, _event: Body, _now: Moment) -> None:
-        if self._fault is None:
-            self._fault = Fault(None, "guardrail_triggered", "")
-            self._fault_at = self._ask.deadline
+        if self._error is None:
+            self._error = ErrorEvent(None, "guardrail_triggered", "")
+            self._error_until = self._ask.deadline
 
     def _on_queue(self, event: Body, now: Moment) -> None:
         status = body_of(event, "queue_status_event").get("status")
         if self._begun or self._asked:
             return
         if status == "timed_out":
-            self.closed(4300, "queue timed out")
+            self.closed(QUEUE_TIMED_OUT, "queue timed out")
         elif status == "waiting":
             self._put_at = self._ask.deadline
         elif status == "admitted":

@@ -24,6 +24,7 @@ _ADVICE = {
 }
 _MISSING_PERMISSION = "missing_permissions"
 """Told with 401 as well as with 403; to sign a session's URL counts as writing."""
+_NO_CAPACITY = frozenset({"concurrent_limit_exceeded", "too_many_concurrent_requests", "system_busy"})
 _TRANSIENT = frozenset({408, 409, 425, 429})
 _WORDS_LIMIT = 200
 
@@ -46,6 +47,11 @@ def refusal(request: str, status: int, headers: Mapping[str, str], body: bytes, 
         status=status,
         code=code,
     )
+
+
+def lacks_capacity(status: int | None, code: str | None) -> bool:
+    """True for a refusal that says only that there is no room now: it passes by itself."""
+    return status == 429 or code in _NO_CAPACITY
 
 
 def _advice(status: int, code: str | None) -> str:

@@ -96,6 +96,31 @@ def _names(value: object) -> frozenset[str] | None:
     return frozenset(v for v in value if isinstance(v, str)) if isinstance(value, list) else None
 
 
+_TOOL_EVENTS = frozenset({"agent_tool_request", "agent_tool_response"})
+_HARMLESS_TOOLS = frozenset({"client", "system"})
+"""Types of tools that a session always hears of, or that change nothing in the world."""
+
+
+def _has_server_tools(prompt: object) -> bool:
+    """True if a prompt's settings name webhook or MCP tools, or tools by an id that is not explained."""
+    if not isinstance(prompt, Mapping):
+        return False
+    if prompt.get("mcp_server_ids") or prompt.get("native_mcp_server_ids"):
+        return True
+    listed = prompt.get("tools")
+    types = [tool.get("type") for tool in listed if isinstance(tool, Mapping)] if isinstance(listed, list) else []
+    named = prompt.get("tool_ids")
+    unexplained = isinstance(named, list) and len(named) > sum(1 for kind in types if kind != "system")
+    return unexplained or any(kind not in _HARMLESS_TOOLS for kind in types)
+
+
+def _nodes_have_tools(nodes: object) -> bool:
+    if not isinstance(nodes, Mapping):
+        return False
+    known = [node for node in nodes.values() if isinstance(node, Mapping)]
+    return any(bool(node.get("tools") or node.get("additional_tool_ids")) for node in known)
+
+
 def _flag(value: object) -> bool:
     return value is True
 
@@ -225,7 +250,8 @@ class AgentSettings:
 
     `first_message` is "" for an agent that waits to be spoken to, None when it is not told.
     `text_only_override` says if a session may ask for text only. `client_events` is None when
-    the agent sends the default ones. `enable_auth` asks for a signed URL.
+    the agent sends the default ones. `prompt_tools` and `workflow_tools` say if it may call tools that ElevenLabs
+    runs itself (webhooks, MCP).
     """
 
     agent_id: _Id
@@ -239,7 +265,16 @@ class AgentSettings:
     client_events: Annotated[frozenset[str] | None, BeforeValidator(_names), _at(*_CONVERSATION, "client_events")] = (
         None
     )
-    enable_auth: Annotated[_Flag, _at("platform_settings", "auth", "enable_auth")] = False
+    prompt_tools: Annotated[bool, BeforeValidator(_has_server_tools), _at("conversation_config", "agent", "prompt")] = (
+        False
+    )
+    workflow_tools: Annotated[bool, BeforeValidator(_nodes_have_tools), _at("workflow", "nodes")] = False
+
+    @property
+    def tools_unseen(self) -> bool:
+        """True if the agent may call a tool without a session hearing of it."""
+        seen = self.client_events is not None and self.client_events >= _TOOL_EVENTS
+        return (self.prompt_tools or self.workflow_tools) and not seen
 
 
 _summaries = TypeAdapter(BatchSummary)

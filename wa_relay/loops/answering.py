@@ -14,8 +14,8 @@ from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.worker import IDLE, Worker, rest_until
-from wa_relay.model import AgentError, Answer, Moment, Question
-from wa_relay.policy import Rules
+from wa_relay.model import AgentError, Answer, Moment, NoCapacityError, Question, Silence
+from wa_relay.policy import NO_CAPACITY_BASE, NO_CAPACITY_CAP, AdaptiveLimit, Rules, retry_delay
 from wa_relay.text.markup import to_whatsapp
 from wa_relay.text.plain import visible
 from wa_relay.text.splitting import split
@@ -24,15 +24,19 @@ TURN_SLOTS = 128
 
 
 class Agent(Protocol):
-    """Who answers a turn. Raises `AgentError` when no try brought an answer.
+    """Answers turns.
 
-    `reads_context` is false for who needs nothing but the customer's words.
+    `needs_context` is false for an agent that needs only the customer's messages.
     """
 
-    reads_context: bool
+    needs_context: bool
 
-    async def answer(self, question: Question) -> Answer:
-        """Answers one question within the turn's time."""
+    async def answer(self, question: Question, note_tools: Callable[[], Awaitable[None]], /) -> Answer | Silence:
+        """Answers one question within the turn's time.
+
+        Awaits `note_tools` before the effect of a tool that was, or may have been, called. Raises `NoCapacityError`
+        when there is no room for a session, and `AgentError` when no try brought an answer.
+        """
         ...
 
 
@@ -51,59 +55,80 @@ class TurnWorker(Worker):
         fetch_details: Callable[[int, str], Awaitable[None]],
     ) -> None:
         super().__init__(ledger, clock, wakers.turn, TURN_SLOTS)
-        self._agent, self._rules, self._reader = agent, rules, reader
-        self._fetch_details, self._wakers = fetch_details, wakers
+        self._agent = agent
+        self._rules = rules
+        self._reader = reader
+        self._fetch_details = fetch_details
+        self._wakers = wakers
+        self._sessions = AdaptiveLimit(TURN_SLOTS)
         self.failures = 0
 
     async def _look(self) -> tuple[bool, float]:
         now = self._clock()
-        if self.room < 1:
+        # A turn that is not claimed waits in the ledger, where what the customer writes meanwhile joins it.
+        room = min(self.room, self._sessions.room)
+        if room < 1:
+            self._held_back = True
             return False, IDLE
-        room = self.room
         claimed = await self._ledger.run(turns.claim_turns, room, now)
-        due = claimed.next_due
         for job in claimed.jobs:
-            self._start(self._ask(job))
+            self._start(self._run_turn(job, self._sessions.opened()))
         if claimed.answered:
             self._wakers.send.ring()
-        self._held_back = due is not None and due <= now
-        return len(claimed.jobs) + claimed.answered == room, rest_until(due, now)
+        self._held_back = claimed.next_due is not None and claimed.next_due <= now
+        return len(claimed.jobs) + claimed.answered == room, rest_until(claimed.next_due, now)
 
-    async def _ask(self, job: TurnJob) -> None:
+    async def _run_turn(self, job: TurnJob, session: int) -> None:
+        """Asks one turn and stores what came of it. `session` is its place among the open sessions."""
+        admitted: bool | None = None
         try:
-            await self._answer(job)
+            admitted = await self._answer(job)
         except asyncio.CancelledError:
             await asyncio.shield(self._ledger.run(turns.reopen_turn, job.turn_id, self._clock()))
             raise
         except Exception as error:
-            # A turn that is asked for ever would hold back all that the person writes.
+            # A turn that is asked again for ever would hold back everything that the customer writes.
             fail("turn_fault", error, turn=job.turn_id)
             await self._persist(turns.fail_turn, job.turn_id, f"unexpected: {type(error).__name__}", self._clock())
             self._wakers.send.ring()
         finally:
+            self._sessions.closed(session, admitted=admitted)
             if self._held_back:
                 self.bell.ring()
 
-    async def _answer(self, job: TurnJob) -> None:
+    async def _answer(self, job: TurnJob) -> bool | None:
+        """Returns True if the agent answered, False if there was no room for a session, None for any other end."""
         ids: dict[str, Any] = {"turn": job.turn_id, "conversation": job.conversation_id, "call": job.question.call_key}
         question = await self._informed(job)
         say("agent_asked", **ids, phone=job.phone, text=question.text)
         try:
-            answer = await self._agent.answer(question)
-            parts = split(to_whatsapp(answer.text), self._rules.max_length)
-            parts = [part for part in parts if visible(part)]
-            if not parts:
-                raise AgentError("the answer has nothing in it that can be seen")
+            answer = await self._agent.answer(question, lambda: self._note_tools(job))
+            parts = [] if isinstance(answer, Silence) else self._parts(answer)
+        except NoCapacityError as error:
+            await self._put_off(job, error, ids)
+            return False
         except AgentError as error:
             await self._failed(job, error.message, ids)
-            return
+            return None
         except Exception as error:
             fail("agent_fault", error, **ids)
             await self._failed(job, f"unexpected: {type(error).__name__}", ids)
-            return
+            return None
         self.failures = 0
-        say("agent_answered", **ids, session=answer.session_id, parts=len(parts), text=answer.text)
-        await self._finish(job.turn_id, parts, answer.session_id)
+        if isinstance(answer, Silence):
+            say("agent_silent", **ids, session=answer.session_id)
+            await self._persist(turns.finish_silent, job.turn_id, answer.session_id, self._clock())
+        else:
+            say("agent_answered", **ids, session=answer.session_id, parts=len(parts), text=answer.text)
+            await self._finish(job.turn_id, parts, answer.session_id)
+        return True
+
+    def _parts(self, answer: Answer) -> list[str]:
+        """The messages that carry an answer. Raises `AgentError` if there is nothing visible in it."""
+        parts = [part for part in split(to_whatsapp(answer.text), self._rules.max_length) if visible(part)]
+        if not parts:
+            raise AgentError("the answer has nothing visible in it")
+        return parts
 
     async def _finish(self, turn_id: int, parts: list[str], session_id: str | None) -> None:
         now = self._clock()
@@ -116,9 +141,23 @@ class TurnWorker(Worker):
             await self._persist(turns.finish_turn, turn_id, parts, session_id, now)
             self._wakers.send.ring()
 
+    async def _note_tools(self, job: TurnJob) -> None:
+        """Returns once it is durable that the turn is never to be asked again."""
+        await self._persist(turns.note_tools, job.turn_id)
+
+    async def _put_off(self, job: TurnJob, error: NoCapacityError, ids: dict[str, Any]) -> None:
+        """Gives a turn back for which there was no room, or fails it when it has waited too long."""
+        now = self._clock()
+        pause = retry_delay(job.put_offs, error.retry_after, base=NO_CAPACITY_BASE, cap=NO_CAPACITY_CAP)
+        pause = self._rules.scaled(pause)
+        if await self._persist(turns.put_off_turn, job.turn_id, now + pause, now):
+            say("agent_no_capacity", **ids, why=error.message, pause=round(pause, 1))
+        else:
+            await self._failed(job, f"no room for a session for too long; the last time: {error.message}", ids)
+
     async def _informed(self, job: TurnJob) -> Question:
         """The question with the thread and the call's summary, fetched now if it is not there yet."""
-        if not self._agent.reads_context:
+        if not self._agent.needs_context:
             return job.question
         informed = await self._read(job)
         if not informed.needs_details or job.call_id is None or job.question.call_key is None:
@@ -137,6 +176,6 @@ class TurnWorker(Worker):
 
     async def _failed(self, job: TurnJob, why: str, ids: dict[str, Any]) -> None:
         self.failures += 1
-        told = await self._persist(turns.fail_turn, job.turn_id, why, self._clock())
-        warn("agent_failed", **ids, phone=job.phone, why=why, fallback=told)
+        fallback = await self._persist(turns.fail_turn, job.turn_id, why, self._clock())
+        warn("agent_failed", **ids, phone=job.phone, why=why, fallback=fallback)
         self._wakers.send.ring()

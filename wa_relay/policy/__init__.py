@@ -4,6 +4,7 @@ Pure: facts, rules and `now` in, a decision out. The ledger asks inside its tran
 workers ask between their awaits; neither decides by itself.
 """
 
+from wa_relay.policy.capacity import NO_CAPACITY_BASE, NO_CAPACITY_CAP, AdaptiveLimit
 from wa_relay.policy.hours import after_quiet
 from wa_relay.policy.openings import (
     Person,
@@ -50,6 +51,8 @@ __all__ = [
     "LATE_LOOKUP",
     "LATE_LOOKUPS_END",
     "LOOKUPS",
+    "NO_CAPACITY_BASE",
+    "NO_CAPACITY_CAP",
     "PART_PAUSE",
     "PERSON_BUCKET",
     "PERSON_REFILL",
@@ -60,6 +63,7 @@ __all__ = [
     "TURN_TRIES",
     "WINDOW",
     "WINDOW_MARGIN",
+    "AdaptiveLimit",
     "Circuit",
     "OpeningText",
     "Person",
