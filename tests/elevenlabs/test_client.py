@@ -27,7 +27,7 @@ from tests.sources.scripted import (
 from wa_relay.elevenlabs import shapes
 from wa_relay.elevenlabs.client import BATCH_LIMIT, ElevenLabs
 from wa_relay.elevenlabs.refusals import detail, retry_after
-from wa_relay.elevenlabs.shapes import AgentSettings, conversation_from, decode_object
+from wa_relay.elevenlabs.shapes import AgentSettings, conversation_from, json_object
 from wa_relay.model import PayloadError, UpstreamError
 
 AGENT = "/v1/convai/agents/agent_1"
@@ -447,16 +447,30 @@ def test_an_id_stays_one_segment_of_the_path(odd: str) -> None:
         "\ufeff{}",
     ],
 )
-def test_the_patient_decoder_reads_what_json_reads(text: str) -> None:
-    assert decode_object(text.encode()) == json.loads(text.lstrip("\ufeff"))
+def test_the_decoder_reads_what_json_reads(text: str) -> None:
+    assert json_object(text.encode()) == json.loads(text.lstrip("\ufeff"))
 
 
 @pytest.mark.parametrize(
     "text", ["", "[1]", '{"a"}', '{"a":1,}', "{1:2}", '{"a":[1,]}', '{"a":[1 2]}', '{"a":[1', "{} x", '{"a":']
 )
-def test_the_patient_decoder_refuses_what_json_refuses(text: str) -> None:
-    with pytest.raises(ValueError, match=r"JSON|wanted|follows|Expecting"):
-        decode_object(text.encode())
+def test_the_decoder_refuses_what_is_no_json_object(text: str) -> None:
+    with pytest.raises(ValueError, match=r"JSON|Expecting|Extra data|property name|trailing comma"):
+        json_object(text.encode())
+
+
+@pytest.mark.parametrize("name", ["\ufeff", "tab\t", "null\\u0000", "\\ud800"])
+def test_a_batch_is_read_although_its_json_is_odd(name: str) -> None:
+    """A byte order mark, a raw control character, an escaped NUL or lone surrogate: Python's decoder takes them."""
+    body = json.dumps(batch(recipient(1), 7)).replace('"name": "', f'"name": "{name}')  # type: ignore[arg-type]
+    told = shapes.batch_from((("\ufeff" if name == "\ufeff" else "") + body).encode())
+    assert (len(told.recipients), told.skipped) == (1, 1)
+
+
+@pytest.mark.parametrize("recipients", [None, 7, "x", {}])
+def test_a_batch_without_a_list_of_recipients_is_refused(recipients: object) -> None:
+    with pytest.raises(PayloadError, match="recipients"):
+        shapes.batch_from(json.dumps({**batch(), "recipients": recipients}).encode())
 
 
 def test_a_batch_of_ten_thousand_never_holds_the_loop() -> None:

@@ -148,7 +148,7 @@ class ElevenLabs:
 
 
 def _decoded(parse: Callable[[Mapping[str, object]], T]) -> Callable[[bytes], T]:
-    return lambda body: parse(shapes.decode_object(body))
+    return lambda body: parse(shapes.json_object(body))
 
 
 async def _read(answer: httpx.Response, limit: int, *, cut: bool = False) -> bytes:
