@@ -186,7 +186,7 @@ class Daemon:
             clock,
             self._wakers,
             agent_ids=config.poll.agent_ids,
-            horizon=self._rules.max_call_age,
+            horizon=self._rules.horizon,
         )
         self._turns = TurnWorker(
             self._ledger,

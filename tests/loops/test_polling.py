@@ -65,7 +65,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
     try:
         async with ElevenLabs(elevenlabs.url, "sk_standin") as api:
             shown = Scene(elevenlabs, ledger, None, api, now)  # type: ignore[arg-type]
-            shown.intake = Intake(ledger, api, lambda: shown.now, Wakers(), agent_ids=(), horizon=RULES.max_call_age)
+            shown.intake = Intake(ledger, api, lambda: shown.now, Wakers(), agent_ids=(), horizon=RULES.horizon)
             yield shown
     finally:
         await ledger.close()

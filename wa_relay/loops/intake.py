@@ -119,7 +119,7 @@ class Intake:
             self._ring_sender(state)
         self.wakers.follow_up.ring()
 
-    def announce_known_call(self, state: CallState) -> None:
+    def announce_repeated_call(self, state: CallState) -> None:
         """Wakes the sender after a repeated report: the opening may have stopped waiting for a name."""
         if state.message_status == "queued":
             self._ring_sender(state)

@@ -80,6 +80,11 @@ class Rules:
     threads_kept: float = 0.0
     divisor: float = 1.0
 
+    @property
+    def horizon(self) -> float:
+        """Seconds after its end for which a call may still be followed by an opening, quiet hours aside."""
+        return self.max_call_age + max((opening.delay for opening in self.openings.values()), default=0.0)
+
     def scaled(self, seconds: float) -> float:
         """Shortens a reconciliation time; the divisor is 1 outside of tests."""
         return seconds / self.divisor

@@ -59,7 +59,7 @@ class CallRoutes:
         if waits:
             state = await self._settled(state)
         elif not state.created:
-            self._intake.announce_known_call(state)
+            self._intake.announce_repeated_call(state)
         return _call_answer(state)
 
     async def _settled(self, state: CallState) -> CallState:
