@@ -104,7 +104,7 @@ def test_a_turn_without_text_is_tried_again_in_a_fresh_session(tmp_path: Path) -
     async def scenario() -> None:
         async with stage(tmp_path) as s:
             await s.report()
-            s.elevenlabs.scenarios.next(Scenario("close", code=1000), 2)
+            s.elevenlabs.scenarios.next(Scenario("close", code=1011), 2)
             await s.twilio.customer_writes(ANA, "¿Precio?")
             await s.sent(2)
             assert len(s.elevenlabs.journal.entries("session")) == 3
