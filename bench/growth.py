@@ -20,7 +20,7 @@ from bench.twilio_form import ACCOUNT, message_sid, phone
 from bench.webhooks import WAITS, post
 from tests.big_ledger import make
 from wa_relay import reports
-from wa_relay.ledger import file, inbox, outbox, questions, store, turns
+from wa_relay.ledger import claims, file, inbox, questions, store, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound
 from wa_relay.policy import Rules
@@ -156,7 +156,7 @@ def _claimed(database: Path, people: int) -> dict[str, float]:
         for job in asked:
             turns.finish_turn(ledger, job.turn_id, ["Claro."], None, time.time())
         db.execute("commit")
-        sent, seconds = _drain(ledger, lambda now: outbox.claim_messages(ledger, 32, now).jobs)
+        sent, seconds = _drain(ledger, lambda now: claims.claim_messages(ledger, 32, now).jobs)
         took["messages"].append(seconds / len(sent) * 1e6)
     reader.close()
     db.close()

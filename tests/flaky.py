@@ -26,6 +26,6 @@ def flaky(path: Path, *failing: str, now: float) -> Flaky:
     """Makes a database and opens it so."""
     file.open_for_writing(path, account_sid="AC1", now=now).connection.close()
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Flaky)
-    file._add_functions(connection)
     connection.row_factory, connection.failing = sqlite3.Row, list(failing)
+    file.add_functions(connection)
     return connection

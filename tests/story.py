@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from wa_relay.ledger import calls, file, inbox, outbox, receipts, sends, store, turns
+from wa_relay.ledger import calls, claims, file, inbox, receipts, sends, store, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Call, Inbound, Receipt, SendResult
 from wa_relay.policy import OpeningText, Rules
@@ -50,7 +50,7 @@ class Story:
     def send(self, result: SendResult | None = None) -> list[tuple[int, str]]:
         """Sends what is due; tells each message's id and SID."""
         sent = []
-        for job in outbox.claim_messages(self.ledger, 100, self.now).jobs:
+        for job in claims.claim_messages(self.ledger, 100, self.now).jobs:
             assert job.outgoing.message_id is not None
             self._sids += 1
             sid = f"SM{self._sids:032x}"

@@ -22,7 +22,7 @@ from wa_relay.channel.errors import CODES
 from wa_relay.cli.app import ENTRIES, app
 from wa_relay.cli.lazy import load_command
 from wa_relay.config import load, schema
-from wa_relay.ledger.schema import migrations
+from wa_relay.ledger import schema as database_schema
 from wa_relay.model import RelayError
 from wa_relay.policy import SkipReason
 from wa_relay.server.openapi import description
@@ -344,7 +344,7 @@ def test_every_constraint_that_is_named_is_in_the_database() -> None:
     from sqlite_utils import Database
 
     db = sqlite3.connect(":memory:")
-    migrations.apply(Database(db))
+    database_schema.create(Database(db))
     there = {row[0] for row in db.execute("select name from sqlite_master")}
     db.close()
     rows = rows_after(text_of(ARCHITECTURE), "invariant")

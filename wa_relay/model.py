@@ -169,7 +169,8 @@ class Receipt:
 class Outgoing:
     """One message as it goes to the channel: a body, or a template with its variables.
 
-    `to` is `+57…` or a user id; the channel adds its prefix.
+    `to` is `+57…` or a user id; the channel adds its prefix. `validity_seconds` is how long Twilio may hold it back.
+    `sender` is the number it is sent from, None for the default one.
     """
 
     message_id: int | None
@@ -177,6 +178,8 @@ class Outgoing:
     body: str | None = None
     content_sid: str | None = None
     content_variables: Mapping[str, str] | None = None
+    validity_seconds: int | None = None
+    sender: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,22 +192,25 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Provably not sent: no connection was made, or 429. May be tried again.
+    """Provably not sent: no connection was made, or Twilio had no capacity. May be tried again.
 
-    `answered` is true where the other side was there and said so.
+    `answered` is true where Twilio responded; `code` is its code then, otherwise the name of the connection's error.
+    `evidence` is for people.
     """
 
     evidence: str
     retry_after: float | None = None
     answered: bool = True
+    code: str | None = None
 
 
-Scope = Literal["message", "person", "template", "account"]
+Scope = Literal["message", "customer", "template", "sender", "account"]
+"""What a refusal is about: nothing else is sent there before the cause is mended."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """Refused for good, and surely not sent. `scope` says what the refusal is about."""
+class SendRefused:
+    """SendRefused for good, and surely not sent. `scope` says what the refusal is about."""
 
     code: str
     meaning: str
@@ -214,12 +220,16 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """It may or may not have been sent: never to be sent again by the machine."""
+    """It may or may not have been sent, so it is never sent again automatically.
+
+    `code` is Twilio's code or the name of the connection's error, None without one.
+    """
 
     evidence: str
+    code: str | None = None
 
 
-SendResult = Accepted | NotSent | Refused | Unclear
+SendResult = Accepted | NotSent | SendRefused | Unclear
 
 
 @dataclass(frozen=True, slots=True)

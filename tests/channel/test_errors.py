@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wa_relay.channel.errors import CODES, classify, meaning, retry_after_seconds
-from wa_relay.model import NotSent, Refused, Unclear
+from wa_relay.model import NotSent, SendRefused, Unclear
 
 MOMENTARY = ["20429", "20500", "20503", "14107", "30001", "63018", "21611", "63009", "63010", "63012", "63017", "63019"]
 WAIT = ["63038", "63049"]
@@ -35,8 +35,11 @@ FINAL = [
     "21617",
     "21620",
     "21910",
+    "21654",
+    "21656",
 ]
-TEMPLATE = ["21654", "21655", "21656", "63027", "63028", "63040", "63041", "63042"]
+SENDER = ["63001", "63002", "63007", "63008", "63020", "63022", "63051", "63062"]
+TEMPLATE = ["21655", "63027", "63028", "63040", "63041", "63042"]
 ACCOUNT = [
     "20003",
     "20005",
@@ -57,13 +60,13 @@ ACCOUNT = [
     "21704",
     "21705",
 ]
-PERSON = ["21211", "21610", "21614", "63003", "63005", "63014", "63015", "63024", "63032", "63033", "63050", "63058"]
+CUSTOMER = ["21211", "21610", "21614", "63003", "63005", "63014", "63015", "63024", "63032", "63033", "63050", "63058"]
 
 
 @pytest.mark.parametrize("code", MOMENTARY)
 def test_a_momentary_refusal_may_be_sent_again(code: str) -> None:
     assert isinstance(classify(400, code, "", None), NotSent)
-    assert classify(429, code, "", 7.0) == NotSent(f"429 {code}", 7.0)
+    assert classify(429, code, "", 7.0) == NotSent(f"429 {code}", 7.0, code=code)
     assert isinstance(classify(500, code, "", None), Unclear)
 
 
@@ -78,13 +81,15 @@ def test_a_limit_of_the_day_is_waited_for(code: str, status: int) -> None:
 @pytest.mark.parametrize("code", FINAL)
 def test_a_refusal_of_the_message_or_the_person_is_final(code: str) -> None:
     result = classify(400, code, "The words of Twilio", None)
-    assert result == Refused(code, meaning(code), "person" if code in PERSON else "message", "The words of Twilio")
+    assert result == SendRefused(
+        code, meaning(code), "customer" if code in CUSTOMER else "message", "The words of Twilio"
+    )
 
 
 @pytest.mark.parametrize("code", TEMPLATE)
 def test_a_refusal_of_the_template_is_final_and_says_so(code: str) -> None:
     result = classify(400, code, "", None)
-    assert isinstance(result, Refused)
+    assert isinstance(result, SendRefused)
     assert result.scope == "template"
 
 
@@ -92,14 +97,14 @@ def test_a_refusal_of_the_template_is_final_and_says_so(code: str) -> None:
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 def test_a_fault_of_the_account_or_the_sender_holds_everything(code: str, status: int) -> None:
     result = classify(status, code, "", None)
-    assert isinstance(result, Refused)
-    assert result.scope == "account"
+    assert isinstance(result, SendRefused)
+    assert result.scope == ("sender" if code in SENDER else "account")
 
 
 def test_a_401_is_a_fault_of_the_account_whatever_its_code() -> None:
     for code in (None, "99999", "21211"):
         result = classify(401, code, "", None)
-        assert isinstance(result, Refused)
+        assert isinstance(result, SendRefused)
         assert result.scope == "account"
         assert "auth_token" in result.meaning
 
@@ -108,7 +113,7 @@ def test_a_401_is_a_fault_of_the_account_whatever_its_code() -> None:
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 410, 422])
 def test_an_unknown_code_is_final_for_its_message(code: str | None, status: int) -> None:
     result = classify(status, code, "", None)
-    assert isinstance(result, Refused)
+    assert isinstance(result, SendRefused)
     assert result.scope == "message"
     assert result.code == (code or str(status))
     assert result.meaning

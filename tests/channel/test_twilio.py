@@ -16,7 +16,7 @@ from aiohttp import web
 
 from tests.standins.twilio_played import ANA, LUIS, SPEC, playing, run
 from wa_relay.channel.twilio import TwilioChannel
-from wa_relay.model import Accepted, NotSent, Outgoing, Refused, SendResult, Unclear, UpstreamError
+from wa_relay.model import Accepted, NotSent, Outgoing, SendRefused, SendResult, Unclear, UpstreamError
 from wa_relay.standins.twilio import SANDBOX, WAYS, Fault, Template, TwilioStandin
 
 pytestmark = [
@@ -157,8 +157,8 @@ def test_requests_are_as_the_official_description_wants_them(
         (Fault("F16", seconds=0.05), Unclear),
         *((Fault("F17", how=how, size=8 * MEGABYTE), Unclear) for how in WAYS["F17"]),
         (Fault("F18"), Unclear),
-        (Fault("F19"), Refused),
-        *((Fault("F20", code=code), Refused) for code in (21211, 21610, 21617, 63016, 63024, 63007, 99999)),
+        (Fault("F19"), SendRefused),
+        *((Fault("F20", code=code), SendRefused) for code in (21211, 21610, 21617, 63016, 63024, 63007, 99999)),
         *((Fault("F20", code=code), NotSent) for code in (63018, 21611, 63038)),
     ],
     ids=lambda told: f"{told.kind}-{told.how}-{told.code}" if isinstance(told, Fault) else told.__name__,
@@ -197,8 +197,8 @@ def test_a_429_is_waited_for_as_long_as_it_says(header: str | None, pause: float
     ("fault", "code", "scope"),
     [
         (Fault("F19"), "20003", "account"),
-        (Fault("F20", code=63007), "63007", "account"),
-        (Fault("F20", code=21211), "21211", "person"),
+        (Fault("F20", code=63007), "63007", "sender"),
+        (Fault("F20", code=21211), "21211", "customer"),
         (Fault("F20", code=63016), "63016", "message"),
         (Fault("F20", code=21655), "21655", "template"),
         (Fault("F20", code=99999), "99999", "message"),
@@ -208,7 +208,7 @@ def test_a_refusal_says_what_it_is_about_and_what_to_do(fault: Fault, code: str,
     async def scenario() -> None:
         async with channel() as played:
             result = await sent(played, fault)
-            assert isinstance(result, Refused)
+            assert isinstance(result, SendRefused)
             assert (result.code, result.scope) == (code, scope)
             assert result.meaning
 

@@ -298,7 +298,7 @@ def test_a_database_of_another_account_fails_and_names_both(tmp_path: Path) -> N
 def test_a_database_of_a_newer_version_and_one_of_another_program_fail(tmp_path: Path) -> None:
     path = _made(tmp_path)
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("update _sqlite_migrations set name = 'm999_future' where name = 'm001_relay'")
+        db.execute("pragma user_version = 999")
     assert "newer version" in examined(path)["database"].message
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("pragma application_id = 7")

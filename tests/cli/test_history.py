@@ -16,7 +16,7 @@ from tests.cli.running import COMMAND, ROOT, environment, printed, run
 from tests.story import ANA, NOW, Story
 from wa_relay import reports
 from wa_relay.ledger.file import open_for_reading
-from wa_relay.model import Refused, Unclear
+from wa_relay.model import SendRefused, Unclear
 
 HOSTILE = "[bold red]rojo[/] \x1b]52;c;ZXZpbA==\x07 \u202eoculto :smile: \x9b31m"
 
@@ -302,5 +302,5 @@ def test_follow_tells_how_far_a_message_got(story: Story) -> None:
 
 def test_an_opening_that_was_refused_says_why(story: Story) -> None:
     story.call("conv_1")
-    story.send(Refused("63016", "outside", "message"))
+    story.send(SendRefused("63016", "outside", "message"))
     assert "refused, 63016: outside the 24-hour window" in printed(story.path, "history", ANA, COLUMNS="200")

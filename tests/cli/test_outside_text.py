@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.running import printed
 from tests.story import ANA, LUIS, Story
-from wa_relay.model import Refused, Unclear
+from wa_relay.model import SendRefused, Unclear
 
 FORGED = "Agente: ya pagaste"
 BREAKS = ("\n", "\r\n  ", "\u2028")
@@ -28,7 +28,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     story = Story(tmp_path / "relay.db")
     names = ("client_name", "batch_name", "group_name", "agent_name", "batch_id")
     story.call("conv_1", **{name: forged(name, line_break) for name in names})
-    story.send(Refused("99999", forged("meaning", line_break), "message", forged("Twilio's error", line_break)))
+    story.send(SendRefused("99999", forged("meaning", line_break), "message", forged("Twilio's error", line_break)))
     story.call("conv_2", LUIS, client_name=forged("Luis", line_break))
     story.send(Unclear(forged("no response", line_break)))
     # The profile name of a customer who writes is stored as it is.

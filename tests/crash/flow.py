@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tests.crash.world import MADE, Store, call_of, written_by
-from wa_relay.ledger import calls, inbox, outbox, receipts, sends, turns
-from wa_relay.ledger.outbox import SendJob
-from wa_relay.model import Accepted, Listed, NotSent, Receipt, Refused, SendResult, Unclear
+from wa_relay.ledger import calls, claims, inbox, receipts, sends, turns
+from wa_relay.ledger.claims import SendJob
+from wa_relay.model import Accepted, Listed, NotSent, Receipt, SendRefused, SendResult, Unclear
 
 Moment = Literal["before", "after"]
 STEP, STEPS = 11.0, 250
@@ -98,7 +98,7 @@ class Driver:
         self._journal.note("clock", at=self.now)
         store = self._store
         store.run(receipts.release_holds, self.now)
-        for job in store.run(outbox.claim_messages, 4, self.now).jobs:
+        for job in store.run(claims.claim_messages, 4, self.now).jobs:
             assert job.outgoing.message_id is not None
             store.run(sends.finish_send, job.outgoing.message_id, self._send(job), self.now)
         for lookup in store.run(receipts.due_lookups, 4, self.now):
@@ -122,8 +122,8 @@ class Driver:
         refusals: dict[str, SendResult] = {
             "429": NotSent("429", 1.0),
             "nothing": Unclear("reset"),
-            "refused": Refused("21211", "not a number", "person"),
-            "account": Refused("20003", "Authenticate", "account"),
+            "refused": SendRefused("21211", "not a number", "customer"),
+            "account": SendRefused("20003", "Authenticate", "account"),
         }
         return refusals[fate]
 

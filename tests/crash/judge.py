@@ -68,7 +68,7 @@ def judge(twilio: TwilioStandin, agents: ElevenLabsStandin, known: Expected, dat
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
         db.row_factory = sqlite3.Row
         rows = {row["id"]: row for row in db.execute("select * from conversation_messages")}
-        moves = db.execute("select from_status, to_status, evidence from message_moves").fetchall()
+        moves = db.execute("select from_status, to_status, code from journal where from_status is not null").fetchall()
         refused = {row[0] for row in db.execute("select phone_number from opt_outs where source = 'twilio'")}
         phones = {row[0]: row[1] for row in db.execute("select id, phone_number from conversation_state")}
         turns = db.execute("select count(*) from turns where state in ('open', 'asking')").fetchone()[0]
@@ -265,6 +265,5 @@ def _met(verdict: Verdict, twilio: TwilioStandin, agents: ElevenLabsStandin, mov
         verdict.figures[f"faults of {'the poll' if entry.data['route'] in POLLED else 'the agent'}"] += 1
     for move in moves:
         verdict.hit[f"{move['from_status']} -> {move['to_status']}"] += 1
-        evidence = str(move["evidence"] or "")
-        if evidence.startswith("not sent: no connection"):
-            verdict.hit[evidence.rpartition(" ")[2]] += 1
+        if move["to_status"] == "queued" and move["code"]:
+            verdict.hit[move["code"]] += 1

@@ -278,4 +278,4 @@ CONNECTION_FAULTS = {
     "F3": ("ClientConnectorSSLError", "ClientConnectorCertificateError"),
     "F23": ("ClientConnectorDNSError",),
 }
-"""How the evidence of a send names each fault of the way to Twilio."""
+"""How the code of a move names each fault of the way to Twilio."""

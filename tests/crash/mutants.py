@@ -67,18 +67,16 @@ MUTANTS = (
     Mutant(
         "an unclear send goes back to the queue",
         "wa_relay/ledger/sends.py",
-        "    if isinstance(result, Unclear):\n        return _become_uncertain(ledger, row, result.evidence, now)\n",
+        "    if isinstance(result, Unclear):\n",
         "    if isinstance(result, Unclear):\n"
-        '        again = {"id": message_id, "due": now, "evidence": "not sent: no answer", "now": now}\n'
-        "        ledger.run(REQUEUE, again)\n"
+        '        requeue(ledger, message_id, now, Proof("http"), now)\n'
         '        return Finished(message_id, "queued", due_at=now)\n',
     ),
     Mutant(
         "what was on the wire when the process died is sent again",
         "wa_relay/ledger/sends.py",
-        '        _become_uncertain(ledger, message, "the process ended while it was on the wire", now)\n',
-        '        again = {"id": row["id"], "due": now, "evidence": "not sent: the process ended", "now": now}\n'
-        "        ledger.run(REQUEUE, again)\n",
+        '        _become_uncertain(ledger, get_message(ledger, row["id"]), KILLED, now)\n',
+        '        requeue(ledger, row["id"], now, Proof("http"), now)\n',
         ("tests/crash/test_commits.py",),
     ),
     Mutant(
@@ -98,14 +96,14 @@ MUTANTS = (
     Mutant(
         "receipts are known by their SID alone",
         "wa_relay/ledger/receipts.py",
-        "    if row is None and receipt.message_id is not None and not foreign:\n",
-        "    if row is None and receipt.message_id is not None and not receipt.sid:\n",
+        "    if message is None and receipt.message_id is not None and not foreign:\n",
+        "    if message is None and receipt.message_id is not None and not receipt.sid:\n",
     ),
     Mutant(
         "a later receipt of the same SID is taken for a repetition",
         "wa_relay/ledger/receipts.py",
-        '    ledger.run(LOG, (receipt.sid, receipt.status, code, row["id"], now))\n',
-        '    ledger.run(LOG, (receipt.sid, receipt.status, code, row["id"], now))\n'
+        '    ledger.run(INSERT_RECEIPT, parameters | {"message_id": message.id, "now": now})\n',
+        '    ledger.run(INSERT_RECEIPT, parameters | {"message_id": message.id, "now": now})\n'
         '    if ledger.all("select 1 from receipts where sid = ?", (receipt.sid,))[1:]:\n'
         "        return Noted(True)\n",
     ),
@@ -119,7 +117,7 @@ MUTANTS = (
     Mutant(
         "a send is repeated after a 5xx",
         "wa_relay/channel/errors.py",
-        '        return Unclear(f"HTTP {status}")\n',
+        '        return Unclear(f"HTTP {status}", code)\n',
         '        return NotSent(f"HTTP {status}", retry_after)\n',
         ("tests/channel/test_errors.py",),
     ),
@@ -139,12 +137,12 @@ MUTANTS = (
     Mutant(
         "an unclear send holds nothing back",
         "wa_relay/ledger/sends.py",
-        '"lookup_at": now, "in_flight": int(holds)})',
-        '"lookup_at": now, "in_flight": 0})',
+        '"in_flight": int(holds)} | proof',
+        '"in_flight": 0} | proof',
     ),
     Mutant(
         "who opted out is not asked for before a send",
-        "wa_relay/ledger/outbox.py",
+        "wa_relay/ledger/claims.py",
         '    if (row["consent"] == "opted_out") != (row["notice"] == "opt_out"):\n        return "cancelled"\n',
         "",
     ),
@@ -173,10 +171,10 @@ MUTANTS = (
         "    if free:\n        found = next(iter(free.values()))\n",
     ),
     Mutant(
-        "the file lets a message return to the queue without evidence",
+        "the file lets a message return to the queue without proof",
         "wa_relay/ledger/schema.py",
-        "(_LEGAL_MOVE.format(moves=moves), _EVIDENCE, _SENDING, ",
-        "(_LEGAL_MOVE.format(moves=moves), _SENDING, ",
+        "(_PROOF, _SENDING, ",
+        "(_SENDING, ",
     ),
     Mutant(
         "the greeting is taken for the answer",
@@ -188,8 +186,8 @@ MUTANTS = (
     Mutant(
         "a refusal of the account fails the message",
         "wa_relay/ledger/sends.py",
-        '    if refusal.scope == "account":\n',
-        '    if refusal.scope == "account" and not refusal.code:\n',
+        '    if refusal.scope in ("account", "sender"):\n',
+        '    if refusal.scope in ("account", "sender") and not refusal.code:\n',
     ),
     Mutant(
         "what a turn that failed left unanswered is forgotten",
@@ -221,16 +219,16 @@ MUTANTS = (
     Mutant(
         "the answer is stored apart from the end of its turn",
         "wa_relay/ledger/turns.py",
-        '    ledger.run(COUNT_REPLIES, {"parts": len(parts)',
-        '    ledger.db.execute("commit")\n'
-        '    ledger.db.execute("begin immediate")\n    ledger.run(COUNT_REPLIES, {"parts": len(parts)',
+        "    message_ids = []\n    for number",
+        '    ledger.db.execute("commit")\n    ledger.db.execute("begin immediate")\n'
+        "    message_ids = []\n    for number",
         ("tests/crash/test_commits.py",),
     ),
     Mutant(
         "a receipt that came to nothing is not asked for again",
         "wa_relay/ledger/receipts.py",
-        '        ledger.run(PUT_OFF_POLL, (now + ledger.rules.scaled(POLL_AGAIN), row["id"]))\n',
-        '        ledger.run(PUT_OFF_POLL, (None, row["id"]))\n',
+        '        put_off_poll(ledger, row["id"], now + ledger.rules.scaled(POLL_AGAIN))\n',
+        '        ledger.run(PUT_OFF_POLL, {"at": None, "id": row["id"]})\n',
     ),
 )
 

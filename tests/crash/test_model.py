@@ -13,10 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.crash.world import MADE, RULES, Store, Twilio, call_of, person, written_by
 from wa_relay import policy
-from wa_relay.ledger import calls, control, inbox, outbox, receipts, sends, turns
-from wa_relay.ledger.outbox import SendJob
+from wa_relay.ledger import calls, claims, control, inbox, receipts, sends, turns
+from wa_relay.ledger.claims import SendJob
 from wa_relay.ledger.questions import TurnJob
-from wa_relay.model import Accepted, NotSent, Receipt, Refused, Unclear
+from wa_relay.model import Accepted, NotSent, Receipt, SendRefused, Unclear
 
 PEOPLE = st.integers(0, 2)
 LATEST = policy.HOLD - 30.0
@@ -79,7 +79,7 @@ class Model(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 4))
     def the_sender_claims(self, limit: int) -> None:
         self.store.run(receipts.release_holds, self.now)
-        for job in self.store.run(outbox.claim_messages, limit, self.now).jobs:
+        for job in self.store.run(claims.claim_messages, limit, self.now).jobs:
             self._may_be_sent(job)
             self.sending.append(job)
 
@@ -116,9 +116,9 @@ class Model(RuleBasedStateMachine):
         elif fate == "late":
             self.twilio.late.append((self.now + data.draw(st.floats(0.0, LATEST - 60.0)), job))
         elif fate == "refused":
-            result = Refused("21211", "not a number", "person")
+            result = SendRefused("21211", "not a number", "customer")
         elif fate == "account":
-            result = Refused("20003", "Authenticate", "account")
+            result = SendRefused("20003", "Authenticate", "account")
         elif fate == "429":
             result = NotSent("429", retry_after=data.draw(st.sampled_from([None, 1.0, 1e9])))
         self.store.run(sends.finish_send, identity, result, self.now)
@@ -158,7 +158,7 @@ class Model(RuleBasedStateMachine):
 
     @rule()
     def old_openings_expire(self) -> None:
-        self.store.run(outbox.expire, self.now)
+        self.store.run(claims.expire, self.now)
 
     @rule(data=st.data(), decision=st.sampled_from(["resend", "cancel"]))
     def a_person_decides(self, data: st.DataObject, decision: Any) -> None:
@@ -235,8 +235,8 @@ class Model(RuleBasedStateMachine):
 
     @invariant()
     def the_queue_is_returned_to_with_evidence_only(self) -> None:
-        for row in self.store.rows("select * from message_moves where to_status = 'queued'"):
-            assert str(row["evidence"]).startswith(("not sent: ", "person: ")), "I5"
+        for row in self.store.rows("select * from journal where to_status = 'queued' and from_status is not null"):
+            assert row["moved_by"] == ("http" if row["from_status"] == "sending" else "operator"), "I5"
 
     @invariant()
     def nothing_waits_for_nothing(self) -> None:

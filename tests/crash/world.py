@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
 from wa_relay.ledger import file, sends, store, turns
-from wa_relay.ledger.outbox import SendJob
+from wa_relay.ledger.claims import SendJob
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Call, Inbound, Listed, Moment
 from wa_relay.policy import OpeningText, Rules

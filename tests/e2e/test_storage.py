@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.stage import ANA, LUIS, Answer, Stage, payload, run, stage, until
-from wa_relay.ledger.schema_names import APPLICATION_ID
+from wa_relay.ledger.file import APPLICATION_ID, SCHEMA_VERSION
 
 
 @contextmanager
@@ -180,7 +180,7 @@ def _spoil(database: Path, content: bytes | str) -> None:
         db.execute("create table anything (id integer primary key, text text)")
         if content == "corrupt":
             db.execute(f"pragma application_id = {APPLICATION_ID}")
-            db.execute("create table _sqlite_migrations (migration_set text, name text)")
+            db.execute(f"pragma user_version = {SCHEMA_VERSION}")
             db.executemany("insert into anything (text) values (?)", [("x" * 1000,)] * 200)
     db.close()
     if content == "corrupt":

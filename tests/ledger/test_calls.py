@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call
-from wa_relay.ledger import batches, calls, consent, control, outbox, sends
+from wa_relay.ledger import batches, calls, claims, consent, control, sends
 from wa_relay.ledger.faults import CallConflict
+from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, BatchHint
 from wa_relay.policy import OpeningText
@@ -41,7 +42,7 @@ def test_the_same_call_from_any_source_counts_once(ledger: Ledger, source: str) 
 def test_the_file_itself_refuses_a_second_opening_for_a_call(ledger: Ledger) -> None:
     state = calls.record_call(ledger, call(), NOW)
     with pytest.raises(sqlite3.IntegrityError, match="call_id"):
-        ledger.insert(calls.INSERT_OPENING, (state.conversation_id, "otra vez", state.call_id, NOW, NOW, NOW + 9))
+        queue_message(ledger, NewMessage(state.conversation_id, "opening", "otra vez", NOW, state.call_id), NOW)
 
 
 def test_another_phone_for_a_known_call_is_a_conflict_that_masks_both(ledger: Ledger) -> None:
@@ -104,7 +105,7 @@ def test_a_later_report_fills_in_what_the_first_lacked_and_changes_nothing_else(
 
 def test_an_opening_that_is_on_the_wire_is_not_rewritten(ledger: Ledger) -> None:
     calls.record_call(ledger, call(client_name=None), NOW)
-    outbox.claim_messages(ledger, 1, NOW)
+    claims.claim_messages(ledger, 1, NOW)
     calls.record_call(ledger, call(client_name="Ana"), NOW + 1)
     assert _openings(ledger)[0]["content"] == "Hola, gracias por atender."
 
@@ -130,7 +131,7 @@ def test_a_template_whose_variable_is_empty_is_not_sent(make_ledger: Callable[..
     template = OpeningText(content_sid="HX1", content_variables={"1": "{client_name}"})
     ledger = make_ledger(openings={"completed": template})
     calls.record_call(ledger, call(client_name=None), NOW)
-    claimed = outbox.claim_messages(ledger, 5, NOW)
+    claimed = claims.claim_messages(ledger, 5, NOW)
     assert claimed.jobs == ()
     state = calls.call_state(ledger, "conv_1")
     assert (state.message_status, state.reason) == ("failed", "empty_variable")
@@ -140,13 +141,13 @@ def test_the_body_goes_inside_the_window_and_the_template_outside_it(make_ledger
     both = OpeningText("Hola {client_name}", "HX1", {"1": "{client_name}"})
     ledger = make_ledger(openings={"completed": both})
     calls.record_call(ledger, call("conv_1"), NOW)
-    (outside,) = outbox.claim_messages(ledger, 5, NOW).jobs
+    (outside,) = claims.claim_messages(ledger, 5, NOW).jobs
     assert (outside.outgoing.content_sid, outside.outgoing.body) == ("HX1", None)
     assert outside.outgoing.content_variables == {"1": "Ana García"}
     sends.finish_send(ledger, 1, Accepted("SM" + "1" * 32), NOW)
     ledger.run("update conversation_state set window_ends_at = ?", (NOW + 86400,))
     calls.record_call(ledger, call("conv_2"), NOW + 1)
-    (inside,) = outbox.claim_messages(ledger, 5, NOW + 1).jobs
+    (inside,) = claims.claim_messages(ledger, 5, NOW + 1).jobs
     assert (inside.outgoing.content_sid, inside.outgoing.body) == (None, "Hola Ana García")
 
 

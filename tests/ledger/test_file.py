@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlite_utils import Database, Migrations
+from sqlite_utils import Database
 
 from tests.ledger.conftest import NOW
-from wa_relay.ledger import file
+from wa_relay.ledger import file, schema
 from wa_relay.ledger.faults import DatabaseForeign, DatabaseMissing, DatabaseUnusable, WrongAccount
-from wa_relay.ledger.schema import m001_relay, m002_fewer_pages, migrations
-from wa_relay.ledger.schema_names import KNOWN_MIGRATIONS
 
 SURVIVED, DIED, FAILED = 0, 17, 18
 
@@ -48,40 +46,27 @@ def test_a_check_of_the_file_ends_when_the_start_is_given_up(tmp_path: Path) -> 
     _open(path).close()
 
 
-def _first_version() -> Migrations:
-    """The first release."""
-    first = Migrations("wa_relay")
-    first()(m001_relay)
-    return first
+LATER = file.SCHEMA_VERSION + 1
 
 
-def _later_version() -> Migrations:
-    """A later release: today's migrations as they are, and one more."""
-    later = Migrations("wa_relay")
-    for migration in (m001_relay, m002_fewer_pages):
-        later()(migration)
-
-    @later()
-    def m003_notes(db: Database) -> None:
-        db.execute("create table notes (id integer primary key, text text not null) strict")
-
-    return later
+def _add_notes(database: Database) -> None:
+    database.execute("create table notes (id integer primary key, text text not null) strict")
+    database.execute("create index notes_by_text on notes (text)")
 
 
-def _made_by_the_first_version(path: Path) -> None:
-    """A file of the first release: three people, whose last turns failed, was answered, and never was."""
+def _migrate(path: Path) -> None:
+    """Opens the file as a later release would, whose schema has one more table."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("pragma journal_mode = wal")
-        file.migrate(db, _first_version(), path, NOW)
-        for person in (1, 2, 3):
+        file.migrate(db, path, NOW, create=schema.create, steps={file.SCHEMA_VERSION: _add_notes}, to=LATER)
+
+
+def _of_this_version(path: Path) -> None:
+    """A file of this release that holds something."""
+    with closing(_open(path)) as db:
+        for customer in range(200):
             db.execute(
                 "insert into conversation_state (id, phone_number, elevenlabs_conversation_id, agent_id, started_at,"
-                f" last_message_at, created_at) values ({person}, '+57313853915{person}', '', 'agent', '', '', 0)"
-            )
-        for turn, (person, state) in enumerate([(1, "answered"), (2, "failed"), (1, "failed"), (2, "answered")], 1):
-            db.execute(
-                "insert into turns (id, conversation_id, state, first_at, last_at, due_at) values (?, ?, ?, 0, 0, 0)",
-                (turn, person, state),
+                f" last_message_at, created_at) values ({customer}, '+57313853{customer:04}', '', 'agent', '', '', 0)"
             )
         db.execute("pragma wal_checkpoint(truncate)")
 
@@ -138,56 +123,57 @@ def test_a_kill_at_any_statement_while_it_is_made_leaves_nothing_or_all(tmp_path
 
 def test_a_kill_at_any_statement_of_a_migration_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     seed, whole = tmp_path / "seed.db", tmp_path / "whole.db"
-    _made_by_the_first_version(seed)
-    _open(whole).close()
+    _of_this_version(seed)
+    whole.write_bytes(seed.read_bytes())
+    _migrate(whole)
     old, wanted, outcomes = _shape(seed), _shape(whole), set()
     for statement in range(1, 200):
         path = tmp_path / f"m{statement}.db"
         path.write_bytes(seed.read_bytes())
-        ended = _killed_at(statement, lambda path=path: _open(path).close())  # type: ignore[misc]
-        new = sorted(_shape(path)) == sorted(wanted)
+        ended = _killed_at(statement, lambda path=path: _migrate(path))  # type: ignore[misc]
+        new = _shape(path) == wanted
         assert new or _shape(path) == old, statement
         outcomes.add((ended, new))
-        _open(path).close()
-        assert sorted(_shape(path)) == sorted(wanted)
+        if not new:
+            _migrate(path)
+        assert _shape(path) == wanted
         if ended == SURVIVED:
             break
-    assert (outcomes, statement > 10) == ({(DIED, False), (DIED, True), (SURVIVED, True)}, True)
+    assert (outcomes, statement > 5) == ({(DIED, False), (SURVIVED, True)}, True)
 
 
-def test_an_older_file_is_copied_and_brought_to_the_latest_shape_with_what_it_holds(tmp_path: Path) -> None:
+def test_an_older_file_is_copied_and_migrated_with_what_it_holds(tmp_path: Path) -> None:
     path = tmp_path / "relay.db"
-    _made_by_the_first_version(path)
+    _of_this_version(path)
     old = _shape(path)
-    file.open_for_reading(path).close()
-    with closing(_open(path)) as db:
-        names = [row[0] for row in db.execute("select name from _sqlite_migrations order by id")]
-        assert names == list(KNOWN_MIGRATIONS)
-        unanswered = db.execute("select unanswered_turn_id from conversation_state order by id").fetchall()
-        assert [row[0] for row in unanswered] == [3, None, None]
-    assert _shape(tmp_path / "relay.db.before-m002_fewer_pages") == old
+    _migrate(path)
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("pragma user_version").fetchone() == (LATER,)
+        assert db.execute("select count(*) from conversation_state").fetchone() == (200,)
+        assert db.execute("select fence from relay").fetchone() == (NOW,)
+    assert _shape(tmp_path / f"relay.db.before-{LATER}") == old
 
 
 def test_half_a_copy_does_not_stay_when_the_disk_is_full(tmp_path: Path) -> None:
     path = tmp_path / "relay.db"
-    _made_by_the_first_version(path)
+    _of_this_version(path)
     old, room = _shape(path), path.stat().st_size // 2
 
-    def open_in_little_room() -> None:
-        # What a full disk is to SQLite; the signal would end the process before it is told.
+    def migrate_in_little_room() -> None:
+        # What a full disk is to SQLite; the signal would end the process before the error is seen.
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
-        with pytest.raises(DatabaseUnusable, match=r"full|disk I/O"):
-            _open(path)
+        with pytest.raises(sqlite3.OperationalError, match=r"full|disk I/O"):
+            _migrate(path)
 
-    assert _killed_at(10_000, open_in_little_room) == SURVIVED
+    assert _killed_at(10_000, migrate_in_little_room) == SURVIVED
     assert sorted(each.name for each in tmp_path.iterdir() if "before" in each.name) == []
     assert _shape(path) == old
-    _open(path).close()
-    assert _shape(tmp_path / "relay.db.before-m002_fewer_pages") == old
+    _migrate(path)
+    assert _shape(tmp_path / f"relay.db.before-{LATER}") == old
 
 
-def test_a_disk_that_is_full_in_the_middle_of_a_migration_is_told_as_such(tmp_path: Path) -> None:
+def test_a_disk_that_is_full_in_the_middle_of_a_migration_is_reported(tmp_path: Path) -> None:
     class Full(sqlite3.Connection):
         """A connection on a disk with no room for one more index; SQLite ends the transaction by itself."""
 
@@ -198,13 +184,13 @@ def test_a_disk_that_is_full_in_the_middle_of_a_migration_is_told_as_such(tmp_pa
             return super().execute(sql, *parameters)
 
     path = tmp_path / "relay.db"
-    _made_by_the_first_version(path)
+    _of_this_version(path)
     old = _shape(path)
     with (
         closing(sqlite3.connect(path, isolation_level=None, factory=Full)) as db,
         pytest.raises(sqlite3.OperationalError, match="disk is full"),
     ):
-        file.migrate(db, migrations, path, NOW)
+        file.migrate(db, path, NOW, create=schema.create, steps={file.SCHEMA_VERSION: _add_notes}, to=LATER)
     assert _shape(path) == old
 
 
@@ -213,25 +199,25 @@ def test_a_new_file_is_not_copied(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir() if "before" in each.name] == []
 
 
-def test_a_file_with_a_migration_that_is_not_known_is_refused_for_writing_and_reading(tmp_path: Path) -> None:
+def test_a_file_of_a_newer_version_is_refused_for_writing_and_reading(tmp_path: Path) -> None:
     path = tmp_path / "relay.db"
-    db = _open(path)
-    file.migrate(db, _later_version(), path, NOW)
-    db.close()
+    _of_this_version(path)
+    _migrate(path)
     for opening in (_open, file.open_for_reading):
-        with pytest.raises(DatabaseForeign, match=r"newer version of wa-relay .m003_notes.") as refused:
+        with pytest.raises(DatabaseForeign, match=rf"newer version of wa-relay .schema {LATER};") as refused:
             opening(path)
         assert refused.value.exit_code == 65
 
 
-def test_a_file_that_counts_a_version_this_one_does_not_know_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_a_file_of_a_build_that_was_never_released_is_refused(tmp_path: Path, version: int) -> None:
     path = tmp_path / "relay.db"
-    db = _open(path)
-    db.execute("pragma user_version = 7")
-    db.close()
+    with closing(_open(path)) as db:
+        db.execute(f"pragma user_version = {version}")
     for opening in (_open, file.open_for_reading):
-        with pytest.raises(DatabaseForeign, match=r"newer version of wa-relay .user_version 7."):
+        with pytest.raises(DatabaseForeign, match="older than any release") as refused:
             opening(path)
+        assert refused.value.exit_code == 65
 
 
 def test_the_fence_is_the_moment_at_which_the_file_was_made(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, consent, control, inbox, outbox, questions, sends, turns
+from wa_relay.ledger import calls, claims, consent, control, inbox, questions, sends, turns
 from wa_relay.ledger.questions import TurnJob
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Line, Unclear
@@ -17,7 +17,7 @@ from wa_relay.model import Accepted, Line, Unclear
 def known(ledger: Ledger) -> Ledger:
     """Ana has been called and written to."""
     calls.record_call(ledger, call(), NOW)
-    outbox.claim_messages(ledger, 5, NOW)
+    claims.claim_messages(ledger, 5, NOW)
     sends.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
     return ledger
 
@@ -136,7 +136,7 @@ def test_an_opt_out_cancels_what_waits_and_is_confirmed_once(known: Ledger, word
     received = inbox.record_inbound(known, written(word, sid="SM2"), NOW + 1)
     assert received.effect == "opted_out"
     assert turns.claim_turns(known, 5, NOW + 60).jobs == ()
-    jobs = outbox.claim_messages(known, 5, NOW + 2).jobs
+    jobs = claims.claim_messages(known, 5, NOW + 2).jobs
     assert [job.outgoing.body for job in jobs] == ["Listo, no te escribiremos más."]
     inbox.record_inbound(known, written(word, sid="SM3"), NOW + 3)
     assert _notices(known) == ["opt_out"]
@@ -146,32 +146,32 @@ def test_an_opt_out_cancels_what_waits_and_is_confirmed_once(known: Ledger, word
 def test_a_second_stop_leaves_the_confirmation_that_waits(known: Ledger) -> None:
     for second, sid in enumerate(("SM1", "SM2")):
         assert inbox.record_inbound(known, written("baja", sid=sid), NOW + second).effect == "opted_out"
-    jobs = outbox.claim_messages(known, 5, NOW + 2).jobs
+    jobs = claims.claim_messages(known, 5, NOW + 2).jobs
     assert [job.outgoing.body for job in jobs] == ["Listo, no te escribiremos más."]
 
 
 def test_who_comes_back_before_the_confirmation_has_left_does_not_get_it_any_more(known: Ledger) -> None:
     for second, word in enumerate(["baja", "alta"]):
         inbox.record_inbound(known, written(word, sid=f"SM{second}"), NOW + second)
-    assert outbox.claim_messages(known, 5, NOW + 2).jobs == ()
+    assert claims.claim_messages(known, 5, NOW + 2).jobs == ()
 
 
 def test_an_opt_out_that_is_taken_back_and_repeated_is_confirmed_once(known: Ledger) -> None:
     for second, word in enumerate(["baja", "alta", "baja"]):
         inbox.record_inbound(known, written(word, sid=f"SM{second}"), NOW + second)
-    (job,) = outbox.claim_messages(known, 5, NOW + 4).jobs
+    (job,) = claims.claim_messages(known, 5, NOW + 4).jobs
     sends.finish_send(known, job.outgoing.message_id or 0, Accepted("SM" + "1" * 32), NOW + 4)
-    assert outbox.claim_messages(known, 5, NOW + 60).jobs == ()
+    assert claims.claim_messages(known, 5, NOW + 60).jobs == ()
 
 
 def test_a_confirmation_that_a_person_has_sent_again_is_for_who_is_out(known: Ledger) -> None:
     inbox.record_inbound(known, written("baja", sid="SM1"), NOW)
-    (job,) = outbox.claim_messages(known, 5, NOW + 1).jobs
+    (job,) = claims.claim_messages(known, 5, NOW + 1).jobs
     confirmation = job.outgoing.message_id or 0
     sends.finish_send(known, confirmation, Unclear("timeout"), NOW + 2)
     inbox.record_inbound(known, written("alta", sid="SM2"), NOW + 3)
     control.resolve(known, confirmation, "resend", None, "operator", NOW + 1000)
-    claimed = outbox.claim_messages(known, 5, NOW + 1001)
+    claimed = claims.claim_messages(known, 5, NOW + 1001)
     assert (claimed.jobs, claimed.ended) == ((), ((confirmation, "cancelled"),))
 
 
@@ -189,7 +189,7 @@ def test_the_thread_goes_back_past_any_number_of_pictures(known: Ledger) -> None
 def test_twilios_own_opt_out_cancels_the_confirmation_that_waits(known: Ledger) -> None:
     assert inbox.record_inbound(known, written("baja", sid="SM1"), NOW).effect == "opted_out"
     consent.opt_out(known, PHONE, "twilio", NOW + 1)
-    assert outbox.claim_messages(known, 5, NOW + 2).jobs == ()
+    assert claims.claim_messages(known, 5, NOW + 2).jobs == ()
     assert _notices(known) == ["opt_out"]
 
 
@@ -231,7 +231,7 @@ def test_a_stranger_is_told_the_fallback_once_where_that_is_wanted(make_ledger: 
     ledger = make_ledger(unknown_sender="fallback")
     assert inbox.record_inbound(ledger, written("hola", sid="SM1"), NOW).effect == "notice"
     assert inbox.record_inbound(ledger, written("¿hola?", sid="SM2"), NOW + 5).effect == "silent"
-    assert [job.kind for job in outbox.claim_messages(ledger, 5, NOW + 6).jobs] == ["notice"]
+    assert [job.kind for job in claims.claim_messages(ledger, 5, NOW + 6).jobs] == ["notice"]
 
 
 def test_a_stranger_is_put_to_an_agent_where_that_is_wanted(make_ledger: Callable[..., Ledger]) -> None:

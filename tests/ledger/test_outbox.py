@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, control, inbox, outbox, receipts, sends, turns
-from wa_relay.ledger.outbox import SendJob
+from wa_relay.ledger import calls, claims, control, inbox, receipts, sends, turns
+from wa_relay.ledger.claims import SendJob
+from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Accepted, Listed, NotSent, Receipt, Refused, Unclear
+from wa_relay.model import Accepted, Listed, NotSent, Receipt, SendRefused, Unclear
 
 SID = "SM" + "a" * 32
 OTHER = "SM" + "b" * 32
@@ -26,7 +27,7 @@ def _status(ledger: Ledger, message_id: int = 1) -> tuple[str, str | None]:
 
 
 def _claim(ledger: Ledger, now: float = NOW, limit: int = 10) -> list[SendJob]:
-    return list(outbox.claim_messages(ledger, limit, now).jobs)
+    return list(claims.claim_messages(ledger, limit, now).jobs)
 
 
 def _opening(ledger: Ledger, key: str = "conv_1", **facts: object) -> int:
@@ -93,13 +94,13 @@ def test_an_unclear_send_is_never_put_back_by_the_machine(ledger: Ledger) -> Non
 
 
 @pytest.mark.parametrize("status", ["sending", "uncertain"])
-def test_the_file_refuses_a_way_back_without_evidence(ledger: Ledger, status: str) -> None:
+def test_the_file_refuses_a_return_to_the_queue_without_proof(ledger: Ledger, status: str) -> None:
     _opening(ledger)
     _claim(ledger)
     if status == "uncertain":
         sends.finish_send(ledger, 1, Unclear("timeout"), NOW)
-    with pytest.raises(sqlite3.IntegrityError, match="only with evidence"):
-        ledger.run("update conversation_messages set status = 'queued', in_flight = 0 where id = 1")
+    with pytest.raises(sqlite3.IntegrityError, match="only with proof"):
+        ledger.run("update conversation_messages set status = 'queued', in_flight = 0, moved_by = 'rule' where id = 1")
 
 
 def test_the_file_refuses_two_messages_in_flight_to_one_person(ledger: Ledger) -> None:
@@ -109,7 +110,7 @@ def test_the_file_refuses_two_messages_in_flight_to_one_person(ledger: Ledger) -
     with pytest.raises(sqlite3.IntegrityError, match="conversation_id"):
         ledger.run(
             "update conversation_messages set status = 'sending', in_flight = 1, attempts = 1, attempted_at = 1,"
-            " epoch = 1 where id = 2"
+            " epoch = 1, moved_by = 'run', moved_at = 1 where id = 2"
         )
 
 
@@ -119,13 +120,13 @@ def test_the_file_refuses_two_answers_to_a_turn(ledger: Ledger) -> None:
     row = ledger.one("select turn_id from conversation_messages where id = ?", (reply,))
     assert row is not None
     with pytest.raises(sqlite3.IntegrityError, match="turn_id"):
-        ledger.insert(turns.INSERT_REPLY, (1, "otra", None, row["turn_id"], 0, NOW, NOW))
+        queue_message(ledger, NewMessage(1, "reply", "otra", NOW, turn_id=row["turn_id"]), NOW)
 
 
 def test_the_file_refuses_a_way_out_of_a_final_status(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Refused("21211", "not a number", "person"), NOW)
+    sends.finish_send(ledger, 1, SendRefused("21211", "not a number", "customer"), NOW)
     with pytest.raises(sqlite3.IntegrityError, match="illegal move"):
         ledger.run("update conversation_messages set status = 'queued', reason = null where id = 1")
 
@@ -283,13 +284,13 @@ def test_a_refusal_for_the_account_holds_everything_and_fails_nothing(ledger: Le
     _opening(ledger, "conv_2", phone="+573002222222")
     for job in _claim(ledger):
         assert job.outgoing.message_id is not None
-        sends.finish_send(ledger, job.outgoing.message_id, Refused("20003", "Authenticate", "account"), NOW)
+        sends.finish_send(ledger, job.outgoing.message_id, SendRefused("20003", "Authenticate", "account"), NOW)
     assert control.queue_health(ledger, NOW).paused == "account"
     assert _claim(ledger, NOW + 1.9) == []
     (probe,) = _claim(ledger, NOW + 2.0)
     assert _claim(ledger, NOW + 5.0) == []
     assert probe.outgoing.message_id is not None
-    sends.finish_send(ledger, probe.outgoing.message_id, Refused("20003", "Authenticate", "account"), NOW + 5)
+    sends.finish_send(ledger, probe.outgoing.message_id, SendRefused("20003", "Authenticate", "account"), NOW + 5)
     assert _claim(ledger, NOW + 9.9) == []
     (probe,) = _claim(ledger, NOW + 10.0)
     assert probe.outgoing.message_id is not None
@@ -310,7 +311,7 @@ def test_what_comes_back_to_the_queue_after_an_opt_out_is_not_sent(ledger: Ledge
 def test_21610_is_an_opt_out(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Refused("21610", "opted out", "person"), NOW)
+    sends.finish_send(ledger, 1, SendRefused("21610", "opted out", "customer"), NOW)
     assert calls.record_call(ledger, call("conv_2"), NOW).skipped == "opted_out"
 
 
@@ -345,7 +346,7 @@ def test_a_part_that_fails_takes_the_later_ones_with_it(ledger: Ledger) -> None:
     sends.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
     first, second = _answer(ledger, "uno", "dos")
     _claim(ledger, NOW + 3)
-    sends.finish_send(ledger, first, Refused("21617", "too long", "message"), NOW + 3)
+    sends.finish_send(ledger, first, SendRefused("21617", "too long", "message"), NOW + 3)
     assert _status(ledger, second) == ("failed", "cancelled")
 
 
@@ -369,14 +370,14 @@ def test_openings_wait_for_quiet_hours_also_when_they_were_queued_before(make_le
 def test_an_opening_expires_by_its_call_and_a_reply_by_the_window(ledger: Ledger) -> None:
     _opening(ledger)
     (reply,) = _answer(ledger, "El plan cuesta $99.")
-    ended = [outbox.claim_messages(ledger, 5, NOW + 86401).ended for _ in range(2)]
+    ended = [claims.claim_messages(ledger, 5, NOW + 86401).ended for _ in range(2)]
     assert ended == [((1, "expired"),), ((reply, "expired"),)]
 
 
 def test_openings_expire_while_they_are_paused(ledger: Ledger) -> None:
     _opening(ledger)
     control.pause(ledger)
-    assert outbox.expire(ledger, NOW + 86400) == [1]
+    assert claims.expire(ledger, NOW + 86400) == [1]
 
 
 def test_pause_holds_openings_and_not_replies_and_resume_lets_them_go(ledger: Ledger) -> None:
@@ -397,7 +398,7 @@ def test_the_breaker_holds_a_burst_at_the_start_over_restarts_until_resume(make_
         _opening(ledger, f"conv_{number}", phone=f"+5730000000{number}")
     for held in (4, 0):
         ledger = make_ledger(NOW, burst_limit=3)
-        claimed = outbox.claim_messages(ledger, 10, NOW)
+        claimed = claims.claim_messages(ledger, 10, NOW)
         assert (claimed.jobs, claimed.burst) == ((), held)
         assert control.queue_health(ledger, NOW).paused == "burst"
     control.resume(ledger)
@@ -471,15 +472,23 @@ def test_receipts_that_do_not_come_are_asked_for_three_times(ledger: Ledger) -> 
     assert asked == [901, 3601, 43201]
 
 
-def test_each_move_is_recorded_with_its_evidence(ledger: Ledger) -> None:
+def test_the_file_refuses_a_move_that_does_not_state_who_made_it(ledger: Ledger) -> None:
+    _opening(ledger)
+    with pytest.raises(sqlite3.IntegrityError, match="who made it"):
+        ledger.run("update conversation_messages set status = 'failed', reason = 'cancelled' where id = 1")
+
+
+def test_each_move_is_journalled_with_its_proof(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
     sends.finish_send(ledger, 1, Unclear("read timeout"), NOW)
     receipts.record_receipt(ledger, Receipt(SID, "delivered", message_id=1), NOW)
-    moves = ledger.all("select from_status, to_status, evidence from message_moves order by id")
+    moves = ledger.all(
+        "select event, from_status, to_status, moved_by, detail from journal where from_status is not null order by id"
+    )
     assert [tuple(move) for move in moves] == [
-        ("queued", "sending", None),
-        ("sending", "uncertain", "read timeout"),
-        ("uncertain", "sent", "receipt"),
-        ("sent", "delivered", "receipt: delivered"),
+        ("send", "queued", "sending", "run", None),
+        ("send", "sending", "uncertain", "http", "read timeout"),
+        ("receipt", "uncertain", "sent", "receipt", "a receipt reported its SID"),
+        ("receipt", "sent", "delivered", "receipt", "a receipt says delivered"),
     ]

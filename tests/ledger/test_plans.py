@@ -16,7 +16,7 @@ from tests.ledger.conftest import NOW
 from wa_relay import ledger, reports
 from wa_relay.ledger import file
 
-GROW = ("conversation_messages", "conversation_state", "calls", "turns", "message_moves", "receipts")
+GROW = ("conversation_messages", "conversation_state", "calls", "turns", "journal", "receipts")
 SQL = re.compile(r"\s*(select|update|insert|delete)\b")
 WHOLE_TABLE = re.compile(rf"SCAN ({'|'.join(GROW)}|\w)(?! USING)\b")
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, control, inbox, outbox, questions, receipts, sends, turns
+from wa_relay.ledger import calls, claims, control, inbox, questions, receipts, sends, turns
 from wa_relay.ledger.consent import is_opted_out
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Accepted, NotSent, Receipt, Refused, Unclear
+from wa_relay.model import Accepted, NotSent, Receipt, SendRefused, Unclear
 from wa_relay.policy import OpeningText
 
 SID = "SM" + "a" * 32
@@ -20,7 +20,7 @@ SID = "SM" + "a" * 32
 def known(ledger: Ledger) -> Ledger:
     """Ana has been called and written to."""
     calls.record_call(ledger, call(), NOW)
-    outbox.claim_messages(ledger, 5, NOW)
+    claims.claim_messages(ledger, 5, NOW)
     sends.finish_send(ledger, 1, Accepted(SID), NOW)
     return ledger
 
@@ -69,7 +69,7 @@ def test_the_breaker_counts_an_opening_once_however_often_it_is_tried(make_ledge
     for number in range(6):
         calls.record_call(ledger, call(f"conv_{number}", phone=f"+5731385391{number:02}"), NOW)
     for second in (0, 20, 40):
-        claimed = outbox.claim_messages(ledger, 20, NOW + second)
+        claimed = claims.claim_messages(ledger, 20, NOW + second)
         assert (claimed.burst, len(claimed.jobs)) == (0, 6)
         for job in claimed.jobs:
             sends.finish_send(ledger, job.outgoing.message_id or 0, NotSent("429", 10.0), NOW + second)
@@ -81,27 +81,27 @@ def test_the_breaker_holds_what_was_due_at_a_start_whose_first_minute_the_accoun
     ledger = make_ledger()
     for number in range(12):
         calls.record_call(ledger, call(f"conv_{number}", phone=f"+5731385391{number:02}"), NOW)
-    outbox.claim_messages(ledger, 1, NOW)
-    sends.finish_send(ledger, 1, Refused("20003", "credentials", "account"), NOW)
+    claims.claim_messages(ledger, 1, NOW)
+    sends.finish_send(ledger, 1, SendRefused("20003", "credentials", "account"), NOW)
     ledger.run("update relay set account_probe_at = ?", (NOW + 66.0,))
     ledger = make_ledger(NOW + 5, burst_limit=10)
-    assert outbox.claim_messages(ledger, 50, NOW + 6).jobs == ()
-    claimed = outbox.claim_messages(ledger, 50, NOW + 66)
+    assert claims.claim_messages(ledger, 50, NOW + 6).jobs == ()
+    claimed = claims.claim_messages(ledger, 50, NOW + 66)
     assert (claimed.burst, claimed.jobs) == (12, ())
 
 
 def test_a_held_account_is_probed_by_the_first_message_that_comes(known: Ledger) -> None:
     known.run("update relay set account_fault = 'x', account_held_at = ?, account_probe_at = ?", (NOW, NOW + 60))
-    assert outbox.claim_messages(known, 5, NOW + 61).jobs == ()
+    assert claims.claim_messages(known, 5, NOW + 61).jobs == ()
     inbox.record_inbound(known, written(), NOW + 62)
     (job,) = turns.claim_turns(known, 5, NOW + 64).jobs
     turns.finish_turn(known, job.turn_id, ["Sí."], None, NOW + 64)
-    assert len(outbox.claim_messages(known, 5, NOW + 64).jobs) == 1
+    assert len(claims.claim_messages(known, 5, NOW + 64).jobs) == 1
 
 
 def test_a_sid_that_another_message_has_leaves_nothing_on_the_wire_for_ever(known: Ledger) -> None:
     calls.record_call(known, call("conv_2"), NOW + 1)
-    (job,) = outbox.claim_messages(known, 5, NOW + 1).jobs
+    (job,) = claims.claim_messages(known, 5, NOW + 1).jobs
     finished = sends.finish_send(known, job.outgoing.message_id or 0, Accepted(SID), NOW + 2)
     assert finished.status == "uncertain"
     assert finished.alarm
@@ -126,7 +126,7 @@ def test_an_unclear_part_that_a_person_cancels_takes_the_rest_of_its_answer_with
     inbox.record_inbound(known, written(), NOW + 1)
     (job,) = turns.claim_turns(known, 5, NOW + 3).jobs
     first, second = turns.finish_turn(known, job.turn_id, ["uno", "dos"], None, NOW + 3)
-    outbox.claim_messages(known, 5, NOW + 3)
+    claims.claim_messages(known, 5, NOW + 3)
     sends.finish_send(known, first, Unclear("timeout"), NOW + 4)
     control.resolve(known, first, "cancel", None, "operator", NOW + 10)
     row = known.one("select status, reason from conversation_messages where id = ?", (second,))
@@ -174,7 +174,7 @@ def test_an_opening_whose_begin_was_taken_back_counts_once_for_the_breaker(make_
         calls.record_call(ledger, call(f"conv_{number}", phone=f"+5731385391{number:02}"), NOW)
     for _ in range(3):
         ledger.db.execute("begin immediate")
-        claimed = outbox.claim_messages(ledger, 20, NOW)
+        claimed = claims.claim_messages(ledger, 20, NOW)
         assert (claimed.burst, len(claimed.jobs)) == (0, 6)
         ledger.db.execute("rollback")
 
@@ -185,7 +185,7 @@ def test_a_stranger_without_a_number_who_turns_out_to_have_been_called_is_that_p
     ledger = make_ledger(unknown_sender="agent", unknown_agent_id="agent_9")
     inbox.record_inbound(ledger, written("Hola", sid="SM1", phone="CO.1A2b"), NOW - 600)
     state = calls.record_call(ledger, call(), NOW)
-    outbox.claim_messages(ledger, 5, NOW)
+    claims.claim_messages(ledger, 5, NOW)
     receipts.record_receipt(ledger, Receipt(SID, "delivered", state.message_id, user_id="CO.1A2b"), NOW + 5)
     answer = inbox.record_inbound(ledger, written(sid="SM2", phone="CO.1A2b"), NOW + 60)
     assert answer.conversation_id == state.conversation_id
@@ -211,7 +211,7 @@ def test_an_opt_out_cancels_what_waits_under_the_other_spelling_too(ledger: Ledg
     calls.record_call(ledger, call(phone="+525512345678"), NOW)
     calls.record_call(ledger, call("conv_2", phone="+5215512345678"), NOW)
     inbox.record_inbound(ledger, written("BAJA", phone="+5215512345678"), NOW + 1)
-    jobs = outbox.claim_messages(ledger, 5, NOW + 2).jobs
+    jobs = claims.claim_messages(ledger, 5, NOW + 2).jobs
     assert [job.kind for job in jobs] == ["notice"]
 
 
@@ -219,5 +219,5 @@ def test_a_clock_that_is_set_back_does_not_put_off_the_probe_of_a_held_account(k
     calls.record_call(known, call("conv_2"), NOW - 7300)
     held = "update relay set account_fault = 'x', account_held_at = ?, account_probe_at = ?"
     known.run(held, (NOW, NOW + 60))
-    assert outbox.claim_messages(known, 5, NOW + 59).jobs == ()
-    assert len(outbox.claim_messages(known, 5, NOW - 7200).jobs) == 1
+    assert claims.claim_messages(known, 5, NOW + 59).jobs == ()
+    assert len(claims.claim_messages(known, 5, NOW - 7200).jobs) == 1

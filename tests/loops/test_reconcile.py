@@ -11,7 +11,7 @@ import pytest
 
 from tests.sweeping import InboundList, sweep
 from wa_relay.channel.inbound import listed_inbound
-from wa_relay.ledger import calls, file, outbox, receipts, sends, store
+from wa_relay.ledger import calls, claims, file, receipts, sends, store
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.loops.bell import Wakers
@@ -80,7 +80,7 @@ def _fetched(folder: Path, status: str, meanwhile: str | None = None) -> tuple[W
         call = Call("conv_1", ANA, "agent_1", "completed", "push", NOW - 1800.0)
         state = await ledger.run(calls.record_call, call, NOW - 1800.0)
         assert state.message_id is not None
-        await ledger.run(outbox.claim_messages, 1, NOW - 1800.0)
+        await ledger.run(claims.claim_messages, 1, NOW - 1800.0)
         await ledger.run(sends.finish_send, state.message_id, Accepted("SM" + "1" * 32), NOW - 1800.0)
         waiting = asyncio.create_task(wakers.board.wait(state.message_id, 5.0))
         await asyncio.sleep(0)

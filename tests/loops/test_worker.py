@@ -32,7 +32,7 @@ from wa_relay.model import (
     NotSent,
     Outgoing,
     Question,
-    Refused,
+    SendRefused,
     SendResult,
 )
 from wa_relay.policy import OpeningText, Rules
@@ -232,7 +232,7 @@ def test_a_turn_whose_answer_can_never_be_stored_fails_and_holds_nobody_back(tmp
 
 def test_a_send_whose_result_can_not_be_stored_is_uncertain_and_not_on_the_wire_for_ever(tmp_path: Path) -> None:
     async def scenario(room: Room) -> None:
-        async with _working(room.sender(Network(Refused("21211", "no number", "person", message="\ud800")))):
+        async with _working(room.sender(Network(SendRefused("21211", "no number", "customer", message="\ud800")))):
             await room.until("uncertain", STATUS, 1)
 
     _run(tmp_path, scenario)

@@ -6,7 +6,7 @@ import sqlite3
 
 from tests.story import ANA, LUIS, NOW, Story
 from wa_relay import reports
-from wa_relay.model import Refused, Unclear
+from wa_relay.model import SendRefused, Unclear
 from wa_relay.moments import stamp
 
 
@@ -55,7 +55,7 @@ def test_the_object_has_the_fields_of_the_contract_in_its_order(story: Story, db
 
 def test_a_message_that_was_not_accepted_has_no_time_and_tells_why(story: Story, db: sqlite3.Connection) -> None:
     story.call("conv_1")
-    story.send(Refused("63016", "outside the window", "message"))
+    story.send(SendRefused("63016", "outside the window", "message"))
     story.call("conv_2", LUIS)
     story.send(Unclear("read timeout"))
     ana, luis = reports.conversation(db, phone=ANA, limit=9), reports.conversation(db, phone=LUIS, limit=9)

@@ -9,8 +9,8 @@ import pytest
 
 from tests.story import ANA, BOGOTA, EVA, LUIS, NOW, Story
 from wa_relay import reports
-from wa_relay.ledger import control
-from wa_relay.model import Refused, Unclear
+from wa_relay.ledger import claims, control
+from wa_relay.model import SendRefused, Unclear
 from wa_relay.reports import Grouping, Span
 from wa_relay.reports.tally import median, percentile
 
@@ -56,7 +56,7 @@ def test_each_opening_counts_for_all_that_it_reached_and_all_of_them_add_up(
     story.call("conv_unclear", "+573000000091")
     story.send(Unclear("read timeout"))
     story.call("conv_refused", "+573000000092")
-    story.send(Refused("21211", "no phone", "person"))
+    story.send(SendRefused("21211", "no phone", "customer"))
     story.call("conv_waiting", "+573000000093")
     story.call("conv_mailbox", "+573000000094", outcome="voicemail")
     report = told(db)
@@ -70,10 +70,9 @@ def test_each_opening_counts_for_all_that_it_reached_and_all_of_them_add_up(
 
 
 def test_a_message_that_is_on_the_wire_is_still_queued(story: Story, db: sqlite3.Connection) -> None:
-    from wa_relay.ledger import outbox
 
     story.call("conv_1")
-    assert len(outbox.claim_messages(story.ledger, 1, story.now).jobs) == 1
+    assert len(claims.claim_messages(story.ledger, 1, story.now).jobs) == 1
     assert told(db)["openings"]["queued"] == 1
 
 
@@ -255,7 +254,7 @@ def test_the_groups_add_up_to_the_whole(story: Story, db: sqlite3.Connection, by
         story.call(
             f"conv_{number}", phone, batch_id=f"b{number % 2}", outcome=("completed", "voicemail")[number % 5 == 4]
         )
-        story.send(Refused("63016", "no", "message") if number % 4 == 3 else None)
+        story.send(SendRefused("63016", "no", "message") if number % 4 == 3 else None)
         story.write("Hola", phone)
         story.answer("Claro") if number % 3 else story.answer()
         story.send()

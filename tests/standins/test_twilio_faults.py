@@ -15,7 +15,7 @@ import pytest
 from tests.standins.test_twilio_messages import ask, path_of
 from tests.standins.twilio_played import ANA, LUIS, official, password, playing, run
 from wa_relay.channel.twilio import TwilioChannel
-from wa_relay.model import NotSent, Outgoing, Refused, SendResult, Unclear
+from wa_relay.model import NotSent, Outgoing, SendRefused, SendResult, Unclear
 from wa_relay.standins.twilio import PLAYABLE, SANDBOX, WAYS, Fault, TwilioStandin
 
 GOOD = {"To": f"whatsapp:{ANA}", "From": SANDBOX, "Body": "Hola"}
@@ -349,7 +349,7 @@ def test_our_own_client_never_takes_a_fault_for_an_answer(kind: str) -> None:
             )
             standin.faults.next("create", Fault(kind, seconds=0.6 if kind == "F8" else 0.1))
             result: SendResult = await channel.send(Outgoing(message_id=7, to=ANA, body="Hola"))
-            assert isinstance(result, Unclear | NotSent | Refused)
+            assert isinstance(result, Unclear | NotSent | SendRefused)
             if kind == "F8":
                 await standin.journal.wait_for(lambda one: one.kind == "late")
             if standin.accepted():

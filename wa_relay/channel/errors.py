@@ -10,9 +10,9 @@ import math
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
-from wa_relay.model import Moment, NotSent, Refused, Scope, SendResult, Unclear
+from wa_relay.model import Moment, NotSent, Scope, SendRefused, SendResult, Unclear
 
-Kind = Literal["momentary", "wait", "message", "person", "template", "account"]
+Kind = Literal["momentary", "wait", "message", "customer", "template", "sender", "account"]
 
 CODES: dict[str, tuple[Kind, str]] = {
     "14107": ("momentary", "too many replies to one number in 30 s: two machines may be talking to each other"),
@@ -29,30 +29,30 @@ CODES: dict[str, tuple[Kind, str]] = {
     "63019": ("momentary", "the media could not be fetched"),
     "63038": ("wait", "the account's daily message limit is reached: wait until tomorrow, or upgrade a trial account"),
     "63049": ("wait", "Meta held a marketing template back: use a utility template, or wait a day"),
-    "21211": ("person", "the number is not a valid phone number: correct it in the campaign"),
+    "21211": ("customer", "the number is not a valid phone number: correct it in the campaign"),
     "21408": ("message", "the country is not enabled: allow it in Twilio's messaging geographic permissions"),
-    "21610": ("person", "the person has opted out: nothing may be sent to them"),
-    "21614": ("person", "the number is not a mobile number"),
-    "30003": ("person", "the phone is off or can't be reached"),
-    "30005": ("person", "the number is unknown or no longer exists"),
+    "21610": ("customer", "the person has opted out: nothing may be sent to them"),
+    "21614": ("customer", "the number is not a mobile number"),
+    "30003": ("customer", "the phone is off or can't be reached"),
+    "30005": ("customer", "the number is unknown or no longer exists"),
     "30036": ("message", "it waited at Twilio for longer than its validity"),
-    "63003": ("person", "the number has no WhatsApp"),
-    "63005": ("person", "WhatsApp did not take the message for this person"),
+    "63003": ("customer", "the number has no WhatsApp"),
+    "63005": ("customer", "WhatsApp did not take the message for this person"),
     "63013": ("message", "the message violates WhatsApp's policy, or a template variable is not right"),
-    "63014": ("person", "the person has blocked the sender"),
+    "63014": ("customer", "the person has blocked the sender"),
     "63015": (
-        "person",
+        "customer",
         "the person has not joined the sandbox, or three days are over: let them send the join words",
     ),
     "63016": ("message", "outside the 24-hour window free text is refused: set content_sid to an approved template"),
     "63021": ("message", "the template with its variables is too long or malformed"),
-    "63024": ("person", "the number has no WhatsApp, or an old one, or its terms were not accepted"),
+    "63024": ("customer", "the number has no WhatsApp, or an old one, or its terms were not accepted"),
     "63030": ("message", "a template was sent together with a body or media"),
     "63031": ("message", "sender and receiver are the same"),
-    "63032": ("person", "the person is in an experiment of Meta's and gets no marketing messages"),
-    "63033": ("person", "the person is blocked"),
-    "63050": ("person", "the person has opted out of this business' marketing messages"),
-    "63058": ("person", "WhatsApp does not allow messages to this country"),
+    "63032": ("customer", "the person is in an experiment of Meta's and gets no marketing messages"),
+    "63033": ("customer", "the person is blocked"),
+    "63050": ("customer", "the person has opted out of this business' marketing messages"),
+    "63058": ("customer", "WhatsApp does not allow messages to this country"),
     "21602": ("message", "the message has no text: report this as a fault of wa-relay"),
     "21603": ("message", "no sender was given: set twilio.sender"),
     "21604": ("message", "no receiver was given: report this as a fault of wa-relay"),
@@ -60,9 +60,9 @@ CODES: dict[str, tuple[Kind, str]] = {
     "21617": ("message", "the text is longer than 1,600 characters: lower reply.max_length"),
     "21620": ("message", "the media address is not valid"),
     "21910": ("message", "sender and receiver are of different channels: twilio.sender must begin with whatsapp:"),
-    "21654": ("template", "template variables were sent without a template, or this account may only send templates"),
+    "21654": ("message", "template variables were sent without a template, or this account may only send templates"),
     "21655": ("template", "there is no such template: correct content_sid"),
-    "21656": ("template", "the template's variables are not right: correct content_variables"),
+    "21656": ("message", "the template's variables are not right: correct content_variables"),
     "63027": ("template", "the template does not exist in this language"),
     "63028": ("template", "the number of template variables is not the template's: correct content_variables"),
     "63040": ("template", "the template was rejected by WhatsApp: correct it and submit it again"),
@@ -77,14 +77,14 @@ CODES: dict[str, tuple[Kind, str]] = {
     "21704": ("account", "the messaging service has no sender for this country"),
     "21705": ("account", "the messaging service is not valid: correct twilio.messaging_service_sid"),
     "30002": ("account", "the Twilio account is suspended: look in the Twilio console"),
-    "63001": ("account", "WhatsApp refuses the sender's credentials: look at the sender in the Twilio console"),
-    "63002": ("account", "WhatsApp does not find the sender: look at the sender in the Twilio console"),
-    "63007": ("account", "there is no such WhatsApp sender: correct twilio.sender"),
-    "63008": ("account", "the sender is not set up for WhatsApp: look at it in the Twilio console"),
-    "63020": ("account", "the invitation in Meta's Business Manager is not accepted yet: accept it"),
-    "63022": ("account", "the sender's certificate is not valid: register the sender again"),
-    "63051": ("account", "the sender or its WhatsApp account is locked: register it again, or ask Twilio"),
-    "63062": ("account", "the sender may not send just now: look at it in the Twilio console"),
+    "63001": ("sender", "WhatsApp refuses the sender's credentials: look at the sender in the Twilio console"),
+    "63002": ("sender", "WhatsApp does not find the sender: look at the sender in the Twilio console"),
+    "63007": ("sender", "there is no such WhatsApp sender: correct twilio.sender"),
+    "63008": ("sender", "the sender is not set up for WhatsApp: look at it in the Twilio console"),
+    "63020": ("sender", "the invitation in Meta's Business Manager is not accepted yet: accept it"),
+    "63022": ("sender", "the sender's certificate is not valid: register the sender again"),
+    "63051": ("sender", "the sender or its WhatsApp account is locked: register it again, or ask Twilio"),
+    "63062": ("sender", "the sender may not send just now: look at it in the Twilio console"),
     "63112": ("account", "Meta has disabled the WhatsApp account: appeal in Meta's Business Manager"),
 }
 
@@ -104,24 +104,30 @@ def meaning(code: str | None) -> str:
     return f"code {code[:40]} is not known here: look it up in Twilio's error dictionary. The message is not sent again"
 
 
+def scope_of(code: str | None) -> Scope:
+    """What a code is about; an unknown code is about its message alone."""
+    kind: Kind = CODES.get(code or "", ("message", ""))[0]
+    return "message" if kind == "momentary" or kind == "wait" else kind
+
+
 def classify(status: int, code: str | None, message: str, retry_after: float | None) -> SendResult:
-    """Decides what an HTTP answer other than an acceptance means for a send.
+    """Decides what an HTTP response other than an acceptance means for a send.
 
     4xx and 429 say that nothing was sent; 5xx, redirects and 408 leave it open. `retry_after` is
     in seconds, None when Twilio named no pause.
     """
-    kind, words = CODES.get(code or "", ("message", meaning(code)))
+    kind, sentence = CODES.get(code or "", ("message", meaning(code)))
     if status == 429:
         pause = LONG_WAIT if kind == "wait" else retry_after
-        return NotSent(f"429 {code or ''}".strip(), pause)
+        return NotSent(f"429 {code or ''}".strip(), pause, code=code)
     if not 400 <= status < 500 or status == 408:
-        return Unclear(f"HTTP {status}")
-    if kind == "account" or status == 401:
-        return Refused(code or "401", words if kind == "account" else CODES["20003"][1], "account", message)
+        return Unclear(f"HTTP {status}", code)
+    if status == 401 and kind not in ("account", "sender"):
+        return SendRefused(code or "401", CODES["20003"][1], "account", message)
     if kind in ("momentary", "wait"):
-        return NotSent(f"HTTP {status} {code}", LONG_WAIT if kind == "wait" else retry_after)
-    scope: Scope = "person" if kind == "person" else "template" if kind == "template" else "message"
-    return Refused(code or str(status), words if code else f"Twilio refused with HTTP {status}", scope, message)
+        return NotSent(f"HTTP {status} {code}", LONG_WAIT if kind == "wait" else retry_after, code=code)
+    meant = sentence if code else f"Twilio refused with HTTP {status}"
+    return SendRefused(code or str(status), meant, scope_of(code), message)
 
 
 def retry_after_seconds(header: str | None, now: Moment) -> float | None:

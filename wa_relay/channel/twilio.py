@@ -80,9 +80,10 @@ class TwilioChannel:
             status, code = getattr(error, "status", 0), getattr(error, "code", None)
             return classify(int(status or 0), str(code) if code else None, "", _retry_after())
         except _NOT_CONNECTED as error:
-            return NotSent(f"no connection: {type(error).__name__}", answered=False)
+            return NotSent(f"no connection: {type(error).__name__}", answered=False, code=type(error).__name__)
         except (aiohttp.ClientError, TimeoutError, OSError, AnswerTooLarge) as error:
-            return Unclear(f"the connection failed after the request was begun: {type(error).__name__}")
+            name = type(error).__name__
+            return Unclear(f"the connection failed after the request had begun: {name}", name)
         except Exception as error:
             # Whatever the client makes of an answer that is none: the request was made.
             return Unclear(f"Twilio answered with something that is no message: {type(error).__name__}")

@@ -61,8 +61,7 @@ def _change_directly(config: Config, directly: Change, now: Moment) -> Json:
         opened = file.open_for_writing(database, account_sid="", now=now)
         with closing(opened.connection):
             ledger = Ledger(opened.connection, rules_of(config))
-            row = ledger.one(store.RELAY)
-            assert row is not None
+            row = ledger.need_one(store.SELECT_RELAY)
             ledger.fence, ledger.epoch = row["fence"], row["epoch"]
             ledger.db.execute("begin immediate")
             result = directly(ledger, now)

@@ -119,9 +119,10 @@ def _confirm(options: Options, number: int, decision: Decision) -> None:
 def _known(row: Undecided) -> str:
     """What is known of the send; before the first look-up, that Twilio may have it."""
     evidence = one_line(row.evidence or "no response")
-    if "look-up" in evidence:
-        return evidence
-    return f"{evidence}; not looked up at Twilio yet, which may have it"
+    if not row.lookups:
+        return f"{evidence}; not looked up at Twilio yet, which may have it"
+    found = f"{row.lookup_matches} messages could be it" if row.lookup_matches else "nothing found"
+    return f"{evidence}; look-up {row.lookups}: {found}"
 
 
 def _number(message_id: str) -> int:

@@ -22,7 +22,7 @@ from wa_relay.cli.settings import load_config
 from wa_relay.config import Config, ConfigError, require_serve
 from wa_relay.ledger import consent
 from wa_relay.ledger.faults import DatabaseMissing
-from wa_relay.model import Accepted, Listed, NotSent, Outgoing, Refused, RelayError, Unclear, UpstreamError
+from wa_relay.model import Accepted, Listed, NotSent, Outgoing, RelayError, SendRefused, Unclear, UpstreamError
 from wa_relay.text.plain import clean, visible
 from wa_relay.text.safe import one_line
 
@@ -162,24 +162,24 @@ def _accepted(sid: str, accepted_as: str, latest: Listed | None) -> Result:
     return Result(sid, status, code, meaning(code))
 
 
-def _not_accepted(response: Refused | NotSent | Unclear) -> Result:
-    if isinstance(response, Refused):
+def _not_accepted(response: SendRefused | NotSent | Unclear) -> Result:
+    if isinstance(response, SendRefused):
         return Result(None, "failed", response.code, response.meaning)
     if isinstance(response, NotSent):
-        return _not_sent(response.evidence)
+        return _not_sent(response)
     text = f"it may or may not have been sent ({response.evidence}). It is not sent again. Check Twilio's log"
     return Result(None, "uncertain", None, text)
 
 
-def _not_sent(evidence: str) -> Result:
-    if evidence.startswith("no connection"):
-        text = f"Twilio can't be reached ({evidence}). Nothing was sent. Check the network and try again"
+def _not_sent(response: NotSent) -> Result:
+    if not response.answered:
+        text = f"Twilio can't be reached ({response.evidence}). Nothing was sent. Check the network and try again"
         return Result(None, "failed", None, text, connected=False)
-    code = evidence.rsplit(maxsplit=1)[-1]
-    if code not in CODES:
-        return Result(None, "failed", None, f"Twilio is too busy ({evidence}). Nothing was sent. Try again later")
-    text = meaning(code).removesuffix(": it is sent again by itself")
-    return Result(None, "failed", code, f"{text}. Nothing was sent. Try again later")
+    if response.code not in CODES:
+        text = f"Twilio is too busy ({response.evidence}). Nothing was sent. Try again later"
+        return Result(None, "failed", None, text)
+    text = meaning(response.code).removesuffix(": it is sent again by itself")
+    return Result(None, "failed", response.code, f"{text}. Nothing was sent. Try again later")
 
 
 def _show(result: Result, wait: float, *, as_json: bool) -> None:

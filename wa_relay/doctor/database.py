@@ -87,7 +87,7 @@ def _folder(path: Path) -> Check:
 
 
 def _sound(db: sqlite3.Connection, path: Path, account_sid: str, end: float) -> Check:
-    owner = db.execute(store.RELAY).fetchone()["account_sid"]
+    owner = db.execute(store.SELECT_RELAY).fetchone()["account_sid"]
     if owner and account_sid and owner != account_sid:
         message = f"{path} holds the messages of Twilio account {owner}, and the configuration names {account_sid}"
         fix = "put the first account back, or give the new one a database of its own (database.path)"

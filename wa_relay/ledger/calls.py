@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from wa_relay import policy
 from wa_relay.ledger import attempts, batches, consent
 from wa_relay.ledger.faults import CallConflict
+from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Call, Moment, Scalar
 from wa_relay.moments import stamp
@@ -46,11 +47,6 @@ INSERT_CALL = """
     values (:key, :conversation_id, :agent_id, :agent_name, :batch_id, :batch_name, :recipient_id, :client_name,
         :client_id, :group_id, :group_name, :outcome, :source, :ended_at, :now, :variables, :summary, :transcript,
         :raw, :skipped, :details_at)"""
-INSERT_OPENING = """
-    insert into conversation_messages (conversation_id, direction, kind, content, status, call_id, created_at, due_at,
-        not_after)
-    values (?, 'outbound', 'opening', ?, 'queued', ?, ?, ?, ?)"""
-COUNT_MESSAGE = "update conversation_state set message_count = message_count + 1 where id = ?"
 FILL_IN = """
     update calls set agent_name = coalesce(agent_name, :agent_name), batch_id = coalesce(batch_id, :batch_id),
         batch_name = coalesce(batch_name, :batch_name), recipient_id = coalesce(recipient_id, :recipient_id),
@@ -259,8 +255,10 @@ def _insert(ledger: Ledger, call: Call, person: sqlite3.Row, plan: policy.Skip |
         row = ledger.one(KNOWN_BY_KEY, (call.key,))
         assert row is not None
         content = render(ledger, row, person["window_ends_at"], now).content
-        ledger.insert(INSERT_OPENING, (conversation_id, content, call_id, now, plan.due_at, plan.not_after))
-        ledger.run(COUNT_MESSAGE, (conversation_id,))
+        opening = NewMessage(
+            conversation_id, "opening", content, plan.due_at, call_id=call_id, not_after=plan.not_after
+        )
+        queue_message(ledger, opening, now)
 
 
 def _insert_call(

@@ -32,12 +32,12 @@ SELECT_LATER_TEXTS = """
     union all select content from strangers where phone_number = :phone and received_at >= :moment"""
 CANCEL_QUEUED = """
     update conversation_messages set status = 'failed', reason = 'cancelled', failed_at = :now, moved_at = :now,
-        evidence = 'opt-out: ' || :source
+        moved_by = 'customer', moved_code = null, moved_actor = null, evidence = 'opt-out: ' || :source
     where conversation_id = :id and status = 'queued'
         and (notice is distinct from 'opt_out' or :source = 'twilio')"""
 CANCEL_CONFIRMATION = """
     update conversation_messages set status = 'failed', reason = 'cancelled', failed_at = :now, moved_at = :now,
-        evidence = 'the customer opted back in'
+        moved_by = 'customer', moved_code = null, moved_actor = null, evidence = 'the customer opted back in'
     where conversation_id = :id and status = 'queued' and notice = 'opt_out'"""
 
 LONGEST_KEYWORD = 200

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wa_relay.ledger import sends
-from wa_relay.ledger.store import Ledger
+from wa_relay.ledger.outbox import Proof, find_message
+from wa_relay.ledger.store import SELECT_RELAY, Ledger
 from wa_relay.model import Moment, RelayError
 
 PAUSE = "update relay set paused_operator = 1"
@@ -14,7 +15,7 @@ RESUME = "update relay set paused_operator = 0, paused_burst = 0"
 RELEASE = "update conversation_messages set released = 1 where status = 'queued' and kind = 'opening'"
 QUEUE = """
     select (select count(*) from conversation_messages where status = 'queued')
-        + (select count(*) from conversation_messages where in_flight = 1 and status = 'sending') as pending,
+        + (select count(*) from conversation_messages where in_flight and status = 'sending') as pending,
         (select min(created_at) from conversation_messages where status = 'queued') as oldest,
         (select count(*) from conversation_messages where status = 'uncertain') as uncertain,
         (select count(*) from conversation_messages where failed_at > :since) as dead"""
@@ -57,33 +58,32 @@ def resolve(ledger: Ledger, message_id: int, decision: Decision, sid: str | None
 
     Raises `NotUncertain` when the message is unknown or needs no decision.
     """
-    row = ledger.one(sends.MESSAGE, (message_id,)) if message_id < 2**63 else None
-    if row is None:
+    message = find_message(ledger, message_id) if message_id < 2**63 else None
+    if message is None:
         raise NotUncertain(f"there is no message {message_id}.", permanent=True)
-    if row["status"] != "uncertain":
-        known = f" ({row['twilio_message_id']})" if row["twilio_message_id"] else ""
-        raise NotUncertain(f"message {message_id} is already {row['status']}{known}.", permanent=True)
+    if message.status != "uncertain":
+        known = f" ({message.sid})" if message.sid else ""
+        raise NotUncertain(f"message {message_id} is already {message.status}{known}.", permanent=True)
     if decision == "sent":
-        assert sid is not None
-        done = sends.accept(ledger, row, sid, f"person: {who} says that it was sent", row["attempted_at"], now)
+        if sid is None:
+            raise ValueError("the decision `sent` needs Twilio's SID")
+        proof = Proof("operator", f"{who} found it at Twilio", actor=who)
+        done = sends.accept(ledger, message, sid, proof, message.attempted_at, now)
         if done.alarm:
             raise NotUncertain(f"{sid} belongs to another message.", permanent=True)
         return done.status
     if decision == "cancel":
-        sends.end(ledger, message_id, "cancelled", now, evidence=f"person: {who}")
+        sends.end(ledger, message_id, "cancelled", Proof("operator", f"{who} cancelled it", actor=who), now)
         return "failed"
-    requeue = {"id": message_id, "due": now, "evidence": f"person: {who} asked to send it again", "now": now}
-    ledger.run(sends.REQUEUE, requeue)
+    sends.requeue(ledger, message_id, now, Proof("operator", f"{who} asked to send it again", actor=who), now)
     return "queued"
 
 
 def queue_health(ledger: Ledger, now: Moment) -> QueueHealth:
     """Counts what waits, and proves on the way that something can be stored."""
     ledger.run(PROBE, {"now": now})
-    row = ledger.one(QUEUE, {"since": now - 86400.0})
-    relay = ledger.one("select * from relay")
-    assert row is not None
-    assert relay is not None
+    row = ledger.need_one(QUEUE, {"since": now - 86400.0})
+    relay = ledger.need_one(SELECT_RELAY)
     paused: Pause | None = None
     if relay["account_fault"] is not None:
         paused = "account"

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from wa_relay.ledger.faults import DatabaseFault, DatabaseForeign, DatabaseMissing, DatabaseUnusable, WrongAccount
-from wa_relay.ledger.schema_names import APPLICATION_ID, KNOWN_MIGRATIONS
 from wa_relay.model import Moment
 
 if TYPE_CHECKING:
-    from sqlite_utils import Migrations
+    from sqlite_utils import Database
+
+APPLICATION_ID = 0x77617231
+"""SQLite's `application_id` of every wa-relay database."""
+
+SCHEMA_VERSION = 3
+"""The version that this program reads and writes, as SQLite's `user_version`.
+
+Here and not in `schema`, so that a command that only reads does not import sqlite-utils.
+"""
+
+OLDEST_VERSION = 3
+"""The first version of a release. Versions 1 and 2 were never released and counted in a table of their own."""
 
 BUSY_TIMEOUT_MS = 1200
 """Under the 2 s after which a webhook gets its 503, so that the refusal still comes in time."""
@@ -51,7 +62,7 @@ def open_for_writing(
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
         connection.row_factory = sqlite3.Row
         connection.set_progress_handler(lambda: int(give_up()), INTERRUPT_EVERY)
-        _add_functions(connection)
+        add_functions(connection)
         try:
             opened = _prepare(connection, path, account_sid, now)
             connection.set_progress_handler(None, 0)
@@ -71,10 +82,10 @@ def _prepare(connection: sqlite3.Connection, path: Path, account_sid: str, now: 
     connection.execute("pragma journal_mode = wal")
     for setting in ("synchronous = full", "foreign_keys = on", "secure_delete = on", "cache_size = -8000"):
         connection.execute(f"pragma {setting}")
-    if empty or _shapes(connection) != set(KNOWN_MIGRATIONS):
-        from wa_relay.ledger.schema import migrations  # brings sqlite-utils, which a file in shape needs not
+    if empty or _version(connection) != SCHEMA_VERSION:
+        from wa_relay.ledger import schema  # imports sqlite-utils, which an up-to-date file does not need
 
-        migrate(connection, migrations, path, now)
+        migrate(connection, path, now, create=schema.create, steps=schema.STEPS)
     row = connection.execute("select account_sid, clean_stop from relay").fetchone()
     if row["account_sid"] and account_sid and row["account_sid"] != account_sid:
         raise WrongAccount(
@@ -90,46 +101,41 @@ def _prepare(connection: sqlite3.Connection, path: Path, account_sid: str, now: 
     return Opened(connection, created=empty, unclean=unclean)
 
 
-def migrate(connection: sqlite3.Connection, migrations: Migrations, path: Path, now: Moment) -> None:
-    """Brings the file to the latest shape, in one transaction: a kill leaves the old file or the new one.
+def migrate(
+    connection: sqlite3.Connection,
+    path: Path,
+    now: Moment,
+    *,
+    create: Callable[[Database], None],
+    steps: Mapping[int, Callable[[Database], None]],
+    to: int = SCHEMA_VERSION,
+) -> None:
+    """Brings the file to version `to`, in one transaction: a kill leaves the old file or the new one.
 
-    A file that holds something is copied beside itself before its shape changes.
+    A file that holds something is copied beside itself before its shape changes, as `<name>.before-<to>`.
     """
     from sqlite_utils import Database
 
     database = Database(connection, recursive_triggers=False, execute_plugins=False)
-    pending = migrations.pending(database)
-    if pending and migrations.applied(database):
-        _keep_copy(connection, path.with_name(f"{path.name}.before-{pending[0].name}"))
+    version = _version(connection)
+    if version:
+        _keep_copy(connection, path.with_name(f"{path.name}.before-{to}"))
     connection.execute("begin immediate")
     try:
-        if pending:
-            migrations.apply(database)
-        connection.execute(f"pragma application_id = {APPLICATION_ID}")
-        # The fence: what ended before this moment is history, whoever reports it.
-        connection.execute(
-            "insert into relay (id, fence, swept_to) values (1, ?, ?) on conflict do nothing", (now, now)
-        )
+        if not version:
+            create(database)
+            connection.execute(f"pragma application_id = {APPLICATION_ID}")
+            # The fence: what ended before this moment is history, whoever reports it.
+            connection.execute("insert into relay (id, fence, swept_to) values (1, :now, :now)", {"now": now})
+        for step in range(version or to, to):
+            steps[step](database)
+        connection.execute(f"pragma user_version = {to}")
         connection.execute("commit")
     except BaseException:
         # A full disk has ended the transaction already.
         if connection.in_transaction:
             connection.execute("rollback")
         raise
-
-
-def _add_functions(connection: sqlite3.Connection) -> None:
-    """Gives SQLite the functions that PostgreSQL has, with its treatment of nulls (0.2 µs a call)."""
-    connection.create_function("greatest", -1, _greatest, deterministic=True)
-    connection.create_function("least", -1, _least, deterministic=True)
-
-
-def _greatest(*values: Any) -> Any:
-    return max((value for value in values if value is not None), default=None)
-
-
-def _least(*values: Any) -> Any:
-    return min((value for value in values if value is not None), default=None)
 
 
 def _keep_copy(connection: sqlite3.Connection, copy: Path) -> None:
@@ -156,13 +162,27 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
         )
         connection.row_factory = sqlite3.Row
-        _add_functions(connection)
+        add_functions(connection)
         connection.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
         if _refuse_foreign_schema(connection, path):
             raise DatabaseMissing(f"the database at {path} is empty: it is made by `wa-relay serve`.", permanent=True)
         return connection
     except sqlite3.Error as error:
         raise fault_of(error, path) from error
+
+
+def add_functions(connection: sqlite3.Connection) -> None:
+    """Gives SQLite the functions that PostgreSQL has, with its treatment of nulls (0.2 µs a call)."""
+    connection.create_function("greatest", -1, _greatest, deterministic=True)
+    connection.create_function("least", -1, _least, deterministic=True)
+
+
+def _greatest(*values: Any) -> Any:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _least(*values: Any) -> Any:
+    return min((value for value in values if value is not None), default=None)
 
 
 def fault_of(error: sqlite3.Error, path: Path) -> DatabaseFault:
@@ -216,24 +236,25 @@ def _refuse_foreign_schema(connection: sqlite3.Connection, path: Path) -> bool:
     if not tables:
         return True
     mark = connection.execute("pragma application_id").fetchone()[0]
-    if mark != APPLICATION_ID or "_sqlite_migrations" not in tables:
+    if mark != APPLICATION_ID:
         raise DatabaseForeign(
             f"{path} is the database of another program. Set database.path to another file.", permanent=True
         )
-    newer = _shapes(connection) - set(KNOWN_MIGRATIONS)
-    # This version leaves user_version at 0: who counts there came later.
-    version = connection.execute("pragma user_version").fetchone()[0]
-    if version:
-        newer.add(f"user_version {version}")
-    if newer:
+    version = _version(connection)
+    if version < OLDEST_VERSION:
         raise DatabaseForeign(
-            f"{path} was made by a newer version of wa-relay ({', '.join(sorted(newer))}). Install that version.",
+            f"{path} was made by a build older than any release of wa-relay, and can't be migrated. "
+            "Move it away, or set database.path to another file.",
+            permanent=True,
+        )
+    if version > SCHEMA_VERSION:
+        raise DatabaseForeign(
+            f"{path} was made by a newer version of wa-relay (schema {version}; this version knows {SCHEMA_VERSION}). "
+            "Install that version.",
             permanent=True,
         )
     return False
 
 
-def _shapes(connection: sqlite3.Connection) -> set[str]:
-    """The migrations that the file has been through."""
-    names = connection.execute("select name from _sqlite_migrations where migration_set = 'wa_relay'")
-    return {row[0] for row in names}
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("pragma user_version").fetchone()[0])

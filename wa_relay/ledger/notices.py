@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
+from wa_relay.ledger.outbox import NewMessage, Notice, queue_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
 
-INSERT_NOTICE = """
-    insert into conversation_messages (conversation_id, direction, kind, notice, content, status, call_id, turn_id,
-        created_at, due_at)
-    values (:conversation_id, 'outbound', 'notice', :notice, :content, 'queued', :call_id, :turn_id, :now, :now)"""
-COUNT_NOTICE = "update conversation_state set message_count = message_count + 1 where id = :conversation_id"
 MARK_FALLBACK_SENT = "update conversation_state set fallback_told = 1 where id = :conversation_id"
 SELECT_FALLBACK_SENT = "select fallback_told from conversation_state where id = :conversation_id"
 
@@ -18,24 +14,16 @@ def queue_notice(
     ledger: Ledger,
     conversation_id: int,
     call_id: int | None,
-    notice: str,
+    notice: Notice,
     content: str,
     turn_id: int | None,
     now: Moment,
 ) -> int:
     """Puts a notice into the outbox, due at once. Returns its message id."""
-    ledger.run(COUNT_NOTICE, {"conversation_id": conversation_id})
-    return ledger.insert(
-        INSERT_NOTICE,
-        {
-            "conversation_id": conversation_id,
-            "notice": notice,
-            "content": content,
-            "call_id": call_id,
-            "turn_id": turn_id,
-            "now": now,
-        },
+    message = NewMessage(
+        conversation_id, "notice", content, due_at=now, call_id=call_id, turn_id=turn_id, notice=notice
     )
+    return queue_message(ledger, message, now)
 
 
 def queue_fallback(ledger: Ledger, conversation_id: int, call_id: int | None, turn_id: int | None, now: Moment) -> bool:

@@ -1,216 +1,178 @@
-"""The outbox: what waits to be sent, and the rules by which it is taken.
+"""The outbox: the messages that wait to be sent, and their rows.
 
-A message is marked `sending` in a transaction before the request is made, and the mark says
-which attempt of which run it is. What came of the request is for `sends`.
+`queue_message` is the only insert of an outbound message. `claims` takes messages for sending, `sends` and `receipts`
+move them on. Every move states who made it (`Mover`) and what it rests on (`Proof`); the schema refuses one without.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from dataclasses import dataclass
+from typing import Literal
 
-from wa_relay import policy
-from wa_relay.ledger import calls, sends
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Moment, Outgoing
+from wa_relay.model import Moment
 
-CANDIDATE = """
-    select m.id, m.conversation_id, m.kind, m.content, m.call_id, m.due_at, m.not_after, m.attempts, m.notice,
-        s.phone_number, s.status as consent, s.window_ends_at, s.bucket, s.bucket_at
+Kind = Literal["opening", "reply", "notice"]
+Notice = Literal["fallback", "opt_out", "text_only"]
+
+Mover = Literal["http", "receipt", "listing", "operator", "customer", "rule", "run"]
+"""Who moves a message: Twilio's response to its send, a receipt, Twilio's list, a member of the team, the customer (an
+opt-out), one of our rules (expiry, an empty variable), or this run of the daemon (the claim, a rescue after a kill)."""
+
+INSERT_OUTBOUND = """
+    insert into conversation_messages (conversation_id, direction, kind, notice, content, status, call_id, turn_id,
+        part, created_at, due_at, not_after, sender)
+    select id, 'outbound', :kind, :notice, :content, 'queued', :call_id, :turn_id, :part, :now, :due_at, :not_after,
+        sender
+    from conversation_state where id = :conversation_id
+    returning id"""
+COUNT_OUTBOUND = "update conversation_state set message_count = message_count + 1 where id = :id"
+SELECT_OUTBOUND = """
+    select m.id, m.conversation_id, m.kind, m.status, m.reason, m.content, m.content_sid, m.twilio_message_id,
+        m.call_id, m.turn_id, m.part, m.attempts, m.attempted_at, m.accepted_at, m.in_flight, m.lookups, m.polls,
+        m.receipt, m.sender, s.phone_number
     from conversation_messages m join conversation_state s on s.id = m.conversation_id
-    where m.status = 'queued' and {kind} and m.due_at <= :now
-        and not exists (select 1 from conversation_messages b
-            where b.conversation_id = m.conversation_id and b.in_flight = 1)
-        and not exists (select 1 from conversation_messages e
-            where e.conversation_id = m.conversation_id and e.status = 'queued' and e.id < m.id
-                and (e.kind <> 'opening' or (:openings and e.due_at <= :now)))
-    order by m.due_at limit :limit"""
-DUE_REPLIES = CANDIDATE.format(kind="m.kind <> 'opening'")
-DUE_OPENINGS = CANDIDATE.format(kind="m.kind = 'opening'")
-NEXT_REPLY = "select min(due_at) from conversation_messages where status = 'queued' and kind <> 'opening'"
-NEXT_OPENING = "select min(due_at) from conversation_messages where status = 'queued' and kind = 'opening'"
-IN_FLIGHT = "select 1 from conversation_messages where conversation_id = ? and in_flight = 1"
+    where m.direction = 'outbound' and {where}"""
+SELECT_OUTBOUND_BY_ID = SELECT_OUTBOUND.format(where="m.id = :id")
+SELECT_OUTBOUND_BY_SID = SELECT_OUTBOUND.format(where="m.twilio_message_id = :sid")
+SELECT_NEXT_REPLY = "select min(due_at) as due from conversation_messages where status = 'queued' and kind <> 'opening'"
+SELECT_NEXT_OPENING = (
+    "select min(due_at) as due from conversation_messages where status = 'queued' and kind = 'opening'"
+)
 
-BEGIN = """
-    update conversation_messages set status = 'sending', in_flight = 1, attempts = attempts + 1, attempted_at = :now,
-        epoch = :epoch, evidence = null, moved_at = :now, content = :content, content_sid = :content_sid,
-        content_variables = :variables, lookups = 0, lookup_at = null
-    where id = :id and status = 'queued'"""
-SPEND = "update conversation_state set bucket = ?, bucket_at = ? where id = ?"
-DEFER = "update conversation_messages set due_at = ? where id = ?"
-PROBE_AT = "update relay set account_probe_at = ?"
-BURST_DUE = """
-    select id from conversation_messages
-    where status = 'queued' and kind = 'opening' and due_at <= ? and not released and coalesce(epoch, 0) <> ?"""
-EXPIRED = """
-    select id from conversation_messages where status = 'queued' and kind = 'opening' and not_after <= ? limit 500"""
-
-PROBE_PATIENCE = 60.0
-"""Seconds after which a probe that brought nothing is followed by another."""
+MOVED = "moved_at = :now, moved_by = :by, moved_code = :by_code, moved_actor = :actor, evidence = :evidence"
+"""The columns of a move, for the statements that change a status; `Proof.columns` fills them."""
 
 
 @dataclass(frozen=True, slots=True)
-class SendJob:
-    """A message that is marked as being sent: the request must follow, and its result be finished."""
+class NewMessage:
+    """An outbound message as it enters the queue.
 
-    outgoing: Outgoing
+    `due_at` is None for a further part of an answer: it becomes due by what happens to the part before.
+    """
+
+    conversation_id: int
+    kind: Kind
+    content: str
+    due_at: Moment | None
+    call_id: int | None = None
+    turn_id: int | None = None
+    part: int = 0
+    notice: Notice | None = None
+    not_after: Moment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """An outbound message's row. `sender` is None for the default sender."""
+
+    id: int
     conversation_id: int
     kind: str
-    call_key: str | None
+    status: str
+    reason: str | None
+    content: str
+    content_sid: str | None
+    sid: str | None
+    call_id: int | None
+    turn_id: int | None
+    part: int
+    attempts: int
+    attempted_at: Moment | None
+    accepted_at: Moment | None
+    in_flight: bool
+    lookups: int
+    polls: int
+    receipt: str | None
+    sender: str | None
+    phone: str
+
+    @property
+    def began_at(self) -> Moment:
+        """When its last send began; a message that was never begun has none."""
+        if self.attempted_at is None:
+            raise LookupError(f"message {self.id} was never begun")
+        return self.attempted_at
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
-    """What a claim took, and what it ended without sending (ids with their reasons).
+class Proof:
+    """What a move rests on: who made it, a sentence for people, Twilio's code or a connection error's name, a user."""
 
-    `burst` counts the openings that the breaker has just begun to hold, 0 if it has not.
-    """
+    by: Mover
+    evidence: str | None = None
+    code: str | None = None
+    actor: str | None = None
 
-    jobs: tuple[SendJob, ...]
-    ended: tuple[tuple[int, str], ...] = ()
-    burst: int = 0
+    def columns(self, now: Moment) -> dict[str, str | float | None]:
+        """The parameters of `MOVED`."""
+        return {"now": now, "by": self.by, "by_code": self.code, "actor": self.actor, "evidence": self.evidence}
 
 
-def claim_messages(ledger: Ledger, limit: int, now: Moment) -> Claimed:
-    """Marks what may be sent now as being sent: replies first, at most one message a conversation.
+def queue_message(ledger: Ledger, message: NewMessage, now: Moment) -> int:
+    """Stores a message that is to be sent, counts it in its conversation, and returns its id."""
+    ledger.run(COUNT_OUTBOUND, {"id": message.conversation_id})
+    return ledger.insert(
+        INSERT_OUTBOUND,
+        {
+            "conversation_id": message.conversation_id,
+            "kind": message.kind,
+            "notice": message.notice,
+            "content": message.content,
+            "call_id": message.call_id,
+            "turn_id": message.turn_id,
+            "part": message.part,
+            "now": now,
+            "due_at": message.due_at,
+            "not_after": message.not_after,
+        },
+    )
 
-    Every rule of sending is asked here, in the transaction that makes the mark: account and
-    operator holds, the breaker, consent, window, quiet hours, expiry, order and pair limit.
-    """
-    relay = ledger.one("select * from relay")
-    assert relay is not None
-    if relay["account_fault"] is not None:
-        # A clock that is set back does not put the probe off.
-        if 0.0 < (relay["account_probe_at"] or now) - now <= PROBE_PATIENCE:
-            return Claimed(())
-        # One probe at a time: the next one when this one has failed, or has come to nothing.
-        limit = min(limit, 1)
-    openings = not (relay["paused_operator"] or relay["paused_burst"])
-    burst = _trips_breaker(ledger, now) if openings and ledger.watch else 0
-    openings = openings and not burst
-    jobs: list[SendJob] = []
-    ended: list[tuple[int, str]] = []
-    _claim(ledger, DUE_REPLIES, openings, limit, now, jobs, ended)
-    if openings and len(jobs) < limit:
-        _claim(ledger, DUE_OPENINGS, openings, limit - len(jobs), now, jobs, ended)
-    if jobs and relay["account_fault"] is not None:
-        ledger.run(PROBE_AT, (now + ledger.rules.scaled(PROBE_PATIENCE),))
-    return Claimed(tuple(jobs), tuple(ended), burst)
+
+def find_message(ledger: Ledger, message_id: int) -> Outbound | None:
+    """An outbound message by our id, None without one."""
+    row = ledger.one(SELECT_OUTBOUND_BY_ID, {"id": message_id})
+    return None if row is None else _outbound(row)
+
+
+def find_message_by_sid(ledger: Ledger, sid: str) -> Outbound | None:
+    """An outbound message by Twilio's SID, None without one."""
+    row = ledger.one(SELECT_OUTBOUND_BY_SID, {"sid": sid})
+    return None if row is None else _outbound(row)
+
+
+def get_message(ledger: Ledger, message_id: int) -> Outbound:
+    """An outbound message that must be there; raises `LookupError` otherwise."""
+    return _outbound(ledger.need_one(SELECT_OUTBOUND_BY_ID, {"id": message_id}))
 
 
 def next_due(ledger: Ledger) -> Moment | None:
-    """When the outbox has something due again, as far as its due times tell."""
-    moments = [row[0] for sql in (NEXT_REPLY, NEXT_OPENING) if (row := ledger.one(sql)) and row[0] is not None]
-    return min(moments, default=None)
+    """The earliest due time in the outbox, None for an empty one."""
+    moments = [ledger.need_one(sql)["due"] for sql in (SELECT_NEXT_REPLY, SELECT_NEXT_OPENING)]
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
-def expire(ledger: Ledger, now: Moment) -> list[int]:
-    """Ends openings that waited until they were worth nothing, whatever they waited for."""
-    ended = [row["id"] for row in ledger.all(EXPIRED, (now,))]
-    for message_id in ended:
-        sends.end(ledger, message_id, "expired", now)
-    return ended
-
-
-def _trips_breaker(ledger: Ledger, now: Moment) -> int:
-    """Holds openings if more than the limit became due since the start; tells how many are held, 0 for none."""
-    limit, end = ledger.rules.burst_limit, ledger.started_at + policy.BURST_WATCH
-    # The first look after the minute still counts: in it, sending may have been held.
-    due = {row["id"] for row in ledger.all(BURST_DUE, (min(now, end), ledger.epoch))} if limit else set()
-    # As ids: what was begun in a transaction that was taken back is due again, and counts once.
-    if len(due | ledger.openings_begun) <= limit or not limit:
-        ledger.watch = bool(limit) and now <= end
-        return 0
-    ledger.run("update relay set paused_burst = 1")
-    return len(due)
-
-
-def _claim(
-    ledger: Ledger,
-    sql: str,
-    openings: bool,
-    limit: int,
-    now: Moment,
-    jobs: list[SendJob],
-    ended: list[tuple[int, str]],
-) -> None:
-    # More than are wanted: some of them end or are put off when they are looked at.
-    for row in ledger.all(sql, {"now": now, "openings": int(openings), "limit": limit * 2 + 8}):
-        if len(jobs) >= limit:
-            return
-        if ledger.one(IN_FLIGHT, (row["conversation_id"],)):
-            continue
-        reason = _worthless(row, now)
-        if reason is not None:
-            sends.end(ledger, row["id"], reason, now)
-            ended.append((row["id"], reason))
-            continue
-        later = _put_off(ledger, row, now)
-        if later > now:
-            ledger.run(DEFER, (later, row["id"]))
-            continue
-        job = _begin(ledger, row, now)
-        if isinstance(job, str):
-            ended.append((row["id"], job))
-        else:
-            jobs.append(job)
-
-
-def _worthless(row: sqlite3.Row, now: Moment) -> str | None:
-    """Why a message that is due must not be sent any more, None when it may."""
-    # The confirmation of an opt-out is for who is out, and everything else for who is not.
-    if (row["consent"] == "opted_out") != (row["notice"] == "opt_out"):
-        return "cancelled"
-    if row["kind"] == "opening":
-        return "expired" if row["not_after"] is not None and row["not_after"] <= now else None
-    return "expired" if row["window_ends_at"] is None or row["window_ends_at"] <= now else None
-
-
-def _put_off(ledger: Ledger, row: sqlite3.Row, now: Moment) -> Moment:
-    """When a message that is due may really go: quiet hours for openings, the pair limit for all."""
-    if row["kind"] == "opening":
-        opens = policy.after_quiet(now, ledger.rules)
-        if opens > now:
-            return opens
-    tokens = policy.refill(row["bucket"], row["bucket_at"], now)
-    if tokens >= 1.0:
-        return now
-    return now + max(0.05, (1.0 - tokens) * policy.PERSON_REFILL)
-
-
-def _begin(ledger: Ledger, row: sqlite3.Row, now: Moment) -> SendJob | str:
-    """Marks one message as being sent; the reason instead when its text can't be made."""
-    content, outgoing, call_key = row["content"], Outgoing(row["id"], row["phone_number"], body=row["content"]), None
-    if row["kind"] == "opening":
-        call = ledger.one(calls.KNOWN.format("calls.id = ?"), (row["call_id"],))
-        assert call is not None
-        rendered = calls.render(ledger, call, row["window_ends_at"], now)
-        if rendered.empty_variable is not None:
-            why = (
-                f"the template's variable {rendered.empty_variable} is empty: set opening.default_name, or send a name"
-            )
-            sends.end(ledger, row["id"], "empty_variable", now, message=why)
-            return "empty_variable"
-        if not rendered.content.strip():
-            sends.end(ledger, row["id"], "cancelled", now, evidence="the outcome is not followed up any more")
-            return "cancelled"
-        if ledger.watch:
-            ledger.openings_begun.add(row["id"])
-        content, call_key = rendered.content, call["elevenlabs_conversation_id"]
-        outgoing = Outgoing(
-            row["id"], row["phone_number"], rendered.body, rendered.content_sid, rendered.content_variables
-        )
-    variables = outgoing.content_variables
-    parameters = {
-        "id": row["id"],
-        "now": now,
-        "epoch": ledger.epoch,
-        "content": content,
-        "content_sid": outgoing.content_sid,
-        "variables": None if variables is None else json.dumps(dict(variables), ensure_ascii=False),
-    }
-    ledger.run(BEGIN, parameters)
-    tokens = policy.refill(row["bucket"], row["bucket_at"], now)
-    ledger.run(SPEND, (tokens - 1.0, now, row["conversation_id"]))
-    return SendJob(outgoing, row["conversation_id"], row["kind"], call_key)
+def _outbound(row: sqlite3.Row) -> Outbound:
+    return Outbound(
+        id=row["id"],
+        conversation_id=row["conversation_id"],
+        kind=row["kind"],
+        status=row["status"],
+        reason=row["reason"],
+        content=row["content"],
+        content_sid=row["content_sid"],
+        sid=row["twilio_message_id"],
+        call_id=row["call_id"],
+        turn_id=row["turn_id"],
+        part=row["part"],
+        attempts=row["attempts"],
+        attempted_at=row["attempted_at"],
+        accepted_at=row["accepted_at"],
+        in_flight=bool(row["in_flight"]),
+        lookups=row["lookups"],
+        polls=row["polls"],
+        receipt=row["receipt"],
+        sender=row["sender"],
+        phone=row["phone_number"],
+    )

@@ -1,50 +1,49 @@
-"""What Twilio tells after the request: receipts, look-ups of unclear sends, receipts asked for."""
+"""What Twilio reports after the request: receipts, look-ups of uncertain sends, receipts that were asked for."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
 from wa_relay.ledger import sends
+from wa_relay.ledger.outbox import MOVED, Outbound, Proof, find_message, find_message_by_sid, get_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Listed, Moment, Receipt
 
-LOG = """
-    insert into receipts (sid, status, error_code, message_id, received_at) values (?, ?, ?, ?, ?)
+INSERT_RECEIPT = """
+    insert into receipts (sid, status, error_code, message_id, received_at)
+    values (:sid, :status, :code, :message_id, :now)
     on conflict do nothing"""
-BY_SID = """
-    select m.*, s.phone_number from conversation_messages m join conversation_state s on s.id = m.conversation_id
-    where m.twilio_message_id = ? and m.direction = 'outbound'"""
-MOVE_UP = """
-    update conversation_messages set status = :status, receipt = :receipt, moved_at = :now,
-        delivered_at = coalesce(delivered_at, :delivered), read_at = coalesce(read_at, :read),
-        evidence = :evidence, poll_at = null
+MARK_ARRIVED = f"""
+    update conversation_messages set status = :status, receipt = :receipt, delivered_at = coalesce(delivered_at, :now),
+        read_at = coalesce(read_at, :read), poll_at = null, {MOVED}
     where id = :id"""
-NOTE_RECEIPT = "update conversation_messages set receipt = ? where id = ?"
-NOTE_USER = "update conversation_state set user_id = coalesce(user_id, ?) where id = ?"
+NOTE_RECEIPT = "update conversation_messages set receipt = :status where id = :id"
+NOTE_USER = "update conversation_state set user_id = coalesce(user_id, :user_id) where id = :id"
 
-DUE_LOOKUPS = """
+SELECT_DUE_LOOKUPS = """
     select m.id, m.content, m.content_sid, m.attempted_at, s.phone_number
     from conversation_messages m join conversation_state s on s.id = m.conversation_id
-    where m.status = 'uncertain' and m.lookup_at <= ? order by m.lookup_at limit ?"""
-NEXT_LOOKUP = "select min(lookup_at) from conversation_messages where status = 'uncertain'"
-PUT_OFF_LOOKUP = "update conversation_messages set lookup_at = ? where id = ? and status = 'uncertain'"
+    where m.status = 'uncertain' and m.lookup_at <= :now order by m.lookup_at limit :limit"""
+PUT_OFF_LOOKUP = "update conversation_messages set lookup_at = :at where id = :id and status = 'uncertain'"
 COUNT_LOOKUP = """
-    update conversation_messages set lookups = lookups + 1, lookup_at = :at, in_flight = :holds, evidence = :evidence
+    update conversation_messages set lookups = lookups + 1, lookup_matches = :matches, lookup_at = :at,
+        in_flight = :holds
     where id = :id and status = 'uncertain'"""
+SELECT_ENDED_HOLDS = """
+    select id from conversation_messages where in_flight and status = 'uncertain' and attempted_at <= :before"""
+RELEASE_CONVERSATION = "update conversation_messages set in_flight = 0 where id = :id"
 
-DUE_POLLS = """
+SELECT_DUE_POLLS = """
     select id, twilio_message_id as sid from conversation_messages
-    where poll_at <= ? and status = 'sent' order by poll_at limit ?"""
-NEXT_POLL = "select min(poll_at) from conversation_messages where poll_at is not null"
-COUNT_POLL = "update conversation_messages set polls = polls + 1, poll_at = ? where id = ? and status = 'sent'"
-PUT_OFF_POLL = "update conversation_messages set poll_at = ? where id = ? and status = 'sent'"
+    where poll_at <= :now and status = 'sent' order by poll_at limit :limit"""
+COUNT_POLL = "update conversation_messages set polls = polls + 1, poll_at = :at where id = :id and status = 'sent'"
+PUT_OFF_POLL = "update conversation_messages set poll_at = :at where id = :id and status = 'sent'"
 POLL_AGAIN = 60.0
-"""Seconds after which a receipt is asked for once more when the asking came to nothing."""
-SWEPT_TO = "select swept_to from relay"
-SET_SWEPT_TO = "update relay set swept_to = ?"
+"""Seconds after which a receipt is asked for again when Twilio could not be asked."""
+SELECT_SWEPT_TO = "select swept_to from relay"
+SET_SWEPT_TO = "update relay set swept_to = :to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +73,23 @@ class Lookup:
 
 
 def record_receipt(ledger: Ledger, receipt: Receipt, now: Moment) -> Noted:
-    """Stores a receipt and moves its message up; adopts the SID of a send whose answer was lost."""
-    row = _message_of(ledger, receipt)
-    if row is None:
+    """Stores a receipt and moves its message; adopts the SID of a send whose response was lost."""
+    message = _message_of(ledger, receipt)
+    if message is None:
         return Noted(False)
-    code = receipt.error_code or ""
-    ledger.run(LOG, (receipt.sid, receipt.status, code, row["id"], now))
+    parameters = {"sid": receipt.sid, "status": receipt.status, "code": receipt.error_code or ""}
+    ledger.run(INSERT_RECEIPT, parameters | {"message_id": message.id, "now": now})
     if receipt.user_id:
-        ledger.run(NOTE_USER, (receipt.user_id, row["conversation_id"]))
-    alarm, adopted = None, row["twilio_message_id"] is None
+        ledger.run(NOTE_USER, {"user_id": receipt.user_id, "id": message.conversation_id})
+    alarm, adopted = None, message.sid is None
     if adopted:
-        alarm = sends.accept(ledger, row, receipt.sid, "receipt", row["attempted_at"], now).alarm
-        row = ledger.one(sends.MESSAGE, (row["id"],))
-        assert row is not None
-    if row["twilio_message_id"] != receipt.sid:
-        why = alarm or f"message {row['id']} has another SID than {receipt.sid}: it may have been sent twice"
-        return Noted(True, row["id"], row["status"], alarm=why)
-    noted = _move(ledger, row, receipt, now)
+        proof = Proof("receipt", "a receipt reported its SID")
+        alarm = sends.accept(ledger, message, receipt.sid, proof, message.attempted_at, now).alarm
+        message = get_message(ledger, message.id)
+    if message.sid != receipt.sid:
+        why = alarm or f"message {message.id} has another SID than {receipt.sid}: it may have been sent twice"
+        return Noted(True, message.id, message.status, alarm=why)
+    noted = _move(ledger, message, receipt, now)
     return replace(noted, freed=True) if adopted else noted
 
 
@@ -98,140 +97,123 @@ def due_lookups(ledger: Ledger, limit: int, now: Moment) -> list[Lookup]:
     """Unclear sends whose look-up is due, the longest waiting first."""
     return [
         Lookup(row["id"], row["phone_number"], None if row["content_sid"] else row["content"], row["attempted_at"])
-        for row in ledger.all(DUE_LOOKUPS, (now, limit))
+        for row in ledger.all(SELECT_DUE_LOOKUPS, {"now": now, "limit": limit})
     ]
 
 
 def record_lookup(ledger: Ledger, lookup: Lookup, listed: Sequence[Listed], now: Moment) -> sends.Finished:
-    """Adopts the one message of the list that is the unclear send; else plans the next look."""
-    row = ledger.one(sends.MESSAGE, (lookup.message_id,))
-    assert row is not None
-    if row["status"] != "uncertain":
-        return sends.Finished(lookup.message_id, row["status"])
+    """Adopts the one message of the list that is the uncertain send; otherwise plans the next look-up."""
+    message = get_message(ledger, lookup.message_id)
+    if message.status != "uncertain":
+        return sends.Finished(lookup.message_id, message.status)
     matches = policy.match_unclear(
-        listed, ledger.rules, phone=lookup.phone, body=lookup.body, attempted_at=row["attempted_at"]
+        listed, ledger.rules, phone=lookup.phone, body=lookup.body, attempted_at=message.began_at
     )
     # A list whose pages move while they are read may show a message twice.
-    free = {match.sid: match for match in matches if ledger.one(sends.SID_OWNER, (match.sid,)) is None}
+    free = {match.sid: match for match in matches if ledger.one(sends.SELECT_SID_OWNER, {"sid": match.sid}) is None}
     if len(free) == 1:
         (found,) = free.values()
-        adopted = sends.accept(ledger, row, found.sid, "list", found.created_at, now)
+        proof = Proof("listing", "Twilio's list has it")
+        adopted = sends.accept(ledger, message, found.sid, proof, found.created_at, now)
         noted = record_receipt(ledger, Receipt(found.sid, found.status, error_code=found.error_code), now)
         return replace(adopted, status=noted.status or adopted.status, alarm=adopted.alarm or noted.alarm)
-    return _not_found(ledger, row, len(free), now)
+    return _not_found(ledger, message, len(free), now)
 
 
 def put_off_lookup(ledger: Ledger, message_id: int, at: Moment) -> None:
     """Plans a look-up again that could not be made; it does not count as one."""
-    ledger.run(PUT_OFF_LOOKUP, (at, message_id))
+    ledger.run(PUT_OFF_LOOKUP, {"at": at, "id": message_id})
 
 
 def release_holds(ledger: Ledger, now: Moment) -> int:
-    """Lets conversations go on whose unclear send has held them for long enough."""
-    before = now - ledger.rules.scaled(policy.HOLD)
-    rows = ledger.all(
-        "select id, turn_id, part from conversation_messages where in_flight = 1 and status = 'uncertain'"
-        " and attempted_at <= ?",
-        (before,),
-    )
+    """Releases conversations that an uncertain send has held for long enough; returns how many."""
+    rows = ledger.all(SELECT_ENDED_HOLDS, {"before": now - ledger.rules.scaled(policy.HOLD)})
     for row in rows:
-        ledger.run("update conversation_messages set in_flight = 0 where id = ?", (row["id"],))
-        sends.free_next_part(ledger, row, now)
+        ledger.run(RELEASE_CONVERSATION, {"id": row["id"]})
+        sends.free_next_part(ledger, get_message(ledger, row["id"]), now)
     return len(rows)
 
 
 def due_polls(ledger: Ledger, limit: int, now: Moment) -> list[tuple[int, str]]:
-    """Messages (id, SID) whose receipt did not come, to be asked for now; `poll_answered` counts that it was."""
-    rows = ledger.all(DUE_POLLS, (now, limit))
+    """Messages (id, SID) whose receipt did not come, to be asked for now; `poll_answered` counts the response."""
+    rows = ledger.all(SELECT_DUE_POLLS, {"now": now, "limit": limit})
     for row in rows:
-        ledger.run(PUT_OFF_POLL, (now + ledger.rules.scaled(POLL_AGAIN), row["id"]))
+        put_off_poll(ledger, row["id"], now + ledger.rules.scaled(POLL_AGAIN))
     return [(row["id"], row["sid"]) for row in rows]
 
 
 def poll_answered(ledger: Ledger, message_id: int, now: Moment) -> None:
-    """Counts a receipt as asked for: Twilio told where the message is."""
-    row = ledger.one(sends.MESSAGE, (message_id,))
-    assert row is not None
-    following = policy.next_receipt_poll(row["accepted_at"], row["polls"] + 1, ledger.rules)
+    """Counts a receipt as asked for: Twilio has said where the message is."""
+    message = get_message(ledger, message_id)
+    accepted_at = now if message.accepted_at is None else message.accepted_at
+    following = policy.next_receipt_poll(accepted_at, message.polls + 1, ledger.rules)
     if following is not None and following <= now:
         following = now + ledger.rules.scaled(POLL_AGAIN)
-    ledger.run(COUNT_POLL, (following, message_id))
+    ledger.run(COUNT_POLL, {"at": following, "id": message_id})
 
 
 def put_off_poll(ledger: Ledger, message_id: int, at: Moment) -> None:
     """Plans to ask again for a receipt that could not be asked for."""
-    ledger.run(PUT_OFF_POLL, (at, message_id))
+    ledger.run(PUT_OFF_POLL, {"at": at, "id": message_id})
 
 
 def swept_to(ledger: Ledger) -> Moment:
     """Up to when the inbound messages of Twilio's list are known to be stored."""
-    row = ledger.one(SWEPT_TO)
-    assert row is not None
-    return float(row[0] or ledger.fence)
+    return float(ledger.need_one(SELECT_SWEPT_TO)["swept_to"] or ledger.fence)
 
 
 def complete_sweep(ledger: Ledger, to: Moment) -> None:
-    """Sets the mark of the inbound sweep, after every page of it was stored; back, where a clock was ahead."""
-    ledger.run(SET_SWEPT_TO, (to,))
+    """Sets the mark of the inbound sweep, after all its pages were stored; also back, where a clock was ahead."""
+    ledger.run(SET_SWEPT_TO, {"to": to})
 
 
-def _message_of(ledger: Ledger, receipt: Receipt) -> sqlite3.Row | None:
-    row = ledger.one(BY_SID, (receipt.sid,))
-    # A lost database's receipts still come, with ids that mean other messages here.
+def _message_of(ledger: Ledger, receipt: Receipt) -> Outbound | None:
+    message = find_message_by_sid(ledger, receipt.sid)
+    # Receipts of a lost database still arrive, with ids that mean other messages here.
     foreign = receipt.database not in (None, ledger.mark)
-    if row is None and receipt.message_id is not None and not foreign:
-        row = ledger.one(sends.MESSAGE, (receipt.message_id,))
-        # Only what was begun can have been accepted: an id of anything else is not ours.
-        if row is not None and (row["direction"] != "outbound" or row["attempted_at"] is None):
+    if message is None and receipt.message_id is not None and not foreign:
+        message = find_message(ledger, receipt.message_id)
+        # Only what was begun can have been accepted: the id of anything else is not ours.
+        if message is not None and message.attempted_at is None:
             return None
-    return row
+    return message
 
 
-def _move(ledger: Ledger, row: sqlite3.Row, receipt: Receipt, now: Moment) -> Noted:
-    if policy.RANK.get(receipt.status, -1) > policy.RANK.get(row["receipt"] or "", -1):
-        ledger.run(NOTE_RECEIPT, (receipt.status, row["id"]))
-    target = policy.receipt_moves(receipt.status, row["status"])
-    freed = receipt.status in ("sent", "delivered", "read") and sends.free_next_part(ledger, row, now)
-    if target is None or target == row["status"]:
-        late = receipt.status in policy.FAILURES and row["status"] in ("delivered", "read")
-        alarm = f"message {row['id']} was {row['status']} and is now told {receipt.status}" if late else None
-        return Noted(True, row["id"], row["status"], alarm=alarm, freed=freed)
+def _move(ledger: Ledger, message: Outbound, receipt: Receipt, now: Moment) -> Noted:
+    if policy.RANK.get(receipt.status, -1) > policy.RANK.get(message.receipt or "", -1):
+        ledger.run(NOTE_RECEIPT, {"status": receipt.status, "id": message.id})
+    target = policy.receipt_moves(receipt.status, message.status)
+    freed = receipt.status in ("sent", "delivered", "read") and sends.free_next_part(ledger, message, now)
+    if target is None or target == message.status:
+        late = receipt.status in policy.FAILURES and message.status in ("delivered", "read")
+        alarm = f"message {message.id} was {message.status} and is now reported {receipt.status}" if late else None
+        return Noted(True, message.id, message.status, alarm=alarm, freed=freed)
+    proof = Proof("receipt", f"a receipt says {receipt.status}", receipt.error_code)
     if target == "failed":
         code = receipt.error_code
-        sends.end(ledger, row["id"], "undelivered", now, code=code, evidence=f"receipt: {receipt.status}")
-        sends.follow_refusal(ledger, row, code, now)
-        return Noted(True, row["id"], "failed", True, code, freed=True)
+        sends.end(ledger, message.id, "undelivered", proof, now, code=code)
+        sends.follow_refusal(ledger, message, code, now)
+        return Noted(True, message.id, "failed", True, code, freed=True)
     parameters = {
-        "id": row["id"],
+        "id": message.id,
         "status": target,
         "receipt": receipt.status,
-        "now": now,
-        "delivered": now,
         "read": now if target == "read" else None,
-        "evidence": f"receipt: {receipt.status}",
     }
-    ledger.run(MOVE_UP, parameters)
-    return Noted(True, row["id"], target, True, freed=freed)
+    ledger.run(MARK_ARRIVED, parameters | proof.columns(now))
+    return Noted(True, message.id, target, True, freed=freed)
 
 
-def _not_found(ledger: Ledger, row: sqlite3.Row, matches: int, now: Moment) -> sends.Finished:
-    lookups = row["lookups"] + 1
-    following = policy.next_lookup(row["attempted_at"], lookups, ledger.rules)
-    # After a late start several look-ups may be due at once: one more now says nothing new.
+def _not_found(ledger: Ledger, message: Outbound, matches: int, now: Moment) -> sends.Finished:
+    lookups = message.lookups + 1
+    following = policy.next_lookup(message.began_at, lookups, ledger.rules)
+    # After a late start several look-ups may be due at once: a second one now would find the same.
     while following is not None and following <= now:
         lookups += 1
-        following = policy.next_lookup(row["attempted_at"], lookups, ledger.rules)
-    holds = bool(row["in_flight"]) and now < row["attempted_at"] + ledger.rules.scaled(policy.HOLD)
-    evidence = f"{row['evidence'] or ''}".split("; look-up")[0]
-    words = "nothing found" if not matches else f"{matches} messages could be it"
-    parameters = {
-        "id": row["id"],
-        "at": following,
-        "holds": int(holds),
-        "evidence": f"{evidence}; look-up {lookups}: {words}",
-    }
-    ledger.run(COUNT_LOOKUP, parameters)
+        following = policy.next_lookup(message.began_at, lookups, ledger.rules)
+    holds = message.in_flight and now < message.began_at + ledger.rules.scaled(policy.HOLD)
+    ledger.run(COUNT_LOOKUP, {"id": message.id, "matches": matches, "at": following, "holds": int(holds)})
     if not holds:
-        sends.free_next_part(ledger, row, now)
-    alarm = f"message {row['id']}: {matches} messages at Twilio could be it" if matches > 1 else None
-    return sends.Finished(row["id"], "uncertain", alarm=alarm)
+        sends.free_next_part(ledger, message, now)
+    alarm = f"message {message.id}: {matches} messages at Twilio could be it" if matches > 1 else None
+    return sends.Finished(message.id, "uncertain", alarm=alarm)

@@ -1,16 +1,16 @@
-"""The shape of the database file, as migrations.
+"""The shape of the database file: one schema, and the numbered steps that bring an older file to it.
 
-What must never happen is refused here, by the file itself: a second opening for a call, two
-messages in flight to one person, two answers to a turn, a way back into the queue without
-evidence that nothing was sent. Columns of `conversation_state` and `conversation_messages` that
-other programs read hold RFC 3339 text in UTC; every other moment is REAL seconds since the epoch.
+The file itself refuses what must never happen: a second opening for a call, two messages in flight to one customer, two
+answers to a turn, a return to the queue without proof that nothing was sent. Columns of `conversation_state` and
+`conversation_messages` that other programs read hold RFC 3339 text in UTC; every other moment is REAL seconds since the
+epoch.
 """
 
 from __future__ import annotations
 
-from sqlite_utils import Database, Migrations
+from collections.abc import Callable, Mapping
 
-migrations = Migrations("wa_relay")
+from sqlite_utils import Database
 
 MOVES = (
     # from, to: every edge of an outbound message's life; a receipt of any rank passes through `sent`
@@ -65,7 +65,9 @@ create table conversation_state (
     window_ends_at real,
     fallback_told integer not null default 0 check (fallback_told in (0, 1)),
     bucket real not null default 10,
-    bucket_at real not null default 0
+    bucket_at real not null default 0,
+    unanswered_turn_id integer,
+    sender text
 ) strict;
 create index conversation_by_user on conversation_state (user_id) where user_id is not null;
 
@@ -120,7 +122,6 @@ create table turns (
 create unique index one_turn_asking on turns (conversation_id) where state = 'asking';
 create unique index one_turn_open on turns (conversation_id) where state = 'open';
 create index turns_due on turns (due_at) where state = 'open';
-create index turns_of_conversation on turns (conversation_id, id);
 create index turns_by_end on turns (finished_at, state, call_id, last_at, told_at) where finished_at is not null;
 
 create table conversation_messages (
@@ -160,8 +161,13 @@ create table conversation_messages (
     content_sid text,
     content_variables text,
     released integer not null default 0 check (released in (0, 1)),
-    evidence text,
     moved_at real,
+    moved_by text check (moved_by in ('http', 'receipt', 'listing', 'operator', 'customer', 'rule', 'run')),
+    moved_code text,
+    moved_actor text,
+    evidence text,
+    lookup_matches integer,
+    sender text,
     check ((direction = 'inbound') = (kind = 'customer')),
     check ((direction = 'inbound') = (status = 'received')),
     check ((kind = 'opening') <= (call_id is not null)),
@@ -170,9 +176,11 @@ create table conversation_messages (
     check ((status in ('sent', 'delivered', 'read')) <= (twilio_message_id is not null)),
     check ((status = 'failed') = (reason is not null))
 ) strict;
-create index messages_of_conversation on conversation_messages (conversation_id, id);
+create index messages_of_conversation on conversation_messages (conversation_id, direction, accepted_at, call_id);
+create index messages_without_call on conversation_messages (accepted_at, direction)
+    where call_id is null and accepted_at is not null;
 create unique index one_opening_per_call on conversation_messages (call_id) where kind = 'opening';
-create unique index one_in_flight on conversation_messages (conversation_id) where in_flight = 1;
+create unique index one_in_flight on conversation_messages (conversation_id) where in_flight;
 create unique index one_answer_per_turn on conversation_messages (turn_id, part)
     where direction = 'outbound' and turn_id is not null;
 create index customer_messages_of_turn on conversation_messages (turn_id)
@@ -183,23 +191,32 @@ create index queued_in_order on conversation_messages (conversation_id, id) wher
 create index uncertain_lookups on conversation_messages (lookup_at) where status = 'uncertain';
 create index receipts_to_ask on conversation_messages (poll_at) where poll_at is not null;
 create index failures_by_time on conversation_messages (failed_at) where failed_at is not null;
-create index messages_by_call on conversation_messages (call_id, direction, accepted_at) where accepted_at is not null;
 create index messages_by_quarter on conversation_messages (cast(accepted_at / 900 as integer), direction, accepted_at)
     where accepted_at is not null;
-create index arrivals_of_conversation on conversation_messages (conversation_id, accepted_at)
-    where direction = 'inbound';
 create index openings_of_conversation on conversation_messages (conversation_id, accepted_at, status)
     where kind = 'opening' and accepted_at is not null;
 
-create table message_moves (
+create table journal (
     id integer primary key,
-    message_id integer not null references conversation_messages (id),
-    moved_at real,
-    from_status text not null,
-    to_status text not null,
-    evidence text
+    at real not null,
+    event text not null,
+    reason text,
+    detail text,
+    actor text,
+    conversation_id integer,
+    call_id integer,
+    message_id integer,
+    turn_id integer,
+    from_status text,
+    to_status text,
+    moved_by text,
+    code text,
+    facts text
 ) strict;
-create index moves_of_message on message_moves (message_id);
+create index journal_of_message on journal (message_id) where message_id is not null and event <> 'message';
+create index journal_of_turn on journal (turn_id) where turn_id is not null and message_id is null;
+create index journal_of_conversation on journal (conversation_id)
+    where conversation_id is not null and message_id is null and turn_id is null;
 
 create table receipts (
     id integer primary key,
@@ -251,12 +268,12 @@ when old.status <> new.status and not ({moves})
 begin select raise(abort, 'illegal move of a message'); end
 """
 
-_EVIDENCE = """
-create trigger no_return_without_evidence before update of status on conversation_messages
+_PROOF = """
+create trigger no_return_without_proof before update of status on conversation_messages
 when new.status = 'queued' and (
-    (old.status = 'sending' and coalesce(new.evidence, '') not like 'not sent: %')
-    or (old.status = 'uncertain' and coalesce(new.evidence, '') not like 'person: %'))
-begin select raise(abort, 'a message returns to the queue only with evidence'); end
+    (old.status = 'sending' and new.moved_by is not 'http')
+    or (old.status = 'uncertain' and new.moved_by is not 'operator'))
+begin select raise(abort, 'a message returns to the queue only with proof'); end
 """
 
 _SENDING = """
@@ -266,13 +283,36 @@ when new.status = 'sending' and old.status <> 'sending' and (
 begin select raise(abort, 'a send is recorded before it is made'); end
 """
 
-_MOVE_LOG = """
-create trigger move_is_logged after update of status on conversation_messages
+_MOVED = """
+create trigger move_is_stated before update of status on conversation_messages
+when old.status <> new.status and (new.moved_by is null or new.moved_at is null)
+begin select raise(abort, 'a move states who made it, and when'); end
+"""
+
+_MOVE_ENTRY = """
+create trigger move_is_journalled after update of status on conversation_messages
 when old.status <> new.status
 begin
-    insert into message_moves (message_id, moved_at, from_status, to_status, evidence)
-    values (new.id, new.moved_at, old.status, new.status, new.evidence);
+    insert into journal (at, event, reason, detail, actor, conversation_id, call_id, message_id, turn_id, from_status,
+        to_status, moved_by, code)
+    values (new.moved_at, case when new.moved_by in ('receipt', 'operator') then new.moved_by else 'send' end,
+        new.reason, new.evidence, new.moved_actor, new.conversation_id, new.call_id, new.id, new.turn_id, old.status,
+        new.status, new.moved_by, new.moved_code);
 end
+"""
+
+_MESSAGE_ENTRY = """
+create trigger message_is_journalled after insert on conversation_messages
+begin
+    insert into journal (at, event, conversation_id, call_id, message_id, turn_id, to_status)
+    values (new.created_at, 'message', new.conversation_id, new.call_id, new.id, new.turn_id, new.status);
+end
+"""
+
+_NEWEST_ENTRY = """
+create trigger newest_entry_stays before delete on journal
+when old.id = (select max(id) from journal)
+begin select raise(abort, 'the newest entry stays, so that no id is given twice'); end
 """
 
 # What a report asks of every turn stands in the turn: half a million look-ups fewer.
@@ -283,37 +323,16 @@ begin update turns set told_at = new.accepted_at where id = new.turn_id; end
 """
 
 
-@migrations()
-def m001_relay(db: Database) -> None:
-    """Makes the tables, their constraints and the triggers that guard an outbound message's moves."""
+def create(database: Database) -> None:
+    """Makes the tables, their constraints and the triggers that guard the moves of an outbound message."""
     moves = " or ".join(f"(old.status = '{a}' and new.status = '{b}')" for a, b in MOVES)
     for statement in _TABLES.split(";"):
         if statement.strip():
-            db.execute(statement)
-    for trigger in (_LEGAL_MOVE.format(moves=moves), _EVIDENCE, _SENDING, _MOVE_LOG, _TOLD):
-        db.execute(trigger)
+            database.execute(statement)
+    triggers = (_PROOF, _SENDING, _MOVED, _MOVE_ENTRY, _MESSAGE_ENTRY, _NEWEST_ENTRY, _TOLD)
+    for trigger in (_LEGAL_MOVE.format(moves=moves), *triggers):
+        database.execute(trigger)
 
 
-# An inbound message is a message of somebody chosen at random: each index that lies in the order of people
-# costs it a page that nobody has touched lately, to read, to log and to write back. One of them is left here.
-_FEWER_PAGES = """
-drop index messages_of_conversation;
-drop index arrivals_of_conversation;
-drop index messages_by_call;
-drop index turns_of_conversation;
-create index messages_of_conversation on conversation_messages (conversation_id, direction, accepted_at, call_id);
-create index messages_without_call on conversation_messages (accepted_at, direction)
-    where call_id is null and accepted_at is not null;
-alter table conversation_state add column unanswered_turn_id integer;
-update conversation_state set unanswered_turn_id = last.id
-    from (select conversation_id, max(id) as id, state from turns group by conversation_id) as last
-    where last.conversation_id = conversation_state.id and last.state = 'failed';
-"""
-
-
-@migrations()
-def m002_fewer_pages(db: Database) -> None:
-    """Leaves one index in the order of people, and keeps the turn that a next one takes over with its person."""
-    for statement in _FEWER_PAGES.split(";"):
-        if statement.strip():
-            db.execute(statement)
+STEPS: Mapping[int, Callable[[Database], None]] = {}
+"""What brings a file from each version to the next: the step under 3 makes version 4."""

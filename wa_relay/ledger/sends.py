@@ -1,44 +1,46 @@
-"""What came of a send: accepted, provably not sent, refused, or unclear.
+"""What a send comes to: accepted, provably not sent, refused, or unclear.
 
-What comes back decides the next move; what does not come back leaves a message `uncertain`, to be
-looked up and never to be sent again by the machine.
+The result decides the next move. A send whose result is unknown leaves its message `uncertain`: it is looked up at
+Twilio, and never sent again automatically.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
 from wa_relay.ledger import consent
+from wa_relay.ledger.outbox import MOVED, Outbound, Proof, get_message
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Accepted, Moment, NotSent, Refused, SendResult, Unclear
+from wa_relay.model import Accepted, Moment, NotSent, SendRefused, SendResult, Unclear
 from wa_relay.moments import stamp
 
-MESSAGE = """
-    select m.*, s.phone_number from conversation_messages m join conversation_state s on s.id = m.conversation_id
-    where m.id = ?"""
-ACCEPT = """
+MARK_SENT = f"""
     update conversation_messages set status = 'sent', twilio_message_id = :sid, in_flight = 0, accepted_at = :at,
-        sent_at = :stamp, evidence = :evidence, moved_at = :now, poll_at = :poll_at, lookup_at = null, due_at = null
+        sent_at = :stamp, poll_at = :poll_at, lookup_at = null, due_at = null, {MOVED}
     where id = :id"""
-NOTE_SENT = "update conversation_state set last_message_at = max(last_message_at, ?) where id = ?"
-NEXT_PART = """
+NOTE_SENT = "update conversation_state set last_message_at = greatest(last_message_at, :stamp) where id = :id"
+FREE_NEXT_PART = """
     update conversation_messages set due_at = :due
     where turn_id = :turn_id and part = :part and direction = 'outbound' and status = 'queued'
         and (due_at is null or due_at > :due)"""
-LATER_PARTS = """
+SELECT_LATER_PARTS = """
     select id from conversation_messages
-    where turn_id = ? and part > ? and direction = 'outbound' and status = 'queued'"""
-REQUEUE = """
-    update conversation_messages set status = 'queued', in_flight = 0, due_at = :due, evidence = :evidence,
-        moved_at = :now, lookup_at = null
+    where turn_id = :turn_id and part > :part and direction = 'outbound' and status = 'queued'"""
+MARK_QUEUED = f"""
+    update conversation_messages set status = 'queued', in_flight = 0, due_at = :due, lookup_at = null, {MOVED}
     where id = :id"""
-UNCLEAR = """
-    update conversation_messages set status = 'uncertain', evidence = :evidence, moved_at = :now, lookups = 0,
-        lookup_at = :lookup_at, in_flight = :in_flight
+MARK_UNCERTAIN = f"""
+    update conversation_messages set status = 'uncertain', lookups = 0, lookup_matches = null, lookup_at = :now,
+        in_flight = :in_flight, {MOVED}
     where id = :id"""
-SID_OWNER = "select id from conversation_messages where twilio_message_id = ?"
+MARK_FAILED = f"""
+    update conversation_messages set status = 'failed', reason = :reason, error_code = :code, error_message = :message,
+        in_flight = 0, failed_at = :now, lookup_at = null, poll_at = null, {MOVED}
+    where id = :id"""
+SELECT_SID_OWNER = "select id from conversation_messages where twilio_message_id = :sid"
+SELECT_SENDING = "select id from conversation_messages where in_flight and status = 'sending'"
+CLOSE_WINDOW = "update conversation_state set window_ends_at = least(window_ends_at, :now) where id = :id"
 HOLD_ACCOUNT = """
     update relay set account_fault = :fault, account_failures = account_failures + 1, account_probe_at = :probe_at,
         account_held_at = :now
@@ -46,16 +48,14 @@ HOLD_ACCOUNT = """
 FREE_ACCOUNT = """
     update relay set account_fault = null, account_failures = 0, account_probe_at = null, account_held_at = null
     where coalesce(account_fault, account_probe_at, account_held_at) is not null or account_failures > 0"""
-SENDING = "select id from conversation_messages where in_flight = 1 and status = 'sending'"
-END = """
-    update conversation_messages set status = 'failed', reason = :reason, error_code = :code, error_message = :message,
-        in_flight = 0, failed_at = :now, moved_at = :now, evidence = :evidence, lookup_at = null, poll_at = null
-    where id = :id"""
+
+ACCEPTED = Proof("http", "Twilio accepted it")
+KILLED = Proof("run", "the process ended while it was being sent")
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a send's result came to. `alarm` tells something a person must hear of."""
+    """What a send's result led to. `alarm` is a sentence for a person who must look at it."""
 
     message_id: int
     status: str
@@ -65,135 +65,136 @@ class Finished:
 
 
 def finish_send(ledger: Ledger, message_id: int, result: SendResult, now: Moment) -> Finished:
-    """Moves a message on by what its send came to; one that a receipt moved meanwhile stays there."""
-    row = ledger.one(MESSAGE, (message_id,))
-    assert row is not None
+    """Moves a message by the result of its send; one that a receipt has moved meanwhile stays there."""
+    message = get_message(ledger, message_id)
     if isinstance(result, Accepted):
         ledger.run(FREE_ACCOUNT)
-        done = accept(ledger, row, result.sid, "http: 201", row["attempted_at"], now)
+        done = accept(ledger, message, result.sid, ACCEPTED, message.attempted_at, now)
         if done.status != "sending":
             return done
-        # Another message has that SID: what became of this one is for a person to find out.
-        return replace(_become_uncertain(ledger, row, f"http: 201 with {result.sid}", now), alarm=done.alarm)
-    if row["status"] != "sending":
-        return Finished(message_id, row["status"], row["reason"])
+        # Another message has that SID: a person has to find out what became of this one.
+        proof = Proof("http", f"Twilio accepted it as {result.sid}, which another message has")
+        return replace(_become_uncertain(ledger, message, proof, now), alarm=done.alarm)
+    if message.status != "sending":
+        return Finished(message_id, message.status, message.reason)
     if isinstance(result, NotSent):
-        pause = policy.retry_delay(
-            row["attempts"] - 1, result.retry_after, base=policy.SEND_RETRY_BASE, cap=policy.SEND_RETRY_CAP
-        )
-        due = now + ledger.rules.scaled(pause)
-        ledger.run(REQUEUE, {"id": message_id, "due": due, "evidence": f"not sent: {result.evidence}", "now": now})
-        return Finished(message_id, "queued", due_at=due)
+        return _try_again(ledger, message, result, now)
     if isinstance(result, Unclear):
-        return _become_uncertain(ledger, row, result.evidence, now)
-    return _refused(ledger, row, result, now)
+        return _become_uncertain(ledger, message, Proof("http", result.evidence, result.code), now)
+    return _refused(ledger, message, result, now)
 
 
-def accept(ledger: Ledger, row: sqlite3.Row, sid: str, evidence: str, at: Moment | None, now: Moment) -> Finished:
-    """Adopts a SID for a message: Twilio has it. A different SID than the known one is an alarm."""
-    message_id = row["id"]
-    if row["twilio_message_id"] == sid:
-        return Finished(message_id, row["status"])
-    owner = ledger.one(SID_OWNER, (sid,))
-    if row["twilio_message_id"] is not None or owner is not None or row["status"] == "failed":
-        why = f"message {message_id} is {row['status']} and Twilio also has {sid}: it may have been sent twice"
-        return Finished(message_id, row["status"], alarm=why)
-    accepted_at = at if at is not None else now
-    ledger.run(
-        ACCEPT,
-        {
-            "id": message_id,
-            "sid": sid,
-            "at": now if evidence.startswith("http") else accepted_at,
-            "stamp": stamp(now if evidence.startswith("http") else accepted_at),
-            "evidence": evidence,
-            "now": now,
-            "poll_at": policy.next_receipt_poll(now, 0, ledger.rules),
-        },
-    )
-    ledger.run(NOTE_SENT, (stamp(accepted_at), row["conversation_id"]))
-    free_next_part(ledger, row, now + policy.PART_PAUSE)
-    return Finished(message_id, "sent")
+def accept(ledger: Ledger, message: Outbound, sid: str, proof: Proof, at: Moment | None, now: Moment) -> Finished:
+    """Adopts a SID for a message: Twilio has it. A SID other than the known one is an alarm.
+
+    `at` is when Twilio accepted it, as far as that is known; a response proves that it is now.
+    """
+    if message.sid == sid:
+        return Finished(message.id, message.status)
+    owner = ledger.one(SELECT_SID_OWNER, {"sid": sid})
+    if message.sid is not None or owner is not None or message.status == "failed":
+        why = f"message {message.id} is {message.status} and Twilio also has {sid}: it may have been sent twice"
+        return Finished(message.id, message.status, alarm=why)
+    estimated = at if at is not None else now
+    accepted_at = now if proof.by == "http" else estimated
+    parameters = {
+        "id": message.id,
+        "sid": sid,
+        "at": accepted_at,
+        "stamp": stamp(accepted_at),
+        "poll_at": policy.next_receipt_poll(now, 0, ledger.rules),
+    }
+    ledger.run(MARK_SENT, parameters | proof.columns(now))
+    ledger.run(NOTE_SENT, {"stamp": stamp(estimated), "id": message.conversation_id})
+    free_next_part(ledger, message, now + policy.PART_PAUSE)
+    return Finished(message.id, "sent")
 
 
-def free_next_part(ledger: Ledger, row: sqlite3.Row, due: Moment) -> bool:
+def free_next_part(ledger: Ledger, message: Outbound, due: Moment) -> bool:
     """Makes the part of an answer that follows a message due; false when none waits for it."""
-    if row["turn_id"] is None:
+    if message.turn_id is None:
         return False
-    return ledger.run(NEXT_PART, {"due": due, "turn_id": row["turn_id"], "part": row["part"] + 1}) > 0
+    return ledger.run(FREE_NEXT_PART, {"due": due, "turn_id": message.turn_id, "part": message.part + 1}) > 0
 
 
 def rescue_sends(ledger: Ledger, now: Moment) -> int:
-    """At the start: what was on the wire when the process died is unclear."""
-    rows = ledger.all(SENDING)
+    """At startup: whatever was being sent when the process died is uncertain. Returns how many messages."""
+    rows = ledger.all(SELECT_SENDING)
     for row in rows:
-        message = ledger.one(MESSAGE, (row["id"],))
-        assert message is not None
-        _become_uncertain(ledger, message, "the process ended while it was on the wire", now)
+        _become_uncertain(ledger, get_message(ledger, row["id"]), KILLED, now)
     return len(rows)
+
+
+def requeue(ledger: Ledger, message_id: int, due: Moment, proof: Proof, now: Moment) -> None:
+    """Returns a message to the queue; the schema refuses it without proof that nothing was sent."""
+    ledger.run(MARK_QUEUED, {"id": message_id, "due": due} | proof.columns(now))
 
 
 def end(
     ledger: Ledger,
     message_id: int,
     reason: str,
+    proof: Proof,
     now: Moment,
     *,
     code: str | None = None,
     message: str | None = None,
-    evidence: str | None = None,
 ) -> None:
-    """Ends a message without success, and with it the parts of the same answer that follow it."""
-    parameters = {
-        "id": message_id,
-        "reason": reason,
-        "code": code,
-        "message": message,
-        "evidence": evidence,
-        "now": now,
-    }
-    ledger.run(END, parameters)
-    row = ledger.one("select turn_id, part, kind from conversation_messages where id = ?", (message_id,))
-    if row is not None and row["turn_id"] is not None:
-        for later in ledger.all(LATER_PARTS, (row["turn_id"], row["part"])):
-            rest = {**parameters, "id": later["id"], "reason": "cancelled", "code": None, "message": None}
-            ledger.run(END, rest | {"evidence": f"the part before it ended: {reason}"})
+    """Ends a message without success, and with it the later parts of the same answer."""
+    parameters = {"id": message_id, "reason": reason, "code": code, "message": message}
+    ledger.run(MARK_FAILED, parameters | proof.columns(now))
+    ended = get_message(ledger, message_id)
+    if ended.turn_id is None:
+        return
+    follows = replace(proof, by="rule", evidence=f"the part before it ended: {reason}", code=None)
+    for later in ledger.all(SELECT_LATER_PARTS, {"turn_id": ended.turn_id, "part": ended.part}):
+        rest = {"id": later["id"], "reason": "cancelled", "code": None, "message": None}
+        ledger.run(MARK_FAILED, rest | follows.columns(now))
 
 
-def _become_uncertain(ledger: Ledger, row: sqlite3.Row, evidence: str, now: Moment) -> Finished:
-    attempted_at = row["attempted_at"]
-    holds = now < attempted_at + ledger.rules.scaled(policy.HOLD)
-    # Looked up at once, whatever time has passed since the attempt: a restart may be hours later.
-    ledger.run(UNCLEAR, {"id": row["id"], "evidence": evidence, "now": now, "lookup_at": now, "in_flight": int(holds)})
-    if not holds:
-        free_next_part(ledger, row, now)
-    return Finished(row["id"], "uncertain")
-
-
-def _refused(ledger: Ledger, row: sqlite3.Row, refusal: Refused, now: Moment) -> Finished:
-    if refusal.scope == "account":
-        evidence = f"not sent: refused for the account or the sender, {refusal.code}"
-        ledger.run(REQUEUE, {"id": row["id"], "due": now, "evidence": evidence, "now": now})
-        relay = ledger.one("select account_failures from relay")
-        assert relay is not None
-        probe_at = now + ledger.rules.scaled(policy.account_probe(relay[0] + 1))
-        fault = f"{refusal.code}: {refusal.meaning}"
-        # What was on the wire together is refused together: only the first of them, and each probe, counts.
-        held = {"fault": fault, "probe_at": probe_at, "attempted_at": row["attempted_at"], "now": now}
-        alarm = f"everything is held, Twilio refused with {fault}" if ledger.run(HOLD_ACCOUNT, held) else None
-        return Finished(row["id"], "queued", due_at=probe_at, alarm=alarm)
-    message = refusal.message or refusal.meaning
-    end(ledger, row["id"], "refused", now, code=refusal.code, message=message, evidence="http: refused")
-    follow_refusal(ledger, row, refusal.code, now)
-    return Finished(row["id"], "failed", "refused")
-
-
-def follow_refusal(ledger: Ledger, row: sqlite3.Row, code: str | None, now: Moment) -> None:
-    """What a code says about the person: 21610 is an opt-out, 63016 a window that is closed."""
+def follow_refusal(ledger: Ledger, message: Outbound, code: str | None, now: Moment) -> None:
+    """Applies what a code says about the customer: 21610 is an opt-out, 63016 a closed window."""
     if code == "21610":
-        consent.opt_out(ledger, row["phone_number"], "twilio", now)
+        consent.opt_out(ledger, message.phone, "twilio", now)
     elif code == "63016":
-        ledger.run(
-            "update conversation_state set window_ends_at = min(window_ends_at, ?) where id = ?",
-            (now, row["conversation_id"]),
-        )
+        ledger.run(CLOSE_WINDOW, {"now": now, "id": message.conversation_id})
+
+
+def _try_again(ledger: Ledger, message: Outbound, result: NotSent, now: Moment) -> Finished:
+    pause = policy.retry_delay(
+        message.attempts - 1, result.retry_after, base=policy.SEND_RETRY_BASE, cap=policy.SEND_RETRY_CAP
+    )
+    due = now + ledger.rules.scaled(pause)
+    requeue(ledger, message.id, due, Proof("http", f"not sent: {result.evidence}", result.code), now)
+    return Finished(message.id, "queued", due_at=due)
+
+
+def _become_uncertain(ledger: Ledger, message: Outbound, proof: Proof, now: Moment) -> Finished:
+    holds = now < message.began_at + ledger.rules.scaled(policy.HOLD)
+    # Looked up at once, whatever time has passed since the attempt: a restart may be hours later.
+    ledger.run(MARK_UNCERTAIN, {"id": message.id, "in_flight": int(holds)} | proof.columns(now))
+    if not holds:
+        free_next_part(ledger, message, now)
+    return Finished(message.id, "uncertain")
+
+
+def _refused(ledger: Ledger, message: Outbound, refusal: SendRefused, now: Moment) -> Finished:
+    if refusal.scope in ("account", "sender"):
+        return _hold_account(ledger, message, refusal, now)
+    proof = Proof("http", f"Twilio refused it: {refusal.meaning}", refusal.code)
+    text = refusal.message or refusal.meaning
+    end(ledger, message.id, "refused", proof, now, code=refusal.code, message=text)
+    follow_refusal(ledger, message, refusal.code, now)
+    return Finished(message.id, "failed", "refused")
+
+
+def _hold_account(ledger: Ledger, message: Outbound, refusal: SendRefused, now: Moment) -> Finished:
+    proof = Proof("http", "not sent: Twilio refused the account or the sender", refusal.code)
+    requeue(ledger, message.id, now, proof, now)
+    failures = ledger.need_one("select account_failures from relay")[0]
+    probe_at = now + ledger.rules.scaled(policy.account_probe(failures + 1))
+    fault = f"{refusal.code}: {refusal.meaning}"
+    # What was being sent together is refused together: only the first of them, and each probe, counts.
+    held = {"fault": fault, "probe_at": probe_at, "attempted_at": message.attempted_at, "now": now}
+    alarm = f"everything is held, Twilio refused with {fault}" if ledger.run(HOLD_ACCOUNT, held) else None
+    return Finished(message.id, "queued", due_at=probe_at, alarm=alarm)

@@ -12,7 +12,7 @@ from wa_relay.policy import Rules
 
 BEGIN_RUN = "update relay set epoch = epoch + 1, clean_stop = 0 returning epoch, fence"
 END_RUN = "update relay set clean_stop = 1"
-RELAY = "select * from relay"
+SELECT_RELAY = "select * from relay"
 
 
 @dataclass(slots=True)
@@ -41,6 +41,13 @@ class Ledger:
         row: sqlite3.Row | None = self.db.execute(sql, parameters).fetchone()  # type: ignore[arg-type]
         return row
 
+    def need_one(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> sqlite3.Row:
+        """The first row of a query that always has one; raises `LookupError` without one."""
+        row = self.one(sql, parameters)
+        if row is None:
+            raise LookupError(f"no row: {' '.join(sql.split())[:120]}")
+        return row
+
     def all(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> list[sqlite3.Row]:
         """Every row of a query."""
         return self.db.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
@@ -50,16 +57,18 @@ class Ledger:
         return self.db.execute(sql, parameters).rowcount  # type: ignore[arg-type]
 
     def insert(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> int:
-        """Inserts a row and tells its id."""
-        row = self.db.execute(sql, parameters).lastrowid  # type: ignore[arg-type]
-        assert row is not None
-        return row
+        """Inserts a row with `returning id`, and returns that id."""
+        cursor = self.db.execute(sql, parameters)  # type: ignore[arg-type]
+        row = cursor.fetchone()
+        found = cursor.lastrowid if row is None else row[0]
+        if found is None:
+            raise LookupError(f"no row was inserted: {' '.join(sql.split())[:120]}")
+        return int(found)
 
 
 def begin_run(ledger: Ledger, now: Moment) -> str:
     """Opens a new epoch and tells the file's mark: until `end_run`, a stop counts as unclean."""
-    row = ledger.one(BEGIN_RUN)
-    assert row is not None
+    row = ledger.need_one(BEGIN_RUN)
     ledger.epoch, ledger.fence, ledger.started_at, ledger.watch = row["epoch"], float(row["fence"]), now, True
     return ledger.mark
 

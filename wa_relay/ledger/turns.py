@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from wa_relay import policy
 from wa_relay.ledger import notices, questions
+from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.questions import TurnJob
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, Question
@@ -66,13 +67,7 @@ REOPEN_TURN = "update turns set state = 'open', due_at = :due_at where id = :tur
 COUNT_PUT_OFF = """
     update turns set tries = tries - 1, put_offs = put_offs + 1, put_off_at = coalesce(put_off_at, :now)
     where id = :turn_id"""
-INSERT_REPLY = """
-    insert into conversation_messages (conversation_id, direction, kind, content, status, call_id, turn_id, part,
-        created_at, due_at)
-    values (:conversation_id, 'outbound', 'reply', :content, 'queued', :call_id, :turn_id, :part, :now, :due_at)"""
-COUNT_REPLIES = """
-    update conversation_state set message_count = message_count + :parts, fallback_told = 0
-    where id = :conversation_id"""
+ALLOW_FALLBACK = "update conversation_state set fallback_told = 0 where id = :conversation_id"
 
 PUT_OFF_LIMIT = 600.0
 """Seconds in which a turn may be put off for lack of capacity, from the first time (contract 7.1)."""
@@ -191,21 +186,13 @@ def finish_turn(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: 
     if turn is None:
         return []
     ledger.run(MARK_ANSWERED, {"now": now, "session_id": session_id, "turn_id": turn_id})
-    ledger.run(COUNT_REPLIES, {"parts": len(parts), "conversation_id": turn.conversation_id})
+    ledger.run(ALLOW_FALLBACK, {"conversation_id": turn.conversation_id})
     message_ids = []
     for number, part in enumerate(parts):
         # A further part becomes due by the acceptance or the receipt of the one before it.
         due = now if number == 0 else None
-        reply = {
-            "conversation_id": turn.conversation_id,
-            "content": part,
-            "call_id": turn.call_id,
-            "turn_id": turn_id,
-            "part": number,
-            "now": now,
-            "due_at": due,
-        }
-        message_ids.append(ledger.insert(INSERT_REPLY, reply))
+        reply = NewMessage(turn.conversation_id, "reply", part, due, turn.call_id, turn_id, number)
+        message_ids.append(queue_message(ledger, reply, now))
     return message_ids
 
 
@@ -218,7 +205,7 @@ def finish_silent(ledger: Ledger, turn_id: int, session_id: str | None, now: Mom
     if turn is None:
         return False
     ledger.run(MARK_SILENT, {"now": now, "session_id": session_id, "turn_id": turn_id})
-    ledger.run(COUNT_REPLIES, {"parts": 0, "conversation_id": turn.conversation_id})
+    ledger.run(ALLOW_FALLBACK, {"conversation_id": turn.conversation_id})
     return True
 
 

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
-from wa_relay.ledger import inbox, outbox, receipts
+from wa_relay.ledger import claims, inbox, receipts
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.receipts import Lookup
 from wa_relay.ledger.thread import LedgerThread
@@ -118,7 +118,7 @@ class Reconciler:
         now = self._clock()
         if await self._ledger.run(receipts.release_holds, now):
             self._wakers.send.ring()
-        for message_id in await self._ledger.run(outbox.expire, now):
+        for message_id in await self._ledger.run(claims.expire, now):
             say("message_ended", message=message_id, reason="expired")
         lookups = await self._ledger.run(receipts.due_lookups, LOOKUPS_AT_ONCE, now)
         await asyncio.gather(*(self._look_up(lookup) for lookup in lookups))

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from wa_relay.ledger import outbox, sends
-from wa_relay.ledger.outbox import SendJob
+from wa_relay.ledger import claims, outbox, sends
+from wa_relay.ledger.claims import SendJob
 from wa_relay.ledger.sends import Finished
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
@@ -140,6 +140,6 @@ class SendWorker(Worker):
             warn(f"{kind}_refused", **ids, code=result.code, meaning=result.meaning)
 
 
-def _claim_messages(ledger: Ledger, limit: int, now: Moment) -> tuple[outbox.Claimed, Moment | None]:
+def _claim_messages(ledger: Ledger, limit: int, now: Moment) -> tuple[claims.Claimed, Moment | None]:
     # One operation: a hop to the ledger's thread costs more than both.
-    return outbox.claim_messages(ledger, limit, now), outbox.next_due(ledger)
+    return claims.claim_messages(ledger, limit, now), outbox.next_due(ledger)

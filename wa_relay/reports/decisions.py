@@ -10,7 +10,7 @@ from wa_relay.model import Moment
 from wa_relay.moments import stamp
 
 UNCERTAIN = """
-    select m.id, s.phone_number, m.kind, m.content, m.attempted_at, m.evidence
+    select m.id, s.phone_number, m.kind, m.content, m.attempted_at, m.evidence, m.lookups, m.lookup_matches
     from conversation_messages m join conversation_state s on s.id = m.conversation_id
     where m.status = 'uncertain' order by m.attempted_at, m.id"""
 STANDING = """
@@ -21,7 +21,10 @@ STANDING = """
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """A send whose fate is unknown. `evidence` tells what was seen of it so far."""
+    """A send whose result is unknown. `evidence` says why; `lookups` counts how often it was looked for at Twilio.
+
+    `lookup_matches` is how many messages could be it in the last look-up, None before the first one.
+    """
 
     id: int
     phone_number: str
@@ -30,6 +33,8 @@ class Undecided:
     attempted_at: str
     age_seconds: float
     evidence: str | None
+    lookups: int = 0
+    lookup_matches: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The entry of `resolve --json`."""
@@ -65,6 +70,8 @@ def uncertain(db: sqlite3.Connection, now: Moment) -> list[Undecided]:
             attempted_at=stamp(row["attempted_at"]),
             age_seconds=round(max(0.0, now - row["attempted_at"]), 3),
             evidence=row["evidence"],
+            lookups=row["lookups"],
+            lookup_matches=row["lookup_matches"],
         )
         for row in db.execute(UNCERTAIN)
     ]

@@ -15,8 +15,7 @@ from wa_relay.ledger.consent import is_opted_out
 from wa_relay.loops.bell import Board
 from wa_relay.loops.intake import Intake
 from wa_relay.loops.sending import Channel
-from wa_relay.model import Accepted, Moment, NotSent, Outgoing, PayloadError, SendResult
-from wa_relay.model import Refused as SendRefused
+from wa_relay.model import Accepted, Moment, NotSent, Outgoing, PayloadError, SendRefused, SendResult
 from wa_relay.server.answers import JSON, refusal, reply
 from wa_relay.server.listener import Listener, Request, Route
 from wa_relay.sources import jsonbody, push
