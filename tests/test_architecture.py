@@ -65,6 +65,7 @@ HOMES = {
     "pydantic": {"elevenlabs", "sources", "standins"},
     "phonenumbers": {"phone"},
     "markdown_it": {"text"},
+    "holidays": {"policy", "config"},
 }
 """Where a library's name may be written."""
 

@@ -6,6 +6,7 @@ A customer who hides the number has a BSUID instead: two capitals and a dot befo
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
 _BSUID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
@@ -92,6 +93,18 @@ def other_spelling(number: str) -> str | None:
         if found:
             return digit.join(found.groups()) if len(found.groups()) > 1 else digit + found[1]
     return None
+
+
+@lru_cache(maxsize=4096)
+def zone_name(number: str) -> str | None:
+    """Returns the time zone that a number belongs to (`America/Bogota`); None if there are several, or none."""
+    import phonenumbers.timezone
+
+    try:
+        zones = phonenumbers.timezone.time_zones_for_number(phonenumbers.parse(number))
+    except phonenumbers.NumberParseException:
+        return None
+    return zones[0] if len(zones) == 1 and zones[0] != phonenumbers.timezone.UNKNOWN_TIMEZONE else None
 
 
 def to_address(phone: str) -> str:

@@ -33,6 +33,8 @@ BAD = [
     ("general.timezone", '"America"'),
     ("general.timezone", '"localtime"'),
     ("general.timezone", "5"),
+    ("quiet_hours.holidays", '"ZZ"'),
+    ("quiet_hours.holidays", '"COL"'),
     ("server.host", '""'),
     ("server.host", '"127.0.0.1:80"'),
     ("server.host", '"a b"'),

@@ -168,17 +168,17 @@ def at(zone: ZoneInfo, *clock: int, fold: int = 0) -> float:
 )
 def test_quiet_hours_reach_over_midnight(clock: tuple[int, ...], ends: tuple[int, ...]) -> None:
     rules = replace(RULES, quiet=(time(21), time(8)))
-    assert policy.after_quiet(at(BOGOTA, *clock), rules) == at(BOGOTA, *ends)
+    assert policy.opens_at(at(BOGOTA, *clock), rules) == at(BOGOTA, *ends)
 
 
 def test_without_quiet_hours_every_moment_will_do() -> None:
-    assert policy.after_quiet(NOW + 0.25, RULES) == NOW + 0.25
+    assert policy.opens_at(NOW + 0.25, RULES) == NOW + 0.25
 
 
 def test_an_hour_that_comes_twice_is_quiet_both_times() -> None:
     rules = replace(RULES, timezone=NEW_YORK, quiet=(time(22), time(1, 30)))
     second = at(NEW_YORK, 2026, 11, 1, 1, 10, fold=1)
-    assert policy.after_quiet(second, rules) == at(NEW_YORK, 2026, 11, 1, 1, 30, fold=1)
+    assert policy.opens_at(second, rules) == at(NEW_YORK, 2026, 11, 1, 1, 30, fold=1)
 
 
 @given(
@@ -193,7 +193,7 @@ def test_the_moment_after_is_never_quiet_never_past_and_never_a_day_late(
     if start == end:
         return
     moment = day.timestamp() + minutes * 60
-    found = policy.after_quiet(moment, replace(RULES, timezone=NEW_YORK, quiet=(start, end)))
+    found = policy.opens_at(moment, replace(RULES, timezone=NEW_YORK, quiet=(start, end)))
 
     def quiet(one: float) -> bool:
         clock = datetime.fromtimestamp(one, NEW_YORK).time()

@@ -321,7 +321,7 @@ def _after_fill_in(ledger: Ledger, call_id: int, key: str, *, urgent: bool, now:
     assert window is not None
     # Only the wait for the name ends early: a later due time has another reason (quiet hours, a retry).
     graced = not waiting["attempts"] and now < waiting["due_at"] <= row["recorded_at"] + ledger.rules.push_grace
-    due = policy.after_quiet(now, ledger.rules) if graced and (urgent or name) else waiting["due_at"]
+    due = policy.opens_at(now, ledger.rules, row["phone_number"]) if graced and (urgent or name) else waiting["due_at"]
     ledger.run(REWRITE_OPENING, (render(ledger, row, window[0], now).content, due, waiting["id"]))
 
 

@@ -181,7 +181,7 @@ def _worthless(row: sqlite3.Row, now: Moment) -> str | None:
 def _due(ledger: Ledger, row: sqlite3.Row, now: Moment) -> tuple[Moment, str]:
     """When a message that is due may really be sent, and the rule that delays it."""
     if row["kind"] == "opening":
-        opens = policy.after_quiet(now, ledger.rules)
+        opens = policy.opens_at(now, ledger.rules, row["phone_number"])
         if opens > now:
             return opens, "quiet_hours"
     tokens = policy.refill(row["bucket"], row["bucket_at"], now)

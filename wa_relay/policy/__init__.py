@@ -5,7 +5,7 @@ workers ask between their awaits; neither decides by itself.
 """
 
 from wa_relay.policy.capacity import NO_CAPACITY_BASE, NO_CAPACITY_CAP, AdaptiveLimit
-from wa_relay.policy.hours import after_quiet
+from wa_relay.policy.hours import closes_at, opens_at
 from wa_relay.policy.openings import (
     Person,
     Rendered,
@@ -73,12 +73,13 @@ __all__ = [
     "SkipReason",
     "Write",
     "account_probe",
-    "after_quiet",
     "client_name",
+    "closes_at",
     "match_unclear",
     "next_lookup",
     "next_receipt_poll",
     "opening_values",
+    "opens_at",
     "plan_opening",
     "receipt_moves",
     "refill",

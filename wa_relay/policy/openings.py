@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wa_relay.model import NAME_VARIABLES, Call, Moment, Scalar
-from wa_relay.policy.hours import after_quiet
+from wa_relay.policy.hours import opens_at
 from wa_relay.policy.rules import OpeningText, Rules
 from wa_relay.text.plain import clean, visible
 from wa_relay.text.templates import render, render_variable
@@ -60,7 +60,7 @@ def plan_opening(
         return Skip("recent_opening")
     waits = call.source == "poll" and backend_pushes and not client_name(call.client_name, call.variables)
     due = now + (rules.push_grace if waits else 0.0)
-    return Write(due_at=after_quiet(due, rules), not_after=call.ended_at + rules.max_call_age)
+    return Write(due_at=opens_at(due, rules, call.phone), not_after=call.ended_at + rules.max_call_age)
 
 
 def client_name(name: str | None, variables: Mapping[str, Scalar]) -> str:
