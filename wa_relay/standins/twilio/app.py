@@ -62,7 +62,7 @@ class TwilioStandin(Director):
     async def start(self, port: int = 0) -> None:
         """Listens on that port of 127.0.0.1, on a free one for 0. Raises OSError when it is taken."""
         self.port = await self._listen(self._handle, port)
-        self._elsewhere_port = await self._listen(self._elsewhere, self._elsewhere_port)
+        self._elsewhere_port = await self._listen(self._service.media.elsewhere, self._elsewhere_port)
         self._stage.url = self.url
         self._stage.elsewhere_url = f"http://{_HOST}:{self._elsewhere_port}"
 
@@ -103,13 +103,3 @@ class TwilioStandin(Director):
         if request.raw_path.startswith(PREFIX):
             return await self._control.handle(request)
         return await self._service.handle(request)
-
-    async def _elsewhere(self, request: web.BaseRequest) -> web.StreamResponse:
-        leaked = request.headers.get("Authorization") is not None
-        self.journal.note("elsewhere", method=request.method, path=request.raw_path, authorization=leaked)
-        _, _, tail = request.raw_path.partition("/")
-        message = self._stage.world.messages.get(tail.partition("/")[0])
-        for file in message.media if message else ():
-            if tail.endswith(file.sid):
-                return web.Response(body=file.data, headers={"Content-Type": file.content_type})
-        return web.Response(status=404)

@@ -10,9 +10,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from wa_relay.model import Moment
 from wa_relay.phone import address
-from wa_relay.standins.twilio.state import World
+from wa_relay.standins.twilio.state import FAILURES, World
 
 LONGEST_BODY = 1600
+_LONGEST_VALIDITY = 36_000
 _REPEATABLE = frozenset({"MediaUrl", "PersistentAction"})
 FIELDS = _REPEATABLE | frozenset(
     (
@@ -50,6 +51,7 @@ class Order:
     content_sid: str = ""
     variables: dict[str, str] = field(default_factory=dict)
     scheduled: bool = False
+    validity: int | None = None
 
 
 def fields_of(body: bytes, *, strict: bool, known: Collection[str] = FIELDS) -> dict[str, list[str]]:
@@ -67,8 +69,18 @@ def fields_of(body: bytes, *, strict: bool, known: Collection[str] = FIELDS) -> 
     return fields
 
 
-def order_of(fields: dict[str, list[str]], world: World, senders: Collection[str]) -> Order:
-    """Checks a request for a message. Raises `Refusal`."""
+def order_of(
+    fields: dict[str, list[str]],
+    world: World,
+    senders: Collection[str],
+    *,
+    trial: bool = False,
+    late_opt_out: bool = False,
+) -> Order:
+    """Checks a request for a message. Raises `Refusal`.
+
+    `trial` refuses free text; with `late_opt_out` an opted-out customer is refused by receipt only.
+    """
     one = {name: values[-1] for name, values in fields.items()}
     to = _receiver(one)
     service = _service(one)
@@ -78,15 +90,31 @@ def order_of(fields: dict[str, list[str]], world: World, senders: Collection[str
         raise Refusal(400, 21602, "Message body is required.")
     if len(body) > LONGEST_BODY:
         raise Refusal(400, 21617, f"The concatenated message body exceeds the {LONGEST_BODY} character limit")
+    if trial and not content_sid:
+        raise Refusal(400, 21654, "ContentSid Required")
     variables = _variables(one, content_sid, world)
     callback = one.get("StatusCallback", "")
     if callback and not _callable(callback):
         raise Refusal(400, 21609, f"The 'StatusCallback' URL {callback} is not a valid URL.")
-    if world.contact(to.removeprefix("whatsapp:")).opted_out:
+    if not late_opt_out and world.contact(to.removeprefix("whatsapp:")).opted_out:
         raise Refusal(400, 21610, "Attempt to send to unsubscribed recipient")
     scheduled = one.get("ScheduleType") == "fixed" and service is not None
     text = "" if content_sid else body
-    return Order(to, sender, service, text, () if content_sid else media, callback, content_sid, variables, scheduled)
+    validity = _validity(one.get("ValidityPeriod"))
+    trouble = world.trouble(sender, content_sid, "response")
+    if trouble is not None:
+        words = FAILURES.get(str(trouble.code), f"The request was refused with {trouble.code}")
+        raise Refusal(trouble.status, int(trouble.code), words)
+    files = () if content_sid else media
+    return Order(to, sender, service, text, files, callback, content_sid, variables, scheduled, validity)
+
+
+def _validity(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= _LONGEST_VALIDITY:
+        raise Refusal(400, 21624, f"The ValidityPeriod {text} has to be between 1 and {_LONGEST_VALIDITY} seconds")
+    return int(text)
 
 
 def _receiver(one: dict[str, str]) -> str:
@@ -158,15 +186,16 @@ class Rate:
     """So many messages a second, counted over the last second; a third is one in three seconds. None is no limit."""
 
     def __init__(self) -> None:
-        self._times: list[Moment] = []
+        self._times: dict[str, list[Moment]] = {}
 
-    def check(self, limit: float | None, now: Moment, *, sandbox: bool = False) -> None:
-        """Counts a message, or raises `Refusal` with 429; the sandbox has a code of its own."""
+    def check(self, sender: str, limit: float | None, now: Moment, *, sandbox: bool = False) -> None:
+        """Counts a message of a sender, or raises `Refusal` with 429; the sandbox has a code of its own."""
         if limit is None:
             return
-        self._times = [at for at in self._times if now - at < max(1.0, 1.0 / limit)]
-        if len(self._times) >= max(1.0, limit):
+        times = [at for at in self._times.get(sender, ()) if now - at < max(1.0, 1.0 / limit)]
+        self._times[sender] = times
+        if len(times) >= max(1.0, limit):
             if sandbox:
                 raise Refusal(429, 63018, f"Account exceeded the {limit:g} rps rate limit")
             raise Refusal(429, 20429, "Too Many Requests")
-        self._times.append(now)
+        times.append(now)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Literal
 from urllib.parse import parse_qs
 
@@ -11,9 +12,11 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from wa_relay.standins.twilio import shapes
-from wa_relay.standins.twilio.customers import Attachment
+from wa_relay.standins.twilio.attachments import PLAIN, Attachment, Serving
 from wa_relay.standins.twilio.director import Director
 from wa_relay.standins.twilio.faults import Fault
+from wa_relay.standins.twilio.forms import Referral
+from wa_relay.standins.twilio.registry import Account, MessagingService, Sender
 from wa_relay.standins.twilio.settings import Delays
 from wa_relay.standins.twilio.state import Fate, Template
 
@@ -25,14 +28,42 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class MediaFile(_Body):
+    """A file that a customer sends; `base64` are its bytes."""
+
+    content_type: str = "image/jpeg"
+    base64: str | None = None
+    name: str = ""
+    serving: Serving = PLAIN
+
+    def attachment(self) -> Attachment:
+        """The same as a value."""
+        file = Attachment(self.content_type, name=self.name, serving=self.serving)
+        return file if self.base64 is None else replace(file, data=b64decode(self.base64, validate=True))
+
+
 class Writes(_Body):
-    """What a customer writes; `media` is a content type. `wait=False` does not wait for the webhook's answer."""
+    """What a customer writes, by the names of `Written`; `media` is a file or only its content type.
+
+    `wait=False` does not wait for the webhook's answer.
+    """
 
     phone: str
     body: str = ""
-    media: str | None = None
+    media: str | MediaFile | None = None
     button: str | None = None
+    button_payload: str = ""
+    choice: tuple[str, str] | None = None
     location: tuple[float, float] | None = None
+    label: str = ""
+    address: str = ""
+    reply_to: str = ""
+    reaction: str | None = None
+    referral: Referral | None = None
+    forwarded: bool | None = None
+    often_forwarded: bool = False
+    hidden: bool = False
+    service: str = ""
     fields: dict[str, str] = Field(default_factory=dict)
     deliver: bool = True
     wait: bool = True
@@ -52,6 +83,8 @@ class Person(_Body):
     name: str | None = None
     user_id: str | None = None
     last_inbound: float | None = None
+    wa_id: str | None = None
+    also: tuple[str, ...] | None = None
 
 
 class Changes(_Body):
@@ -67,6 +100,15 @@ class Changes(_Body):
     pair_limit: bool = False
     list_lag: float = 0.0
     media_lag: float = 0.0
+    sender_rates: dict[str, float] = Field(default_factory=dict)
+    users_per_day: int | None = None
+    queue_seconds: float = 0.0
+    trial: bool = False
+    advanced_opt_out: bool = False
+    api_keys: dict[str, str] = Field(default_factory=dict)
+    forbidden: tuple[str, ...] = ()
+    clock_skew: float = 0.0
+    typing_status: int = 200
 
 
 class Planned(_Body):
@@ -97,6 +139,23 @@ class Progress(_Body):
     code: int | str | None = None
 
 
+class Troubled(_Body):
+    """An error code for a sender, a template or ("") the account; `code: null` takes it away."""
+
+    subject: str
+    code: int | str | None
+    how: Literal["receipt", "response"] = "receipt"
+    status: int = 400
+
+
+class Registered(_Body):
+    """What the account has; see `registry.py`."""
+
+    account: Account | None = None
+    senders: list[Sender] = Field(default_factory=list)
+    services: list[MessagingService] = Field(default_factory=list)
+
+
 class Outage(_Body):
     """Seconds for which connections are refused."""
 
@@ -123,6 +182,8 @@ class Control:
             "fate": self._fate,
             "template": self._template,
             "progress": self._progress,
+            "trouble": self._trouble,
+            "register": self._register,
             "down": self._down,
         }
 
@@ -151,18 +212,11 @@ class Control:
         return {"error": f"nothing to read at {name!r}: there are journal, accepted"}, 404
 
     async def _customer(self, body: bytes) -> Answer:
-        told = Writes.model_validate_json(body)
-        writing = self._director.customer_writes(
-            told.phone,
-            told.body,
-            media=Attachment(told.media) if told.media else None,
-            button=told.button,
-            location=told.location,
-            fields=told.fields,
-            deliver=told.deliver,
-            to=told.to,
-        )
-        if not told.wait:
+        wanted = Writes.model_validate_json(body)
+        media = wanted.media.attachment() if isinstance(wanted.media, MediaFile) else wanted.media
+        given = {"body": ""} | {name: getattr(wanted, name) for name in wanted.model_fields_set - {"media", "wait"}}
+        writing = self._director.customer_writes(**given, media=media)
+        if not wanted.wait:
             self._director.beside(writing)
             return {}
         return asdict(await writing)
@@ -201,6 +255,17 @@ class Control:
     async def _progress(self, body: bytes) -> Answer:
         told = Progress.model_validate_json(body)
         return {"moved": await self._director.progress(told.sid, told.status, told.code)}
+
+    async def _trouble(self, body: bytes) -> Answer:
+        wanted = Troubled.model_validate_json(body)
+        self._director.trouble(wanted.subject, wanted.code, wanted.how, wanted.status)
+        return {}
+
+    async def _register(self, body: bytes) -> Answer:
+        wanted = Registered.model_validate_json(body)
+        account = [wanted.account] if wanted.account else []
+        self._director.register(*account, *wanted.senders, *wanted.services)
+        return {}
 
     async def _down(self, body: bytes) -> Answer:
         self._outage(Outage.model_validate_json(body or b"{}").seconds)

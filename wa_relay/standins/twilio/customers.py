@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from wa_relay.standins.twilio import shapes
 from wa_relay.standins.twilio.connection import Answer, overrides_of
 from wa_relay.standins.twilio.delivery import deliver, steps_of
+from wa_relay.standins.twilio.forms import Written, form_of
 from wa_relay.standins.twilio.settings import Stage
 from wa_relay.standins.twilio.state import Medium, Message
 
 _FORM = "application/x-www-form-urlencoded"
 _MOST_REPLIES = 10
-_KINDS = {"image": "image", "audio": "audio", "video": "video", "text": "contacts", "application": "document"}
+OPT_OUT = {
+    "STOP": frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "END", "QUIT", "CANCEL", "REVOKE", "OPTOUT"}),
+    "START": frozenset({"START", "UNSTOP", "YES"}),
+    "HELP": frozenset({"HELP", "INFO"}),
+}
+"""Twilio's keywords of Advanced Opt-Out, each the whole message, in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,36 +40,35 @@ class Delivery:
     fallback: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """A file that a customer sends."""
-
-    content_type: str = "image/jpeg"
-    data: bytes = b"\xff\xd8\xff\xe0 stand-in"
-
-
-def write(
-    stage: Stage,
-    phone: str,
-    body: str,
-    *,
-    media: Attachment | None = None,
-    button: str | None = None,
-    location: tuple[float, float] | None = None,
-    fields: Mapping[str, str] | None = None,
-    to: str = "",
-) -> tuple[Message, dict[str, str]]:
-    """Makes the inbound message, which opens the window, and the form that tells it."""
-    now = stage.clock()
-    files = (Medium("ME" + uuid4().hex, media.content_type, media.data),) if media else ()
-    message = stage.world.add(
-        "inbound", to or stage.senders[0], f"whatsapp:{phone}", body or button or "", "received", now, media=files
+def write(stage: Stage, phone: str, written: Written, to: str = "") -> tuple[Message, dict[str, str]]:
+    """Makes the inbound message, which opens the window, and the form that reports it."""
+    now, world = stage.clock(), stage.world
+    contact = world.contact(phone)
+    file = written.media
+    files = (Medium("ME" + uuid4().hex, file.content_type, file.data, file.serving),) if file else ()
+    if not phone.startswith("+") and contact.user_id != phone:
+        contact = replace(contact, user_id=phone)
+    shown = contact.user_id if written.hidden else phone
+    message = world.add(
+        "inbound", to or stage.senders[0], f"whatsapp:{shown}", written.text, "received", now, media=files
     )
-    stage.world.inbound(phone, now)
-    form = _form(stage, message, phone, button, location)
-    form.update(fields or {})
+    world.inbound(phone, now, message.to)
+    if written.button is not None and not written.reply_to:
+        written = replace(written, reply_to=_last_to(stage, message))
+    form = form_of(stage.account_sid, stage.url, message, written, contact)
+    form |= _opted(stage, phone, message.body)
     stage.journal.note("inbound", sid=message.sid, phone=phone, body=message.body, form=form)
     return message, form
+
+
+def _opted(stage: Stage, phone: str, text: str) -> dict[str, str]:
+    """Twilio's own opt-out, where Advanced Opt-Out is on: it changes the state, and has answered."""
+    if not stage.settings.advanced_opt_out:
+        return {}
+    kind = next((kind for kind, keywords in OPT_OUT.items() if text.strip().upper() in keywords), "")
+    if kind in ("STOP", "START"):
+        stage.world.change_contact(phone, opted_out=kind == "STOP")
+    return {"OptOutType": kind} if kind else {}
 
 
 async def tell(stage: Stage, form: dict[str, str]) -> Delivery:
@@ -129,6 +132,8 @@ def note_accepted(stage: Stage, made: Message) -> None:
         content_variables=made.content_variables,
         callback=made.callback,
         direction=made.direction,
+        sender=made.sender or "",
+        validity=made.validity,
     )
 
 
@@ -147,60 +152,9 @@ def reply_texts(content_type: str, body: str) -> list[str]:
     return [text.strip() for text in texts if text.strip()]
 
 
-def _form(
-    stage: Stage, message: Message, phone: str, button: str | None, location: tuple[float, float] | None
-) -> dict[str, str]:
-    contact = stage.world.contact(phone)
-    context: dict[str, str] = {"ProfileName": contact.name}
-    form: dict[str, str] = {}
-    if message.media:
-        path = f"{shapes.account_path(stage.account_sid)}/Messages/{message.sid}/Media/{message.media[0].sid}"
-        form |= {"MediaContentType0": message.media[0].content_type, "MediaUrl0": stage.url + path}
-    if button is not None:
-        form |= {"ButtonText": button, "ButtonPayload": button, "Forwarded": "false", "FrequentlyForwarded": "false"}
-        context |= {"ButtonText": button, "Forwarded": "false", "FrequentlyForwarded": "false"}
-        form |= _replied_to(stage, message)
-    if location is not None:
-        place = {"Latitude": str(location[0]), "Longitude": str(location[1])}
-        form |= place
-        context |= place
-    numbered = phone.startswith("+")
-    user_id = contact.user_id if numbered else phone
-    if user_id:
-        form["ExternalUserId"] = f"whatsapp:{user_id}"
-    if numbered:
-        form["WaId"] = context["WaId"] = phone[1:]
-    channel = {"type": "whatsapp", "data": {"context": dict(sorted(context.items()))}}
-    return form | {
-        "SmsMessageSid": message.sid,
-        "NumMedia": str(len(message.media)),
-        "ProfileName": contact.name,
-        "MessageType": _kind(message, button, location),
-        "SmsSid": message.sid,
-        "SmsStatus": "received",
-        "Body": message.body,
-        "To": message.to,
-        "NumSegments": "1",
-        "ReferralNumMedia": "0",
-        "MessageSid": message.sid,
-        "AccountSid": stage.account_sid,
-        "ChannelMetadata": json.dumps(channel, ensure_ascii=False, separators=(",", ":")),
-        "From": message.sender or "",
-        "ApiVersion": shapes.VERSION,
-    }
-
-
-def _replied_to(stage: Stage, message: Message) -> dict[str, str]:
-    """The message whose button was tapped: the last one to the person."""
+def _last_to(stage: Stage, message: Message) -> str:
+    """The message whose button was tapped: the last one to the customer."""
     for one in stage.world.newest_first(message.sender or ""):
         if one.to == message.sender:
-            return {"OriginalRepliedMessageSid": one.sid, "OriginalRepliedMessageSender": message.to}
-    return {}
-
-
-def _kind(message: Message, button: str | None, location: tuple[float, float] | None) -> str:
-    if message.media:
-        return _KINDS.get(message.media[0].content_type.partition("/")[0], "document")
-    if button is not None:
-        return "interactive"
-    return "location" if location is not None else "text"
+            return one.sid
+    return ""

@@ -29,9 +29,9 @@ def steps_of(stage: Stage, message: Message) -> list[Step]:
     if delays is None or message.status == "scheduled":
         return []
     settings = stage.settings
-    fate = stage.world.fate_of(
-        message, stage.clock(), enforce_window=settings.enforce_window, pair_limit=settings.pair_limit
-    )
+    fate = stage.world.fate_of(message, stage.clock(), settings.rules)
+    if fate.code is None and message.validity is not None and message.validity < settings.queue_seconds:
+        return [Step("failed", delays.sent or 0.0, 30036)]
     if fate.last == "queued" and fate.code is None:
         return []
     if fate.code is not None:

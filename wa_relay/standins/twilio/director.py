@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, Literal, cast
 
 from wa_relay.model import Moment
 from wa_relay.standins.journal import Entry, Journal
 from wa_relay.standins.twilio import customers, delivery
-from wa_relay.standins.twilio.customers import Attachment, Delivery
+from wa_relay.standins.twilio.attachments import Attachment
+from wa_relay.standins.twilio.customers import Delivery
 from wa_relay.standins.twilio.faults import FaultPlan
+from wa_relay.standins.twilio.forms import Written
+from wa_relay.standins.twilio.registry import Account, MessagingService, Registry, Sender
 from wa_relay.standins.twilio.settings import Settings, Stage
-from wa_relay.standins.twilio.state import Contact, Fate, Template
+from wa_relay.standins.twilio.state import Contact, Fate, Template, Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class AcceptedMessage:
     callback: str
     direction: str
     at: Moment
+    sender: str = ""
+    validity: int | None = None
 
 
 class Director:
@@ -64,13 +69,41 @@ class Director:
 
     def contact(self, phone: str, **changes: object) -> Contact:
         """Settles what a person is like, by the names of `Contact`; returns the person."""
-        changed = replace(self._stage.world.contact(phone), **changes)  # type: ignore[arg-type]
-        self._stage.world.contacts[phone] = changed
-        return changed
+        return self._stage.world.change_contact(phone, **changes)
 
-    def open_window(self, phone: str) -> None:
-        """Makes as if the person had written now."""
-        self._stage.world.inbound(phone, self._stage.clock())
+    def open_window(self, phone: str, sender: str = "") -> None:
+        """Makes as if the customer had written now, to that sender or to all."""
+        self._stage.world.inbound(phone, self._stage.clock(), sender)
+
+    def trouble(self, subject: str, code: int | str | None, how: str = "receipt", status: int = 400) -> None:
+        """Lets every message meet an error code, by `receipt` or in the `response`; None takes it away.
+
+        `subject` is a sender (`whatsapp:+…`), a template (`HX…`), or "" for the account.
+        """
+        if code is None:
+            self._stage.world.troubles.pop(subject, None)
+            return
+        if how not in ("receipt", "response"):
+            raise ValueError(f"a code comes by receipt or response, not by {how!r}")
+        way: Literal["response", "receipt"] = "response" if how == "response" else "receipt"
+        self._stage.world.troubles[subject] = Trouble(code, way, status)
+
+    @property
+    def registry(self) -> Registry:
+        """The account's state, its senders and messaging services, as `doctor` finds them."""
+        return self._stage.registry
+
+    def register(self, *resources: Account | Sender | MessagingService) -> None:
+        """Adds or changes what the account has; a first sender replaces the stand-in's own list."""
+        registry = self._stage.registry
+        for one in resources:
+            match one:
+                case Account():
+                    registry.account = one
+                case Sender():
+                    registry.senders = (registry.senders or {}) | {one.number: one}
+                case MessagingService():
+                    registry.services[one.sid] = one
 
     def template(self, template: Template) -> None:
         """Adds a template, or changes the one with its SID."""
@@ -95,25 +128,24 @@ class Director:
         body: str,
         *,
         media: Attachment | str | None = None,
-        button: str | None = None,
-        location: tuple[float, float] | None = None,
         fields: Mapping[str, str] | None = None,
         deliver: bool = True,
         to: str = "",
+        **particulars: Any,
     ) -> Delivery:
         """Makes a customer's message and posts it to `webhook_url`; `media` may be only its content type.
 
-        `fields` change the form. Without `deliver` it is in the list only, until `redeliver`.
+        `fields` change the form; `particulars` are by the names of `Written`: `button`, `location`, `reply_to` and so
+        on. Without `deliver` it is in the list only, until `redeliver`.
         """
         file = Attachment(media) if isinstance(media, str) else media
-        _, form = customers.write(
-            self._stage, phone, body, media=file, button=button, location=location, fields=fields, to=to
-        )
+        written = Written(body, file, fields=fields or {}, **particulars)
+        _, form = customers.write(self._stage, phone, written, to)
         return await customers.tell(self._stage, form) if deliver else Delivery(form["MessageSid"], form)
 
     async def customer_burst(self, phone: str, bodies: Sequence[str], order: Sequence[int] = ()) -> list[Delivery]:
         """Makes several messages of one customer and posts them all at once, begun in that order of their places."""
-        forms = [customers.write(self._stage, phone, body)[1] for body in bodies]
+        forms = [customers.write(self._stage, phone, Written(body))[1] for body in bodies]
         places = order or range(len(forms))
         return list(await asyncio.gather(*(customers.tell(self._stage, forms[place]) for place in places)))
 
@@ -142,4 +174,6 @@ def accepted_of(entry: Entry) -> AcceptedMessage:
         callback=told["callback"],
         direction=told["direction"],
         at=entry.at,
+        sender=told["sender"],
+        validity=cast("int | None", entry.data["validity"]),
     )

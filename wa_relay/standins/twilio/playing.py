@@ -30,7 +30,7 @@ Answering = Callable[[], Awaitable[web.Response]]
 async def play(stage: Stage, fault: Fault, request: web.BaseRequest, answer: Answering) -> web.StreamResponse:
     """Answers a request with a fault. `answer` does what is asked for and makes the true answer."""
     if fault.kind == "F4":
-        return _broken(request)
+        return broken(request)
     await request.read()
     if fault.kind in ("F6", "F7", "F8", "F5"):
         return await _no_answer(stage, fault, request, answer)
@@ -50,7 +50,7 @@ async def _no_answer(stage: Stage, fault: Fault, request: web.BaseRequest, answe
         stage.go(_late(stage, fault, answer))
     if fault.kind in ("F7", "F8"):
         await asyncio.sleep(_LONGEST_HOLD if fault.hold is None else fault.hold)
-    return _broken(request)
+    return broken(request)
 
 
 async def _late(stage: Stage, fault: Fault, answer: Answering) -> None:
@@ -160,7 +160,7 @@ def _invented(stage: Stage) -> web.Response:
     return web.Response(status=201, body=shapes.encoded(shapes.message(stage.account_sid, one)), headers=JSON)
 
 
-def _broken(request: web.BaseRequest) -> web.Response:
+def broken(request: web.BaseRequest) -> web.Response:
     """Breaks the request's connection with a TCP reset; what is returned goes nowhere."""
     transport = request.transport
     if transport is not None:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from email.utils import formatdate
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
@@ -19,8 +20,10 @@ from wa_relay.standins.twilio.checks import Rate, Refusal, fields_of, order_of
 from wa_relay.standins.twilio.customers import note_accepted
 from wa_relay.standins.twilio.delivery import deliver, step_now, steps_of
 from wa_relay.standins.twilio.faults import PLAYABLE, Fault
+from wa_relay.standins.twilio.media import Media
 from wa_relay.standins.twilio.playing import JSON, play, refusal
 from wa_relay.standins.twilio.settings import Stage
+from wa_relay.standins.twilio.setup import Setup
 from wa_relay.standins.twilio.state import CANCELABLE, SANDBOX, Medium, Message
 
 _SID = r"(?:SM|MM)[0-9a-fA-F]{32}"
@@ -35,6 +38,10 @@ _PATHS = {
     "contents": re.compile(r"/v1/(?P<which>Content|ContentAndApprovals)"),
     "content": re.compile(r"/v1/Content/(?P<sid>HX[0-9a-fA-F]{32})"),
     "approval": re.compile(r"/v1/Content/(?P<sid>HX[0-9a-fA-F]{32})/ApprovalRequests"),
+    "senders": re.compile(r"/v2/Channels/Senders"),
+    "sender": re.compile(r"/v2/Channels/Senders/(?P<sid>XE[0-9a-fA-F]{32})"),
+    "service": re.compile(r"/v1/Services/(?P<sid>MG[0-9a-fA-F]{32})"),
+    "service_senders": re.compile(r"/v1/Services/(?P<sid>MG[0-9a-fA-F]{32})/ChannelSenders"),
     "typing": re.compile(r"/v[23]/Indicators/Typing(?:\.json)?"),
 }
 _OPERATIONS = {
@@ -51,8 +58,16 @@ _OPERATIONS = {
     ("contents", "GET"): "contents",
     ("content", "GET"): "content",
     ("approval", "GET"): "approval",
+    ("senders", "GET"): "senders",
+    ("sender", "GET"): "sender",
+    ("service", "GET"): "service",
+    ("service_senders", "GET"): "service_senders",
     ("typing", "POST"): "typing",
 }
+_SETUP = (
+    *("account", "senders", "sender", "service", "service_senders"),
+    *("contents", "content", "approval"),
+)
 _FORM = "application/x-www-form-urlencoded"
 _UPDATES = frozenset({"Body", "Status"})
 
@@ -88,12 +103,11 @@ class Service:
             "media": self._media,
             "media_delete": self._media_delete,
             "file": self._file,
-            "account": self._account,
-            "contents": self._contents,
-            "content": self._content,
-            "approval": self._approval,
             "typing": self._typing,
+            **dict.fromkeys(_SETUP, self._setup),
         }
+        self._registry = Setup(stage)
+        self.media = Media(stage)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answers one request, or plays the fault that is due."""
@@ -127,8 +141,10 @@ class Service:
         request, stage = asked.request, self._stage
         body = await request.read()
         authorized = self._authorized(request.headers.get("Authorization", ""))
-        if not authorized:
+        if not authorized and not self._by_key(asked):
             answer = refusal(401, 20003, "Authenticate")
+        elif asked.operation in stage.settings.forbidden:
+            answer = refusal(403, 20403, "Forbidden")
         elif asked.parts.get("account", stage.account_sid) != stage.account_sid:
             answer = _missing(asked)
         else:
@@ -140,7 +156,21 @@ class Service:
             self._note(asked, body, answer.status, authorized=authorized)
         answer.headers["Twilio-Request-Id"] = "RQ" + uuid4().hex
         answer.headers["Twilio-Concurrent-Requests"] = "1"
+        if stage.settings.clock_skew:
+            answer.headers["Date"] = formatdate(stage.clock() + stage.settings.clock_skew, usegmt=True)
         return answer
+
+    def _by_key(self, asked: Asked) -> bool:
+        """True for an API key, which may do everything but read the account."""
+        keys = self._stage.settings.api_keys
+        if not keys or asked.operation == "account":
+            return False
+        kind, _, packed = asked.request.headers.get("Authorization", "").partition(" ")
+        try:
+            name, _, secret = base64.b64decode(packed, validate=True).decode().partition(":")
+        except ValueError:
+            return False
+        return kind.lower() == "basic" and bool(secret) and keys.get(name) == secret
 
     def _note(self, asked: Asked, body: bytes, answer: int | None, *, authorized: bool) -> None:
         """`answer` None: a fault's, which stands beside."""
@@ -170,9 +200,15 @@ class Service:
             return refusal(415, 20415, f"Unsupported media type: {_FORM} is wanted")
         fields = fields_of(body, strict=stage.settings.strict)
         self._remember(fields)
-        order = order_of(fields, stage.world, stage.senders)
+        settings = stage.settings
+        order = order_of(
+            fields, stage.world, stage.senders, trial=settings.trial, late_opt_out=settings.advanced_opt_out
+        )
         now = stage.clock()
-        self._rate.check(stage.settings.messages_per_second, now, sandbox=order.sender == SANDBOX)
+        if settings.sender_rates or settings.messages_per_second is not None:
+            sender = order.sender or stage.world.service_sender(order.to)
+            limit = settings.sender_rates.get(sender, settings.messages_per_second)
+            self._rate.check(sender, limit, now, sandbox=sender == SANDBOX)
         template = stage.world.templates.get(order.content_sid)
         made = stage.world.add(
             "outbound-api",
@@ -185,6 +221,7 @@ class Service:
             callback=order.callback,
             service=order.service,
             template=(order.content_sid, order.variables, template.shown(order.variables) if template else ""),
+            validity=order.validity,
         )
         note_accepted(stage, made)
         answer = _json(shapes.message(stage.account_sid, made), 201)
@@ -231,6 +268,7 @@ class Service:
 
     async def _delete(self, asked: Asked) -> web.Response:
         self._stage.world.delete(self._message(asked).sid)
+        self._stage.journal.note("deleted", sid=asked.parts["sid"], medium=None)
         return web.Response(status=204)
 
     async def _media_list(self, asked: Asked) -> web.Response:
@@ -249,34 +287,39 @@ class Service:
         if len(left) == len(message.media):
             return _missing(asked)
         self._stage.world.change(replace(message, media=left))
+        self._stage.journal.note("deleted", sid=message.sid, medium=asked.parts["medium"])
         return web.Response(status=204)
 
     async def _file(self, asked: Asked) -> web.Response:
-        """Redirects to where the files lie, which is another host; just after the message it is not there yet."""
         message = self._message(asked)
-        young = self._stage.clock() - message.created_at < self._stage.settings.media_lag
-        if young or asked.parts["medium"] not in {file.sid for file in message.media}:
-            return _missing(asked)
-        place = f"{self._stage.elsewhere_url}/{message.sid}/{asked.parts['medium']}"
-        return web.Response(status=307, headers={"Location": place})
+        file = next((one for one in message.media if one.sid == asked.parts["medium"]), None)
+        answer = self.media.redirect(message, file) if file else None
+        return answer or _missing(asked)
 
-    async def _account(self, _asked: Asked) -> web.Response:
-        return _json(shapes.account(self._stage.account_sid, self._stage.clock()))
-
-    async def _contents(self, asked: Asked) -> web.Response:
-        templates = list(self._stage.world.templates.values())
-        approvals = asked.parts["which"] == "ContentAndApprovals"
-        return _json(shapes.contents(self._stage.account_sid, templates, self._stage.clock(), approvals=approvals))
-
-    async def _content(self, asked: Asked) -> web.Response:
-        template = self._stage.world.templates.get(asked.parts["sid"])
-        if template is None:
-            return _missing(asked)
-        return _json(shapes.content(self._stage.account_sid, template, self._stage.clock()))
-
-    async def _approval(self, asked: Asked) -> web.Response:
-        template = self._stage.world.templates.get(asked.parts["sid"])
-        return _json(shapes.approval(self._stage.account_sid, template)) if template else _missing(asked)
+    async def _setup(self, asked: Asked) -> web.Response:
+        """What `doctor` asks for."""
+        ask, sid = self._registry, asked.parts.get("sid", "")
+        path, query = asked.request.raw_path.partition("?")[0], dict(parse_qsl(asked.query))
+        match asked.operation:
+            case "account":
+                found = ask.account()
+            case "senders":
+                if query.get("Channel") != "whatsapp":
+                    raise Refusal(400, 20001, "Channel is required: whatsapp")
+                found = ask.senders(path, query)
+            case "sender":
+                found = ask.sender(sid)
+            case "service":
+                found = ask.service(sid)
+            case "service_senders":
+                found = ask.service_senders(sid, path, query)
+            case "contents":
+                found = ask.contents(approvals=asked.parts["which"] == "ContentAndApprovals")
+            case "content":
+                found = ask.content(sid)
+            case _:
+                found = ask.approval(sid)
+        return _missing(asked) if found is None else _json(found)
 
     async def _typing(self, asked: Asked) -> web.Response:
         body = (await asked.request.read()).decode("utf-8", "replace")
@@ -289,6 +332,8 @@ class Service:
         if message is None or message.direction != "inbound" or told.get("channel") != channel:
             raise Refusal(400, 20001, "messageId of an inbound message and the channel are wanted")
         self._stage.journal.note("typing", sid=message.sid)
+        if self._stage.settings.typing_status != 200:
+            raise Refusal(self._stage.settings.typing_status, 20500, "The typing indicator failed")
         return _json({"success": True})
 
     def _remember(self, fields: dict[str, list[str]]) -> None:

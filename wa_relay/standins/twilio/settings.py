@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -12,7 +12,8 @@ from wa_relay.model import Moment
 from wa_relay.standins.journal import Journal
 from wa_relay.standins.twilio.connection import Caller
 from wa_relay.standins.twilio.faults import FaultPlan
-from wa_relay.standins.twilio.state import World
+from wa_relay.standins.twilio.registry import Registry
+from wa_relay.standins.twilio.state import Rules, World
 
 _MOST_ATTEMPTS_KEPT = 10_000
 
@@ -31,8 +32,15 @@ class Settings:
     """How the service behaves.
 
     `delays` None delivers nothing by itself. `list_lag` are the seconds after which a message is listed.
-    `messages_per_second` None is no limit, `pair_limit` is Meta's for one person. `auth_token` is what signs and what
-    clients show.
+    `messages_per_second` is each sender's (None: no limit), `sender_rates` those of some, by address; `pair_limit` is
+    Meta's for one customer, `users_per_day` Meta's for how many get a template in 24 hours. `auth_token` is what signs
+    and what clients show. `queue_seconds` is how long Twilio's queue is said to be: a message whose ValidityPeriod is
+    shorter fails with 30036. `trial` refuses free text with 21654. With `advanced_opt_out` Twilio answers STOP, START
+    and HELP itself (`OptOutType`), and refuses later messages by receipt.
+
+    `api_keys` are secrets by their `SK…`, good for everything but the account itself. `forbidden` are operations that
+    are refused with 403. `clock_skew` is added to the `Date` header. `typing_status` other than 200 refuses the typing
+    indicator.
     """
 
     auth_token: str
@@ -45,6 +53,20 @@ class Settings:
     pair_limit: bool = False
     list_lag: float = 0.0
     media_lag: float = 0.0
+    sender_rates: Mapping[str, float] = field(default_factory=dict)
+    users_per_day: int | None = None
+    queue_seconds: float = 0.0
+    trial: bool = False
+    advanced_opt_out: bool = False
+    api_keys: Mapping[str, str] = field(default_factory=dict)
+    forbidden: tuple[str, ...] = ()
+    clock_skew: float = 0.0
+    typing_status: int = 200
+
+    @property
+    def rules(self) -> Rules:
+        """Those by which the world decides."""
+        return Rules(self.enforce_window, self.pair_limit, self.users_per_day)
 
 
 class Stage:
@@ -53,13 +75,12 @@ class Stage:
     def __init__(
         self, account_sid: str, senders: tuple[str, ...], world: World, settings: Settings, clock: Callable[[], Moment]
     ) -> None:
-        self.account_sid, self.senders, self.world, self.settings, self.clock = (
-            account_sid,
-            senders,
-            world,
-            settings,
-            clock,
-        )
+        self.account_sid = account_sid
+        self.senders = senders
+        self.world = world
+        self.settings = settings
+        self.clock = clock
+        self.registry = Registry()
         self.journal, self.faults, self.caller = Journal(clock), FaultPlan(), Caller()
         self.url = self.elsewhere_url = ""
         self._attempted: OrderedDict[str, str] = OrderedDict()

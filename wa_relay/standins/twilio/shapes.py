@@ -60,8 +60,8 @@ def error(status: int, code: int, text: str) -> dict[str, object]:
     return {"code": code, "message": text, "more_info": f"https://www.twilio.com/docs/errors/{code}", "status": status}
 
 
-def account(account_sid: str, now: Moment) -> dict[str, object]:
-    """An Account resource that is active."""
+def account(account_sid: str, now: Moment, status: str = "active", kind: str = "Full") -> dict[str, object]:
+    """An Account resource."""
     path = account_path(account_sid)
     return {
         "auth_token": "hidden",
@@ -70,9 +70,9 @@ def account(account_sid: str, now: Moment) -> dict[str, object]:
         "friendly_name": "stand-in",
         "owner_account_sid": account_sid,
         "sid": account_sid,
-        "status": "active",
+        "status": status,
         "subresource_uris": {"messages": f"{path}/Messages.json"},
-        "type": "Full",
+        "type": kind,
         "uri": f"{path}.json",
     }
 
@@ -112,13 +112,13 @@ def content(account_sid: str, template: Template, now: Moment) -> dict[str, obje
     url = f"{CONTENT_HOST}/v1/Content/{template.sid}"
     return {
         "language": template.language,
-        "date_updated": _iso(now),
+        "date_updated": iso(now),
         "variables": template.variables,
         "friendly_name": template.name,
         "account_sid": account_sid,
         "url": url,
         "sid": template.sid,
-        "date_created": _iso(now),
+        "date_created": iso(now),
         "types": {"twilio/text": {"body": template.body}},
         "links": {
             "approval_fetch": f"{url}/ApprovalRequests",
@@ -174,5 +174,6 @@ def _whatsapp(template: Template) -> dict[str, object]:
     }
 
 
-def _iso(moment: Moment) -> str:
+def iso(moment: Moment) -> str:
+    """ISO 8601 in UTC, whole seconds."""
     return datetime.fromtimestamp(int(moment), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,6 +8,7 @@ from typing import Literal
 from uuid import uuid4
 
 from wa_relay.model import Moment
+from wa_relay.standins.twilio.attachments import Serving
 
 WINDOW = 24 * 3600.0
 """Seconds in which free text may be sent after the customer's last message (Twilio's WhatsApp pages)."""
@@ -28,6 +29,7 @@ class Medium:
     sid: str
     content_type: str
     data: bytes = b""
+    serving: Serving | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,12 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """A person at the other end. `last_inbound` opens the window; `reachable=False` stays at `sent`."""
+    """A customer at the other end. `last_inbound` opens the window; `reachable=False` stays at `sent`.
+
+    `user_id` is the BSUID (`CO.1A2b…`), which inbound messages and receipts carry, and by which a message reaches the
+    customer too, also by an earlier one. `also` are further addresses: another spelling of the number. `wa_id` is the
+    `WaId` where it is not the number's digits.
+    """
 
     phone: str
     whatsapp: bool = True
@@ -67,6 +74,8 @@ class Contact:
     name: str = "Ana Prueba"
     user_id: str = ""
     last_inbound: Moment | None = None
+    wa_id: str = ""
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,28 @@ class Message:
     content_sid: str = ""
     content_variables: dict[str, str] = field(default_factory=dict)
     shown: str = ""
+    validity: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """An error code that every message of a sender, a template or the account meets, until it is taken away.
+
+    `how` says whether it comes in the response, with the HTTP `status`, or by receipt.
+    """
+
+    code: int | str
+    how: Literal["response", "receipt"] = "receipt"
+    status: int = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings by which the world decides what becomes of a message. `users_per_day` is Meta's messaging limit."""
+
+    enforce_window: bool = True
+    pair_limit: bool = False
+    users_per_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +145,11 @@ SANDBOX_TEMPLATE = Template(
 
 
 FAILURES: dict[str, str] = {
+    "20003": "Authenticate",
+    "21610": "Attempt to send to unsubscribed recipient",
+    "21655": "The ContentSid is Invalid",
+    "21656": "The Content Variables parameter is invalid.",
+    "63007": "Twilio could not find a Channel with the specified From address",
     "30036": "Validity Period Expired",
     "63013": "This message send failed because it violates Channel provider's policy.",
     "63014": "User has blocked the channel sender.",
@@ -121,10 +157,15 @@ FAILURES: dict[str, str] = {
     "63016": "Failed to send freeform message because you are outside the allowed window.",
     "63018": "Rate limit exceeded for Channel",
     "63024": "Invalid message recipient",
+    "63027": "Template does not exist for a language and locale",
+    "63028": "Number of parameters provided does not match the expected number of parameters",
+    "63038": "Account exceeded the daily messages limit",
     "63040": "Template rejected",
     "63041": "Template paused",
     "63042": "Template disabled",
     "63049": "Meta chose not to deliver this WhatsApp marketing message",
+    "63051": "The WhatsApp Business Account was locked",
+    "63058": "WhatsApp users of this country can't be reached",
 }
 _UNUSABLE = {"rejected": 63040, "paused": 63041, "disabled": 63042}
 
@@ -142,10 +183,40 @@ class World:
         self._by_person: dict[str, list[str]] = {}
         self._fates: dict[str, list[Fate]] = {}
         self._pairs: dict[str, tuple[float, Moment]] = {}
+        self.troubles: dict[str, Trouble] = {}
+        """By a sender's address or a template's SID, "" for the account."""
+        self._aliases: dict[str, str] = {}
+        self._windows: dict[str, dict[str, Moment]] = {}
+        self._reached: dict[str, dict[str, Moment]] = {}
 
     def contact(self, phone: str) -> Contact:
-        """The person with that number or user id; one that has WhatsApp and never wrote, if not known."""
-        return self.contacts.get(phone) or Contact(phone)
+        """The customer with that number or user id; one that has WhatsApp and never wrote, if not known."""
+        known = self.contacts.get(phone) or self.contacts.get(self._aliases.get(phone, ""))
+        return known or Contact(phone)
+
+    def change_contact(self, phone: str, **changes: object) -> Contact:
+        """Changes what a customer is like; a new user id leaves the earlier one known."""
+        changed = replace(self.contact(phone), **changes)  # type: ignore[arg-type]
+        self.contacts[changed.phone] = changed
+        for other in (changed.user_id, *changed.also):
+            if other and other != changed.phone:
+                self._aliases[other] = changed.phone
+        return changed
+
+    def service_sender(self, to: str) -> str:
+        """The sender that a Messaging Service chooses: the one that the customer wrote to last, or the first."""
+        windows = self._windows.get(self.contact(to.removeprefix("whatsapp:")).phone)
+        return max(windows, key=windows.__getitem__) if windows else self._service_sender
+
+    def trouble(self, sender: str | None, content_sid: str, how: str) -> Trouble | None:
+        """The trouble that a message meets in that way."""
+        if not self.troubles:
+            return None
+        for subject in (content_sid or None, sender, ""):
+            found = self.troubles.get(subject) if subject is not None else None
+            if found is not None and found.how == how:
+                return found
+        return None
 
     def add(
         self,
@@ -160,6 +231,7 @@ class World:
         callback: str = "",
         service: str | None = None,
         template: tuple[str, dict[str, str], str] = ("", {}, ""),
+        validity: int | None = None,
     ) -> Message:
         """Makes a message of its own SID. `template` is its SID, its values and the text that is seen."""
         content_sid, variables, shown = template
@@ -180,10 +252,11 @@ class World:
             content_sid=content_sid,
             content_variables=variables,
             shown=shown or body,
+            validity=validity,
         )
         self.messages[message.sid] = message
         self._numbers[message.sid] = message.number
-        for person in {to, sender or self._service_sender}:
+        for person in {to, sender or self.service_sender(to)}:
             self._by_person.setdefault(person, []).append(message.sid)
         return message
 
@@ -208,7 +281,7 @@ class World:
         moved = replace(
             message,
             status=status,
-            sender=message.sender or self._service_sender,
+            sender=message.sender or self.service_sender(message.to),
             updated_at=now,
             sent_at=sent_at,
             error_code=code,
@@ -225,34 +298,64 @@ class World:
         """Forgets a message, but not its place in the order."""
         self.messages.pop(sid, None)
 
-    def inbound(self, phone: str, now: Moment) -> None:
-        """Notes that the person wrote, which opens the window."""
-        self.contacts[phone] = replace(self.contact(phone), last_inbound=now)
+    def inbound(self, phone: str, now: Moment, sender: str = "") -> None:
+        """Notes that the customer wrote to a sender, which opens the window there; to all of them if none is named."""
+        person = self.contact(phone).phone
+        self.change_contact(person, last_inbound=now)
+        if sender:
+            self._windows.setdefault(person, {})[sender] = now
+        else:
+            self._windows.pop(person, None)
 
     def plan(self, phone: str, fate: Fate, times: int = 1) -> None:
         """Settles what becomes of the next messages to a person, to anybody for an empty phone."""
         self._fates.setdefault(phone, []).extend([fate] * times)
 
-    def fate_of(self, message: Message, now: Moment, *, enforce_window: bool, pair_limit: bool = False) -> Fate:
-        """What becomes of a message, by what was planned, by its person, its template and the window."""
+    def fate_of(self, message: Message, now: Moment, rules: Rules) -> Fate:
+        """What becomes of a message, by what was planned, by its customer, its template and the window."""
         phone = message.to.removeprefix("whatsapp:")
         for key in (phone, ""):
             if self._fates.get(key):
                 return self._fates[key].pop(0)
         contact = self.contact(phone)
-        code = _refused_by(contact)
-        template = self.templates.get(message.content_sid)
-        if code is None and template is not None:
-            code = _UNUSABLE.get(template.approval)
-        if code is None and template is None and enforce_window and not _in_window(contact, now):
-            code = 63016
-        if code is None and pair_limit and self._over_pair_limit(message.to, now):
-            code = 63018
+        code = _refused_by(contact) or self._refused(message, contact, now, rules)
         if code is not None:
             return Fate(code=code)
         if not contact.reachable:
             return Fate(last="sent")
         return Fate(last="read" if contact.reads else "delivered")
+
+    def _refused(self, message: Message, contact: Contact, now: Moment, rules: Rules) -> int | str | None:
+        sender = message.sender or self.service_sender(message.to)
+        trouble = self.trouble(sender, message.content_sid, "receipt")
+        if trouble is not None:
+            return trouble.code
+        template = self.templates.get(message.content_sid)
+        if template is not None and template.approval in _UNUSABLE:
+            return _UNUSABLE[template.approval]
+        open_now = self._in_window(contact, sender, now)
+        if template is None and rules.enforce_window and not open_now:
+            return 63016
+        if rules.pair_limit and self._over_pair_limit(message.to, now):
+            return 63018
+        if rules.users_per_day is not None and template is not None and not open_now:
+            return self._over_daily_limit(contact.phone, sender, now, rules.users_per_day)
+        return None
+
+    def _in_window(self, contact: Contact, sender: str, now: Moment) -> bool:
+        """The window is open only at the sender that the customer wrote to."""
+        if contact.last_inbound is None or now - contact.last_inbound >= WINDOW:
+            return False
+        windows = self._windows.get(contact.phone)
+        return windows is None or now - windows.get(sender, -WINDOW) < WINDOW
+
+    def _over_daily_limit(self, person: str, sender: str, now: Moment, most: int) -> int | None:
+        reached = {one: at for one, at in self._reached.get(sender, {}).items() if now - at < WINDOW}
+        over = person not in reached and len(reached) >= most
+        if not over:
+            reached[person] = now
+        self._reached[sender] = reached
+        return 63018 if over else None
 
     def _over_pair_limit(self, to: str, now: Moment) -> bool:
         left, at = self._pairs.get(to, (float(PAIR_BURST), now))
@@ -265,10 +368,8 @@ class World:
 def _refused_by(contact: Contact) -> int | None:
     if not contact.whatsapp:
         return 63024
+    if contact.opted_out:
+        return 21610
     if contact.blocked:
         return 63014
     return 63015 if contact.sandbox_expired else None
-
-
-def _in_window(contact: Contact, now: Moment) -> bool:
-    return contact.last_inbound is not None and now - contact.last_inbound < WINDOW
