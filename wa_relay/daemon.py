@@ -34,6 +34,7 @@ from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
+from wa_relay.loops import systemd
 from wa_relay.loops.answering import Agent, TurnWorker
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.intake import Intake
@@ -112,6 +113,7 @@ class Daemon:
                     return
                 raise
             made = await self._open_ledger(found, opened)
+            await opened.enter_async_context(systemd.watchdog(self._ledger))
             await self._open_upstreams(opened)
             self._build(opened)
             url = await self._listen(opened)
@@ -123,8 +125,10 @@ class Daemon:
             self._say_what_matters()
             say("listening", url=url, database=str(config.database.path), version=__version__)
             ready(Listens(url, made))
+            systemd.notify("READY=1", os.environ)
             await self._stop.wait()
             say("stopping")
+            systemd.notify("STOPPING=1", os.environ)
             await self._site.stop()
         if self._ended is not None:
             raise self._ended

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer._completion_classes import completion_init
+from typer._completion_shared import get_completion_script
 
 from wa_relay import __version__
 from wa_relay.cli.lazy import Entry, LazyGroup
@@ -17,6 +20,9 @@ from wa_relay.text.safe import one_line
 
 SUMMARY = "Continues ElevenLabs voice-agent calls over WhatsApp."
 EVERY_DAY, SET_UP, REPAIR = "Every day", "Set-up", "Repair"
+COMPLETE_VARIABLE = "_WA_RELAY_COMPLETE"
+"""Set by the completion script while it asks for words."""
+
 ENTRIES = {
     "history": Entry(
         "wa_relay.cli.history:history",
@@ -63,6 +69,12 @@ ENTRIES = {
         SET_UP,
         'wa-relay send-test +573138539155 "Hola"',
     ),
+    "service": Entry(
+        "wa_relay.cli.service:service",
+        "Print systemd units for the daemon or for a daily report.",
+        SET_UP,
+        "wa-relay --config /etc/wa-relay/config.toml service unit",
+    ),
     "doctor": Entry(
         "wa_relay.cli.doctor:doctor",
         "Check configuration, database, both accounts and the webhook.",
@@ -96,6 +108,20 @@ app = typer.Typer(
 )
 
 
+class Shell(StrEnum):
+    """The shells that complete commands."""
+
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+
+
+def _completion(shell: Shell | None) -> None:
+    if shell is not None:
+        typer.echo(get_completion_script(prog_name="wa-relay", complete_var=COMPLETE_VARIABLE, shell=shell.value))
+        raise typer.Exit
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"wa-relay {__version__}")
@@ -109,12 +135,18 @@ def options(
         Path | None, typer.Option("--config", metavar="FILE", help="The configuration file.", show_default=False)
     ] = None,
     no_color: Annotated[bool, typer.Option("--no-color", help="Print without colours.")] = False,
+    show_completion: Annotated[
+        Shell | None,
+        typer.Option(
+            "--show-completion", callback=_completion, is_eager=True, help="Print the completion script of a shell."
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Reads the options that stand before the command."""
-    del version  # handled by its callback
+    del show_completion, version  # handled by their callbacks
     if no_color:
         os.environ["NO_COLOR"] = "1"
     ctx.obj = Options(config, no_color or bool(os.environ.get("NO_COLOR")))
@@ -125,6 +157,8 @@ def run(arguments: list[str] | None = None) -> None:
     # A caller may have closed the streams; what is written to them then goes nowhere.
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process
+    if COMPLETE_VARIABLE in os.environ:
+        completion_init()
     try:
         code = app(arguments, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
