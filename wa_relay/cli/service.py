@@ -42,7 +42,7 @@ def service(
 ) -> None:
     """Print systemd units for the daemon or for a daily report.
 
-    The units name this program, the configuration in use, and may write only to the database's folder.
+    They name this program and the configuration in use, and allow writing only to the database's folder.
     """
     installation = _installation(ctx.obj, user)
     texts = [serve_unit(installation)] if which is Unit.unit else stats_units(installation)
