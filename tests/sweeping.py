@@ -6,6 +6,7 @@ from wa_relay.channel.inbound import listed_inbound
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.reconcile import Reconciler
+from wa_relay.loops.signs import Signs
 from wa_relay.model import Listed, Moment, Page
 from wa_relay.policy import Rules
 
@@ -34,6 +35,7 @@ async def sweep(ledger: LedgerThread, pages: InboundList, rules: Rules, now: Mom
         lambda: now,
         rules,
         Wakers(),
+        Signs(),
         read_inbound=listed_inbound,
         on_adopted=lambda: None,
     ).sweep()

@@ -60,7 +60,7 @@ HOMES = {
     "rich": {"cli", "demo"},
     "sqlite3": {"ledger", "reports", "cli", "doctor"},
     "sqlite_utils": {"ledger"},
-    "apscheduler": {"daemon"},
+    "apscheduler": {"loops"},
     "httpx": {"elevenlabs", "cli", "doctor", "demo"},
     "pydantic": {"elevenlabs", "sources", "standins"},
     "phonenumbers": {"phone"},

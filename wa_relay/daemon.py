@@ -1,22 +1,25 @@
-"""The composition root: opens everything, runs it, and stops it in the right order."""
+"""The composition root: opens everything, runs it, and stops it in the right order.
+
+The parts are made in the order of their groups: `Storage`, `Upstreams`, `Loops`, then the routes. Each group is
+frozen and knows only the groups before it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC
 from typing import Any
 
 import aiohttp
 from aiohttp import web
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from wa_relay import __version__
 from wa_relay.agent.gateway import GatewayAgent
@@ -27,8 +30,8 @@ from wa_relay.config import Config
 from wa_relay.config.rules import rules_of
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.elevenlabs.signing import UrlSigner
-from wa_relay.ledger import control, file, sends, store, turns
-from wa_relay.ledger.faults import AlreadyServed, DatabaseFault, StorageUnavailable
+from wa_relay.ledger import file, sends, store, turns
+from wa_relay.ledger.faults import AlreadyServed, DatabaseFault
 from wa_relay.ledger.lock import DatabaseLock, Holder
 from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
@@ -39,57 +42,101 @@ from wa_relay.loops.answering import Agent, TurnWorker
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.intake import Intake
 from wa_relay.loops.reconcile import Reconciler
+from wa_relay.loops.schedules import start_schedules
 from wa_relay.loops.sending import SendWorker
+from wa_relay.loops.signs import Signs
 from wa_relay.model import Moment, RelayError
 from wa_relay.moments import stamp
+from wa_relay.policy import Rules
+from wa_relay.server.access import Access
 from wa_relay.server.calls import CallRoutes
 from wa_relay.server.control import ControlRoutes, control_socket
-from wa_relay.server.health import Health, judge
-from wa_relay.server.listener import Listener
-from wa_relay.server.protocol import Listening
+from wa_relay.server.health import Checkup, Watched
+from wa_relay.server.listener import RequestLedger, Route, application
+from wa_relay.server.protocol import Runner
 from wa_relay.server.reading import ReadingRoutes
 from wa_relay.server.webhooks import Trust, WebhookRoutes
 
 SEND_GRACE = 40.0
-"""Seconds in which a stop lets requests to Twilio end: above Twilio's own limit of 26 s."""
+"""Seconds for which a stop waits for requests to Twilio: above the request's own limit of 26 s."""
 
 TURN_GRACE = 3.0
-"""A turn that is being asked is given back: nothing of it has been sent."""
+"""Seconds for which a stop waits for the agent. Then the turn is given back: nothing of it has been sent."""
 
-HEALTH_WITHIN = 2.0
 LOCK_PATIENCE = 5.0
-"""Seconds for which a start waits for a command that changes something in the database just now: after a kill it
-checks the file first, which takes 3 s with a million messages.
+"""Seconds for which a start waits for a command that is changing the database: after a kill it checks the file
+first, which takes 3 s with a million messages.
 """
 
 SWEEP_WITHIN = 3.0
-"""Seconds for which sending waits at the start for what customers wrote meanwhile: one of them may have opted out."""
+"""Seconds for which sending waits at the start for the first sweep: a customer may have opted out meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listens:
-    """Where the daemon can be reached, once it can."""
+    """The address of the running daemon, and whether it made its database."""
 
     url: str
     database_made: bool
 
 
 class LoopEnded(RelayError):
-    """A loop of the daemon ended by an error that nothing foresaw: the daemon can't go on without it."""
+    """A loop of the daemon ended by an unexpected error: the daemon can't run without it."""
 
     exit_code = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What every part may use."""
+
+    config: Config
+    rules: Rules
+    clock: Callable[[], Moment]
+    wakers: Wakers
+    signs: Signs
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The writer and the readers. `mark` names the database in Twilio's callbacks."""
+
+    ledger: LedgerThread
+    reports: Reader
+    threads: Reader
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upstreams:
+    """The clients of both services."""
+
+    elevenlabs: ElevenLabs
+    twilio: TwilioChannel
+    agent: Agent
+
+
+@dataclass(frozen=True, slots=True)
+class Loops:
+    """What runs in the background."""
+
+    sending: SendWorker
+    answering: TurnWorker
+    intake: Intake
+    reconciler: Reconciler
 
 
 class Daemon:
     """One relay on one database."""
 
     def __init__(self, config: Config, clock: Callable[[], Moment] = time.time) -> None:
-        self._config, self._clock, self._rules = config, clock, rules_of(config)
+        self._config = config
+        self._clock = clock
+        self._rules = rules_of(config)
+        self._began = clock()
         self._stop = asyncio.Event()
         self._give_up = threading.Event()
         self._ended: LoopEnded | None = None
-        self._began = clock()
-        self._wakers = Wakers()
 
     def stop(self) -> None:
         """Asks the daemon to end; one that is still starting gives up."""
@@ -99,10 +146,10 @@ class Daemon:
     async def run(self, ready: Callable[[Listens], None]) -> None:
         """Serves until it is stopped; calls `ready` once it listens.
 
-        Raises a `DatabaseFault` when the database can't be used, `AlreadyServed` when the port is taken, and
-        `LoopEnded` after a clean stop when one of the loops ended by itself.
+        Raises a `DatabaseFault` if the database can't be used, `AlreadyServed` if the port is taken, and
+        `LoopEnded` after a clean stop if one of the loops ended by itself.
         """
-        config = self._config
+        config, clock = self._config, self._clock
         async with AsyncExitStack() as opened:
             lock = DatabaseLock(config.database.path)
             opened.callback(lock.release)
@@ -112,24 +159,28 @@ class Daemon:
                 if self._stop.is_set():
                     return
                 raise
-            made = await self._open_ledger(found, opened)
-            await opened.enter_async_context(systemd.watchdog(self._ledger))
-            await self._open_upstreams(opened)
-            self._build(opened)
-            url = await self._listen(opened)
-            control_path = await opened.enter_async_context(
-                control_socket(config.database.path, self._control_listener)
+            common = Common(config, self._rules, clock, Wakers(), Signs())
+            storage = await _open_storage(common, found, opened)
+            await opened.enter_async_context(systemd.watchdog(storage.ledger))
+            upstreams = await _open_upstreams(config, storage, opened)
+            loops = _make_loops(common, storage, upstreams)
+            access = Access(
+                config.server.token.reveal(), config.server.push_token.reveal(), config.server.trusted_proxies
             )
+            routes = _make_routes(common, storage, upstreams, loops, access)
+            site, url = await _listen(config, application(routes, access), opened)
+            control = ControlRoutes(RequestLedger(storage.ledger), clock, common.wakers.send)
+            control_path = await opened.enter_async_context(control_socket(config.database.path, control.routes()))
             lock.announce(Holder(os.getpid(), stamp(self._began), str(control_path)))
-            await opened.enter_async_context(self._working())
-            self._say_what_matters()
+            await opened.enter_async_context(self._working(loops, common.wakers))
+            _log_startup_warnings(config, self._rules)
             say("listening", url=url, database=str(config.database.path), version=__version__)
-            ready(Listens(url, made))
+            ready(Listens(url, found.created))
             systemd.notify("READY=1", os.environ)
             await self._stop.wait()
             say("stopping")
             systemd.notify("STOPPING=1", os.environ)
-            await self._site.stop()
+            await site.stop()
         if self._ended is not None:
             raise self._ended
 
@@ -140,163 +191,21 @@ class Daemon:
         lock.take(stamp(now), LOCK_PATIENCE, give_up)
         return file.open_for_writing(path, account_sid=self._config.twilio.account_sid, now=now, give_up=give_up)
 
-    async def _open_ledger(self, found: file.Opened, opened: AsyncExitStack) -> bool:
-        config, now = self._config, self._clock()
-        ledger = Ledger(found.connection, self._rules)
-        self._ledger = LedgerThread(ledger)
-        opened.push_async_callback(self._ledger.close)
-        self._mark = await self._ledger.run(store.begin_run, now)
-        unclear = await self._ledger.run(sends.rescue_sends, now)
-        reopened = await self._ledger.run(turns.rescue_turns, now)
-        self._reader = Reader(config.database.path)
-        opened.callback(self._reader.close)
-        # Of its own: no turn waits for somebody's report.
-        self._threads = Reader(config.database.path)
-        opened.callback(self._threads.close)
-        if unclear or reopened:
-            warn("rescued", sends=unclear, turns=reopened)
-        return found.created
-
-    async def _open_upstreams(self, opened: AsyncExitStack) -> None:
-        config = self._config
-        self._http = await opened.enter_async_context(
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-            )
-        )
-        self._api = ElevenLabs(config.elevenlabs.base_url, config.elevenlabs.api_key.reveal())
-        opened.push_async_callback(self._api.close)
-        self._channel = TwilioChannel.of(
-            self._http,
-            config.twilio,
-            status_callback=f"{config.server.public_url}/webhook/twilio/status",
-            database=self._mark,
-        )
-
-    def _build(self, opened: AsyncExitStack) -> None:
-        config, clock = self._config, self._clock
-        self._sender = SendWorker(
-            self._ledger,
-            self._channel,
-            self._wakers,
-            clock,
-            per_second=config.twilio.messages_per_second,
-        )
-        self._intake = Intake(
-            self._ledger,
-            self._api,
-            clock,
-            self._wakers,
-            agent_ids=config.poll.agent_ids,
-            horizon=self._rules.horizon,
-        )
-        self._turns = TurnWorker(
-            self._ledger,
-            self._agent(opened),
-            clock,
-            self._rules,
-            self._threads,
-            self._wakers,
-            fetch_details=self._intake.fetch_details,
-        )
-        self._reconciler = Reconciler(
-            self._ledger,
-            self._channel,
-            clock,
-            self._rules,
-            self._wakers,
-            read_inbound=listed_inbound,
-            # A send that Twilio turns out to have accepted was no failure of Twilio.
-            on_adopted=self._sender.circuit.succeeded,
-        )
-        self._add_routes()
-
-    def _agent(self, opened: AsyncExitStack) -> Agent:
-        settings = self._config.elevenlabs
-        if settings.transport == "http":
-            return GatewayAgent(
-                self._http,
-                settings.base_url,
-                settings.api_key.reveal(),
-                turn_timeout=settings.turn_timeout_seconds,
-            )
-        text_agent = TextAgent(
-            self._api,
-            self._http,
-            turn_timeout=settings.turn_timeout_seconds,
-            settle=settings.settle_seconds,
-            base_url=settings.base_url,
-            signer=UrlSigner(self._http, settings.base_url, settings.api_key.reveal()),
-        )
-        opened.push_async_callback(text_agent.close)
-        return text_agent
-
-    def _add_routes(self) -> None:
-        config, clock = self._config, self._clock
-        self._listener = Listener(self._ledger, config.server.token.reveal())
-        CallRoutes(self._listener, self._intake, self._wakers.board, self._channel, clock)
-        trust = Trust(
-            config.server.public_url,
-            config.twilio.account_sid,
-            config.twilio.auth_token.reveal(),
-            config.twilio.verify_signature,
-            config.elevenlabs.webhook_secret.reveal(),
-        )
-        WebhookRoutes(
-            self._listener,
-            self._intake,
-            trust,
-            clock,
-            self._wakers,
-        )
-        ReadingRoutes(self._listener, self._reader, self, self._rules.timezone, clock)
-        self._control_listener = Listener(self._ledger, "")
-        ControlRoutes(self._control_listener, clock, self._wakers.send.ring)
-
-    async def _listen(self, opened: AsyncExitStack) -> str:
-        server = self._config.server
-        runner = web.ServerRunner(Listening(self._listener.handle), handle_signals=False, shutdown_timeout=6.0)
-        await runner.setup()
-        opened.push_async_callback(runner.cleanup)
-        self._site = web.TCPSite(runner, server.host, server.port, backlog=4096)
-        try:
-            await self._site.start()
-        except OSError as error:
-            raise AlreadyServed(
-                f"port {server.port} of {server.host} can't be had: {error.strerror}. Set server.port to another one, "
-                "or stop what listens there."
-            ) from error
-        host, port = runner.addresses[0][:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
     @asynccontextmanager
-    async def _working(self) -> AsyncIterator[None]:
-        """Runs the loops; on the way out polling ends first, and the workers end their jobs."""
-        scheduler = AsyncIOScheduler(timezone=UTC)
-        if self._config.poll.enabled:
-            scheduler.add_job(
-                self._wakers.poll.ring,
-                "interval",
-                seconds=self._config.poll.interval_seconds,
-                coalesce=True,
-                max_instances=1,
-                misfire_grace_time=None,
-            )
-            self._wakers.poll.ring()
-        scheduler.start()
-        loops: dict[str, Coroutine[Any, Any, None]] = {
-            "follow_up": self._intake.follow_up(),
-            "follow_sends": self._reconciler.follow_sends(),
-            "sweep": self._reconciler.sweep_inbound(),
+    async def _working(self, loops: Loops, wakers: Wakers) -> AsyncIterator[None]:
+        """Runs the loops. On the way out the schedules end first, then the loops, and the workers end their jobs."""
+        scheduler = start_schedules(self._config, wakers)
+        running: dict[str, Coroutine[Any, Any, None]] = {
+            "follow_up": loops.intake.follow_up(),
+            "follow_sends": loops.reconciler.follow_sends(),
+            "sweep": loops.reconciler.sweep_inbound(),
         }
         if self._config.poll.enabled:
-            loops["poll"] = self._intake.poll()
-        background = [asyncio.create_task(loop, name=name) for name, loop in loops.items()]
+            running["poll"] = loops.intake.poll()
+        background = [asyncio.create_task(loop, name=name) for name, loop in running.items()]
         workers = [
-            asyncio.create_task(self._send_after_sweep(), name="send"),
-            asyncio.create_task(self._turns.run(), name="answer"),
+            asyncio.create_task(_send_after_sweep(loops, self._rules), name="send"),
+            asyncio.create_task(loops.answering.run(), name="answer"),
         ]
         for task in (*background, *workers):
             task.add_done_callback(self._loop_ended)
@@ -307,16 +216,10 @@ class Daemon:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            await asyncio.gather(self._turns.stop(TURN_GRACE), self._sender.stop(SEND_GRACE))
-            # A sender that still waits for the first sweep need not wait any more.
-            self._reconciler.swept_once.set()
+            await asyncio.gather(loops.answering.stop(TURN_GRACE), loops.sending.stop(SEND_GRACE))
+            # A sender that still waits for the first sweep must not wait any longer.
+            loops.reconciler.swept_once.set()
             await asyncio.gather(*workers, return_exceptions=True)
-
-    async def _send_after_sweep(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._rules.scaled(SWEEP_WITHIN)):
-                await self._reconciler.swept_once.wait()
-        await self._sender.run()
 
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -327,41 +230,145 @@ class Daemon:
             )
             self.stop()
 
-    async def health(self) -> Health:
-        """How the daemon fares; nothing that can be stored within 2 s is `down`."""
-        queue, database = None, "ok"
-        try:
-            async with asyncio.timeout(HEALTH_WITHIN):
-                queue = await self._ledger.run(control.queue_health, self._clock())
-        except (StorageUnavailable, TimeoutError):
-            database = "unavailable"
-        polled = self._intake.health
-        upstreams = {
-            "twilio": max(self._sender.circuit.failures, self._reconciler.failures),
-            "elevenlabs": max(polled.consecutive_failures, self._turns.failures),
-        }
-        return Health(
-            status=judge(queue, list(upstreams.values())),
-            uptime=self._clock() - self._began,
-            queue=queue,
-            database=database,
-            polling=self._config.poll.enabled,
-            last_poll_at=polled.last_success_at,
-            poll_failures=polled.consecutive_failures,
-            upstreams=upstreams,
-        )
 
-    def _say_what_matters(self) -> None:
-        for words in self._config.warnings:
-            warn("configuration", what=words)
-        for outcome, opening in self._rules.openings.items():
-            if opening.body and not opening.content_sid:
-                warn(
-                    "no_template",
-                    outcome=outcome,
-                    what="outside the 24-hour window WhatsApp refuses free text (63016): a call opens no window. "
-                    f"Set opening.{outcome}.content_sid to an approved template.",
-                )
+async def _open_storage(common: Common, found: file.Opened, opened: AsyncExitStack) -> Storage:
+    now, path = common.clock(), common.config.database.path
+    ledger = LedgerThread(Ledger(found.connection, common.rules))
+    opened.push_async_callback(ledger.close)
+    mark = await ledger.run(store.begin_run, now)
+    uncertain = await ledger.run(sends.rescue_sends, now)
+    reopened = await ledger.run(turns.rescue_turns, now)
+    if uncertain or reopened:
+        warn("rescued", sends=uncertain, turns=reopened)
+    # Two readers: no turn waits for somebody's report.
+    reports, threads = Reader(path), Reader(path)
+    opened.callback(reports.close)
+    opened.callback(threads.close)
+    return Storage(ledger, reports, threads, mark)
+
+
+async def _open_upstreams(config: Config, storage: Storage, opened: AsyncExitStack) -> Upstreams:
+    http = await opened.enter_async_context(
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        )
+    )
+    api = ElevenLabs(config.elevenlabs.base_url, config.elevenlabs.api_key.reveal())
+    opened.push_async_callback(api.close)
+    twilio = TwilioChannel.of(
+        http,
+        config.twilio,
+        status_callback=f"{config.server.public_url}/webhook/twilio/status",
+        database=storage.mark,
+    )
+    return Upstreams(api, twilio, _make_agent(config, api, http, opened))
+
+
+def _make_agent(config: Config, api: ElevenLabs, http: aiohttp.ClientSession, opened: AsyncExitStack) -> Agent:
+    settings = config.elevenlabs
+    key = settings.api_key.reveal()
+    if settings.transport == "http":
+        return GatewayAgent(http, settings.base_url, key, turn_timeout=settings.turn_timeout_seconds)
+    agent = TextAgent(
+        api,
+        http,
+        turn_timeout=settings.turn_timeout_seconds,
+        settle=settings.settle_seconds,
+        base_url=settings.base_url,
+        signer=UrlSigner(http, settings.base_url, key),
+    )
+    opened.push_async_callback(agent.close)
+    return agent
+
+
+def _make_loops(common: Common, storage: Storage, upstreams: Upstreams) -> Loops:
+    config, rules, clock, wakers = common.config, common.rules, common.clock, common.wakers
+    ledger = storage.ledger
+    sending = SendWorker(ledger, upstreams.twilio, wakers, clock, per_second=config.twilio.messages_per_second)
+    intake = Intake(
+        ledger,
+        upstreams.elevenlabs,
+        clock,
+        wakers,
+        agent_ids=config.poll.agent_ids,
+        horizon=rules.horizon,
+    )
+    answering = TurnWorker(
+        ledger, upstreams.agent, clock, rules, storage.threads, wakers, fetch_details=intake.fetch_details
+    )
+    reconciler = Reconciler(
+        ledger,
+        upstreams.twilio,
+        clock,
+        rules,
+        wakers,
+        common.signs,
+        read_inbound=listed_inbound,
+        # A send that Twilio turns out to have accepted was no failure of Twilio.
+        on_adopted=sending.circuit.succeeded,
+    )
+    return Loops(sending, answering, intake, reconciler)
+
+
+def _make_routes(
+    common: Common, storage: Storage, upstreams: Upstreams, loops: Loops, access: Access
+) -> tuple[Route, ...]:
+    config, clock, wakers, signs = common.config, common.clock, common.wakers, common.signs
+    ledger = RequestLedger(storage.ledger)
+    trust = Trust(
+        config.server.public_url,
+        config.twilio.account_sid,
+        config.twilio.auth_token.reveal(),
+        config.twilio.verify_signature,
+        config.elevenlabs.webhook_secret.reveal(),
+    )
+    watched = Watched(storage.ledger, loops.sending, loops.answering, loops.intake, loops.reconciler, signs)
+    checkup = Checkup(watched, clock, polling=config.poll.enabled, instance=secrets.token_hex(8))
+    return (
+        *CallRoutes(ledger, loops.intake, wakers.board, upstreams.twilio, clock).routes(),
+        *WebhookRoutes(ledger, loops.intake, trust, access, clock, wakers, signs).routes(),
+        *ReadingRoutes(access, storage.reports, checkup, common.rules.timezone, clock).routes(),
+    )
+
+
+async def _listen(config: Config, app: web.Application, opened: AsyncExitStack) -> tuple[web.TCPSite, str]:
+    """Starts to listen. Returns the site, and the address with the port that was found."""
+    server = config.server
+    runner = Runner(app, shutdown_timeout=6.0)
+    await runner.setup()
+    opened.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, server.host, server.port, backlog=4096)
+    try:
+        await site.start()
+    except OSError as error:
+        raise AlreadyServed(
+            f"port {server.port} of {server.host} is not available: {error.strerror}. Set server.port to another "
+            "one, or stop what listens there."
+        ) from error
+    host, port = runner.addresses[0][:2]
+    return site, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _send_after_sweep(loops: Loops, rules: Rules) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(rules.scaled(SWEEP_WITHIN)):
+            await loops.reconciler.swept_once.wait()
+    await loops.sending.run()
+
+
+def _log_startup_warnings(config: Config, rules: Rules) -> None:
+    for warning in config.warnings:
+        warn("configuration", what=warning)
+    for outcome, opening in rules.openings.items():
+        if opening.body and not opening.content_sid:
+            warn(
+                "no_template",
+                outcome=outcome,
+                what="outside the 24-hour window WhatsApp refuses free text (63016): a call opens no window. "
+                f"Set opening.{outcome}.content_sid to an approved template.",
+            )
 
 
 async def serve(config: Config, ready: Callable[[Listens], None]) -> None:

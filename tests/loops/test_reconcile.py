@@ -16,6 +16,7 @@ from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.reconcile import Reconciler
+from wa_relay.loops.signs import Signs
 from wa_relay.model import Accepted, Call, Listed, Page, Receipt
 from wa_relay.policy import OpeningText, Rules
 
@@ -98,7 +99,9 @@ def _fetched(folder: Path, status: str, meanwhile: str | None = None) -> tuple[W
 
 
 def _reconciler(ledger: LedgerThread, listing: InboundList, wakers: Wakers) -> Reconciler:
-    return Reconciler(ledger, listing, lambda: NOW, RULES, wakers, read_inbound=listed_inbound, on_adopted=lambda: None)
+    return Reconciler(
+        ledger, listing, lambda: NOW, RULES, wakers, Signs(), read_inbound=listed_inbound, on_adopted=lambda: None
+    )
 
 
 def test_a_receipt_that_was_fetched_wakes_the_sender_and_the_request_that_waits(tmp_path: Path) -> None:

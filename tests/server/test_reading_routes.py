@@ -167,12 +167,35 @@ def test_health_needs_no_token_and_has_all_its_fields(alone: Served) -> None:
     assert answer.status == 200
     told = answer.json
     assert [name for name in told if name != "upstreams"] == [
-        *("status", "version", "uptime_seconds", "database", "paused", "queue", "poller"),
+        *("status", "version", "instance", "uptime_seconds", "database", "paused", "queue", "poller"),
     ]
     assert (told["status"], told["database"], told["paused"]) == ("ok", "ok", None)
     assert told["queue"] == {"pending": 0, "oldest_seconds": None, "uncertain": 0, "dead": 0}
     assert told["poller"] == {"enabled": False, "last_success_at": None, "consecutive_failures": 0}
     assert told["uptime_seconds"] > 0
+
+
+def test_the_poller_s_health_is_for_this_machine_or_the_token(alone: Served) -> None:
+    forwarded = {"X-Forwarded-For": "127.0.0.1"}
+    assert "poller" in alone.call("GET", "/health", token=None).json
+    assert "poller" not in alone.call("GET", "/health", token=None, headers=forwarded).json
+    assert "poller" not in alone.call("GET", "/health", token="wrong", headers=forwarded).json
+    assert "poller" in alone.call("GET", "/health", headers=forwarded).json
+
+
+def test_every_start_has_an_instance_of_its_own(alone: Served, served: Served) -> None:
+    first = alone.call("GET", "/health", token=None).json["instance"]
+    assert first == alone.call("GET", "/health", token=None).json["instance"]
+    assert first != served.call("GET", "/health", token=None).json["instance"]
+
+
+def test_five_refused_signatures_are_degraded(tmp_path: Path) -> None:
+    with serving(tmp_path) as one:
+        for _ in range(4):
+            assert one.form(INCOMING, one.inbound(new_phone()), signature="A" * 27 + "=").status == 403
+        assert one.call("GET", "/health").json["status"] == "ok"
+        assert one.form(INCOMING, one.inbound(new_phone()), signature="A" * 27 + "=").status == 403
+        assert one.call("GET", "/health").json["status"] == "degraded"
 
 
 def test_a_pause_and_an_uncertain_send_are_degraded_and_a_failure_is_counted(alone: Served) -> None:

@@ -49,8 +49,8 @@ def test_the_method_is_looked_at_before_the_token(served: Served) -> None:
     "target",
     [
         *("/", "/api", "/api/", "/api/stats/", "/api/conversations", "/api/conversations/", "/api/conversations/a/b"),
-        *("//health", "//api/../", "/api/../health", "/%00", "/%68ealth", "/health%2f", "/HEALTH", "/docs"),
-        *("/webhook/twilio/incoming/", "/favicon.ico", "/api/call-completed;x", "/.env", "/health#x"),
+        *("//health", "//api/../", "/api/../health", "/%00", "/health%2f", "/HEALTH", "/docs"),
+        *("/webhook/twilio/incoming/", "/favicon.ico", "/api/call-completed;x", "/.env"),
     ],
 )
 def test_a_path_that_is_none_is_not_found(served: Served, target: str) -> None:

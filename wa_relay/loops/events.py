@@ -13,6 +13,7 @@ from wa_relay.ledger.receipts import Noted
 from wa_relay.ledger.sends import Finished
 from wa_relay.logs import say, warn
 from wa_relay.loops.bell import Wakers
+from wa_relay.loops.signs import Signs
 from wa_relay.model import Inbound, Moment, Receipt
 
 
@@ -36,10 +37,17 @@ def follow_receipt(wakers: Wakers, receipt: Receipt, noted: Noted, *, by: str | 
         wakers.send.ring()
 
 
-def follow_inbound(wakers: Wakers, inbound: Inbound, received: Received, now: Moment, *, listed: bool = False) -> bool:
+def follow_inbound(
+    wakers: Wakers, signs: Signs, inbound: Inbound, received: Received, now: Moment, *, listed: bool = False
+) -> bool:
     """Follows up a stored message of a customer. Returns False if a sweep listed it and it was known already."""
     if listed and received.effect in ("duplicate", "before_fence"):
         return False
+    if listed:
+        signs.found_by_listing.add(now, inbound.sid)
+    elif received.effect == "duplicate" and inbound.sid is not None:
+        # Its webhook was only slower than the sweep.
+        signs.found_by_listing.discard(inbound.sid)
     say(
         "message_found" if listed else "message_received",
         conversation=received.conversation_id,

@@ -18,6 +18,7 @@ from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.events import follow_inbound, follow_lookup, follow_receipt
+from wa_relay.loops.signs import Signs
 from wa_relay.model import Inbound, Listed, Moment, Page, Receipt, UpstreamError
 from wa_relay.policy import Rules, retry_delay
 
@@ -54,6 +55,7 @@ class Reconciler:
         clock: Callable[[], Moment],
         rules: Rules,
         wakers: Wakers,
+        signs: Signs,
         *,
         read_inbound: Callable[[Listed], Inbound],
         on_adopted: Callable[[], None],
@@ -63,6 +65,7 @@ class Reconciler:
         self._clock = clock
         self._rules = rules
         self._wakers = wakers
+        self._signs = signs
         self._read_inbound = read_inbound
         self._on_adopted = on_adopted
         self.failures = 0
@@ -97,7 +100,7 @@ class Reconciler:
             now = self._clock()
             storing = [self._ledger.hand_over(inbox.record_inbound, inbound, now) for inbound in inbounds]
             for inbound, received in zip(inbounds, await asyncio.gather(*storing), strict=True):
-                found += follow_inbound(self._wakers, inbound, received, now, listed=True)
+                found += follow_inbound(self._wakers, self._signs, inbound, received, now, listed=True)
         await self._ledger.run(receipts.complete_sweep, began)
         if found:
             say("sweep_found", messages=found)

@@ -1,4 +1,4 @@
-"""The listener's replies: JSON, the error envelope, and what Twilio wants to hear."""
+"""The listener's answers: JSON, the error envelope, and what Twilio expects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ JSON = "application/json"
 EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 
-class Refused(Exception):
+class HttpError(Exception):
     """Ends a request with an error of the contract."""
 
     def __init__(
@@ -26,23 +26,27 @@ class Refused(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(code)
-        self.status, self.code, self.message = status, code, message
-        self.fields, self.headers = tuple(fields), headers
+        self.status = status
+        self.code = code
+        self.message = message
+        self.fields = tuple(fields)
+        self.headers = headers
 
 
 def request_id() -> str:
-    """A name for one request, for the answer's header and the log."""
+    """Returns a name for one request, for its answer's `X-Request-Id`."""
+    # Not uuid4: it reads from the kernel, and an id that can be guessed harms nobody.
     return f"{random.getrandbits(64):016x}"
 
 
-def reply(body: Mapping[str, Any], status: int = 200) -> web.Response:
+def json_answer(body: Mapping[str, Any], status: int = 200) -> web.Response:
     """Answers with a JSON object."""
     return web.Response(
         body=json.dumps(body, ensure_ascii=False).encode(), status=status, content_type=JSON, headers=_headers()
     )
 
 
-def refusal(
+def error_answer(
     status: int,
     code: str,
     message: str,
@@ -53,24 +57,24 @@ def refusal(
 ) -> web.Response:
     """Answers with the error envelope: what is wrong and what to do."""
     named = [{"path": path, "message": wanted} for path, wanted in fields]
-    answer = reply({"success": False, "error": code, "message": message, "fields": named, **more}, status)
+    answer = json_answer({"success": False, "error": code, "message": message, "fields": named, **more}, status)
     answer.headers.update(headers or {})
     return answer
 
 
-def twiml() -> web.Response:
-    """Answers a webhook so that Twilio says nothing by itself."""
+def empty_twiml() -> web.Response:
+    """Answers a message's webhook, so that Twilio sends nothing by itself."""
     return web.Response(body=EMPTY_TWIML, content_type="text/xml", headers=_headers())
 
 
-def nothing() -> web.Response:
+def no_content() -> web.Response:
     """Answers a receipt."""
     return web.Response(status=204, headers=_headers())
 
 
-def plain(text: str, content_type: str) -> web.Response:
-    """Answers with text of another type."""
-    return web.Response(text=text, headers={**_headers(), "Content-Type": content_type})
+def text_answer(text: bytes, content_type: str) -> web.Response:
+    """Answers with text of another type than JSON."""
+    return web.Response(body=text, headers={**_headers(), "Content-Type": content_type})
 
 
 def _headers() -> dict[str, str]:

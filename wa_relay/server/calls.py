@@ -1,4 +1,4 @@
-"""What the backend posts: a call that is over, and a test message."""
+"""What the backend posts: a finished call, and a test message."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from wa_relay.loops.bell import Board
 from wa_relay.loops.intake import Intake
 from wa_relay.loops.sending import Channel
 from wa_relay.model import Accepted, Moment, NotSent, Outgoing, PayloadError, SendRefused, SendResult
-from wa_relay.server.answers import JSON, refusal, reply
-from wa_relay.server.listener import Listener, Request, Route
+from wa_relay.server.answers import JSON, error_answer, json_answer
+from wa_relay.server.body import body_key
+from wa_relay.server.listener import RequestLedger, Route
 from wa_relay.sources import jsonbody, push
 from wa_relay.text.plain import clean, visible
 
@@ -34,24 +35,28 @@ class CallRoutes:
     """`POST /api/call-completed` and `POST /api/test-whatsapp`."""
 
     def __init__(
-        self, listener: Listener, intake: Intake, board: Board, channel: Channel, clock: Callable[[], Moment]
+        self, ledger: RequestLedger, intake: Intake, board: Board, channel: Channel, clock: Callable[[], Moment]
     ) -> None:
-        self._listener, self._intake, self._board, self._channel = listener, intake, board, channel
+        self._ledger = ledger
+        self._intake = intake
+        self._board = board
+        self._channel = channel
         self._clock = clock
-        listener.add(
-            {
-                "/api/call-completed": Route("POST", self.call_completed, token=True, media_types=(JSON,)),
-                "/api/test-whatsapp": Route("POST", self.test_whatsapp, token=True, media_types=(JSON,)),
-            }
+
+    def routes(self) -> tuple[Route, ...]:
+        """The routes for the listener."""
+        return (
+            Route("POST", "/api/call-completed", self.call_completed, access="push", media_types=(JSON,)),
+            Route("POST", "/api/test-whatsapp", self.test_whatsapp, access="token", media_types=(JSON,)),
         )
 
-    async def call_completed(self, request: Request) -> web.StreamResponse:
-        """Stores a call, and tells what became of its opening if that is known within 5 s."""
-        body = jsonbody.parse_object(request.body)
-        report = push.parse(body, self._clock(), request.body.decode("utf-8-sig"))
+    async def call_completed(self, http: web.Request) -> web.StreamResponse:
+        """Stores a call, and answers with what became of its opening if that is known within 5 s."""
+        body = http[body_key]
+        report = push.parse(jsonbody.parse_object(body), self._clock(), body.decode("utf-8-sig"))
         if isinstance(report, push.NotFinished):
-            return reply(_shape("skipped", None, None, report.key) | {"reason": "not_finished"})
-        state = await self._listener.store(calls.record_call, report, self._clock())
+            return json_answer(_shape("skipped", None, None, report.key) | {"reason": "not_finished"})
+        state = await self._ledger.run(calls.record_call, report, self._clock())
         due = state.message_id is not None and (state.due_at or 0.0) <= self._clock()
         waits = state.created and due and not state.held
         self._intake.announce_new_call(state, "push")
@@ -62,42 +67,42 @@ class CallRoutes:
         return _call_answer(state)
 
     async def _settled(self, state: CallState) -> CallState:
-        """Waits until the opening is accepted, refused or unclear, for 5 s at most."""
+        """Waits until the opening is accepted, refused or uncertain, for 5 s at most."""
         created = state
         try:
             async with asyncio.timeout(SENT_WITHIN):
                 while state.message_status in ("queued", "sending") and state.message_id is not None and not state.held:
-                    # What moved between two looks was told to nobody: look again by itself, too.
+                    # The board has no memory: a message that moved between two looks needs a look without a ring.
                     await self._board.wait(state.message_id, LOOK_AGAIN)
-                    state = await self._listener.store(calls.call_state, state.key)
+                    state = await self._ledger.run(calls.call_state, state.key)
         except TimeoutError:
-            state = await self._listener.store(calls.call_state, state.key)
+            state = await self._ledger.run(calls.call_state, state.key)
         return calls.as_created(state) if created.created else state
 
-    async def test_whatsapp(self, request: Request) -> web.StreamResponse:
+    async def test_whatsapp(self, http: web.Request) -> web.StreamResponse:
         """Sends one message that is part of no conversation."""
-        to, message = _test_of(jsonbody.parse_object(request.body))
-        if await self._listener.store(is_opted_out, to):
+        to, message = _test_of(jsonbody.parse_object(http[body_key]))
+        if await self._ledger.run(is_opted_out, to):
             raise PayloadError(
-                "this person has opted out: nothing is sent to them.",
+                "this customer has opted out: nothing is sent to them.",
                 code="invalid_payload",
-                fields=[("to", "somebody who has not opted out")],
+                fields=[("to", "a customer who has not opted out")],
             )
         try:
             async with asyncio.timeout(TEST_WITHIN):
                 result = await self._channel.send(Outgoing(None, to, body=message))
         except TimeoutError:
-            # The request may be at Twilio already: whoever reads "not sent" would send a second one.
-            words = "Twilio has not accepted it within 10 s, and may still do so: look in its log before you try again."
-            return refusal(502, "send_failed", words, error_code=None)
+            # The request may be at Twilio already: after a plain "not sent" somebody would send a second one.
+            message = "Twilio has not accepted it within 10 s, and may still do so: check its log before you try again."
+            return error_answer(502, "send_failed", message, error_code=None)
         return _test_answer(result)
 
 
 def _test_of(body: Any) -> tuple[str, str]:
     faults, to, message = [], "", body.get("message")
     try:
-        told = body.get("to")
-        to = phone.e164(told) or phone.parse(told) if isinstance(told, str) else ""
+        given = body.get("to")
+        to = phone.e164(given) or phone.parse(given) if isinstance(given, str) else ""
     except ValueError:
         to = ""
     if not to:
@@ -111,12 +116,12 @@ def _test_of(body: Any) -> tuple[str, str]:
 
 def _test_answer(result: SendResult) -> web.Response:
     if isinstance(result, Accepted):
-        return reply({"success": True, "whatsapp_message_id": result.sid, "status": result.status})
+        return json_answer({"success": True, "whatsapp_message_id": result.sid, "status": result.status})
     if isinstance(result, SendRefused):
-        return refusal(502, "send_failed", f"Twilio refused: {result.meaning}", error_code=result.code)
+        return error_answer(502, "send_failed", f"Twilio refused: {result.meaning}", error_code=result.code)
     if isinstance(result, NotSent):
-        return refusal(502, "send_failed", f"not sent: {result.evidence}. Try again.", error_code=None)
-    return reply({"success": True, "whatsapp_message_id": None, "status": "uncertain"})
+        return error_answer(502, "send_failed", f"not sent: {result.evidence}. Try again.", error_code=None)
+    return json_answer({"success": True, "whatsapp_message_id": None, "status": "uncertain"})
 
 
 def _call_answer(state: CallState) -> web.Response:
@@ -124,7 +129,7 @@ def _call_answer(state: CallState) -> web.Response:
     sid, status = state.sid, state.message_status
     if status is None:
         body = _shape("skipped", state.conversation_id, None, state.key) | {"reason": state.skipped}
-        return reply(body | {"duplicate": duplicate})
+        return json_answer(body | {"duplicate": duplicate})
     if status in ("sent", "delivered", "read"):
         body, code = _shape("message_sent", state.conversation_id, sid, state.key), 200
     elif status == "failed":
@@ -133,12 +138,12 @@ def _call_answer(state: CallState) -> web.Response:
         body["error_message"] = state.error_message or _REASONS.get(state.reason or "", "the opening failed.")
     else:
         body, code = _shape("message_queued", state.conversation_id, sid, state.key), 202
-    return reply(body | {"duplicate": duplicate}, 200 if duplicate else code)
+    return json_answer(body | {"duplicate": duplicate}, 200 if duplicate else code)
 
 
 _REASONS = {
     "undelivered": "Twilio accepted the opening and could not deliver it.",
-    "expired": "the opening waited until it was worth nothing.",
+    "expired": "the opening waited for too long.",
     "cancelled": "the opening was cancelled before it was sent.",
     "empty_variable": "a variable of the template is empty.",
 }

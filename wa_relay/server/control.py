@@ -1,12 +1,12 @@
 """The control socket: how the commands that change something reach the running daemon.
 
-A Unix socket of mode 0600 beside the database; who may write to the file may speak here.
+A Unix socket of mode 0600 beside the database: a user who may write to the file may use it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -14,10 +14,13 @@ from aiohttp import web
 
 from wa_relay.ledger import control
 from wa_relay.logs import say
+from wa_relay.loops.bell import Bell
 from wa_relay.model import Moment, PayloadError
-from wa_relay.server.answers import JSON, refusal, reply
-from wa_relay.server.listener import Listener, Request, Route
-from wa_relay.server.protocol import Listening
+from wa_relay.server.access import Access
+from wa_relay.server.answers import JSON, error_answer, json_answer
+from wa_relay.server.body import body_key
+from wa_relay.server.listener import RequestLedger, Route, application
+from wa_relay.server.protocol import Runner
 from wa_relay.server.unix_socket import address
 from wa_relay.sources import jsonbody
 
@@ -27,37 +30,40 @@ DECISIONS: dict[str, control.Decision] = {"sent": "sent", "resend": "resend", "c
 class ControlRoutes:
     """`POST /pause`, `/resume` and `/resolve`, for the commands of the same names."""
 
-    def __init__(self, listener: Listener, clock: Callable[[], Moment], on_send: Callable[[], None]) -> None:
-        self._listener, self._clock, self._on_send = listener, clock, on_send
-        listener.add(
-            {
-                "/pause": Route("POST", self.pause),
-                "/resume": Route("POST", self.resume),
-                "/resolve": Route("POST", self.resolve, media_types=(JSON,)),
-            }
+    def __init__(self, ledger: RequestLedger, clock: Callable[[], Moment], send: Bell) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._send = send
+
+    def routes(self) -> tuple[Route, ...]:
+        """The routes for the control socket."""
+        return (
+            Route("POST", "/pause", self.pause),
+            Route("POST", "/resume", self.resume),
+            Route("POST", "/resolve", self.resolve, media_types=(JSON,)),
         )
 
-    async def pause(self, _request: Request) -> web.StreamResponse:
+    async def pause(self, _http: web.Request) -> web.StreamResponse:
         """Holds openings."""
-        await self._listener.store(control.pause)
+        await self._ledger.run(control.pause)
         say("paused", by="operator")
-        return reply({"success": True})
+        return json_answer({"success": True})
 
-    async def resume(self, _request: Request) -> web.StreamResponse:
-        """Lets openings go."""
-        waiting = await self._listener.store(control.resume)
+    async def resume(self, _http: web.Request) -> web.StreamResponse:
+        """Lets the held openings go out."""
+        waiting = await self._ledger.run(control.resume)
         say("resumed", waiting=waiting)
-        self._on_send()
-        return reply({"success": True, "waiting": waiting})
+        self._send.ring()
+        return json_answer({"success": True, "waiting": waiting})
 
-    async def resolve(self, request: Request) -> web.StreamResponse:
-        """Carries out a decision about an uncertain send."""
-        body = jsonbody.parse_object(request.body)
+    async def resolve(self, http: web.Request) -> web.StreamResponse:
+        """Applies an operator's decision about an uncertain send."""
+        body = jsonbody.parse_object(http[body_key])
         identity, decision, sid = body.get("id"), body.get("decision"), body.get("sid")
         if not isinstance(identity, int) or not isinstance(decision, str) or decision not in DECISIONS:
-            raise PayloadError("an id and a decision are wanted.", code="invalid_payload")
+            raise PayloadError("send an id and a decision.", code="invalid_payload")
         try:
-            status = await self._listener.store(
+            status = await self._ledger.run(
                 control.resolve,
                 identity,
                 DECISIONS[decision],
@@ -66,20 +72,20 @@ class ControlRoutes:
                 self._clock(),
             )
         except control.NotUncertain as error:
-            return refusal(409, "not_uncertain", error.message)
+            return error_answer(409, "not_uncertain", error.message)
         say("resolved", message=identity, decision=decision, status=status)
-        self._on_send()
-        return reply({"success": True, "status": status})
+        self._send.ring()
+        return json_answer({"success": True, "status": status})
 
 
 @asynccontextmanager
-async def control_socket(database: Path, listener: Listener) -> AsyncIterator[Path]:
-    """Serves a listener's routes on the database's control socket."""
+async def control_socket(database: Path, routes: Iterable[Route]) -> AsyncIterator[Path]:
+    """Serves these routes on the database's control socket, and yields its path."""
     path = database.with_name(database.name + ".sock")
     with suppress(FileNotFoundError):
         path.unlink()
-    runner = web.ServerRunner(Listening(listener.handle), handle_signals=False, shutdown_timeout=2.0)
-    # To the end, since asyncio removes a socket by the address that it was bound to.
+    runner = Runner(application(routes, Access("")), shutdown_timeout=2.0)
+    # Until the end, since asyncio removes a socket by the address that it was bound to.
     with address(path) as reachable:
         await runner.setup()
         try:
@@ -91,7 +97,7 @@ async def control_socket(database: Path, listener: Listener) -> AsyncIterator[Pa
                 path.unlink()
 
 
-async def _begin(runner: web.ServerRunner, reachable: str) -> None:
+async def _begin(runner: web.AppRunner, reachable: str) -> None:
     old_umask = os.umask(0o177)
     try:
         await web.UnixSite(runner, reachable).start()

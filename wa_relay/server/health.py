@@ -1,12 +1,22 @@
-"""How the daemon fares, as `/health` and `/metrics` show it."""
+"""The daemon's health, as `/health` and `/metrics` show it."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from wa_relay import __version__
+from wa_relay.ledger import control
 from wa_relay.ledger.control import Pause, QueueHealth
+from wa_relay.ledger.faults import StorageUnavailable
+from wa_relay.ledger.thread import LedgerThread
+from wa_relay.loops.answering import TurnWorker
+from wa_relay.loops.intake import Intake
+from wa_relay.loops.reconcile import Reconciler
+from wa_relay.loops.sending import SendWorker
+from wa_relay.loops.signs import Signs
 from wa_relay.model import Moment
 from wa_relay.moments import optional_stamp
 
@@ -14,28 +24,32 @@ Status = Literal["ok", "degraded", "down"]
 AWAY_AFTER = 3
 """Failures in a row after which a service counts as away."""
 
+STORE_WITHIN = 2.0
+"""Seconds after which a database that has not answered counts as unavailable."""
+
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A look at the daemon. `queue` is None when the database does not answer."""
+    """One look at the daemon. `queue` is None if the database does not answer."""
 
     status: Status
+    instance: str
     uptime: float
     queue: QueueHealth | None
-    database: str
     polling: bool
     last_poll_at: Moment | None
     poll_failures: int
     upstreams: dict[str, int]
 
-    def to_json(self) -> dict[str, Any]:
-        """The object of `GET /health`."""
+    def to_json(self, *, inside: bool) -> dict[str, Any]:
+        """Returns the object of `GET /health`; `inside` adds what is not for strangers."""
         queue = self.queue
-        return {
+        shown: dict[str, Any] = {
             "status": self.status,
             "version": __version__,
+            "instance": self.instance,
             "uptime_seconds": round(self.uptime, 3),
-            "database": self.database,
+            "database": "ok" if queue else "unavailable",
             "paused": queue.paused if queue else None,
             "queue": {
                 "pending": queue.pending if queue else None,
@@ -43,23 +57,74 @@ class Health:
                 "uncertain": queue.uncertain if queue else None,
                 "dead": queue.dead if queue else None,
             },
-            "poller": {
+        }
+        if inside:
+            shown["poller"] = {
                 "enabled": self.polling,
                 "last_success_at": optional_stamp(self.last_poll_at),
                 "consecutive_failures": self.poll_failures,
-            },
-            "upstreams": {
-                name: {"status": "away" if failures >= AWAY_AFTER else "ok", "consecutive_failures": failures}
-                for name, failures in self.upstreams.items()
-            },
+            }
+        shown["upstreams"] = {
+            name: {"status": "away" if failures >= AWAY_AFTER else "ok", "consecutive_failures": failures}
+            for name, failures in self.upstreams.items()
         }
+        return shown
 
 
-def judge(queue: QueueHealth | None, failures: list[int]) -> Status:
-    """`down` if nothing can be stored; `degraded` if a person should look; else `ok`."""
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The parts of the daemon whose health is shown."""
+
+    ledger: LedgerThread
+    sending: SendWorker
+    answering: TurnWorker
+    intake: Intake
+    reconciler: Reconciler
+    signs: Signs
+
+
+class Checkup:
+    """Looks at the daemon's parts. `instance` names this start of the daemon."""
+
+    def __init__(self, parts: Watched, clock: Callable[[], Moment], *, polling: bool, instance: str) -> None:
+        self._parts = parts
+        self._clock = clock
+        self._polling = polling
+        self._instance = instance
+        self._began = clock()
+
+    async def look(self) -> Health:
+        """Returns the health; a daemon that can't store anything within 2 s is `down`."""
+        queue = None
+        try:
+            async with asyncio.timeout(STORE_WITHIN):
+                queue = await self._parts.ledger.run(control.queue_health, self._clock())
+        except (StorageUnavailable, TimeoutError):
+            pass
+        now, polled = self._clock(), self._parts.intake.health
+        upstreams = {
+            "twilio": max(self._parts.sending.circuit.failures, self._parts.reconciler.failures),
+            "elevenlabs": max(polled.consecutive_failures, self._parts.answering.failures),
+        }
+        signs = self._parts.signs
+        noticed = signs.found_by_listing.reached(now) or signs.refused_signatures.reached(now)
+        return Health(
+            status=judge(queue, list(upstreams.values()), noticed=noticed),
+            instance=self._instance,
+            uptime=now - self._began,
+            queue=queue,
+            polling=self._polling,
+            last_poll_at=polled.last_success_at,
+            poll_failures=polled.consecutive_failures,
+            upstreams=upstreams,
+        )
+
+
+def judge(queue: QueueHealth | None, failures: list[int], *, noticed: bool) -> Status:
+    """Returns `down` if nothing can be stored, `degraded` if a person should look, else `ok`."""
     if queue is None:
         return "down"
-    if queue.uncertain or queue.paused or any(count >= AWAY_AFTER for count in failures):
+    if queue.uncertain or queue.paused or noticed or any(count >= AWAY_AFTER for count in failures):
         return "degraded"
     return "ok"
 
@@ -88,6 +153,3 @@ def metrics_text(health: Health) -> str:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
-
-
-__all__ = ["Health", "judge", "metrics_text"]

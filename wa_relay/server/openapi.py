@@ -1,4 +1,4 @@
-"""The description of the HTTP API (OpenAPI 3.1), as `GET /openapi.json` gives it."""
+"""The description of the HTTP API (OpenAPI 3.1) that `GET /openapi.json` returns."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def description() -> Json:
         "info": {
             "title": "wa-relay",
             "version": __version__,
-            "description": "Goes on in WhatsApp with the talk that an ElevenLabs voice agent began by phone.",
+            "description": "Continues the calls of ElevenLabs voice agents over WhatsApp.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "paths": {
@@ -36,7 +36,7 @@ def description() -> Json:
             "/api/conversations/{phone}": {"get": _conversation()},
             "/api/stats": {"get": _stats()},
             "/webhook/twilio/incoming": {"post": _twilio("A customer's message", "200", "An empty TwiML response")},
-            "/webhook/twilio/status": {"post": _twilio("A delivery receipt", "204", "Noted")},
+            "/webhook/twilio/status": {"post": _twilio("A delivery receipt", "204", "Stored")},
             "/webhook/elevenlabs/post-call": {"post": _post_call()},
             "/health": {"get": _health()},
             "/metrics": {"get": _metrics()},
@@ -45,6 +45,7 @@ def description() -> Json:
         "components": {
             "securitySchemes": {
                 "token": {"type": "apiKey", "in": "header", "name": "X-Service-Token"},
+                "push_token": {"type": "apiKey", "in": "header", "name": "X-Service-Token"},
                 "twilio": {"type": "apiKey", "in": "header", "name": "X-Twilio-Signature"},
                 "elevenlabs": {"type": "apiKey", "in": "header", "name": "ElevenLabs-Signature"},
             },
@@ -61,36 +62,36 @@ def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _json(words: str, schema: Json) -> Json:
-    return {"description": words, "content": {"application/json": {"schema": schema}}}
+def _json(text: str, schema: Json) -> Json:
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
 
 
 def _errors(*statuses: int) -> Json:
-    words = {
-        400: "The body is not JSON, or not what HTTP allows",
+    text = {
+        400: "The body is not valid JSON, or the request is not valid HTTP",
         401: "The token is missing or wrong",
-        403: "The signature does not match, or the account is another one",
-        404: "Nobody by that number",
+        403: "The signature does not match, or the form is for another account",
+        404: "No conversation with this number",
         409: "The call is known with another phone",
         413: "The body is too large",
-        415: "The body is of another media type",
-        422: "Fields are missing or of the wrong kind",
+        415: "The body has another media type",
+        422: "Fields are missing or invalid",
         502: "Twilio refused, or did not accept within 10 s",
         503: "It could not be stored within 2 s: try again",
     }
-    return {str(status): _json(words[status], _ref("Error")) for status in statuses}
+    return {str(status): _json(text[status], _ref("Error")) for status in statuses}
 
 
 def _call_completed() -> Json:
     results = {
         "200": _json(
-            "What became of the call: sent, failed, skipped, or what holds for one that was known", _ref("CallResult")
+            "The call's state: sent, failed, skipped, or its current state if it was known", _ref("CallResult")
         ),
-        "202": _json("Stored; the opening will be sent, or its fate is not known yet", _ref("CallResult")),
+        "202": _json("Stored; the opening will be sent, or its outcome is not known yet", _ref("CallResult")),
     }
     return {
-        "summary": "A phone call is over",
-        "security": [{"token": []}],
+        "summary": "Report a finished phone call",
+        "security": [{"token": []}, {"push_token": []}],
         "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Call")}}},
         "responses": {**results, **_errors(400, 401, 409, 413, 415, 422, 503)},
     }
@@ -104,7 +105,7 @@ def _test_whatsapp() -> Json:
         "security": [{"token": []}],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
-            "200": _json("Accepted, or of unknown fate (`uncertain`)", result),
+            "200": _json("Accepted, or `uncertain`", result),
             **_errors(400, 401, 413, 415, 422, 502, 503),
         },
     }
@@ -117,7 +118,7 @@ def _conversation() -> Json:
         _query("before", {"type": "integer", "minimum": 1}),
     ]
     return {
-        "summary": "One person's calls and thread",
+        "summary": "One customer's calls and thread",
         "security": [{"token": []}],
         "parameters": parameters,
         "responses": {"200": _json("The conversation", _ref("Conversation")), **_errors(401, 404, 422, 503)},
@@ -138,13 +139,13 @@ def _stats() -> Json:
     }
 
 
-def _twilio(summary: str, status: str, words: str) -> Json:
+def _twilio(summary: str, status: str, text: str) -> Json:
     form = {"application/x-www-form-urlencoded": {"schema": {"type": "object", "additionalProperties": TEXT}}}
     return {
         "summary": summary,
         "security": [{"twilio": []}],
         "requestBody": {"required": True, "content": form},
-        "responses": {status: {"description": words}, **_errors(400, 403, 413, 415, 422, 503)},
+        "responses": {status: {"description": text}, **_errors(400, 403, 413, 415, 422, 503)},
     }
 
 
@@ -154,14 +155,14 @@ def _post_call() -> Json:
         "security": [{"elevenlabs": []}],
         "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
         "responses": {
-            "200": _json("Taken", _object({"success": {"const": True}})),
+            "200": _json("Accepted", _object({"success": {"const": True}})),
             **_errors(400, 403, 413, 415, 422, 503),
         },
     }
 
 
 def _health() -> Json:
-    # Null where the database does not answer.
+    # Null if the database does not answer.
     queue = _object(dict.fromkeys(("pending", "uncertain", "dead"), MAYBE_WHOLE) | {"oldest_seconds": NUMBER})
     poller = _object({"enabled": {"type": "boolean"}, "last_success_at": MAYBE_MOMENT, "consecutive_failures": WHOLE})
     upstream = _object({"status": {"enum": ["ok", "away"]}, "consecutive_failures": WHOLE})
@@ -169,25 +170,27 @@ def _health() -> Json:
         {
             "status": {"enum": ["ok", "degraded", "down"]},
             "version": TEXT,
+            "instance": TEXT,
             "uptime_seconds": {"type": "number"},
             "database": TEXT,
             "paused": {"enum": [None, "operator", "burst", "account"]},
             "queue": queue,
             "poller": poller,
             "upstreams": _object({"twilio": upstream, "elevenlabs": upstream}),
-        }
+        },
+        ("status", "version", "instance", "uptime_seconds", "database", "paused", "queue", "upstreams"),
     )
     return {
-        "summary": "How the daemon fares",
-        "security": [],
+        "summary": "The daemon's health; `poller` only for this machine or with the token",
+        "security": [{}, {"token": []}],
         "responses": {"200": _json("It works", health), "503": _json("Nothing can be stored", health)},
     }
 
 
 def _metrics() -> Json:
-    figures = {"description": "The figures", "content": {"text/plain": {"schema": TEXT}}}
+    figures = {"description": "The metrics", "content": {"text/plain": {"schema": TEXT}}}
     return {
-        "summary": "Figures for Prometheus; this machine or the token",
+        "summary": "Metrics for Prometheus; for this machine or with the token",
         "security": [{}, {"token": []}],
         "responses": {"200": figures, **_errors(401)},
     }

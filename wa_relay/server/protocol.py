@@ -1,31 +1,30 @@
-"""The connection under the listener: a deadline for what trickles in, and quiet refusals.
+"""The connection under the application: a deadline for heads that trickle in, and quiet 400s.
 
-aiohttp has no limit for the time in which a request arrives, and answers malformed ones itself
-with an echo and a traceback in the log. Both are mended here, at the one place it offers.
+aiohttp does not limit the time in which a request arrives, and it answers malformed requests with an echo and a
+traceback in the log. Both are mended here. This needs private names of aiohttp, so pyproject.toml caps its version,
+and tests/server/test_protocol.py fails when one of the names is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from wa_relay.server.answers import refusal
+from wa_relay.server.answers import error_answer
 
 ARRIVAL_DEADLINE = 10.0
-"""Seconds in which a request must have arrived whole."""
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+"""Seconds in which a request must have arrived completely."""
 
 
 class Connection(RequestHandler):
     """One client's connection, closed when a request's head has not arrived in time.
 
-    `deadline` is the loop's time at which the latest request must have arrived whole, body and all.
+    `deadline` is the loop's time at which the latest request must have arrived completely, with its body.
     """
 
     deadline = 0.0
@@ -63,9 +62,9 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answers what the parser refused: nothing is echoed, nothing is logged as a traceback."""
+        """Answers what the parser refused. Nothing is echoed, nothing is logged as a traceback."""
         del request, status, exc, message
-        answer = refusal(400, "bad_request", "this is not a request that HTTP allows.")
+        answer = error_answer(400, "bad_request", "this is not a valid HTTP request.")
         answer.force_close()
         return answer
 
@@ -79,13 +78,19 @@ class Connection(RequestHandler):
             self._arriving = None
 
 
-class Listening(web.Server):
-    """aiohttp's server, with connections of our own."""
+class Runner(web.AppRunner):
+    """aiohttp's runner of an application, with connections of our own."""
 
-    def __init__(self, handler: Handler) -> None:
-        self._options: dict[str, Any] = {"access_log": None, "lingering_time": 2.0, "auto_decompress": False}
-        super().__init__(handler, **self._options)
+    def __init__(self, app: web.Application, *, shutdown_timeout: float) -> None:
+        super().__init__(app, handle_signals=False, shutdown_timeout=shutdown_timeout)
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+        return _Server(made.request_handler, request_factory=made.request_factory)
+
+
+class _Server(web.Server):
+    _options: Mapping[str, Any] = {"access_log": None, "lingering_time": 2.0, "auto_decompress": False}
 
     def __call__(self) -> RequestHandler:
-        """Makes the protocol of one connection."""
         return Connection(self, loop=asyncio.get_running_loop(), **self._options)

@@ -1,4 +1,4 @@
-"""What Twilio and ElevenLabs post: verified, stored, answered, and worked on after."""
+"""What Twilio and ElevenLabs post: verified, stored and answered; the work follows later."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from wa_relay.logs import say, warn
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.events import follow_inbound, follow_receipt
 from wa_relay.loops.intake import Intake
+from wa_relay.loops.signs import Signs
 from wa_relay.model import BatchHint, Call, Moment
-from wa_relay.server.answers import JSON, Refused, nothing, reply, twiml
-from wa_relay.server.listener import FORM, KIB, MIB, Listener, Request, Route, arrival, too_slow
+from wa_relay.server.access import Access
+from wa_relay.server.answers import JSON, HttpError, empty_twiml, json_answer, no_content
+from wa_relay.server.body import FORM, KIB, MIB, arrival, body_key, target, too_slow
+from wa_relay.server.listener import RequestLedger, Route
 from wa_relay.sources import jsonbody, postcall
 from wa_relay.sources.survey import Rejection
 
 TWILIO_LIMIT = 64 * KIB
 POSTCALL_LIMIT = 16 * MIB
-UNSAID = "application/octet-stream"
-"""What a body counts as that says nothing of its type (RFC 9110): the signature says enough."""
+UNTYPED = "application/octet-stream"
+"""The type of a body whose headers name none (RFC 9110). The signature is proof enough."""
 
 AUDIO = re.compile(rb'"type"\s*:\s*"post_call_audio"|"full_audio"\s*:')
 """An unescaped match can only be a key of the object itself: inside a text the quotes are escaped."""
@@ -46,87 +49,96 @@ class WebhookRoutes:
 
     def __init__(
         self,
-        listener: Listener,
+        ledger: RequestLedger,
         intake: Intake,
         trust: Trust,
+        access: Access,
         clock: Callable[[], Moment],
         wakers: Wakers,
+        signs: Signs,
     ) -> None:
-        self._listener = listener
+        self._ledger = ledger
         self._intake = intake
         self._trust = trust
+        self._access = access
         self._clock = clock
         self._wakers = wakers
-        self.refused_signatures = 0
-        listener.add(
-            {
-                "/webhook/twilio/incoming": Route("POST", self.incoming, media_types=(FORM,), limit=TWILIO_LIMIT),
-                "/webhook/twilio/status": Route("POST", self.status, media_types=(FORM,), limit=TWILIO_LIMIT),
-                "/webhook/elevenlabs/post-call": Route(
-                    "POST", self.post_call, media_types=(JSON, UNSAID), limit=POSTCALL_LIMIT, streams=True
-                ),
-            }
+        self._signs = signs
+
+    def routes(self) -> tuple[Route, ...]:
+        """The routes for the listener."""
+        return (
+            Route("POST", "/webhook/twilio/incoming", self.incoming, media_types=(FORM,), limit=TWILIO_LIMIT),
+            Route("POST", "/webhook/twilio/status", self.status, media_types=(FORM,), limit=TWILIO_LIMIT),
+            Route(
+                "POST",
+                "/webhook/elevenlabs/post-call",
+                self.post_call,
+                media_types=(JSON, UNTYPED),
+                limit=POSTCALL_LIMIT,
+                streams=True,
+            ),
         )
 
-    async def incoming(self, request: Request) -> web.StreamResponse:
+    async def incoming(self, http: web.Request) -> web.StreamResponse:
         """Stores a customer's message."""
-        message = inbound.parse_inbound(self._verified(request))
-        received = await self._listener.store(inbox.record_inbound, message, self._clock())
-        follow_inbound(self._wakers, message, received, self._clock())
-        return twiml()
+        message = inbound.parse_inbound(self._verified(http))
+        received = await self._ledger.run(inbox.record_inbound, message, self._clock())
+        follow_inbound(self._wakers, self._signs, message, received, self._clock())
+        return empty_twiml()
 
-    async def status(self, request: Request) -> web.StreamResponse:
+    async def status(self, http: web.Request) -> web.StreamResponse:
         """Moves a message up by its receipt."""
-        receipt = inbound.parse_receipt(self._verified(request), request.query)
+        receipt = inbound.parse_receipt(self._verified(http), http.query_string)
         if receipt is None:
-            return nothing()
-        noted = await self._listener.store(receipts.record_receipt, receipt, self._clock())
+            return no_content()
+        noted = await self._ledger.run(receipts.record_receipt, receipt, self._clock())
         follow_receipt(self._wakers, receipt, noted)
-        return nothing()
+        return no_content()
 
-    def _verified(self, request: Request) -> tuple[tuple[str, str], ...]:
-        """The form's fields, once the signature says that they are Twilio's and the account is ours."""
-        given = request.http.headers.getall("X-Twilio-Signature", [])
+    def _verified(self, http: web.Request) -> tuple[tuple[str, str], ...]:
+        """Returns the form's fields; raises `HttpError` unless Twilio signed them for our account."""
+        given = http.headers.getall("X-Twilio-Signature", [])
         if self._trust.verify_signature and len(given) != 1:
-            raise self._unsigned(request, "one header X-Twilio-Signature is wanted.")
+            raise self._unsigned(http, "send exactly one header X-Twilio-Signature.")
         try:
-            fields = inbound.form(request.body)
+            fields = inbound.form(http[body_key])
         except inbound.RepeatedParameter as error:
-            raise self._unsigned(request, error.message) from None
-        url = inbound.public_url_of(self._trust.public_url, request.target)
+            raise self._unsigned(http, error.message) from None
+        url = inbound.public_url_of(self._trust.public_url, target(http))
         if self._trust.verify_signature and not inbound.signature_ok(self._trust.auth_token, url, fields, given[0]):
-            raise self._unsigned(request, "the signature does not match: check the auth token and server.public_url.")
+            raise self._unsigned(http, "the signature does not match: check the auth token and server.public_url.")
         inbound.require_readable(fields)
         account = inbound.account_of(fields)
         if account is not None and account != self._trust.account_sid:
             warn("wrong_account", account=account)
-            raise Refused(403, "wrong_account", "this relay serves another Twilio account.")
+            raise HttpError(403, "wrong_account", "this relay serves another Twilio account.")
         return fields
 
-    def _unsigned(self, request: Request, message: str) -> Refused:
-        self.refused_signatures += 1
-        url = inbound.public_url_of(self._trust.public_url, request.path)
-        warn("signature_refused", url=url, refused=self.refused_signatures)
-        return Refused(403, "bad_signature", message)
+    def _unsigned(self, http: web.Request, message: str) -> HttpError:
+        self._signs.refused_signatures.add(self._clock())
+        url = inbound.public_url_of(self._trust.public_url, target(http).partition("?")[0])
+        warn("signature_refused", url=url, client=self._access.client_address(http))
+        return HttpError(403, "bad_signature", message)
 
-    async def post_call(self, request: Request) -> web.StreamResponse:
+    async def post_call(self, http: web.Request) -> web.StreamResponse:
         """Stores what the post-call webhook reports; audio is dropped while it streams."""
-        digest = postcall.Signature(_single(request.http, "ElevenLabs-Signature"), self._trust.webhook_secret)
-        body = await self._streamed(request, digest)
+        digest = postcall.Signature(_single(http, "ElevenLabs-Signature"), self._trust.webhook_secret)
+        body = await self._streamed(http, digest)
         if not digest.ok(self._clock()):
-            raise Refused(
+            raise HttpError(
                 403, "bad_signature", "the signature does not match: check elevenlabs.webhook_secret and the clock."
             )
         if body is not None:
             await self._store_report(postcall.parse(jsonbody.parse_object(body)))
-        return reply({"success": True})
+        return json_answer({"success": True})
 
-    async def _streamed(self, request: Request, digest: postcall.Signature) -> bytes | None:
+    async def _streamed(self, http: web.Request, digest: postcall.Signature) -> bytes | None:
         """The body, or None for audio, of which nothing is kept."""
         kept, dropping = bytearray(), False
         try:
-            async with arrival(request.http):
-                async for chunk in request.http.content.iter_any():
+            async with arrival(http):
+                async for chunk in http.content.iter_any():
                     digest.feed(chunk)
                     if dropping:
                         continue
@@ -136,20 +148,20 @@ class WebhookRoutes:
                     if dropping:
                         kept.clear()
                     elif len(kept) > POSTCALL_LIMIT:
-                        raise Refused(413, "too_large", "a body here has at most 16 MiB.")
+                        raise HttpError(413, "too_large", "a body here has at most 16 MiB.")
         except TimeoutError:
-            raise too_slow(request.http) from None
+            raise too_slow(http) from None
         except web.RequestPayloadError:
-            raise Refused(400, "bad_request", "the body is not what its headers announce.") from None
+            raise HttpError(400, "bad_request", "the body does not match its headers.") from None
         return None if dropping else bytes(kept)
 
     async def _store_report(self, report: Call | BatchHint | Rejection | postcall.Ignored) -> None:
         if isinstance(report, BatchHint):
-            await self._listener.store(batches.record_hint, report, self._clock())
+            await self._ledger.run(batches.record_hint, report, self._clock())
             self._wakers.follow_up.ring()
         elif isinstance(report, Call):
             try:
-                state = await self._listener.store(calls.record_call, report, self._clock())
+                state = await self._ledger.run(calls.record_call, report, self._clock())
             except CallConflict as error:
                 warn("call_conflict", call=report.key, what=error.message)
                 return
@@ -161,6 +173,6 @@ class WebhookRoutes:
 
 
 def _single(http: web.BaseRequest, name: str) -> str | None:
-    """A header that must stand there once: of two, nobody knows which one was meant."""
+    """Returns a header that is given exactly once: of two, nobody knows which one was meant."""
     given = http.headers.getall(name, [])
     return given[0] if len(given) == 1 else None
