@@ -62,7 +62,7 @@ HOMES = {
     "sqlite_utils": {"ledger"},
     "apscheduler": {"loops"},
     "httpx": {"elevenlabs", "cli", "doctor", "demo"},
-    "pydantic": {"elevenlabs", "sources", "standins"},
+    "pydantic": {"config", "elevenlabs", "sources", "standins"},
     "phonenumbers": {"phone"},
     "markdown_it": {"text"},
     "holidays": {"policy", "config"},

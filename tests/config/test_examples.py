@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,8 +29,8 @@ def test_the_example_loads_and_says_what_holds_without_it(tmp_path: Path) -> Non
     example, default = load(written, {}, cwd=tmp_path), load(empty, {}, cwd=tmp_path)
     for section in ("general", "database", "elevenlabs", "poll", "opening", "reply", "quiet_hours", "opt_out", "log"):
         assert getattr(example, section) == getattr(default, section), section
-    assert replace(example.server, public_url=default.server.public_url) == default.server
-    assert replace(example.twilio, sender=default.twilio.sender) == default.twilio
+    assert example.server.model_copy(update={"public_url": default.server.public_url}) == default.server
+    assert example.twilio.model_copy(update={"sender": default.twilio.sender}) == default.twilio
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

@@ -29,7 +29,7 @@ def serve(ctx: typer.Context) -> None:
             timezone=config.timezone,
         )
     except OSError as error:
-        wrong = Fault(config.origins.get("log.file", "default"), "log.file", f"can't be written: {error.strerror}")
+        wrong = Fault(config.origin("log.file"), "log.file", f"can't be written: {error.strerror}")
         raise ConfigError([wrong]) from None
 
     def ready(listens: Listens) -> None:

@@ -1,13 +1,13 @@
 """Settings: TOML, environment and flags in, one frozen `Config` out, or all faults at once.
 
-Stands beside the flow: `cli` loads it, everybody else is handed the sections that they need.
-`sources` reads, `schema` names each key, `kinds` checks each value, `rules` what spans several.
+`sources` reads, `schema` names each key, `values`, `addresses` and `lists` are the types of their values,
+`checks` looks at several keys together.
 """
 
+from wa_relay.config.addresses import Network
 from wa_relay.config.checks import require_serve
 from wa_relay.config.example import example_text
 from wa_relay.config.faults import ConfigError, Fault
-from wa_relay.config.lists import Network, SenderNumber
 from wa_relay.config.loader import load
 from wa_relay.config.schema import (
     KEYS,
@@ -28,6 +28,7 @@ from wa_relay.config.schema import (
     QuietHours,
     Reply,
     Retention,
+    SenderNumber,
     Server,
     Twilio,
 )

@@ -1,21 +1,21 @@
-"""What is wrong with a configuration, in words for the person who writes it."""
+"""What is wrong with a configuration, in sentences for the person who writes it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-LIKE_ENOUGH = 0.6
-SAME_TABLE_BONUS = 0.2
+CLOSE_ENOUGH = 0.6
+SAME_TABLE = 0.2
 WORDS_WEIGHT = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing to put right: where it was read, which key, what is wanted there.
+    """One thing to correct: where it was read, which key, what is wrong.
 
-    `source` is a file or `environment variable NAME`; `key` is dotted, empty when the whole
-    source is at fault; `nearest` is the right name that the written one is most like.
+    `source` is a file or `environment variable NAME`. `key` is dotted, and empty if the whole
+    source is at fault. `nearest` is the closest valid name.
     """
 
     source: str
@@ -39,8 +39,8 @@ class ConfigError(Exception):
         super().__init__("\n".join(map(str, self.faults)))
 
 
-class WrongValueError(Exception):
-    """A value that its key does not take. Holds no secret: it is shown as it is."""
+class WrongValueError(ValueError):
+    """A value that its key does not accept. The message is shown as it is, so it holds no secret."""
 
     def __init__(self, message: str, nearest: str | None = None) -> None:
         super().__init__(message)
@@ -49,34 +49,27 @@ class WrongValueError(Exception):
 
 
 def nearest_name(written: str, names: Iterable[str]) -> str | None:
-    """Returns the dotted name most like the written one, the first of equals, None when none is like it.
+    """Returns the dotted name closest to the one written, the first of equals, None if none is close.
 
-    A name counts by its last part, by its last part with its table before it, or by its words in any
-    order; one in the table that was written is preferred.
+    Compared are the last parts, the whole names, and the words in any order (so that `twillio_sid` finds
+    `twilio.account_sid`); a name in the table that was written is preferred.
     """
-    plain = written.lower().replace("-", "_")
-    scores = {name: _likeness(plain, name) for name in names}
-    best = max(scores, key=lambda name: scores[name], default="")
-    return best if scores.get(best, 0.0) >= LIKE_ENOUGH else None
-
-
-def _likeness(written: str, name: str) -> float:
-    table, _, leaf = written.rpartition(".")
-    own_table, _, own_leaf = name.rpartition(".")
-    joined = name.replace(".", "_")
-    whole = max(_ratio(leaf, own_leaf), _ratio(leaf, joined), _ratio(written, name))
-    bonus = SAME_TABLE_BONUS if table and table == own_table else 0.0
-    return max(whole, WORDS_WEIGHT * _word_likeness(leaf, joined)) + bonus
-
-
-def _word_likeness(written: str, name: str) -> float:
-    """Returns how well each written word is found among those of the name, on average."""
-    words = written.split("_")
-    return sum(max(_ratio(word, other) for other in name.split("_")) for word in words) / len(words)
-
-
-def _ratio(one: str, other: str) -> float:
     # Only a wrong configuration pays for the import.
     from difflib import SequenceMatcher
 
-    return SequenceMatcher(None, one, other).ratio()
+    def likeness(name: str) -> float:
+        own_table, _, own_leaf = name.rpartition(".")
+        joined = name.replace(".", "_")
+        words = [max(ratio(word, other) for other in joined.split("_")) for word in leaf.split("_")]
+        whole = max(ratio(leaf, own_leaf), ratio(leaf, joined), ratio(plain, name))
+        best = max(whole, WORDS_WEIGHT * sum(words) / len(words))
+        return best + (SAME_TABLE if table and table == own_table else 0.0)
+
+    def ratio(one: str, other: str) -> float:
+        return SequenceMatcher(None, one, other).ratio()
+
+    plain = written.lower().replace("-", "_")
+    table, _, leaf = plain.rpartition(".")
+    scores = {name: likeness(name) for name in names}
+    best = max(scores, key=lambda name: scores[name], default="")
+    return best if scores.get(best, 0.0) >= CLOSE_ENOUGH else None

@@ -1,26 +1,39 @@
-"""The sources together, in their order, read by their kinds, into one `Config`."""
+"""The sources together, in their order, read by pydantic into one `Config`."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from wa_relay.config import checks
-from wa_relay.config.faults import ConfigError, Fault, WrongValueError
-from wa_relay.config.kinds import DECIMAL
-from wa_relay.config.schema import (
-    DEFAULT_MESSAGES,
-    KEYS,
-    OUTCOMES,
-    SECTIONS,
-    Config,
-    OpeningMessage,
-)
+from wa_relay.config.faults import ConfigError, Fault, WrongValueError, nearest_name
+from wa_relay.config.schema import KEYS, Config, Origin, SenderNumber, Tables
 from wa_relay.config.sources import DIVISOR_VARIABLE, Layer, from_environment, from_file, from_flags
+from wa_relay.config.values import shown
+
+SAID = {
+    "bool_type": "should be true or false",
+    "dict_type": "should be a table (in the environment, a JSON object)",
+    "float_type": "should be a number",
+    "int_type": "should be a whole number",
+    "string_type": "should be text in quotes",
+}
+"""pydantic's texts that are about Python rather than about TOML."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration as far as it can be read: a value that is wrong is at its default in `config`."""
+
+    config: Config
+    faults: tuple[Fault, ...]
+    unknown: Mapping[str, Origin]
 
 
 def load(
@@ -36,82 +49,117 @@ def load(
     `flags` maps dotted keys to their texts. Relative paths in the settings start at the file's folder, without a
     file at `cwd`. `serving` also asks for what `serve` needs. Raises `ConfigError` with all faults.
     """
+    loaded = read(path, env, flags, cwd=cwd, serving=serving)
+    if loaded.faults:
+        raise ConfigError(loaded.faults)
+    return loaded.config
+
+
+def read(
+    path: Path | None,
+    env: Mapping[str, str],
+    flags: Mapping[str, str] | None = None,
+    *,
+    cwd: Path,
+    serving: bool = False,
+) -> Loaded:
+    """Reads what `load` loads, and returns the faults beside it."""
     file = cwd / path if path else None
     written = from_flags(flags or {}).over(from_environment(env, cwd)).over(from_file(file) if file else Layer())
-    values, wrong = _read(written)
+    tables, wrong = _validated(written)
     divisor, divisor_faults = _time_divisor(env)
-    config = Config(
-        **_sections(values, file.parent if file else cwd),
+    config = Config.model_construct(
+        **_with_absolute_paths(tables, file.parent if file else cwd),
         path=file,
         time_divisor=divisor,
-        origins={name: given.source for name, given in written.values.items()},
+        origins={name: given.origin for name, given in written.values.items()},
     )
-    faults = written.faults + wrong + divisor_faults + checks.check(config, frozenset(fault.key for fault in wrong))
+    faults = written.faults + wrong + divisor_faults
+    faults += checks.check(config, frozenset(fault.key for fault in wrong))
     if serving:
         blamed = {fault.key for fault in faults}
         faults += [fault for fault in checks.require_serve(config) if fault.key not in blamed]
-    if faults:
-        raise ConfigError(faults)
-    return replace(config, warnings=(*written.warnings, *checks.warnings(config)))
+    warnings = (*written.warnings, *checks.warnings(config))
+    return Loaded(config.model_copy(update={"warnings": warnings}), tuple(faults), written.unknown)
 
 
-def _read(written: Layer) -> tuple[dict[str, object], list[Fault]]:
-    """Reads each value by its kind. A wrong one is left out, so that its default stands in."""
-    values: dict[str, object] = {}
-    faults: list[Fault] = []
-    for name, given in written.values.items():
-        try:
-            values[name] = KEYS[name].kind.read(given.value)
-        except WrongValueError as wrong:
-            faults.append(Fault(given.source, name, wrong.message, wrong.nearest))
-    faults += _unusable_defaults(values, {fault.key for fault in faults})
-    return values, faults
-
-
-def _unusable_defaults(values: Mapping[str, object], faulty: set[str]) -> list[Fault]:
-    """A default depends on the machine in one case: the time zone data may not be there."""
-    name = "general.timezone"
-    if name in values or name in faulty:
-        return []
+def _validated(written: Layer) -> tuple[Tables, list[Fault]]:
+    """Reads all values at once. Those that are wrong are left out, so that their defaults stand in."""
+    values = {name: given.value for name, given in written.values.items()}
     try:
-        KEYS[name].kind.read(SECTIONS["general"]().timezone)
-    except WrongValueError as wrong:
-        return [Fault("default", name, wrong.message)]
-    return []
+        return Tables.model_validate(_nested(values)), []
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+    faults = [_fault(each, written) for each in found]
+    wrong = {fault.key for fault in faults}
+    if not wrong & set(values):  # a default that this machine can't use
+        return Tables.model_construct(), faults
+    right, _ = _validated(Layer({name: given for name, given in written.values.items() if name not in wrong}))
+    return right, faults
 
 
-def _sections(values: Mapping[str, object], base: Path) -> dict[str, Any]:
-    sections = {name: section(**_table(values, name, section)) for name, section in SECTIONS.items()}
-    sections["senders"] = values.get("sender", ())
-    sections["opening"] = replace(sections["opening"], messages=_messages(values))
-    sections["database"] = replace(sections["database"], path=_absolute(base, sections["database"].path))
-    if sections["log"].file:
-        sections["log"] = replace(sections["log"], file=_absolute(base, sections["log"].file))
-    return sections
+def _nested(values: Mapping[str, object]) -> dict[str, Any]:
+    tables: dict[str, Any] = {}
+    for name, value in values.items():
+        *parents, leaf = name.split(".")
+        table = tables
+        for parent in parents:
+            table = table.setdefault(parent, {})
+        table[leaf] = value
+    return tables
 
 
-def _table(values: Mapping[str, object], table: str, section: Any) -> dict[str, Any]:
-    names = (each.name for each in fields(section))
-    return {name: values[f"{table}.{name}"] for name in names if f"{table}.{name}" in values}
+def _fault(error: ErrorDetails, written: Layer) -> Fault:
+    """Makes a fault of pydantic's error: the key, the place in its value, and what is expected there."""
+    place = [str(part) if isinstance(part, str) else part for part in error["loc"]]
+    depth = next((n for n in (1, 2, 3) if ".".join(map(str, place[:n])) in KEYS), len(place))
+    name = ".".join(map(str, place[:depth]))
+    given = written.values.get(name)
+    message, nearest = _message(error, name, place[depth:])
+    where = "".join(_place(part, name) for part in place[depth:])
+    return Fault(str(given.origin) if given else "default", name, where + message, nearest)
 
 
-def _messages(values: Mapping[str, object]) -> dict[str, OpeningMessage]:
-    messages = {
-        outcome: replace(
-            DEFAULT_MESSAGES.get(outcome, OpeningMessage()), **_table(values, f"opening.{outcome}", OpeningMessage)
-        )
-        for outcome in OUTCOMES
-    }
-    return {outcome: message for outcome, message in messages.items() if message}
+def _place(part: str | int, key: str) -> str:
+    if isinstance(part, int):
+        return f"{'table' if key == 'sender' else 'item'} {part + 1}: "
+    return f"{part if part.isprintable() else ascii(part)}: "
 
 
-def _absolute(base: Path, path: Path) -> Path:
-    return base.absolute() / path
+def _message(error: ErrorDetails, key: str, rest: Sequence[str | int]) -> tuple[str, str | None]:
+    wrong = error.get("ctx", {}).get("error")
+    if isinstance(wrong, WrongValueError):
+        return wrong.message, wrong.nearest
+    if error["type"] == "extra_forbidden":
+        return "there is no such key", nearest_name(str(rest[-1]), SenderNumber.model_fields)
+    if error["type"] == "missing":
+        return "is missing", None
+    text = SAID.get(error["type"]) or error["msg"].removeprefix("Input ")
+    choices = _choices(key) if error["type"] == "literal_error" else ()
+    nearest = nearest_name(str(error["input"]), choices) if choices else None
+    return f"{text}, not {shown(error['input'])}", nearest
+
+
+def _choices(key: str) -> Iterable[str]:
+    return tuple(filter(None, get_args(KEYS[key].field.annotation)))
+
+
+def _with_absolute_paths(tables: Tables, base: Path) -> dict[str, Any]:
+    """Returns the tables by name, the paths in them made absolute."""
+    found = {name: getattr(tables, name) for name in Tables.model_fields}
+    base = base.absolute()
+    found["database"] = tables.database.model_copy(update={"path": base / tables.database.path})
+    if tables.log.file:
+        found["log"] = tables.log.model_copy(update={"file": base / tables.log.file})
+    return found
 
 
 def _time_divisor(env: Mapping[str, str]) -> tuple[float, list[Fault]]:
     text = env.get(DIVISOR_VARIABLE) or "1"
-    divisor = float(text) if re.fullmatch(DECIMAL, text) else 0.0
+    try:
+        divisor = float(text)
+    except ValueError:
+        divisor = 0.0
     if math.isfinite(divisor) and divisor >= 1:
         return divisor, []
-    return 1.0, [Fault(f"environment variable {DIVISOR_VARIABLE}", "", "expected a number from 1")]
+    return 1.0, [Fault(f"environment variable {DIVISOR_VARIABLE}", "", "should be a number from 1")]

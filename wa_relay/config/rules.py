@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, cast
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from wa_relay.config import Config, Handover, OpeningMessage, Reply
@@ -43,7 +43,7 @@ def rules_of(config: Config) -> Rules:
         quiet=(quiet.start, quiet.end) if quiet.start is not None and quiet.end is not None else None,
         hours={WEEKDAYS.index(day): spans for day, spans in days.items()},
         holidays=quiet.holidays or holidays,
-        zone=cast("Literal['general', 'number']", quiet.zone),
+        zone=quiet.zone,
         default_sender=config.twilio.sender,
         senders={agent: sender.number for sender in config.senders for agent in sender.agent_ids},
         confirmation=config.opt_out.confirmation,

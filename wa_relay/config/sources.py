@@ -1,10 +1,12 @@
-"""Where settings are written: the file, the environment and flags, each into a `Layer`.
+"""Where settings are written: the file, the environment and flags, each read into a `Layer`.
 
-Nothing is checked here but names; values stay as they were written until their kind reads them.
+Only names are checked here; values stay as they were written. pydantic-settings reads the same places, but it doesn't
+say where it read a value, ignores unknown names of the environment and stops at the first value that is not JSON.
 """
 
 from __future__ import annotations
 
+import json
 import os.path
 import stat
 import tomllib
@@ -12,15 +14,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wa_relay.config.faults import Fault, WrongValueError, nearest_name
-from wa_relay.config.kinds import json_of
-from wa_relay.config.schema import KEYS, TABLES, Key, variable_of
+from wa_relay.config.faults import Fault, nearest_name
+from wa_relay.config.schema import KEYS, TABLES, Key, Origin, variable_of
 
 SYSTEM_FILE = Path("/etc/wa-relay/config.toml")
 PREFIX = "WA_RELAY_"
 CONFIG_VARIABLE = "WA_RELAY_CONFIG"
 DIVISOR_VARIABLE = "WA_RELAY_TIME_DIVISOR"
 SIZE_LIMIT = 1 << 20
+BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,54 +30,60 @@ class Given:
     """A value as it was written, and where."""
 
     value: object = field(repr=False)
-    source: str
+    origin: Origin
 
 
 @dataclass(slots=True)
 class Layer:
-    """What one source says: values by dotted key, and what is wrong with it."""
+    """What one source says: values by dotted key, what is wrong with it, and the unknown keys in it."""
 
     values: dict[str, Given] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    unknown: dict[str, Origin] = field(default_factory=dict)
 
     def over(self, lower: Layer) -> Layer:
         """Returns both as one, where this layer's values win."""
-        return Layer(lower.values | self.values, lower.faults + self.faults, lower.warnings + self.warnings)
+        return Layer(
+            lower.values | self.values,
+            lower.faults + self.faults,
+            lower.warnings + self.warnings,
+            lower.unknown | self.unknown,
+        )
 
-    def add_table(self, table: str, content: Mapping[str, object], source: str) -> None:
+    def add_table(self, table: str, content: Mapping[str, object], origin: Origin) -> None:
         """Takes a table and those in it. `table` is its dotted name, empty for the whole file."""
         for name, value in content.items():
             dotted = f"{table}.{name}" if table else name
             if dotted in KEYS:
-                self.values[dotted] = Given(value, source)
+                self.values[dotted] = Given(value, origin)
             elif dotted not in TABLES:
-                self.faults.append(_unknown(dotted, value, source))
+                self.add_unknown(dotted, value, origin)
             elif isinstance(value, dict):
-                self.add_table(dotted, value, source)
+                self.add_table(dotted, value, origin)
             else:
-                self.faults.append(Fault(source, dotted, f"is a table: write [{dotted}] and its keys below it"))
+                self.faults.append(Fault(str(origin), dotted, f"is a table: write [{dotted}] and its keys below it"))
 
-
-def _unknown(dotted: str, value: object, source: str) -> Fault:
-    shown = dotted if dotted.isprintable() else ascii(dotted)
-    if isinstance(value, dict):
-        return Fault(source, shown, "there is no such table", nearest_name(dotted, TABLES))
-    return Fault(source, shown, "there is no such key", nearest_name(dotted, KEYS))
+    def add_unknown(self, dotted: str, value: object, origin: Origin) -> None:
+        """Notes a key or a table that does not exist."""
+        shown = dotted if dotted.isprintable() else ascii(dotted)
+        what, names = ("table", TABLES) if isinstance(value, dict) else ("key", tuple(KEYS))
+        self.unknown[shown] = origin
+        self.faults.append(Fault(str(origin), shown, f"there is no such {what}", nearest_name(dotted, names)))
 
 
 def discover(
     explicit: Path | None, env: Mapping[str, str], cwd: Path, *, system_file: Path = SYSTEM_FILE
 ) -> Path | None:
-    """Returns the configuration file to read, None when there is none.
+    """Returns the configuration file to read, None if there is none.
 
-    Looked for in this order: the one named, `$WA_RELAY_CONFIG`, `./config.toml`, the user's, the
-    system's. The first two are returned even if they don't exist, for `load` to complain.
+    The order is: the one named, `$WA_RELAY_CONFIG`, `./config.toml`, the user's, the system's.
+    The first two are returned even if they don't exist, so that `load` reports it.
     """
     named = explicit or (Path(env[CONFIG_VARIABLE]) if env.get(CONFIG_VARIABLE) else None)
     if named:
         return cwd / named
-    # Unlike Path.is_file this is quiet about folders that may not be looked into, such as the one sudo was called from.
+    # Unlike Path.is_file this ignores folders without permission, such as the one that sudo was called from.
     return next((path for path in _usual_files(env, cwd, system_file) if os.path.isfile(path)), None)
 
 
@@ -89,10 +97,10 @@ def _usual_files(env: Mapping[str, str], cwd: Path, system_file: Path) -> Iterat
 
 
 def from_file(path: Path) -> Layer:
-    """Returns what the file says; a file that can't be read or is no TOML is a fault."""
+    """Returns what the file says. A file that can't be read or is not TOML is a fault."""
     layer = Layer()
     try:
-        layer.add_table("", tomllib.loads(_text_of(path)), str(path))
+        layer.add_table("", tomllib.loads(_text_of(path)), Origin("file", str(path)))
         _warn_if_open(layer, path)
     except OSError as error:
         layer.faults.append(Fault(str(path), "", _why_unreadable(error)))
@@ -108,7 +116,7 @@ def _text_of(path: Path) -> str:
     with path.open("rb") as file:
         content = file.read(SIZE_LIMIT + 1)
     if len(content) > SIZE_LIMIT:
-        raise OSError(f"is over {SIZE_LIMIT} bytes: this is no configuration file")
+        raise OSError(f"is over {SIZE_LIMIT} bytes: too large for a configuration file")
     return content.decode("utf-8-sig")
 
 
@@ -144,8 +152,10 @@ def from_environment(env: Mapping[str, str], cwd: Path) -> Layer:
     for name in sorted(env):
         if name.startswith(PREFIX) and name not in known:
             nearest = nearest_name(name.removeprefix(PREFIX), KEYS)
+            origin = Origin("env", ascii(name)[1:-1])
+            layer.unknown[origin.where] = origin
             right = variable_of(nearest) if nearest else None
-            layer.faults.append(Fault(f"environment variable {ascii(name)[1:-1]}", "", "there is no such key", right))
+            layer.faults.append(Fault(str(origin), "", "there is no such key", right))
     return layer
 
 
@@ -159,45 +169,59 @@ def _known_variables() -> Iterator[str]:
 
 
 def _add_json_table(layer: Layer, table: str, text: str) -> None:
-    source = f"environment variable {variable_of(table)}"
-    try:
-        content = json_of(text)
-    except WrongValueError:
-        content = None
+    origin = Origin("env", variable_of(table))
+    content = _json_of(text)
     if isinstance(content, dict):
-        layer.add_table(table, content, source)
+        layer.add_table(table, content, origin)
     else:
-        layer.faults.append(Fault(source, table, "expected a table, written as a JSON object"))
+        layer.faults.append(Fault(str(origin), table, "should be a table, written as a JSON object"))
 
 
 def _add_variable(layer: Layer, key: Key, env: Mapping[str, str], cwd: Path) -> None:
-    """Takes the strongest name that holds something; an empty one counts if there is no other."""
-    empty: Given | None = None
+    """Takes the strongest name that holds something. An empty one counts if there is no other."""
     for name in key.variables:
-        source = f"environment variable {name}"
         if env.get(name):
-            layer.values[key.name] = _given(key, env[name], source)
+            layer.values[key.name] = Given(_value_of(key, env[name]), Origin("env", name))
             return
         if name in env:
-            empty = empty or _given(key, "", source)
+            layer.values.setdefault(key.name, Given(_value_of(key, ""), Origin("env", name)))
         if key.may_be_in_file and env.get(f"{name}_FILE"):
-            _add_secret_file(layer, key, f"{source}_FILE", env[f"{name}_FILE"], cwd)
+            layer.values.pop(key.name, None)
+            _add_secret_file(layer, key, f"{name}_FILE", env[f"{name}_FILE"], cwd)
             return
-    if empty:
-        layer.values[key.name] = empty
 
 
-def _given(key: Key, text: str, source: str) -> Given:
-    # Text that is no JSON stays text, and the kind says what it expected instead.
+def _value_of(key: Key, text: str) -> object:
+    """Returns what TOML would give for a text, or the text itself if it is nothing else: pydantic then refuses it."""
+    if key.type is bool:
+        return BOOLEANS.get(text.strip().lower(), text)
+    if key.type in (int, float):
+        return _number_of(text, key.type)
+    if key.type is tuple and not text.lstrip().startswith("["):
+        return [word for item in text.split(",") if (word := item.strip())]
+    if key.type in (tuple, dict, Mapping):
+        return _json_of(text) if text.strip() else {}
+    return text
+
+
+def _number_of(text: str, kind: type[int] | type[float]) -> object:
+    # Python also reads 1_000 and the digits of other scripts.
     try:
-        return Given(key.kind.from_text(text), source)
-    except WrongValueError:
-        return Given(text, source)
+        return kind(text) if text.isascii() and "_" not in text else text
+    except ValueError:
+        return text
 
 
-def _add_secret_file(layer: Layer, key: Key, source: str, written: str, cwd: Path) -> None:
-    # Somebody may have written the secret itself where its file belongs: that is no absolute path.
-    where = f"{source} ({written})" if written.startswith("/") else source
+def _json_of(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _add_secret_file(layer: Layer, key: Key, name: str, written: str, cwd: Path) -> None:
+    # Somebody may have written the secret itself where its file belongs: that is not an absolute path.
+    where = f"environment variable {name} ({written})" if written.startswith("/") else f"environment variable {name}"
     try:
         secret = _text_of(cwd / written).rstrip("\r\n")
     except OSError as error:
@@ -207,17 +231,17 @@ def _add_secret_file(layer: Layer, key: Key, source: str, written: str, cwd: Pat
         layer.faults.append(Fault(where, key.name, "the file is not text"))
     else:
         if secret:
-            layer.values[key.name] = Given(secret, where)
+            layer.values[key.name] = Given(secret, Origin("secret_file", where))
         else:
             layer.faults.append(Fault(where, key.name, "the file is empty"))
 
 
 def from_flags(flags: Mapping[str, str]) -> Layer:
     """Returns what the command line says: dotted keys and their texts."""
-    layer = Layer()
+    layer, origin = Layer(), Origin("flag", "command line")
     for name, text in flags.items():
         if key := KEYS.get(name):
-            layer.values[name] = _given(key, text, "command line")
+            layer.values[name] = Given(_value_of(key, text), origin)
         else:
-            layer.faults.append(_unknown(name, text, "command line"))
+            layer.add_unknown(name, text, origin)
     return layer
