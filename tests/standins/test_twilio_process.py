@@ -80,6 +80,40 @@ def test_a_process_is_driven_by_its_controls_and_ends_on_sigterm() -> None:
     run(scenario())
 
 
+def test_customers_files_troubles_and_the_account_are_set_up_by_controls() -> None:
+    async def scenario() -> None:
+        async with listening() as listener, process("--account-sid", ACCOUNT, "--auth-token", TOKEN) as (url, _):
+            changes = {"webhook_url": listener.url, "enforce_window": False, "advanced_opt_out": True}
+            _, settings = await control(url, "settings", {**changes, "sender_rates": {SANDBOX: 80.0}, "trial": False})
+            assert settings["sender_rates"] == {SANDBOX: 80.0}
+            await control(url, "contact", {"phone": ANA, "user_id": "CO.1A2b", "also": ["+573009998877"]})
+            note = {"content_type": "audio/ogg", "base64": "T2dnUw==", "serving": {"missing": 1}}
+            _, answer = await control(url, "customer", {"phone": ANA, "media": note})
+            assert (answer["form"]["MessageType"], answer["form"]["ExternalUserId"]) == ("audio", "whatsapp:CO.1A2b")
+            referral = {"headline": "Plan Premium", "source_url": "https://fb.me/x"}
+            _, answer = await control(url, "customer", {"phone": ANA, "body": "hola", "referral": referral})
+            assert answer["form"]["ReferralHeadline"] == "Plan Premium"
+            place = {"location": [4.6, -74.08], "label": "Oficina", "hidden": True}
+            _, answer = await control(url, "customer", {"phone": ANA, **place})
+            assert (answer["form"]["Label"], answer["form"]["From"]) == ("Oficina", "whatsapp:CO.1A2b")
+            await control(url, "trouble", {"subject": SANDBOX, "code": 63051, "how": "response"})
+            assert await send(url) == 400
+            await control(url, "trouble", {"subject": SANDBOX, "code": None})
+            assert await send(url, ValidityPeriod="600") == 201
+            _, sent = await control(url, "accepted")
+            assert (sent["accepted"][0]["validity"], sent["accepted"][0]["sender"]) == (600, SANDBOX)
+            resources = {"account": {"status": "suspended"}, "senders": [{"number": SANDBOX, "status": "OFFLINE"}]}
+            assert (await control(url, "register", resources))[0] == 200
+            headers = {"Authorization": password(ACCOUNT, TOKEN)}
+            async with aiohttp.ClientSession(headers=headers) as http:
+                async with http.get(f"{url}/v2/Channels/Senders?Channel=whatsapp") as page:
+                    assert (await page.json())["senders"][0]["status"] == "OFFLINE"
+                async with http.get(f"{url}/2010-04-01/Accounts/{ACCOUNT}.json") as account:
+                    assert (await account.json())["status"] == "suspended"
+
+    run(scenario())
+
+
 def test_wrong_controls_are_refused_in_words() -> None:
     async def scenario() -> None:
         async with process() as (url, _):

@@ -1,1 +1,1 @@
-"""Stand-ins of the two services, over real sockets: for the demonstration, the tests and the benchmarks."""
+"""Stand-ins of the two services and of a receiver of alerts, over real sockets: for demo, tests and benchmarks."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-NAMES = ("elevenlabs", "twilio")
+NAMES = ("elevenlabs", "receiver", "twilio")
 
 
 def main() -> None:
