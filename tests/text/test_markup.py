@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -52,6 +53,31 @@ from wa_relay.text.markup import LONGEST, to_whatsapp
         ("> cita **x**\n> más", "> cita *x*\n> más"),
         ("1986\\. Un año", "1986. Un año"),
         ("**uno**\n\n\n\ndos", "*uno*\n\ndos"),
+        ("**[Ver planes](https://x.co/planes)**", "*Ver planes:* https://x.co/planes"),
+        ("**https://x.co/planes**", "https://x.co/planes"),
+        ("__<https://x.co/a_b>__", "https://x.co/a_b"),
+        ("**Mira https://x.co/planes**", "*Mira* https://x.co/planes"),
+        ("**Mira https://x.co/planes.** Y más", "*Mira* https://x.co/planes. Y más"),
+        ("**Mira https://x.co/a y https://x.co/b hoy**", "*Mira* https://x.co/a *y* https://x.co/b *hoy*"),
+        ("**Mira (https://x.co/a), es _lo mejor_**", "*Mira* (https://x.co/a), *es _lo mejor_*"),
+        ("***Mira https://x.co/a***", "_*Mira*_ https://x.co/a"),
+        ("**Ver:**https://x.co/a", "*Ver:* https://x.co/a"),
+        ("https://x.co/a **ya**", "https://x.co/a *ya*"),
+        ("[ver](https://x.co/a)**ya**", "ver: https://x.co/a *ya*"),
+        ("[ver](https://x.co/a)y [más](https://x.co/b)", "ver: https://x.co/a y más: https://x.co/b"),
+        ("**¡Mira! https://x.co/a 👍 !**", "*¡Mira!* https://x.co/a 👍 !"),
+        ("# Planes: https://x.co/a_b*c", "*Planes:* https://x.co/a_b*c"),
+        ("# https://x.co/planes", "https://x.co/planes"),
+        ("# [Planes](https://x.co/planes)", "*Planes:* https://x.co/planes"),
+        ("~~https://x.co/a~~", "https://x.co/a"),
+        ("`https://x.co/a`", "https://x.co/a"),
+        ("```\ncurl https://x.co/a\n```", "```\ncurl https://x.co/a\n```"),
+        ("- **https://x.co/a**\n- **b**", "- https://x.co/a\n- *b*"),
+        ("**uno https://x.co/a\ndos**", "*uno* https://x.co/a\n*dos*"),
+        ("| **a** |\n|---|\n| **https://x.co/a** |", "*a*\nhttps://x.co/a"),
+        ("** https://x.co/a**", "** https://x.co/a **"),
+        ("\\*https://x.co/a", "* https://x.co/a"),
+        ("**![foto](https://x.co/f.png)**", "https://x.co/f.png"),
     ],
 )
 def test_markdown_is_written_in_whatsapps_marks(markdown: str, whatsapp: str) -> None:
@@ -102,6 +128,40 @@ def test_no_letter_and_no_digit_is_lost_whatever_the_marks(text: str) -> None:
         return
     kept = [character for character in to_whatsapp(text) if character in "abáñ👍"]
     assert kept == [character for character in text if character in "abáñ👍"]
+
+
+URLS = st.sampled_from(
+    ("https://x.co", "https://x.co/planes", "http://x.co/a_b-c?d=e&f=1#g", "https://x.co/a_b*c/d", "https://x.co/a.b/ñ")
+)
+PLAIN = st.sampled_from(("Mira", "Ver planes:", "¡hola!", "👍", "a, b.", "(sí)", "$5.000", "1.", "…"))
+MARKED = st.sampled_from(("**{}**", "__{}__", "*{}*", "_{}_", "~~{}~~", "***{}***", "`{}`", "**_{}_**", "({})", "{}"))
+LINKS = st.tuples(PLAIN, URLS).map(lambda pair: f"[{pair[0]}]({pair[1]})")
+INLINE = st.recursive(
+    st.one_of(PLAIN, URLS, LINKS, URLS.map("<{}>".format)),
+    lambda inner: st.one_of(
+        st.tuples(MARKED, inner).map(lambda pair: pair[0].format(pair[1])),
+        st.lists(inner, min_size=2, max_size=4).map(" ".join),
+    ),
+    max_leaves=6,
+)
+BLOCKS = st.one_of(
+    st.tuples(st.sampled_from(("{}", "# {}", "- {}", "> {}", "1. {}")), INLINE).map(
+        lambda pair: pair[0].format(pair[1])
+    ),
+    st.lists(st.one_of(PLAIN, URLS), min_size=1).map(" ".join).map("```\n{}\n```".format),
+)
+PAGES = st.lists(BLOCKS, min_size=1, max_size=4).map("\n\n".join).filter(lambda page: "~~~" not in page)  # no fences
+KNOWN = re.compile(r"https?://[a-z0-9./_*?=&#ñ-]*[a-z0-9ñ]")
+
+
+@given(PAGES)
+def test_no_address_touches_a_mark_and_each_stays_as_it_was_written(markdown: str) -> None:
+    shown = to_whatsapp(markdown)
+    for found in KNOWN.finditer(shown):
+        assert shown[found.start() - 1 : found.start()] not in tuple("*_~`"), shown
+        assert shown[found.end() : found.end() + 1] not in tuple("*_~`"), shown
+    written = [url.rstrip("*_") for url in KNOWN.findall(markdown)]
+    assert sorted(KNOWN.findall(shown)) == sorted(written), shown
 
 
 def test_control_characters_and_lone_surrogates_are_taken_out() -> None:

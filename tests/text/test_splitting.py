@@ -109,6 +109,30 @@ def test_marks_within_marks_are_closed_from_within() -> None:
     assert second.startswith("*_dos")
 
 
+ADDRESS = re.compile(r"https://x\.co/[a-z]*")
+
+
+@given(
+    st.lists(st.sampled_from(("hola", "sí.", "👍", "https://x.co/planes", "https://x.co/a", "\n")), max_size=60),
+    st.sampled_from("*_~`"),
+    st.integers(40, 90),
+)
+def test_no_cut_makes_a_mark_touch_an_address(words: list[str], mark: str, limit: int) -> None:
+    text = f"{mark}Mira {' '.join(words)} fin{mark}"
+    parts = split(text, limit)
+    assert [found for part in parts for found in ADDRESS.findall(part)] == ADDRESS.findall(text)
+    for part in parts:
+        for found in ADDRESS.finditer(part):
+            assert part[found.start() - 1 : found.start()] != mark, parts
+            assert part[found.end() : found.end() + 1] != mark, parts
+
+
+def test_a_cut_in_code_keeps_its_marks_on_lines_of_their_own_beside_an_address() -> None:
+    parts = split("```" + "https://x.co/planes " * 6 + "```", 60)
+    assert parts[0] == "```https://x.co/planes https://x.co/planes\n```"
+    assert parts[1].startswith("```\nhttps://x.co/planes")
+
+
 @pytest.mark.parametrize("lone", ["5 * 3 ", "*sin cierre ", "snake_case ", "~5 ", "¯\\_(ツ) ", "* "])
 def test_a_lone_mark_is_a_character_and_is_neither_closed_nor_opened(lone: str) -> None:
     text = lone + "palabra " * 40

@@ -6,11 +6,22 @@ The parser is CommonMark's (markdown-it); the text between its tokens stays as i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from wa_relay.text.plain import clean
+from wa_relay.text.styled import (
+    ADDRESS,
+    Run,
+    Style,
+    has_address,
+    outer_addresses,
+    pieces_of,
+    without_marks_at_addresses,
+    write,
+)
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -23,8 +34,11 @@ _SOMETHING = re.compile(
     re.MULTILINE,
 )
 _BLANKS = re.compile(r"\n{3,}")
-_ADDRESS = re.compile(r"://[^\s<>\[\]`\\|]*[^\s<>\[\]`\\|*_~.,;:!?'\")]")
+_ADDRESS = re.compile(ADDRESS)
 _SCHEME = re.compile(r"(?<![^\W_])https?$", re.IGNORECASE)
+_BOLD_BEFORE_ADDRESS = re.compile(r"(\*\*[^*\n]+[:.,;!?)]\*\*)(?=https?://)")
+"""For CommonMark these stars close nothing: `**Ver:**https://x.co`."""
+
 _STARS = re.compile(r"\*+")
 LONGEST = 20_000
 """Characters beyond which a text is taken as it is: no agent writes so much on purpose."""
@@ -35,7 +49,7 @@ def to_whatsapp(markdown: str) -> str:
 
     Line breaks stay where they are, code stays as it is, addresses are not touched.
     """
-    text = clean(markdown).strip()
+    text = _BOLD_BEFORE_ADDRESS.sub(r"\1 ", clean(markdown).strip())
     if len(text) > LONGEST or not _SOMETHING.search(text):
         return text
     return _BLANKS.sub("\n\n", _blocks(_parser().parse(text), text.split("\n"))).strip()
@@ -133,7 +147,10 @@ class _Page:
         self._cells = None
 
     def code(self, token: Token) -> None:
-        self._write(token, f"```{token.content.rstrip()}```" if token.content.strip() else "")
+        code = token.content.rstrip()
+        first, last = outer_addresses(code)
+        apart = "\n" if first or last < len(code) else ""
+        self._write(token, f"```{apart}{code}{apart}```" if code.strip() else "")
 
     def _write(self, token: Token, text: str) -> None:
         """Adds lines, after a blank one where the source has one there."""
@@ -143,11 +160,11 @@ class _Page:
         self.lines.append(text)
 
     def inline(self, token: Token) -> None:
-        words = _inline(token.children or [])
+        runs = _inline(token.children or [])
         if self._cells is not None:
-            self._cells.append(words)
+            self._cells.append(write(runs))
             return
-        line = self._bullet + (_bold(words) if self._heading else words)
+        line = self._bullet + write(_bold(runs) if self._heading else runs)
         prefix = "> " if self._quoted else ""
         self._write(token, "\n".join(prefix + part for part in line.split("\n")))
         self._bullet = ""
@@ -171,9 +188,17 @@ _HANDLERS: Mapping[str, Callable[[_Page, Token], None]] = {
 }
 
 
-def _bold(line: str) -> str:
-    inner = line.replace("*", "")
-    return f"*{inner}*" if inner.strip() else ""
+def _bold(runs: Iterable[Run]) -> list[Run]:
+    """A heading's runs. Other bold marks in it would show."""
+    pieces = [piece for run in runs for piece in pieces_of(run)]
+    return [
+        replace(piece, text=piece.text if piece.address else piece.text.replace("*", ""), style=_with_bold(piece.style))
+        for piece in pieces
+    ]
+
+
+def _with_bold(style: Style) -> Style:
+    return ("*", *(mark for mark in style if mark != "*"))
 
 
 _OPEN_CLOSE = {
@@ -186,40 +211,56 @@ _OPEN_CLOSE = {
 }
 
 
-def _inline(tokens: Sequence[Token]) -> str:
-    out: list[str] = []
-    links: list[tuple[int, str]] = []
-    marks: list[str] = []
-    for token in tokens:
+class _Inline:
+    """Collects the runs of one block's inline tokens."""
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+        self._marks: list[str] = []
+        self._links: list[tuple[int, str]] = []
+
+    def take(self, token: Token) -> None:
+        """Takes in the next token."""
         if token.type == "text":
-            out.append(token.content)
+            self._add(token.content)
         elif token.type in _OPEN_CLOSE:
-            mark = _OPEN_CLOSE[token.type]
-            if token.nesting < 0:
-                marks.reverse()
-                marks.remove(mark)
-                marks.reverse()
-            # The same mark twice would show: `_*a*_` is italic once.
-            if mark not in marks:
-                out.append(mark)
-            if token.nesting > 0:
-                marks.append(mark)
+            self._mark(_OPEN_CLOSE[token.type], token.nesting)
         elif token.type in ("softbreak", "hardbreak"):
-            # WhatsApp's marks hold within one line.
-            shown = list(dict.fromkeys(marks))
-            out += [*reversed(shown), "\n", *shown]
+            self._add("\n")
         elif token.type == "code_inline":
-            out.append(f"`{token.content}`")
+            # A backtick that touches an address becomes part of it.
+            code = token.content
+            self._add(without_marks_at_addresses(code) if has_address(code) else f"`{code}`")
         elif token.type == "image":
-            out.append(str(token.attrGet("src") or token.content))
+            source = token.attrGet("src")
+            self._add(str(source or token.content), address=bool(source))
         elif token.type == "link_open":
-            links.append((len(out), str(token.attrGet("href") or "")))
-        elif token.type == "link_close" and links:
-            start, address = links.pop()
-            words = "".join(out[start:])
-            out[start:] = [
-                address.removeprefix("mailto:")
-                if words in ("", address, address.removeprefix("mailto:"))
-                else f"{words}: {address}"
-            ]
-    return "".join(out)
+            self._links.append((len(self.runs), str(token.attrGet("href") or "")))
+        elif token.type == "link_close" and self._links:
+            self._close_link(*self._links.pop())
+
+    def _add(self, text: str, *, address: bool = False) -> None:
+        # The same mark twice would show: `_*a*_` is italic once.
+        self.runs.append(Run(text, tuple(dict.fromkeys(self._marks)), address))
+
+    def _mark(self, mark: str, nesting: int) -> None:
+        if nesting > 0:
+            self._marks.append(mark)
+        elif mark in self._marks:
+            del self._marks[len(self._marks) - 1 - self._marks[::-1].index(mark)]
+
+    def _close_link(self, start: int, address: str) -> None:
+        shown = address.removeprefix("mailto:")
+        text = "".join(run.text for run in self.runs[start:])
+        if text in ("", address, shown):
+            del self.runs[start:]
+        else:
+            self._add(": ")
+        self._add(shown, address=True)
+
+
+def _inline(tokens: Sequence[Token]) -> list[Run]:
+    inline = _Inline()
+    for token in tokens:
+        inline.take(token)
+    return inline.runs

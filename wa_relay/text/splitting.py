@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from wa_relay.text.graphemes import divides
+from wa_relay.text.plain import visible
+from wa_relay.text.styled import outer_addresses
 
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
 _TOKEN = re.compile(r"```|[*_~`]|\n[ \t]*\n|https?://\S+", re.IGNORECASE)
@@ -60,7 +62,7 @@ def _parts(text: str, limit: int) -> Iterator[str]:
     while start < len(text):
         end = start + _reach(text, start, limit - units(opened))
         if end == len(text):
-            yield opened + text[start:]
+            yield _between(opened, text[start:], "")
             return
         if spans:
             end = start + max(1, _reach(text, start, room - units(opened)))
@@ -70,8 +72,32 @@ def _parts(text: str, limit: int) -> Iterator[str]:
             begun += 1
         around = [span for span in around if span.end >= cut]
         marks = [span.mark for span in around]
-        yield opened + text[start:cut] + "".join(reversed(marks))
+        yield _between(opened, text[start:cut], "".join(reversed(marks)))
         start, opened = following, "".join(marks)
+
+
+def _between(opened: str, part: str, closed: str) -> str:
+    """A part with the marks that a cut opens and closes; none of them touches an address."""
+    if not opened and not closed:
+        return part
+    if "```" in (opened, closed):
+        first, last = outer_addresses(part)
+        before, after = opened and opened + "\n" * (first > 0), closed and "\n" * (last < len(part)) + closed
+        return before + part + after
+    begin, end = 0, len(part)
+    while opened and begin < end and (first := outer_addresses(part[begin:end])[0]):
+        begin = _past_blanks(part, begin + first)
+    while closed and begin < end and (last := outer_addresses(part[begin:end])[1]) < end - begin:
+        end = begin + len(part[begin : begin + last].rstrip())
+    body = part[begin:end]
+    if not visible(body):
+        return part
+    blank = " " if begin and not part[begin - 1].isspace() else ""
+    return part[:begin] + blank + opened + body + closed + part[end:]
+
+
+def _past_blanks(text: str, at: int) -> int:
+    return at + len(text[at:]) - len(text[at:].lstrip())
 
 
 def _cut(text: str, start: int, end: int, addresses: list[tuple[int, int]]) -> tuple[int, int]:
