@@ -5,6 +5,7 @@
 #   make check   format, lint, types, architecture
 #   make soak    the long crash runs (SOAK_KILLS=10000)
 #   make bench   the benchmarks
+#   make commands   the command reference, from the help
 #   make bench-peer  the relay and a Node service in turn (installs Debian and npm packages; root)
 
 PYTHON ?= python3
@@ -53,6 +54,9 @@ bench/peer/node_modules/.installed: bench/peer/package.json
 	apt-get install --yes --quiet nodejs npm redis-server postgresql
 	cd bench/peer && npm install --no-package-lock --no-audit --no-fund --silent
 	@touch $@
+
+commands: $(VENV)/.installed
+	$(VENV)/bin/python docs/commands.py docs/commands.md
 
 picture: $(RUN)/.installed
 	$(RUN)/bin/python docs/picture.py docs/demo.svg

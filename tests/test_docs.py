@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -16,7 +17,6 @@ import pytest
 import typer.main
 
 from tests.test_architecture import ROOMS
-from wa_relay import daemon
 from wa_relay.channel.errors import CODES
 from wa_relay.cli.app import ENTRIES, app
 from wa_relay.cli.lazy import load_command
@@ -29,10 +29,15 @@ from wa_relay.server.openapi import description
 
 ROOT = Path(__file__).parent.parent
 README, API, ARCHITECTURE = ROOT / "README.md", ROOT / "docs" / "http-api.md", ROOT / "docs" / "architecture.md"
+OPERATIONS, COMMANDS, CONTRIBUTING = (
+    ROOT / "docs" / "operations.md",
+    ROOT / "docs" / "commands.md",
+    ROOT / "CONTRIBUTING.md",
+)
 CONFIGURATION, QUICK_START = ROOT / "docs" / "configuration.md", ROOT / "docs" / "inicio-rapido.md"
-UNIT, CADDYFILE = ROOT / "docs" / "wa-relay.service", ROOT / "docs" / "Caddyfile"
-OURS = (README, API, ARCHITECTURE, CONFIGURATION, QUICK_START)
-DOCUMENTS = tuple(sorted({*OURS, ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")}))
+CADDYFILE = ROOT / "docs" / "Caddyfile"
+OURS = (README, OPERATIONS, COMMANDS, API, ARCHITECTURE, CONFIGURATION, QUICK_START)
+DOCUMENTS = tuple(sorted({*OURS, CONTRIBUTING, ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")}))
 
 EXIT_CODES = {0, 1, 2, 65, 74, 75, 78, 130}
 OVERRIDES = "#rc=5&rp=all&ct=2000&rt=3000"
@@ -79,11 +84,9 @@ def rows_after(document: str, heading: str) -> list[list[str]]:
 
 
 def command_lines() -> list[tuple[str, list[str]]]:
-    """The arguments of every `wa-relay …` in a code block, and in the unit."""
+    """The arguments of every `wa-relay …` in a code block."""
     lines = [(document, line) for kind in ("sh", "cron") for document, body in blocks(kind) for line in joined(body)]
-    starts = [line.removeprefix("ExecStart=") for line in joined(text_of(UNIT)) if line.startswith("ExecStart=")]
-    assert starts, "the unit starts nothing"
-    called = ((document, called_in(line)) for document, line in [*lines, *((name_of(UNIT), each) for each in starts)])
+    called = ((document, called_in(line)) for document, line in lines)
     return [(document, words) for document, words in called if words]
 
 
@@ -117,7 +120,7 @@ def test_every_command_line_in_a_document_parses(document: str, words: list[str]
 
 def test_enough_command_lines_are_looked_at() -> None:
     looked_at = {word for _, words in command_lines() for word in words if word in commands()}
-    assert looked_at >= {"serve", "init", "doctor", "send-test", "history", "stats", "resolve", "pause"}
+    assert looked_at >= {"serve", "service", "init", "doctor", "send-test", "history", "stats", "resolve", "pause"}
 
 
 @pytest.mark.parametrize("line", ["wa-relay histroy +57", "sudo -u wa-relay wa-relay stats --sice 7d"])
@@ -134,18 +137,23 @@ def test_every_command_named_in_a_text_exists(document: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(commands()))
-def test_every_command_and_option_is_in_the_readme(name: str) -> None:
-    row = next((row for row in rows_after(text_of(README), "command") if row[0].startswith(f"`wa-relay {name}")), None)
-    assert row is not None
-    missing = {flag for flag in flags_of(commands()[name]) if flag not in " ".join(row)}
+def test_every_command_and_option_is_in_the_reference(name: str) -> None:
+    section = text_of(COMMANDS).partition(f"### {name}\n")[2].partition("\n##")[0]
+    assert section
+    missing = {flag for flag in flags_of(commands()[name]) if flag not in section}
     assert not missing
 
 
-def test_the_readme_has_the_exit_codes_of_the_contract_and_no_other() -> None:
-    assert {int(row[0]) for row in rows_after(text_of(README), "exit code")} == EXIT_CODES
+def test_the_reference_is_what_the_help_says() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "commands.py"))
+    assert text_of(COMMANDS) == script["reference"](), "run: make commands"
 
 
-def test_no_error_ends_with_a_code_that_the_readme_does_not_have() -> None:
+def test_the_reference_has_the_exit_codes_of_the_contract_and_no_other() -> None:
+    assert {int(row[0]) for row in rows_after(text_of(COMMANDS), "exit code")} == EXIT_CODES
+
+
+def test_no_error_ends_with_a_code_that_the_reference_does_not_have() -> None:
     def errors(kind: type[RelayError]) -> Iterator[type[RelayError]]:
         yield kind
         for each in kind.__subclasses__():
@@ -173,6 +181,14 @@ def test_the_stand_ins_take_the_options_that_are_named() -> None:
         words = shlex.split(line)
         name = words[words.index("wa_relay.standins") + 1]
         assert all(word in help_of(name) for word in words if word.startswith("--"))
+
+
+def test_the_glossary_has_at_most_twenty_nouns() -> None:
+    assert 10 <= len(rows_after(text_of(ARCHITECTURE), "noun")) <= 20
+
+
+def test_the_guide_for_contributors_is_short() -> None:
+    assert len(text_of(CONTRIBUTING).splitlines()) <= 60
 
 
 # --- configuration ---
@@ -217,9 +233,11 @@ def test_every_snippet_of_the_configuration_loads(document: str, body: str, tmp_
     load(file, {}, cwd=tmp_path)
 
 
-def test_the_readme_s_first_configuration_is_all_that_serve_needs(tmp_path: Path) -> None:
+def test_the_first_configuration_of_the_operations_is_all_that_serve_needs(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    file.write_text(next(body for document, body in blocks("toml") if document == "README.md"), encoding="utf-8")
+    file.write_text(
+        next(body for document, body in blocks("toml") if document == name_of(OPERATIONS)), encoding="utf-8"
+    )
     load(file, {}, cwd=tmp_path, serving=True)
 
 
@@ -256,11 +274,11 @@ def test_every_route_is_documented_and_no_other() -> None:
     assert listed == {(method.upper(), path) for path, item in description()["paths"].items() for method in item}
 
 
-def test_the_readme_has_every_answer_to_a_finished_call() -> None:
-    rows = rows_after(text_of(README), "code")
+def test_the_operations_have_every_response_to_a_finished_call() -> None:
+    rows = rows_after(text_of(OPERATIONS), "code")
     told = {code for row in rows for code in row[0].split(", ")}
     assert told == set(description()["paths"]["/api/call-completed"]["post"]["responses"])
-    assert all(f"`{reason}`" in text_of(README) for reason in get_args(SkipReason))
+    assert all(f"`{reason}`" in text_of(OPERATIONS) for reason in get_args(SkipReason))
 
 
 @pytest.mark.parametrize("document", OURS, ids=name_of)
@@ -269,7 +287,7 @@ def test_every_code_of_twilio_s_that_is_named_is_known(document: Path) -> None:
 
 
 def test_the_incoming_address_is_given_with_its_connection_overrides() -> None:
-    addresses = re.findall(r"^ *(https://\S+/webhook/twilio/incoming\S*)$", text_of(README), re.MULTILINE)
+    addresses = re.findall(r"^ *(https://\S+/webhook/twilio/incoming\S*)$", text_of(OPERATIONS), re.MULTILINE)
     assert addresses
     assert all(address.endswith(OVERRIDES) for address in addresses)
 
@@ -277,31 +295,8 @@ def test_the_incoming_address_is_given_with_its_connection_overrides() -> None:
 # --- the files beside the documents ---
 
 
-def setting(name: str) -> str:
-    found = re.findall(rf"^{name}=(.*)$", text_of(UNIT), re.MULTILINE)
-    assert len(found) == 1, name
-    return str(found[0])
-
-
-def test_the_unit_waits_longer_than_the_daemon_takes_to_stop() -> None:
-    assert int(setting("TimeoutStopSec")) >= daemon.SEND_GRACE + 10
-    assert setting("KillSignal") == "SIGTERM"
-
-
-def test_the_unit_gives_the_database_of_the_readme_a_place() -> None:
-    path = Path(
-        tomllib.loads(next(body for document, body in blocks("toml") if document == "README.md"))["database"]["path"]
-    )
-    assert path.parent == Path("/var/lib") / setting("StateDirectory")
-
-
-def test_the_unit_keeps_the_process_in() -> None:
-    wanted = {"User": "wa-relay", "ProtectSystem": "strict", "NoNewPrivileges": "yes", "Restart": "on-failure"}
-    assert {name: setting(name) for name in wanted} == wanted
-
-
-def test_the_readme_shows_the_caddyfile_as_it_is() -> None:
-    shown = next(body for document, body in blocks("caddyfile") if document == "README.md")
+def test_the_caddyfile_is_shown_as_it_is() -> None:
+    shown = next(body for document, body in blocks("caddyfile") if document == name_of(OPERATIONS))
     assert shown == text_of(CADDYFILE).partition("\n")[2]
 
 

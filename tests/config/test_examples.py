@@ -52,6 +52,20 @@ def test_every_command_has_a_help(command: str, option: str, tmp_path: Path) -> 
 
 def test_every_command_of_the_contract_is_there() -> None:
     assert (
-        sorted(["serve", "demo", "send-test", "history", "stats", "doctor", "resolve", "pause", "resume", "init"])
+        sorted(
+            [
+                "serve",
+                "demo",
+                "send-test",
+                "history",
+                "stats",
+                "doctor",
+                "resolve",
+                "pause",
+                "resume",
+                "init",
+                "service",
+            ]
+        )
         == COMMANDS
     )

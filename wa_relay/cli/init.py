@@ -15,7 +15,9 @@ from wa_relay.model import RelayError
 
 def init(
     ctx: typer.Context,
-    file: Annotated[Path | None, typer.Argument(help="The file to write.", show_default="./config.toml")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="The file to write.", show_default="./config.toml")
+    ] = None,
 ) -> None:
     """Write a commented configuration file that only you can read."""
     options: Options = ctx.obj
