@@ -14,8 +14,8 @@ from wa_relay.cli.lazy import load_command
 
 EXIT_CODES = {
     0: "success; also: nothing to list, or the reader closed the pipe",
-    1: "the operation failed: Twilio refused, no customer with that number, a message that is not uncertain, `init` over an "
-    "existing file, an output file that can't be written, a failed check of `doctor`",
+    1: "the operation failed: Twilio refused, no customer with that number, a message that is not uncertain, `init` "
+    "over an existing file, an output file that can't be written, a failed check of `doctor`",
     2: "wrong usage: an unknown command or option, an invalid phone number, date or id",
     65: "the database is from a newer version, or the file is something else",
     74: "the database is missing (for commands that only read), damaged, or can't be read or written",
@@ -27,8 +27,9 @@ INTRODUCTION = f"""# Commands
 
 {SUMMARY} Usage: `wa-relay [OPTIONS] COMMAND`, also `python -m wa_relay`.
 
-Results go to stdout, logs and progress to stderr. A phone number has its country code and may be written with spaces and hyphens.
-`pause`, `resume` and `resolve` act through the running daemon, or directly if none runs: run them as the daemon's user.
+Results go to stdout, logs and progress to stderr. A phone number has its country code and may be written with spaces
+and hyphens. `pause`, `resume` and `resolve` act through the running daemon, or directly if none runs:
+run them as the daemon's user.
 
 This page is made from the help screens (`make commands`).
 """

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import runpy
 import shlex
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -103,6 +103,7 @@ def called_in(line: str) -> list[str]:
         return []
     if words[:3] == ["sudo", "-u", "wa-relay"]:
         words = words[3:]
+    words = list(itertools.takewhile(lambda word: word not in (">", "|", "&&"), words))
     return words if words and Path(words[0]).name == "wa-relay" else []
 
 
