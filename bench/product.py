@@ -26,10 +26,12 @@ PEOPLE = """
     insert into conversation_state (id, phone_number, client_name, elevenlabs_conversation_id, agent_id, started_at,
         last_message_at, call_id, created_at)
     values (:id, :phone, 'Ana García', :key, :agent, :stamp, :stamp, :id, :now)"""
+ADDRESSES = """
+    insert into addresses (address, kind, conversation_id, known_since) values (:phone, 'phone', :id, :now)"""
 CALLS = """
-    insert into calls (id, elevenlabs_conversation_id, conversation_id, agent_id, outcome, source, ended_at,
-        recorded_at, summary)
-    values (:id, :key, :id, :agent, 'completed', 'push', :now, :now, 'Preguntó por el plan.')"""
+    insert into calls (id, elevenlabs_conversation_id, conversation_id, phone_number, agent_id, outcome, source,
+        ended_at, recorded_at, summary)
+    values (:id, :key, :id, :phone, :agent, 'completed', 'push', :now, :now, 'Preguntó por el plan.')"""
 INBOUND = "select count(*) from conversation_messages where direction = 'inbound'"
 SENT = "select count(*) from conversation_messages where direction = 'outbound' and status in ('sent', 'delivered')"
 
@@ -104,6 +106,7 @@ class Product:
         ]
         db.execute("begin")
         db.executemany(PEOPLE, rows)
+        db.executemany(ADDRESSES, rows)
         db.executemany(CALLS, rows)
         db.execute("commit")
         db.close()

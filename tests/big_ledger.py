@@ -17,10 +17,12 @@ PEOPLE = """
     insert into conversation_state (id, phone_number, client_name, elevenlabs_conversation_id, agent_id, started_at,
         last_message_at, message_count, call_id, created_at, window_ends_at)
     values (:id, :phone, :name, :key, :agent, :at, :at, 10, :id, :ended, :ended + 86400)"""
+ADDRESSES = """
+    insert into addresses (address, kind, conversation_id, known_since) values (:phone, 'phone', :id, :ended)"""
 CALLS = """
-    insert into calls (id, elevenlabs_conversation_id, conversation_id, agent_id, agent_name, batch_id, batch_name,
-        group_id, group_name, outcome, source, ended_at, recorded_at, summary)
-    values (:id, :key, :id, :agent, :agent, :batch, :batch, :group, :group, 'completed', 'poll', :ended, :ended,
+    insert into calls (id, elevenlabs_conversation_id, conversation_id, phone_number, agent_id, agent_name, batch_id,
+        batch_name, group_id, group_name, outcome, source, ended_at, recorded_at, summary)
+    values (:id, :key, :id, :phone, :agent, :agent, :batch, :batch, :group, :group, 'completed', 'poll', :ended, :ended,
         'Quiere saber los precios del plan y si incluye la instalación.')"""
 MESSAGES = """
     insert into conversation_messages (id, conversation_id, direction, content, twilio_message_id, sent_at, kind,
@@ -40,6 +42,7 @@ def make(path: Path, people: int = 100_000) -> None:
         db.execute(f"pragma {setting}")
     db.execute("begin")
     db.executemany(PEOPLE, _people(people))
+    db.executemany(ADDRESSES, _people(people))
     db.executemany(CALLS, _people(people))
     events = sorted(_events(people))
     db.executemany(MESSAGES, (_message(number, *event) for number, event in enumerate(events, 1)))

@@ -134,7 +134,8 @@ class Inbound:
     `phone` is `+57…`, or the user id (`CO.1A2b…`) of a person who hides the number. `text` is
     what can be read in words: body, caption, button. `attachment` names what can't
     (`audio`, `image`, `location`, ...), None for plain text. `sid` is None for a form without one.
-    `written_at` is Twilio's own time when a listing gave it, None from a webhook.
+    `written_at` is Twilio's own time when a listing gave it, None from a webhook. `wa_id` is the number that WhatsApp
+    has for the customer (`+57…`), None if it is hidden. `to` is our number, None if it was not given.
     """
 
     sid: str | None
@@ -145,6 +146,8 @@ class Inbound:
     user_id: str | None = None
     opt_out: OptOutType | None = None
     written_at: Moment | None = None
+    wa_id: str | None = None
+    to: str | None = None
 
 
 ReceiptStatus = Literal["queued", "sent", "delivered", "read", "failed", "undelivered"]

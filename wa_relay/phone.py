@@ -28,11 +28,11 @@ _TWO_DIGIT_CODES = frozenset(
 
 _SPELLINGS = (
     (re.compile(r"\+521([0-9]{10})"), "+52"),
-    (re.compile(r"\+52([2-9][0-9]{9})"), "+521"),
+    (re.compile(r"\+52([0-9]{10})"), "+521"),
     (re.compile(r"\+549([0-9]{10})"), "+54"),
-    (re.compile(r"\+54([1-8][0-9]{9})"), "+549"),
-    (re.compile(r"(\+55[1-9][0-9])9([6-9][0-9]{7})"), ""),
-    (re.compile(r"(\+55[1-9][0-9])([6-9][0-9]{7})"), "9"),
+    (re.compile(r"\+54([0-9]{10})"), "+549"),
+    (re.compile(r"(\+55[0-9]{2})9([6-9][0-9]{7})"), ""),
+    (re.compile(r"(\+55[0-9]{2})([6-9][0-9]{7})"), "9"),
 )
 """Mobile numbers that WhatsApp may know in another spelling than was dialled: with or without a digit, by country."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call
-from wa_relay.ledger import batches, calls, claims, consent, control, sends
+from wa_relay.ledger import batches, call_details, calls, claims, consent, control, sends
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.store import Ledger
@@ -182,7 +182,7 @@ def test_a_variable_that_one_source_had_as_null_is_filled_in_by_another(ledger: 
 def test_details_that_the_service_does_not_have_are_asked_for_twice(ledger: Ledger) -> None:
     calls.record_call(ledger, call(), NOW)
     asked, now = 0, NOW
-    while due := calls.due_details(ledger, 5, now):
+    while due := call_details.due_details(ledger, 5, now):
         asked, now = asked + 1, now + 600.0
-        calls.no_details(ledger, due[0][0])
+        call_details.no_details(ledger, due[0][0])
     assert asked == 2

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 
 from wa_relay import policy
 from wa_relay.model import Call, Listed
-from wa_relay.policy import Circuit, OpeningText, Person, Rules, Skip, Write
+from wa_relay.policy import Circuit, CustomerFacts, OpeningText, Rules, Skip, Write
 
 NOW = 1_764_000_000.0
 BOGOTA, NEW_YORK = ZoneInfo("America/Bogota"), ZoneInfo("America/New_York")
 RULES = Rules(timezone=BOGOTA, openings={"completed": OpeningText("Hola {client_name}, gracias.")})
 CALL = Call("conv_1", "+573138539155", "agent_1", "completed", "push", NOW - 60, client_name="Ana")
-STRANGER = Person()
+STRANGER = CustomerFacts()
 
 
 def plan(
-    call: Call = CALL, person: Person = STRANGER, rules: Rules = RULES, fence: float = 0.0, pushes: bool = False
+    call: Call = CALL, person: CustomerFacts = STRANGER, rules: Rules = RULES, fence: float = 0.0, pushes: bool = False
 ) -> Skip | Write:
     return policy.plan_opening(call, person, rules, fence=fence, backend_pushes=pushes, now=NOW)
 
@@ -66,12 +66,12 @@ def test_what_ended_before_the_fence_is_history_whoever_reports_it(source: Any) 
 
 
 def test_who_has_opted_out_is_not_written_to() -> None:
-    assert plan(person=Person(opted_out=True)) == Skip("opted_out")
+    assert plan(person=CustomerFacts(opted_out=True)) == Skip("opted_out")
 
 
 @pytest.mark.parametrize(("ago", "skipped"), [(0, True), (3599, True), (3600, False), (None, False)])
 def test_there_is_at_most_one_opening_in_the_gap(ago: float | None, skipped: bool) -> None:
-    person = Person(last_opening_at=None if ago is None else NOW - ago)
+    person = CustomerFacts(last_opening_at=None if ago is None else NOW - ago)
     gap = replace(RULES, min_gap=3600.0)
     assert (plan(person=person, rules=gap) == Skip("recent_opening")) is skipped
     assert isinstance(plan(person=person), Write)

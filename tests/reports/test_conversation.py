@@ -21,7 +21,7 @@ def test_the_object_has_the_fields_of_the_contract_in_its_order(story: Story, db
     told = found.to_json()
     assert list(told) == [
         *("conversation_id", "phone_number", "client_name", "status", "elevenlabs_conversation_id", "agent_id"),
-        *("call_summary", "started_at", "last_message_at", "message_count", "calls", "messages"),
+        *("call_summary", "started_at", "last_message_at", "message_count", "addresses", "calls", "messages"),
     ]
     assert told["conversation_id"] == "conv_local_1"
     assert (told["client_name"], told["status"], told["agent_id"]) == ("Ana García", "active", "agent_1")
@@ -114,7 +114,7 @@ def test_no_query_for_one_person_walks_through_everybody(story: Story, db: sqlit
     reports.conversation(db, phone="CO.none", limit=9)
     db.set_trace_callback(None)
     queries = [sql for sql in asked if sql.lstrip().startswith("select")]
-    assert len(queries) == 6
+    assert len(queries) == 7
     for query in queries:
         for step in db.execute(f"explain query plan {query}"):
             assert not step["detail"].startswith("SCAN"), (query, step["detail"])

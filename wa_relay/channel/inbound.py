@@ -12,7 +12,7 @@ import hmac
 from urllib.parse import parse_qsl
 
 from wa_relay.model import Inbound, Listed, OptOutType, PayloadError, Receipt
-from wa_relay.phone import address
+from wa_relay.phone import address, e164
 
 Fields = tuple[tuple[str, str], ...]
 MOST_FIELDS = 200
@@ -105,6 +105,8 @@ def parse_inbound(fields: Fields) -> Inbound:
         profile_name=values.get("ProfileName") or None,
         user_id=address(values.get("ExternalUserId", "")),
         opt_out=_OPT_OUTS.get(values.get("OptOutType", "").upper()),
+        wa_id=e164("+" + values.get("WaId", "")),
+        to=address(values.get("To", "").replace(": ", ":+", 1)) or values.get("To") or None,
     )
 
 

@@ -114,7 +114,7 @@ def _refuse_opted_out(database: Path, number: str) -> None:
     """Raises `RelayError` for a customer who has opted out. Without a database nobody has."""
     try:
         with reading(database) as db:
-            opted_out = db.execute(consent.SELECT_OPT_OUT_IN_FORCE, consent.spellings(number)).fetchone() is not None
+            opted_out = consent.has_opted_out(db, number)
     except DatabaseMissing:
         return
     if opted_out:

@@ -11,14 +11,15 @@ import sqlite3
 from dataclasses import dataclass
 
 from wa_relay import policy
-from wa_relay.ledger import calls, journal, sends
+from wa_relay.ledger import journal, openings, sends
 from wa_relay.ledger.outbox import MOVED, Proof
 from wa_relay.ledger.store import SELECT_RELAY, Ledger
 from wa_relay.model import Moment, Outgoing
 
 SELECT_DUE = """
     select m.id, m.conversation_id, m.kind, m.content, m.call_id, m.turn_id, m.due_at, m.not_after, m.attempts,
-        m.notice, s.phone_number, s.status as consent, s.window_ends_at, s.bucket, s.bucket_at
+        m.notice, coalesce(m.to_address, s.reply_to, s.phone_number) as address, s.status as consent,
+        s.window_ends_at, s.bucket, s.bucket_at
     from conversation_messages m join conversation_state s on s.id = m.conversation_id
     where m.status = 'queued' and {kind} and m.due_at <= :now
         and not exists (select 1 from conversation_messages b
@@ -33,8 +34,8 @@ SELECT_IN_FLIGHT = "select 1 from conversation_messages where conversation_id = 
 
 MARK_SENDING = f"""
     update conversation_messages set status = 'sending', in_flight = 1, attempts = attempts + 1, attempted_at = :now,
-        epoch = :epoch, content = :content, content_sid = :content_sid, content_variables = :variables, lookups = 0,
-        lookup_matches = null, lookup_at = null, {MOVED}
+        epoch = :epoch, content = :content, content_sid = :content_sid, content_variables = :variables,
+        to_address = :to_address, lookups = 0, lookup_matches = null, lookup_at = null, {MOVED}
     where id = :id and status = 'queued'"""
 SPEND_ALLOWANCE = "update conversation_state set bucket = :tokens, bucket_at = :now where id = :id"
 DEFER_MESSAGE = "update conversation_messages set due_at = :due_at where id = :id"
@@ -181,7 +182,7 @@ def _worthless(row: sqlite3.Row, now: Moment) -> str | None:
 def _due(ledger: Ledger, row: sqlite3.Row, now: Moment) -> tuple[Moment, str]:
     """When a message that is due may really be sent, and the rule that delays it."""
     if row["kind"] == "opening":
-        opens = policy.opens_at(now, ledger.rules, row["phone_number"])
+        opens = policy.opens_at(now, ledger.rules, row["address"])
         if opens > now:
             return opens, "quiet_hours"
     tokens = policy.refill(row["bucket"], row["bucket_at"], now)
@@ -208,25 +209,24 @@ def _defer(ledger: Ledger, row: sqlite3.Row, due_at: Moment, why: str, now: Mome
 def _begin(ledger: Ledger, row: sqlite3.Row, now: Moment) -> SendJob | str:
     """Marks one message as being sent; returns the reason instead when its text can't be made."""
     content, call_key = row["content"], None
-    outgoing = Outgoing(row["id"], row["phone_number"], body=row["content"])
+    outgoing = Outgoing(row["id"], row["address"], body=row["content"])
     if row["kind"] == "opening":
-        call = ledger.need_one(calls.KNOWN.format("calls.id = ?"), (row["call_id"],))
-        rendered = calls.render(ledger, call, row["window_ends_at"], now)
+        call = openings.get_call_by_id(ledger, row["call_id"])
+        rendered = openings.render_opening(ledger, call, now)
         reason = _unsendable(ledger, row["id"], rendered, now)
         if reason is not None:
             return reason
         if ledger.watch:
             ledger.openings_begun.add(row["id"])
-        content, call_key = rendered.content, call["elevenlabs_conversation_id"]
-        outgoing = Outgoing(
-            row["id"], row["phone_number"], rendered.body, rendered.content_sid, rendered.content_variables
-        )
+        content, call_key = rendered.content, call.key
+        outgoing = Outgoing(row["id"], row["address"], rendered.body, rendered.content_sid, rendered.content_variables)
     variables = outgoing.content_variables
     parameters = {
         "id": row["id"],
         "epoch": ledger.epoch,
         "content": content,
         "content_sid": outgoing.content_sid,
+        "to_address": outgoing.to,
         "variables": None if variables is None else json.dumps(dict(variables), ensure_ascii=False),
     }
     ledger.run(MARK_SENDING, parameters | CLAIMED.columns(now))

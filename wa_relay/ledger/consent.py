@@ -6,24 +6,29 @@ An opt-out holds for the customer, however the number is spelled.
 from __future__ import annotations
 
 import math
+import sqlite3
+from dataclasses import replace
 from typing import Literal
 
-from wa_relay.ledger import turns
+from wa_relay.ledger import customers, turns
+from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
-from wa_relay.phone import other_spelling
 from wa_relay.policy import Rules
 from wa_relay.text.plain import keyword
 
 SELECT_OPT_OUT_IN_FORCE = """
-    select 1 from opt_outs where phone_number in (:phone, :other) and returned_at is null"""
+    select 1 from opt_outs where phone_number in (:address, :other) and returned_at is null"""
+SELECT_STATUS = "select status from conversation_state where id = :id"
 INSERT_OPT_OUT = """
-    insert into opt_outs (phone_number, opted_out_at, source) values (:phone, :at, :source)
+    insert into opt_outs (phone_number, opted_out_at, source) values (:address, :at, :source)
     on conflict do nothing"""
 END_OPT_OUT = """
-    update opt_outs set returned_at = :at where phone_number in (:phone, :other) and returned_at is null"""
-SET_STATUS = "update conversation_state set status = :status where phone_number in (:phone, :other)"
-SELECT_CONVERSATIONS = "select id from conversation_state where phone_number in (:phone, :other)"
+    update opt_outs set returned_at = :at where phone_number in (:address, :other) and returned_at is null"""
+END_OPT_OUTS_OF_CUSTOMER = """
+    update opt_outs set returned_at = :at
+    where phone_number in (select address from addresses where conversation_id = :id) and returned_at is null"""
+SET_STATUS = "update conversation_state set status = :status where id = :id"
 SELECT_LATER_CHANGE = """
     select 1 from opt_outs where phone_number = :phone and (opted_out_at >= :moment or returned_at >= :moment)"""
 SELECT_LATER_TEXTS = """
@@ -46,37 +51,71 @@ LONGEST_KEYWORD = 200
 Change = Literal["out", "back"]
 
 
-def spellings(phone: str) -> dict[str, str]:
-    """A number as `phone`, and as WhatsApp may spell it as `other`; a statement takes both."""
-    return {"phone": phone, "other": other_spelling(phone) or phone}
+def is_opted_out(ledger: Ledger, address: str) -> bool:
+    """True for a customer, or a stranger, who has opted out and not come back."""
+    return has_opted_out(ledger.db, address)
 
 
-def is_opted_out(ledger: Ledger, phone: str) -> bool:
-    """True for a customer who has opted out and not come back."""
-    return ledger.one(SELECT_OPT_OUT_IN_FORCE, spellings(phone)) is not None
+def has_opted_out(db: sqlite3.Connection, address: str) -> bool:
+    """The same on any connection; reads only."""
+    conversation_id = customers.find_conversation(db, address)
+    if conversation_id is not None:
+        (status,) = db.execute(SELECT_STATUS, {"id": conversation_id}).fetchone()
+        if status == "opted_out":
+            return True
+    return db.execute(SELECT_OPT_OUT_IN_FORCE, _both(address)).fetchone() is not None
 
 
-def opt_out(ledger: Ledger, phone: str, source: str, now: Moment, at: Moment | None = None) -> bool:
+def stranger_opted_out(ledger: Ledger, address: str) -> bool:
+    """True if an opt-out is in force for an address that no conversation has."""
+    return ledger.one(SELECT_OPT_OUT_IN_FORCE, _both(address)) is not None
+
+
+def opt_out(ledger: Ledger, address: str, source: str, now: Moment, at: Moment | None = None) -> bool:
     """Opts a customer out and cancels what waits for them. False if they were out already.
 
     The confirmation outlives a second "STOP" that comes before it is sent, but not Twilio's own opt-out, after
     which Twilio refuses it (21610).
     """
-    both = spellings(phone)
-    new = ledger.run(INSERT_OPT_OUT, {"phone": phone, "at": now if at is None else at, "source": source}) == 1
-    ledger.run(SET_STATUS, {"status": "opted_out", **both})
-    for row in ledger.all(SELECT_CONVERSATIONS, both):
-        ledger.run(CANCEL_QUEUED, {"id": row[0], "now": now, "source": source})
-        turns.cancel_turns(ledger, row[0], now)
+    customer = customers.find_customer(ledger, address)
+    new = not is_opted_out(ledger, address)
+    if new:
+        shown = address if customer is None else customer.phone
+        ledger.run(INSERT_OPT_OUT, {"address": shown, "at": now if at is None else at, "source": source})
+    if customer is not None:
+        _silence(ledger, customer.id, source, now)
     return new
 
 
-def opt_in(ledger: Ledger, phone: str, conversation_id: int | None, at: Moment, now: Moment) -> None:
+def opt_in(ledger: Ledger, address: str, conversation_id: int | None, at: Moment, now: Moment) -> None:
     """Opts a customer back in; a confirmation of the opt-out that still waits is cancelled."""
+    ledger.run(END_OPT_OUT, {"at": at, **_both(address)})
     if conversation_id is not None:
         ledger.run(CANCEL_CONFIRMATION, {"now": now, "id": conversation_id})
-    ledger.run(END_OPT_OUT, {"at": at, **spellings(phone)})
-    ledger.run(SET_STATUS, {"status": "active", **spellings(phone)})
+        ledger.run(END_OPT_OUTS_OF_CUSTOMER, {"at": at, "id": conversation_id})
+        ledger.run(SET_STATUS, {"status": "active", "id": conversation_id})
+
+
+def learn_address(ledger: Ledger, customer: Customer, address: str, now: Moment) -> Customer:
+    """Adds an address to a customer. An opt-out that holds for the address holds for the customer from then on."""
+    added = customers.add_address(ledger, customer, address, now)
+    if not added or customer.status == "opted_out":
+        return customer
+    if not stranger_opted_out(ledger, address):
+        return customer
+    _silence(ledger, customer.id, "customer", now)
+    return replace(customer, status="opted_out")
+
+
+def _silence(ledger: Ledger, conversation_id: int, source: str, now: Moment) -> None:
+    ledger.run(SET_STATUS, {"status": "opted_out", "id": conversation_id})
+    ledger.run(CANCEL_QUEUED, {"id": conversation_id, "now": now, "source": source})
+    turns.cancel_turns(ledger, conversation_id, now)
+
+
+def _both(address: str) -> dict[str, str]:
+    both = customers.spellings(address)
+    return {"address": both[0], "other": both[-1]}
 
 
 def change_of(rules: Rules, inbound: Inbound) -> Change | None:

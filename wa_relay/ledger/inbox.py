@@ -6,18 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from wa_relay import policy
-from wa_relay.ledger import consent, notices, turns
+from wa_relay.ledger import consent, customers, notices, turns
+from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
 from wa_relay.moments import stamp
-from wa_relay.phone import other_spelling
 
-SELECT_CUSTOMER = """
-    select id, phone_number, status, created_at, call_id, agent_id, unanswered_turn_id
-    from conversation_state where phone_number = :phone"""
-SELECT_CUSTOMER_BY_BSUID = """
-    select id, phone_number, status, created_at, call_id, agent_id, unanswered_turn_id
-    from conversation_state where user_id = :user_id order by call_id desc nulls last limit 1"""
 INSERT_INBOUND = """
     insert into conversation_messages (conversation_id, direction, kind, content, twilio_message_id, sent_at, status,
         call_id, attachment, created_at, accepted_at)
@@ -36,8 +30,8 @@ NOTE_INBOUND = """
     where id = :id"""
 INSERT_STRANGERS_CONVERSATION = """
     insert into conversation_state (phone_number, client_name, elevenlabs_conversation_id, agent_id, status, started_at,
-        last_message_at, created_at, user_id)
-    values (:phone, :name, '', :agent_id, 'active', :stamp, :stamp, :now, :user_id)"""
+        last_message_at, created_at)
+    values (:phone, :name, '', :agent_id, :status, :stamp, :stamp, :now)"""
 SET_AGENT = "update conversation_state set agent_id = :agent_id where id = :id"
 
 Effect = Literal["turn", "duplicate", "stranger", "before_fence", "opted_out", "silent", "notice"]
@@ -53,19 +47,6 @@ class Received:
     due_at: Moment | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Customer:
-    """The conversation that a message belongs to. `call_id` is None for a stranger's."""
-
-    id: int
-    phone: str
-    status: str
-    created_at: Moment
-    call_id: int | None
-    agent_id: str
-    unanswered_turn_id: int | None
-
-
 def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
     """Stores a customer's message, from a webhook or a listing, and what follows from it.
 
@@ -78,29 +59,31 @@ def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
         return Received("before_fence")
     if inbound.sid is not None and ledger.one(SELECT_STRANGERS_MESSAGE, {"sid": inbound.sid}):
         return Received("duplicate")
-    customer = _find_customer(ledger, inbound)
+    customer = customers.find_customer(ledger, inbound.phone, inbound.wa_id, inbound.user_id)
     if customer is None:
         return _receive_stranger(ledger, inbound, written, now)
     if inbound.written_at is not None and written + 1.0 <= customer.created_at:
         _keep_strangers_message(ledger, inbound, written)
         return Received("stranger")
+    customer = _learn_addresses(ledger, inbound, customer, now)
     return _store(ledger, inbound, customer, written, now)
 
 
-def _find_customer(ledger: Ledger, inbound: Inbound) -> Customer | None:
-    customer = _select(ledger, SELECT_CUSTOMER, phone=inbound.phone)
-    if customer is not None and (customer.call_id is not None or inbound.phone.startswith("+")):
-        return customer
-    # A customer who hides the number is known by the BSUID of an earlier message or receipt, and may have been a
-    # stranger until then.
-    customer = _select(ledger, SELECT_CUSTOMER_BY_BSUID, user_id=inbound.user_id or inbound.phone) or customer
-    spelling = other_spelling(inbound.phone) if customer is None else None
-    return customer if spelling is None else _select(ledger, SELECT_CUSTOMER, phone=spelling)
+def _learn_addresses(ledger: Ledger, inbound: Inbound, customer: Customer, now: Moment) -> Customer:
+    """Adds what a message shows of its sender, and notes which address wrote last.
 
-
-def _select(ledger: Ledger, sql: str, **marks: str) -> Customer | None:
-    row = ledger.one(sql, marks)
-    return None if row is None else Customer(*row)
+    A reply goes to the number that wrote; a BSUID is answered only if no number is known (Twilio refuses some, 21211).
+    A message from the known address costs nothing here.
+    """
+    number = inbound.phone if customers.is_number(inbound.phone) else inbound.wa_id
+    for address in (inbound.phone, inbound.wa_id):
+        if address is not None and address not in (customer.phone, customer.reply_to, customer.user_id):
+            customer = consent.learn_address(ledger, customer, address, now)
+    if inbound.user_id is not None and inbound.user_id != customer.user_id:
+        customer = consent.learn_address(ledger, customer, inbound.user_id, now)
+    if number is not None and number != (customer.reply_to or customer.phone):
+        customers.set_reply_to(ledger, customer.id, number, now)
+    return customer
 
 
 def _receive_stranger(ledger: Ledger, inbound: Inbound, written: Moment, now: Moment) -> Received:
@@ -117,16 +100,18 @@ def _receive_stranger(ledger: Ledger, inbound: Inbound, written: Moment, now: Mo
         return Received("stranger")
     agent_id = ledger.rules.unknown_agent_id if mode == "agent" else ""
     began = min(written, now)
+    status = "opted_out" if consent.stranger_opted_out(ledger, inbound.phone) else "active"
     conversation = {
         "phone": inbound.phone,
         "name": inbound.profile_name,
         "agent_id": agent_id,
+        "status": status,
         "stamp": stamp(written),
         "now": began,
-        "user_id": inbound.user_id,
     }
-    conversation_id = ledger.insert(INSERT_STRANGERS_CONVERSATION, conversation)
-    stranger = Customer(conversation_id, inbound.phone, "active", began, None, agent_id, None)
+    conversation_id = customers.open_conversation(ledger, INSERT_STRANGERS_CONVERSATION, conversation, now)
+    stranger = Customer(conversation_id, inbound.phone, status, began, None, agent_id, None)
+    stranger = _learn_addresses(ledger, inbound, stranger, now)
     return _store(ledger, inbound, stranger, written, now)
 
 

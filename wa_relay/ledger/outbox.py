@@ -22,16 +22,16 @@ opt-out), one of our rules (expiry, an empty variable), or this run of the daemo
 
 INSERT_OUTBOUND = """
     insert into conversation_messages (conversation_id, direction, kind, notice, content, status, call_id, turn_id,
-        part, created_at, due_at, not_after, sender)
-    select id, 'outbound', :kind, :notice, :content, 'queued', :call_id, :turn_id, :part, :now, :due_at, :not_after,
-        sender
+        part, to_address, created_at, due_at, not_after, sender)
+    select id, 'outbound', :kind, :notice, :content, 'queued', :call_id, :turn_id, :part, :to_address, :now, :due_at,
+        :not_after, sender
     from conversation_state where id = :conversation_id
     returning id"""
 COUNT_OUTBOUND = "update conversation_state set message_count = message_count + 1 where id = :id"
 SELECT_OUTBOUND = """
     select m.id, m.conversation_id, m.kind, m.status, m.reason, m.content, m.content_sid, m.twilio_message_id,
         m.call_id, m.turn_id, m.part, m.attempts, m.attempted_at, m.accepted_at, m.in_flight, m.lookups, m.polls,
-        m.receipt, m.sender, s.phone_number
+        m.receipt, m.sender, coalesce(m.to_address, s.phone_number) as address
     from conversation_messages m join conversation_state s on s.id = m.conversation_id
     where m.direction = 'outbound' and {where}"""
 SELECT_OUTBOUND_BY_ID = SELECT_OUTBOUND.format(where="m.id = :id")
@@ -49,7 +49,8 @@ MOVED = "moved_at = :now, moved_by = :by, moved_code = :by_code, moved_actor = :
 class NewMessage:
     """An outbound message as it enters the queue.
 
-    `due_at` is None for a further part of an answer: it becomes due by what happens to the part before.
+    `due_at` is None for a further part of an answer: it becomes due by what happens to the part before. `to_address`
+    is None for what goes to the address that wrote last.
     """
 
     conversation_id: int
@@ -61,11 +62,12 @@ class NewMessage:
     part: int = 0
     notice: Notice | None = None
     not_after: Moment | None = None
+    to_address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
-    """An outbound message's row. `sender` is None for the default sender."""
+    """An outbound message's row. `sender` is None for the default sender; `address` is where it goes or went."""
 
     id: int
     conversation_id: int
@@ -86,7 +88,7 @@ class Outbound:
     polls: int
     receipt: str | None
     sender: str | None
-    phone: str
+    address: str
 
     @property
     def began_at(self) -> Moment:
@@ -123,6 +125,7 @@ def queue_message(ledger: Ledger, message: NewMessage, now: Moment) -> int:
             "call_id": message.call_id,
             "turn_id": message.turn_id,
             "part": message.part,
+            "to_address": message.to_address,
             "now": now,
             "due_at": message.due_at,
             "not_after": message.not_after,
@@ -174,5 +177,5 @@ def _outbound(row: sqlite3.Row) -> Outbound:
         polls=row["polls"],
         receipt=row["receipt"],
         sender=row["sender"],
-        phone=row["phone_number"],
+        address=row["address"],
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import sends
+from wa_relay.ledger import consent, customers, sends
 from wa_relay.ledger.outbox import MOVED, Outbound, Proof, find_message, find_message_by_sid, get_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Listed, Moment, Receipt
@@ -20,10 +20,11 @@ MARK_ARRIVED = f"""
         read_at = coalesce(read_at, :read), poll_at = null, {MOVED}
     where id = :id"""
 NOTE_RECEIPT = "update conversation_messages set receipt = :status where id = :id"
-NOTE_USER = "update conversation_state set user_id = coalesce(user_id, :user_id) where id = :id"
+NOTE_USER = "update conversation_state set user_id = :user_id where id = :id and user_id is null"
 
 SELECT_DUE_LOOKUPS = """
-    select m.id, m.content, m.content_sid, m.attempted_at, s.phone_number
+    select m.id, m.content, m.content_sid, m.attempted_at,
+        coalesce(m.to_address, s.phone_number) as address
     from conversation_messages m join conversation_state s on s.id = m.conversation_id
     where m.status = 'uncertain' and m.lookup_at <= :now order by m.lookup_at limit :limit"""
 PUT_OFF_LOOKUP = "update conversation_messages set lookup_at = :at where id = :id and status = 'uncertain'"
@@ -80,7 +81,7 @@ def record_receipt(ledger: Ledger, receipt: Receipt, now: Moment) -> Noted:
     parameters = {"sid": receipt.sid, "status": receipt.status, "code": receipt.error_code or ""}
     ledger.run(INSERT_RECEIPT, parameters | {"message_id": message.id, "now": now})
     if receipt.user_id:
-        ledger.run(NOTE_USER, {"user_id": receipt.user_id, "id": message.conversation_id})
+        _learn_bsuid(ledger, message.conversation_id, receipt.user_id, now)
     alarm, adopted = None, message.sid is None
     if adopted:
         proof = Proof("receipt", "a receipt reported its SID")
@@ -96,7 +97,7 @@ def record_receipt(ledger: Ledger, receipt: Receipt, now: Moment) -> Noted:
 def due_lookups(ledger: Ledger, limit: int, now: Moment) -> list[Lookup]:
     """Unclear sends whose look-up is due, the longest waiting first."""
     return [
-        Lookup(row["id"], row["phone_number"], None if row["content_sid"] else row["content"], row["attempted_at"])
+        Lookup(row["id"], row["address"], None if row["content_sid"] else row["content"], row["attempted_at"])
         for row in ledger.all(SELECT_DUE_LOOKUPS, {"now": now, "limit": limit})
     ]
 
@@ -177,6 +178,14 @@ def _message_of(ledger: Ledger, receipt: Receipt) -> Outbound | None:
         if message is not None and message.attempted_at is None:
             return None
     return message
+
+
+def _learn_bsuid(ledger: Ledger, conversation_id: int, bsuid: str, now: Moment) -> None:
+    """Notes the BSUID that a receipt shows of the customer whom the message reached."""
+    customer = customers.get_customer(ledger, conversation_id)
+    if customer.user_id != bsuid:
+        ledger.run(NOTE_USER, {"user_id": bsuid, "id": conversation_id})
+        consent.learn_address(ledger, customer, bsuid, now)
 
 
 def _move(ledger: Ledger, message: Outbound, receipt: Receipt, now: Moment) -> Noted:

@@ -61,6 +61,7 @@ create table conversation_state (
     message_count integer not null default 0,
     call_id integer references calls (id),
     user_id text,
+    reply_to text,
     created_at real not null,
     window_ends_at real,
     fallback_told integer not null default 0 check (fallback_told in (0, 1)),
@@ -69,12 +70,22 @@ create table conversation_state (
     unanswered_turn_id integer,
     sender text
 ) strict;
-create index conversation_by_user on conversation_state (user_id) where user_id is not null;
+
+create table addresses (
+    address text primary key,
+    kind text not null check (kind in ('phone', 'bsuid')),
+    conversation_id integer not null references conversation_state (id),
+    known_since real not null,
+    writes_since real,
+    check ((kind = 'phone') = (address like '+%'))
+) strict;
+create index addresses_of_conversation on addresses (conversation_id);
 
 create table calls (
     id integer primary key,
     elevenlabs_conversation_id text not null unique,
     conversation_id integer not null references conversation_state (id),
+    phone_number text not null,
     agent_id text not null,
     agent_name text,
     batch_id text,
@@ -158,6 +169,7 @@ create table conversation_messages (
     read_at real,
     failed_at real,
     receipt text,
+    to_address text,
     content_sid text,
     content_variables text,
     released integer not null default 0 check (released in (0, 1)),

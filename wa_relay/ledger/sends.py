@@ -155,7 +155,7 @@ def end(
 def follow_refusal(ledger: Ledger, message: Outbound, code: str | None, now: Moment) -> None:
     """Applies what a code says about the customer: 21610 is an opt-out, 63016 a closed window."""
     if code == "21610":
-        consent.opt_out(ledger, message.phone, "twilio", now)
+        consent.opt_out(ledger, message.address, "twilio", now)
     elif code == "63016":
         ledger.run(CLOSE_WINDOW, {"now": now, "id": message.conversation_id})
 

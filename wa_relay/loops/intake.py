@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wa_relay.elevenlabs.client import ElevenLabs
-from wa_relay.ledger import batches, calls
+from wa_relay.ledger import batches, call_details, calls
 from wa_relay.ledger.calls import CallState
 from wa_relay.ledger.faults import CallConflict, StorageUnavailable
 from wa_relay.ledger.thread import LedgerThread
@@ -244,7 +244,7 @@ class Intake:
         return hint.call if self._clock() >= hint.told_at + batches.HINT_PATIENCE else None
 
     async def _details(self) -> int:
-        due = await self._ledger.run(calls.due_details, DETAILS_AT_ONCE, self._clock())
+        due = await self._ledger.run(call_details.due_details, DETAILS_AT_ONCE, self._clock())
         await asyncio.gather(*(self._detail(call_id, key) for call_id, key in due))
         return len(due)
 
@@ -254,10 +254,10 @@ class Intake:
         except UpstreamError as error:
             say("details_missing", call=key, why=error.message)
             if error.status == 404:
-                await self._ledger.run(calls.no_details, call_id)
+                await self._ledger.run(call_details.no_details, call_id)
             return
         await self._ledger.run(
-            calls.save_details,
+            call_details.save_details,
             call_id,
             conversation.summary,
             conversation.transcript,

@@ -7,7 +7,7 @@ workers ask between their awaits; neither decides by itself.
 from wa_relay.policy.capacity import NO_CAPACITY_BASE, NO_CAPACITY_CAP, AdaptiveLimit
 from wa_relay.policy.hours import closes_at, opens_at
 from wa_relay.policy.openings import (
-    Person,
+    CustomerFacts,
     Rendered,
     Skip,
     SkipReason,
@@ -65,8 +65,8 @@ __all__ = [
     "WINDOW_MARGIN",
     "AdaptiveLimit",
     "Circuit",
+    "CustomerFacts",
     "OpeningText",
-    "Person",
     "Rendered",
     "Rules",
     "Skip",

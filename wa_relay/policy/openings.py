@@ -18,8 +18,8 @@ SkipReason = Literal["outcome_not_followed", "opted_out", "too_old", "recent_ope
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
-    """What the ledger knows of somebody when a call of theirs is recorded."""
+class CustomerFacts:
+    """What the ledger knows of a customer when a call is recorded."""
 
     opted_out: bool = False
     last_opening_at: Moment | None = None
@@ -41,7 +41,7 @@ class Write:
 
 
 def plan_opening(
-    call: Call, person: Person, rules: Rules, *, fence: Moment, backend_pushes: bool, now: Moment
+    call: Call, customer: CustomerFacts, rules: Rules, *, fence: Moment, backend_pushes: bool, now: Moment
 ) -> Skip | Write:
     """Decides if a call that has just become known is followed by an opening, and when.
 
@@ -54,9 +54,9 @@ def plan_opening(
     # Ends are told in whole seconds, cut off: one in the fence's own second is not before it.
     if call.ended_at is None or call.ended_at < math.floor(fence) or call.ended_at + rules.max_call_age <= now:
         return Skip("too_old")
-    if person.opted_out:
+    if customer.opted_out:
         return Skip("opted_out")
-    if rules.min_gap and person.last_opening_at is not None and now - person.last_opening_at < rules.min_gap:
+    if rules.min_gap and customer.last_opening_at is not None and now - customer.last_opening_at < rules.min_gap:
         return Skip("recent_opening")
     waits = call.source == "poll" and backend_pushes and not client_name(call.client_name, call.variables)
     due = now + (rules.push_grace if waits else 0.0)

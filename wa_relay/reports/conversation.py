@@ -1,4 +1,4 @@
-"""One person: the calls, and the thread with what became of each message."""
+"""One customer: the calls, and the thread with what became of each message."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+from wa_relay.ledger import customers
 from wa_relay.model import Moment
 from wa_relay.moments import moment, optional_stamp, stamp
 from wa_relay.reports.snapshot import snapshot
 
-PERSON = "select * from conversation_state where phone_number = ?"
-PERSON_BY_USER = "select * from conversation_state where user_id = ? order by id limit 1"
-CALLS = """
+SELECT_CONVERSATION = """
+    select id, phone_number, client_name, status, elevenlabs_conversation_id, agent_id, call_summary, started_at,
+        last_message_at, message_count
+    from conversation_state where id = :id"""
+SELECT_CALLS = """
     select elevenlabs_conversation_id, batch_id, batch_name, outcome, group_name, ended_at, agent_id, agent_name,
         summary, skipped, recorded_at
-    from calls where conversation_id = ?
+    from calls where conversation_id = :id
     order by coalesce(ended_at, recorded_at) desc, id desc"""
-MESSAGES = """
+SELECT_MESSAGES = """
     select id, direction, kind, content, twilio_message_id, status, error_code, reason, sent_at, error_message, notice,
         attachment, created_at, due_at
     from conversation_messages
@@ -25,14 +28,14 @@ MESSAGES = """
         and case when sent_at is null then created_at >= :since_moment else sent_at >= :since end
     order by id desc limit :limit"""
 
-NEWEST = "select coalesce(max(id), 0) from conversation_messages where conversation_id = ?"
+SELECT_NEWEST_MESSAGE = "select coalesce(max(id), 0) from conversation_messages where conversation_id = :id"
 
 HIGHEST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class CallEntry:
-    """One phone call of a person. `skipped` says why nobody was written to after it, None where somebody was."""
+    """One phone call. `skipped` is the reason why it has no opening, None if it has one."""
 
     key: str
     batch_id: str | None
@@ -103,7 +106,7 @@ class MessageEntry:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A person's thread: `messages` is a part of it, `message_count` counts all of it.
+    """A customer's thread: `messages` is a part of it, `message_count` counts all of it.
 
     `newest` is the id of the thread's last message, shown or not; 0 without any.
     """
@@ -118,6 +121,7 @@ class Conversation:
     started_at: str
     last_message_at: str
     message_count: int
+    addresses: tuple[str, ...]
     newest: int
     calls: tuple[CallEntry, ...]
     messages: tuple[MessageEntry, ...]
@@ -135,6 +139,7 @@ class Conversation:
             "started_at": self.started_at,
             "last_message_at": self.last_message_at,
             "message_count": self.message_count,
+            "addresses": list(self.addresses),
             "calls": [call.to_json() for call in self.calls],
             "messages": [message.to_json() for message in self.messages],
         }
@@ -143,37 +148,40 @@ class Conversation:
 def conversation(
     db: sqlite3.Connection, *, phone: str, limit: int, before: int | None = None, since: Moment | None = None
 ) -> Conversation | None:
-    """Reads one person's thread, None for somebody who is not known.
+    """Reads one customer's thread, None for an unknown one.
 
-    `phone` is `+57…` or a user id. The newest `limit` messages whose id is under `before`, sent or
+    `phone` is any address of the customer. The newest `limit` messages whose id is under `before`, sent or
     come from `since` on, oldest first; the calls newest first.
     """
     with snapshot(db):
-        person = db.execute(PERSON, (phone,)).fetchone() or db.execute(PERSON_BY_USER, (phone,)).fetchone()
-        if person is None:
+        conversation_id = customers.find_conversation(db, phone)
+        if conversation_id is None:
             return None
-        calls = db.execute(CALLS, (person["id"],)).fetchall()
+        row = db.execute(SELECT_CONVERSATION, {"id": conversation_id}).fetchone()
+        addresses = customers.addresses_of(db, conversation_id)
+        calls = db.execute(SELECT_CALLS, {"id": conversation_id}).fetchall()
         wanted = {
-            "id": person["id"],
+            "id": conversation_id,
             "before": HIGHEST_ID if before is None else before,
             "since": "" if since is None else stamp(since),
             "since_moment": 0.0 if since is None else since,
             "limit": limit,
         }
-        messages = db.execute(MESSAGES, wanted).fetchall()
-        newest = db.execute(NEWEST, (person["id"],)).fetchone()[0]
+        messages = db.execute(SELECT_MESSAGES, wanted).fetchall()
+        newest = db.execute(SELECT_NEWEST_MESSAGE, {"id": conversation_id}).fetchone()[0]
     return Conversation(
-        id=person["id"],
-        phone=person["phone_number"],
-        client_name=person["client_name"],
-        status=person["status"],
-        call_key=person["elevenlabs_conversation_id"] or None,
-        agent_id=person["agent_id"] or None,
-        call_summary=person["call_summary"],
-        started_at=person["started_at"],
-        last_message_at=person["last_message_at"],
-        message_count=person["message_count"],
+        id=row["id"],
+        phone=row["phone_number"],
+        client_name=row["client_name"],
+        status=row["status"],
+        call_key=row["elevenlabs_conversation_id"] or None,
+        agent_id=row["agent_id"] or None,
+        call_summary=row["call_summary"],
+        started_at=row["started_at"],
+        last_message_at=row["last_message_at"],
+        message_count=row["message_count"],
+        addresses=addresses,
         newest=newest,
-        calls=tuple(CallEntry(*row) for row in calls),
-        messages=tuple(MessageEntry(*row) for row in reversed(messages)),
+        calls=tuple(CallEntry(*call) for call in calls),
+        messages=tuple(MessageEntry(*message) for message in reversed(messages)),
     )

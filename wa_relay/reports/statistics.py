@@ -69,8 +69,8 @@ FAILURES = """
     where m.failed_at >= :since and m.failed_at < :until group by 1, 2"""
 
 LATEST_CALL_BEFORE = """(
-    select k.id from conversation_state s join calls k on k.conversation_id = s.id
-    where s.phone_number = o.phone_number and k.recorded_at <= o.opted_out_at
+    select k.id from addresses a join calls k on k.conversation_id = a.conversation_id
+    where a.address = o.phone_number and k.recorded_at <= o.opted_out_at
     order by coalesce(k.ended_at, k.recorded_at) desc, k.id desc limit 1)"""
 
 

@@ -292,6 +292,7 @@ def _thread() -> Json:
     person |= {"status": {"enum": ["active", "opted_out"]}, "started_at": MOMENT, "last_message_at": MOMENT}
     person |= dict.fromkeys(("elevenlabs_conversation_id", "agent_id", "call_summary"), MAYBE_TEXT)
     lists = {
+        "addresses": {"type": "array", "items": TEXT},
         "calls": {"type": "array", "items": _object(call)},
         "messages": {"type": "array", "items": _object(message)},
     }

@@ -1,0 +1,120 @@
+"""What becomes known of a call after it was recorded: other reports of it, its summary and its variables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wa_relay import policy
+from wa_relay.ledger import openings
+from wa_relay.ledger.openings import KnownCall
+from wa_relay.ledger.store import Ledger
+from wa_relay.model import Call, Moment, Scalar
+
+FILL_IN_CALL = """
+    update calls set agent_name = coalesce(agent_name, :agent_name), batch_id = coalesce(batch_id, :batch_id),
+        batch_name = coalesce(batch_name, :batch_name), recipient_id = coalesce(recipient_id, :recipient_id),
+        client_name = coalesce(client_name, :client_name), client_id = coalesce(client_id, :client_id),
+        group_id = coalesce(group_id, :group_id), group_name = coalesce(group_name, :group_name),
+        summary = coalesce(summary, :summary), transcript = coalesce(transcript, :transcript), variables = :variables
+    where id = :id"""
+FILL_IN_CONVERSATION = """
+    update conversation_state set client_name = coalesce(:name, client_name),
+        call_summary = coalesce(call_summary, :summary)
+    where id = :conversation_id and call_id = :call_id"""
+SELECT_QUEUED_OPENING = """
+    select id, due_at, attempts from conversation_messages
+    where call_id = :call_id and kind = 'opening' and status = 'queued'"""
+REWRITE_OPENING = "update conversation_messages set content = :content, due_at = :due_at where id = :id"
+TAKE_DUE_DETAILS = """
+    update calls set details_tries = details_tries + 1,
+        details_at = case when details_tries >= 8 then null else :now + 5 * power(2, details_tries) end
+    where id in (select id from calls where details_at <= :now order by details_at limit :limit)
+    returning id, elevenlabs_conversation_id"""
+GIVE_UP_DETAILS = "update calls set details_at = null where id = :id and details_tries > 1"
+SAVE_DETAILS = """
+    update calls set summary = coalesce(:summary, summary), transcript = coalesce(:transcript, transcript),
+        variables = :variables, details_at = case when :final then null else details_at end
+    where id = :id"""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedOpening:
+    """An opening that waits to be sent."""
+
+    id: int
+    due_at: Moment
+    attempts: int
+
+
+def due_details(ledger: Ledger, limit: int, now: Moment) -> list[tuple[int, str]]:
+    """The calls (id, key) whose summary and variables are to be fetched."""
+    return [(row[0], row[1]) for row in ledger.all(TAKE_DUE_DETAILS, {"now": now, "limit": limit})]
+
+
+def save_details(
+    ledger: Ledger,
+    call_id: int,
+    summary: str | None,
+    transcript: str | None,
+    variables: Mapping[str, Scalar],
+    final: bool,
+    now: Moment,
+) -> None:
+    """Stores what the conversation at ElevenLabs reports. `final` is true when nothing more is to come."""
+    known = openings.get_call_by_id(ledger, call_id)
+    merged = merge_variables(known.variables, variables)
+    details = {"id": call_id, "summary": summary, "transcript": transcript, "final": final}
+    ledger.run(SAVE_DETAILS, details | {"variables": json.dumps(merged, ensure_ascii=False)})
+    _update_opening(ledger, known.key, urgent=False, now=now)
+
+
+def no_details(ledger: Ledger, call_id: int) -> None:
+    """ElevenLabs does not know the conversation: after the second time it is not asked again."""
+    ledger.run(GIVE_UP_DETAILS, {"id": call_id})
+
+
+def fill_in(ledger: Ledger, known: KnownCall, call: Call, now: Moment) -> None:
+    """Adds to a known call what another report of it brings."""
+    variables = merge_variables(known.variables, call.variables)
+    ledger.run(FILL_IN_CALL, reported(call) | {"id": known.id, "variables": json.dumps(variables, ensure_ascii=False)})
+    _update_opening(ledger, known.key, urgent=call.source == "push", now=now)
+
+
+def reported(call: Call) -> dict[str, str | int | float | None]:
+    """What one report may lack and another fill in."""
+    return {
+        "agent_name": call.agent_name,
+        "batch_id": call.batch_id,
+        "batch_name": call.batch_name,
+        "recipient_id": call.recipient_id,
+        "client_name": call.client_name,
+        "client_id": call.client_id,
+        "group_id": call.group_id,
+        "group_name": call.group_name,
+        "summary": call.summary,
+        "transcript": call.transcript,
+    }
+
+
+def merge_variables(known: Mapping[str, Scalar], new: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Keeps what is known and adds what is new; an empty text (null at its source) gives way to a value."""
+    return {**known, **{name: value for name, value in new.items() if known.get(name, "") == ""}}
+
+
+def _update_opening(ledger: Ledger, key: str, *, urgent: bool, now: Moment) -> None:
+    """Brings the conversation and a waiting opening up to date. `urgent` ends the wait for a name."""
+    call = openings.get_call(ledger, key)
+    name = call.name
+    renamed = {"name": name, "summary": call.summary, "call_id": call.id, "conversation_id": call.conversation_id}
+    ledger.run(FILL_IN_CONVERSATION, renamed)
+    row = ledger.one(SELECT_QUEUED_OPENING, {"call_id": call.id})
+    if row is None:
+        return
+    opening = QueuedOpening(*row)
+    # Only the wait for the name ends early: a later due time has another reason (quiet hours, a retry).
+    graced = not opening.attempts and now < opening.due_at <= call.recorded_at + ledger.rules.push_grace
+    due = policy.opens_at(now, ledger.rules, call.phone) if graced and (urgent or name) else opening.due_at
+    content = openings.render_opening(ledger, call, now).content
+    ledger.run(REWRITE_OPENING, {"content": content, "due_at": due, "id": opening.id})

@@ -1,0 +1,132 @@
+"""Customers: one conversation each, found by any address that is known of them.
+
+An address is a phone number or a BSUID (the user id that stands in for a hidden number). Numbers that are spellings of
+each other are one customer (`phone.other_spelling`). The table `addresses` leads from each address to its
+conversation. (No trigger fills it: beside a trigger, SQLite looks for children of each new conversation in tables that
+have no index for it.)
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wa_relay.ledger.store import Ledger
+from wa_relay.model import Moment
+from wa_relay.phone import other_spelling
+
+SELECT_CUSTOMER_BY_ADDRESS = """
+    select s.id, s.phone_number, s.status, s.created_at, s.call_id, s.agent_id, s.unanswered_turn_id, s.user_id,
+        s.reply_to
+    from addresses a join conversation_state s on s.id = a.conversation_id where a.address = :address"""
+SELECT_CUSTOMER_BY_ID = """
+    select id, phone_number, status, created_at, call_id, agent_id, unanswered_turn_id, user_id, reply_to
+    from conversation_state where id = :id"""
+SELECT_CONVERSATION_BY_ADDRESS = "select conversation_id from addresses where address = :address"
+SELECT_ADDRESSES = "select address from addresses where conversation_id = :id order by known_since, address"
+SELECT_OWNER = """
+    select s.id, s.call_id from addresses a join conversation_state s on s.id = a.conversation_id
+    where a.address = :address"""
+INSERT_ADDRESS = """
+    insert into addresses (address, kind, conversation_id, known_since) values (:address, :kind, :id, :now)"""
+MOVE_ADDRESS = "update addresses set conversation_id = :id where address = :address"
+MARK_WRITING_ADDRESS = "update addresses set writes_since = :now where address = :address"
+SET_REPLY_TO = "update conversation_state set reply_to = :address where id = :id"
+SHOW_NUMBER = """
+    update conversation_state set phone_number = :address
+    where id = :id and not exists (select 1 from conversation_state o where o.phone_number = :address)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A customer's conversation. `call_id` is the latest call, None for a stranger; `user_id` the latest BSUID.
+
+    `phone` is the BSUID while no number is known. `reply_to` is the address that wrote last, None until one has.
+    """
+
+    id: int
+    phone: str
+    status: str
+    created_at: Moment
+    call_id: int | None
+    agent_id: str
+    unanswered_turn_id: int | None
+    user_id: str | None = None
+    reply_to: str | None = None
+
+
+def is_number(address: str) -> bool:
+    """True for a phone number, false for a BSUID."""
+    return address.startswith("+")
+
+
+def spellings(address: str) -> tuple[str, ...]:
+    """An address and, if WhatsApp may spell that number otherwise, its other spelling."""
+    other = other_spelling(address)
+    return (address,) if other is None else (address, other)
+
+
+def find_customer(ledger: Ledger, *addresses: str | None) -> Customer | None:
+    """The customer with the first of these addresses that is known, in either spelling; None for a stranger."""
+    for address in addresses:
+        for spelling in () if address is None else spellings(address):
+            row = ledger.one(SELECT_CUSTOMER_BY_ADDRESS, {"address": spelling})
+            if row is not None:
+                return Customer(*row)
+    return None
+
+
+def get_customer(ledger: Ledger, conversation_id: int) -> Customer:
+    """The customer of a conversation; raises `LookupError` without one."""
+    return Customer(*ledger.need_one(SELECT_CUSTOMER_BY_ID, {"id": conversation_id}))
+
+
+def find_conversation(db: sqlite3.Connection, address: str) -> int | None:
+    """The id of a customer's conversation by any address; reads only, so that it can run beside the writer."""
+    for spelling in spellings(address):
+        row = db.execute(SELECT_CONVERSATION_BY_ADDRESS, {"address": spelling}).fetchone()
+        if row is not None:
+            return int(row[0])
+    return None
+
+
+def addresses_of(db: sqlite3.Connection, conversation_id: int) -> tuple[str, ...]:
+    """All known addresses of a conversation, the oldest first."""
+    return tuple(row[0] for row in db.execute(SELECT_ADDRESSES, {"id": conversation_id}))
+
+
+def open_conversation(ledger: Ledger, sql: str, conversation: Mapping[str, str | float | None], now: Moment) -> int:
+    """Inserts a conversation by `sql`, with its own `phone` as its first address. Returns its id."""
+    conversation_id = ledger.insert(sql, conversation)
+    address = str(conversation["phone"])
+    kind = "phone" if is_number(address) else "bsuid"
+    ledger.run(INSERT_ADDRESS, {"address": address, "kind": kind, "id": conversation_id, "now": now})
+    return conversation_id
+
+
+def add_address(ledger: Ledger, customer: Customer, address: str, now: Moment) -> bool:
+    """Adds an address to a customer. False if it stays with another conversation, or was known.
+
+    A BSUID moves from a stranger, or from a customer whose last call is older: what is written from it belongs to the
+    latest call. Numbers never move. Two conversations that turn out to be one customer stay two until they are merged.
+    """
+    row = ledger.one(SELECT_OWNER, {"address": address})
+    added = {"id": customer.id, "address": address}
+    if row is None:
+        ledger.run(INSERT_ADDRESS, added | {"kind": "phone" if is_number(address) else "bsuid", "now": now})
+    else:
+        owner, owners_call = row
+        older = customer.call_id is not None and (owners_call is None or owners_call < customer.call_id)
+        if owner == customer.id or is_number(address) or not older:
+            return False
+        ledger.run(MOVE_ADDRESS, added)
+    if is_number(address) and not is_number(customer.phone):
+        ledger.run(SHOW_NUMBER, added)
+    return True
+
+
+def set_reply_to(ledger: Ledger, conversation_id: int, address: str, now: Moment) -> None:
+    """Notes that the customer writes from this address from now on: replies go there."""
+    ledger.run(SET_REPLY_TO, {"id": conversation_id, "address": address})
+    ledger.run(MARK_WRITING_ADDRESS, {"address": address, "now": now})
