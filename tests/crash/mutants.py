@@ -149,7 +149,7 @@ MUTANTS = (
     Mutant(
         "an opt-out cancels nothing that waits",
         "wa_relay/ledger/consent.py",
-        '        ledger.run(CANCEL_QUEUED, {"id": row[0], "now": now, "source": source})\n',
+        '    ledger.run(CANCEL_QUEUED, {"id": conversation_id, "now": now, "source": source})\n',
         "",
     ),
     Mutant(
@@ -209,6 +209,37 @@ MUTANTS = (
         "            self._wakers.send.ring()\n",
         "            await self._persist(turns.finish_turn, turn_id, parts, session_id, now)\n",
         ("tests/loops/test_worker.py",),
+    ),
+    Mutant(
+        "a turn whose tools ran is asked again after a kill",
+        "wa_relay/ledger/turns.py",
+        '        if turn.tools_ran:\n            fail_turn(ledger, turn.id, "interrupted after a tool may have run", now)\n'
+        "        elif",
+        "        if",
+    ),
+    Mutant(
+        "a question whose tools ran is part of the next one",
+        "wa_relay/ledger/turns.py",
+        "    if not turn.tools_ran:\n        gathering",
+        "    if turn:\n        gathering",
+    ),
+    Mutant(
+        "a turn may be put off without an end",
+        "wa_relay/ledger/turns.py",
+        "    if now >= end:\n        return False\n",
+        "",
+    ),
+    Mutant(
+        "an opening goes to the address that wrote last",
+        "wa_relay/ledger/calls.py",
+        "        to_address=call.phone,\n",
+        "",
+    ),
+    Mutant(
+        "the other spelling of a number is another customer",
+        "wa_relay/ledger/customers.py",
+        "    return (address,) if other is None else (address, other)\n",
+        "    return (address,) if other is None else (address,)\n",
     ),
     Mutant(
         "the parts of an answer are all due at once",

@@ -21,7 +21,7 @@ from wa_relay.standins.twilio import Fault
 INCOMING = "/webhook/twilio/incoming"
 THREAD = [
     *("conversation_id", "phone_number", "client_name", "status", "elevenlabs_conversation_id", "agent_id"),
-    *("call_summary", "started_at", "last_message_at", "message_count", "calls", "messages"),
+    *("call_summary", "started_at", "last_message_at", "message_count", "addresses", "calls", "messages"),
 ]
 CALL = ["elevenlabs_conversation_id", "batch_id", "batch_name", "outcome", "group_name", "ended_at"]
 MESSAGE = [
