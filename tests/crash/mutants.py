@@ -213,8 +213,7 @@ MUTANTS = (
     Mutant(
         "a turn whose tools ran is asked again after a kill",
         "wa_relay/ledger/turns.py",
-        '        if turn.tools_ran:\n            fail_turn(ledger, turn.id, "interrupted after a tool may have run", now)\n'
-        "        elif",
+        "        if turn.tools_ran:\n            fail_turn(ledger, turn.id, INTERRUPTED, now)\n        elif",
         "        if",
     ),
     Mutant(

@@ -69,6 +69,7 @@ COUNT_PUT_OFF = """
     where id = :turn_id"""
 ALLOW_FALLBACK = "update conversation_state set fallback_told = 0 where id = :conversation_id"
 
+INTERRUPTED = "interrupted after a tool may have run"
 PUT_OFF_LIMIT = 600.0
 """Seconds in which a turn may be put off for lack of capacity, from the first time (contract 7.1)."""
 
@@ -250,7 +251,7 @@ def reopen_turn(ledger: Ledger, turn_id: int, due_at: Moment) -> None:
     if turn is None:
         return
     if turn.tools_ran:
-        fail_turn(ledger, turn_id, "interrupted after a tool may have run", due_at)
+        fail_turn(ledger, turn_id, INTERRUPTED, due_at)
         return
     _reopen(ledger, turn, due_at)
 
@@ -263,7 +264,7 @@ def rescue_turns(ledger: Ledger, now: Moment) -> int:
     turns = [AskedTurn(*row) for row in ledger.all(SELECT_ASKED_TURNS)]
     for turn in turns:
         if turn.tools_ran:
-            fail_turn(ledger, turn.id, "interrupted after a tool may have run", now)
+            fail_turn(ledger, turn.id, INTERRUPTED, now)
         elif turn.tries >= policy.TURN_TRIES:
             fail_turn(ledger, turn.id, f"begun {turn.tries} times without an end", now)
         else:
