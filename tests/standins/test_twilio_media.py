@@ -120,6 +120,17 @@ def test_a_file_may_be_of_another_type_too_large_endless_slow_or_broken() -> Non
     run(scenario())
 
 
+def test_a_download_may_break_only_at_first() -> None:
+    async def scenario() -> None:
+        async with playing() as standin:
+            place = (await get(standin, await sent(standin, broken=True, broken_times=1)))[1]["Location"]
+            with pytest.raises((aiohttp.ClientPayloadError, aiohttp.ClientOSError)):
+                await get(standin, place, auth=False)
+            assert len((await get(standin, place, auth=False))[2]) == 1000
+
+    run(scenario())
+
+
 def test_a_plain_voice_note_is_served_as_it_is() -> None:
     async def scenario() -> None:
         async with playing() as standin:

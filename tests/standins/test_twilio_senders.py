@@ -134,6 +134,17 @@ def test_a_trial_account_sends_only_templates() -> None:
     run(scenario())
 
 
+def test_a_customer_joins_the_sandbox_by_writing_to_it() -> None:
+    async def scenario() -> None:
+        async with playing() as standin, official(standin) as sdk:
+            standin.contact(ANA, sandbox_expired=True)
+            assert await receipt(standin, sdk) == ("undelivered", 63015)
+            await standin.customer_writes(ANA, "join two-words")
+            assert await receipt(standin, sdk) == ("read", None)
+
+    run(scenario())
+
+
 def test_a_sender_writes_first_to_so_many_customers_a_day() -> None:
     async def scenario() -> None:
         async with playing(templates=(TEMPLATE,), enforce_window=True) as standin, official(standin) as sdk:

@@ -11,7 +11,7 @@ from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.rest import Client
 
 from tests.standins.twilio_played import Sdk, official, password, playing, run
-from wa_relay.standins.twilio import SANDBOX, Account, MessagingService, Sender, TwilioStandin
+from wa_relay.standins.twilio import SANDBOX, Account, MessagingService, Sender, Template, TwilioStandin
 
 MORE = "whatsapp:+573000000001"
 SERVICE = "MG" + "a" * 32
@@ -92,6 +92,24 @@ def test_the_sdk_reads_a_messaging_service_and_its_senders() -> None:
             assert (service.inbound_request_url, service.use_inbound_webhook_on_number) == (HOOK, True)
             found = await sdk(lambda client: client.messaging.v1.services(SERVICE).channel_senders.list(page_size=1))
             assert [(one.sender, one.sender_type) for one in found] == [(SANDBOX, "WhatsApp"), (MORE, "WhatsApp")]
+
+    run(scenario())
+
+
+def test_the_sdk_reads_a_template_with_quick_replies_and_its_approval() -> None:
+    async def scenario() -> None:
+        template = Template("HX" + "a" * 32, "Hola {{1}}", {"1": "Ana"}, "paused", buttons=("Sí", "No"))
+        async with playing(templates=(template,)) as standin, official(standin) as sdk:
+            content = await sdk(lambda client: client.content.v1.contents(template.sid).fetch())
+            (kind,) = content.types
+            assert (kind, content.types[kind]["body"], content.variables) == (
+                "twilio/quick-reply",
+                "Hola {{1}}",
+                {"1": "Ana"},
+            )
+            assert [action["title"] for action in content.types[kind]["actions"]] == ["Sí", "No"]
+            approval = await sdk(lambda client: client.content.v1.contents(template.sid).approval_fetch().fetch())
+            assert approval.whatsapp["status"] == "paused"
 
     run(scenario())
 

@@ -21,7 +21,7 @@ class Serving:
 
     At the other host: `slow` seconds pass before the answer, `content_type` is served instead of the announced one,
     `size` bytes instead of the file's own, `endless` bytes without end, `drip` seconds between two bytes, and with
-    `broken` the connection is lost in the middle.
+    `broken` the connection is lost in the middle, for the first `broken_times` downloads (None: for all).
     """
 
     missing: int = 0
@@ -36,6 +36,7 @@ class Serving:
     endless: bool = False
     drip: float = 0.0
     broken: bool = False
+    broken_times: int | None = None
 
 
 PLAIN = Serving()

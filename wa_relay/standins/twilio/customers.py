@@ -11,7 +11,7 @@ from wa_relay.standins.twilio.connection import Answer, overrides_of
 from wa_relay.standins.twilio.delivery import deliver, steps_of
 from wa_relay.standins.twilio.forms import Written, form_of
 from wa_relay.standins.twilio.settings import Stage
-from wa_relay.standins.twilio.state import Medium, Message
+from wa_relay.standins.twilio.state import SANDBOX, Medium, Message
 
 _FORM = "application/x-www-form-urlencoded"
 _MOST_REPLIES = 10
@@ -57,6 +57,8 @@ def write(stage: Stage, phone: str, written: Written, to: str = "") -> tuple[Mes
         written = replace(written, reply_to=_last_to(stage, message))
     form = form_of(stage.account_sid, stage.url, message, written, contact)
     form |= _opted(stage, phone, message.body)
+    if contact.sandbox_expired and message.to == SANDBOX and message.body.lower().startswith("join "):
+        world.change_contact(phone, sandbox_expired=False)
     stage.journal.note("inbound", sid=message.sid, phone=phone, body=message.body, form=form)
     return message, form
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -21,6 +22,7 @@ class Media:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._asked: Counter[str] = Counter()
+        self._served: Counter[str] = Counter()
 
     def redirect(self, message: Message, file: Medium) -> web.Response | None:
         """The answer at Twilio's own address; None for 404."""
@@ -50,6 +52,9 @@ class Media:
         serving, hops = _serving(file), int(hop or "1")
         if serving.loop or hops < serving.hops:
             return web.Response(status=302, headers={"Location": f"{stage.elsewhere_url}/{path}?hop={hops + 1}"})
+        self._served[file.sid] += 1
+        if serving.broken_times is not None and self._served[file.sid] > serving.broken_times:
+            serving = replace(serving, broken=False)
         await asyncio.sleep(serving.slow)
         return await _serve(request, file, serving)
 

@@ -119,12 +119,19 @@ def content(account_sid: str, template: Template, now: Moment) -> dict[str, obje
         "url": url,
         "sid": template.sid,
         "date_created": iso(now),
-        "types": {"twilio/text": {"body": template.body}},
+        "types": _types(template),
         "links": {
             "approval_fetch": f"{url}/ApprovalRequests",
             "approval_create": f"{url}/ApprovalRequests/whatsapp",
         },
     }
+
+
+def _types(template: Template) -> dict[str, object]:
+    if not template.buttons:
+        return {"twilio/text": {"body": template.body}}
+    actions = [{"title": text, "id": text, "type": "QUICK_REPLY"} for text in template.buttons]
+    return {"twilio/quick-reply": {"body": template.body, "actions": actions}}
 
 
 def approval(account_sid: str, template: Template) -> dict[str, object]:

@@ -34,7 +34,10 @@ class Medium:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """An approved, or not yet approved, text with `{{1}}`-like places. `variables` are its samples."""
+    """An approved, or not yet approved, text with `{{1}}`-like places. `variables` are its samples.
+
+    With `buttons` it is one with quick replies.
+    """
 
     sid: str
     body: str
@@ -43,6 +46,7 @@ class Template:
     category: str = "UTILITY"
     name: str = "opening"
     language: str = "es"
+    buttons: tuple[str, ...] = ()
 
     @property
     def places(self) -> frozenset[str]:
