@@ -105,7 +105,7 @@ def test_markdown_is_written_in_whatsapps_marks(markdown: str, whatsapp: str) ->
         "a | b",
         "#etiqueta #1",
         "+57 313 853 9155",
-        "<b>hola</b> &amp; 3 < 4 > 2",
+        "&amp; 3 < 4 > 2",
         "Línea\n  con sangría\n\n\n\ny vacías",
         "`código *sin* cambios`",
         "C:\\Temp\\x",

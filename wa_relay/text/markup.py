@@ -22,6 +22,7 @@ from wa_relay.text.styled import (
     without_marks_at_addresses,
     write,
 )
+from wa_relay.text.voice import without_voice_marks
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -49,7 +50,7 @@ def to_whatsapp(markdown: str) -> str:
 
     Line breaks stay where they are, code stays as it is, addresses are not touched.
     """
-    text = _BOLD_BEFORE_ADDRESS.sub(r"\1 ", clean(markdown).strip())
+    text = _BOLD_BEFORE_ADDRESS.sub(r"\1 ", without_voice_marks(clean(markdown).strip()))
     if len(text) > LONGEST or not _SOMETHING.search(text):
         return text
     return _BLANKS.sub("\n\n", _blocks(_parser().parse(text), text.split("\n"))).strip()
