@@ -259,7 +259,8 @@ def test_an_error_code_may_be_a_word() -> None:
 
 def test_a_listed_message_tells_its_time_and_less_of_what_it_holds() -> None:
     listed = Listed("SM1", "inbound", "+14155238886", "+34600111222", "Ho\x00la", "received", 1764000000.0)
-    assert inbound.listed_inbound(listed) == Inbound("SM1", "+34600111222", "Hola", written_at=1764000000.0)
+    expected = Inbound("SM1", "+34600111222", "Hola", written_at=1764000000.0, to="+14155238886")
+    assert inbound.listed_inbound(listed) == expected
     picture = Listed("MM1", "inbound", "+14155238886", "+34600111222", "mira", "received", 1.0, num_media=1)
     assert inbound.listed_inbound(picture).attachment == "other"
 
@@ -274,3 +275,13 @@ def test_a_listed_message_tells_its_time_and_less_of_what_it_holds() -> None:
 )
 def test_the_address_that_is_signed_is_the_public_one(base: str, path: str, whole: str) -> None:
     assert inbound.public_url_of(base, path) == whole
+
+
+def test_a_form_shows_to_which_number_it_was_written_and_the_whatsapp_id() -> None:
+    found = read(Body="x", To="whatsapp:+14155550123", WaId="34600111222")
+    assert (found.to, found.wa_id) == ("+14155550123", "+34600111222")
+
+
+def test_a_form_may_lack_its_receiver_and_the_whatsapp_id() -> None:
+    found = read(Body="x", To="", WaId="")
+    assert (found.to, found.wa_id) == (None, None)

@@ -56,3 +56,10 @@ def test_a_keyword_without_a_letter_stands_for_no_message(tmp_path: Path) -> Non
     found = rules(tmp_path, '[opt_out]\nkeywords = ["🛑", "BAJA"]\nreturn_keywords = ["!"]\n')
     assert keyword("👍") not in found.opt_out_keywords | found.return_keywords
     assert found.opt_out_keywords == {"baja"}
+
+
+def test_our_numbers_are_the_senders_unless_a_messaging_service_knows_more(tmp_path: Path) -> None:
+    text = '[twilio]\nsender = "whatsapp:+14155238886"\n{}[[sender]]\nnumber = "whatsapp:+573000000001"\n'
+    assert rules(tmp_path, text.format("")).own_numbers == {"+14155238886", "+573000000001"}
+    service = f'messaging_service_sid = "MG{"0" * 32}"\n'
+    assert rules(tmp_path, text.format(service)).own_numbers == frozenset()

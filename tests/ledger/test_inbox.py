@@ -273,3 +273,26 @@ def test_the_thread_counts_every_message(known: Ledger) -> None:
     row = known.one("select message_count from conversation_state where phone_number = ?", (PHONE,))
     assert row is not None
     assert row[0] == 4
+
+
+OURS = frozenset({"+14155238886"})
+
+
+@pytest.mark.parametrize("unknown_sender", ["ignore", "fallback", "agent"])
+def test_what_is_written_to_a_number_that_is_not_ours_goes_to_nobody(
+    make_ledger: Callable[..., Ledger], unknown_sender: str
+) -> None:
+    ledger = make_ledger(own_numbers=OURS, unknown_sender=unknown_sender, unknown_agent_id="agent_9")
+    calls.record_call(ledger, call(), NOW)
+    for sid, phone in (("SM1", PHONE), ("SM2", "+573009998877")):
+        assert inbox.record_inbound(ledger, written(sid=sid, phone=phone, to="+14155550123"), NOW).effect == "stranger"
+    assert ledger.all("select 1 from conversation_messages where kind <> 'opening'") == []
+
+
+@pytest.mark.parametrize(("own", "to"), [(OURS, "+14155238886"), (OURS, None), (frozenset(), "+14155550123")])
+def test_what_is_written_to_one_of_our_numbers_or_to_none_is_a_customers(
+    make_ledger: Callable[..., Ledger], own: frozenset[str], to: str | None
+) -> None:
+    ledger = make_ledger(own_numbers=own)
+    calls.record_call(ledger, call(), NOW)
+    assert inbox.record_inbound(ledger, written(to=to), NOW).effect == "turn"

@@ -138,6 +138,7 @@ def listed_inbound(listed: Listed) -> Inbound:
         text=listed.body.replace("\x00", ""),
         attachment=attachment,
         written_at=listed.created_at,
+        to=listed.to or None,
     )
 
 

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from wa_relay.config import Config, Handover, OpeningMessage, Reply
 from wa_relay.model import WEEKDAYS, Span
+from wa_relay.phone import address
 from wa_relay.policy import OpeningText, Rules
 from wa_relay.text.plain import keyword
 
@@ -46,6 +47,7 @@ def rules_of(config: Config) -> Rules:
         zone=quiet.zone,
         default_sender=config.twilio.sender,
         senders={agent: sender.number for sender in config.senders for agent in sender.agent_ids},
+        own_numbers=_own_numbers(config),
         confirmation=config.opt_out.confirmation,
         opt_out_keywords=_keywords(config.opt_out.keywords),
         return_keywords=_keywords(config.opt_out.return_keywords),
@@ -55,6 +57,14 @@ def rules_of(config: Config) -> Rules:
         **_reply_rules(config.reply),
         **_handover_rules(config.handover),
     )
+
+
+def _own_numbers(config: Config) -> frozenset[str]:
+    """Our numbers without `whatsapp:`; none with a messaging service, whose senders are not known here."""
+    if config.twilio.messaging_service_sid:
+        return frozenset()
+    written = (config.twilio.sender, *(sender.number for sender in config.senders))
+    return frozenset(number for number in map(address, written) if number is not None)
 
 
 def _opening(message: OpeningMessage) -> OpeningText:

@@ -51,8 +51,11 @@ def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
     """Stores a customer's message, from a webhook or a listing, and what follows from it.
 
     The same SID again changes nothing. What a listing dates before the database, or before the customer had a
-    conversation, is not answered.
+    conversation, is not answered. What was written to a number that is not ours is nobody's, and is not stored.
     """
+    own = ledger.rules.own_numbers
+    if own and inbound.to is not None and inbound.to not in own:
+        return Received("stranger")
     written = inbound.written_at if inbound.written_at is not None else now
     # A listing's times are whole seconds, cut off: what may lie after the fence counts as after it.
     if inbound.written_at is not None and written + 1.0 <= ledger.fence:

@@ -40,6 +40,7 @@ class Rules:
     none goes out that day. On the other days `quiet` counts. `holidays` is a country code: its holidays have the
     hours of Sunday, and none if Sunday has no hours here. `zone` is whose clock counts: `general` is `timezone`.
     `senders` maps agents to the number at which their conversations begin; for the others it is `default_sender`.
+    `own_numbers` are ours (`+57…`); empty where any number may be (with a messaging service).
     """
 
     timezone: tzinfo
@@ -56,6 +57,7 @@ class Rules:
     zone: Literal["general", "number"] = "general"
     default_sender: str = ""
     senders: Mapping[str, str] = field(default_factory=dict)
+    own_numbers: frozenset[str] = frozenset()
     debounce: float = 2.0
     max_length: int = 1500
     fallback: str = ""
