@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wa_relay import policy
 from wa_relay.channel.errors import CODES, classify, meaning, retry_after_seconds
 from wa_relay.model import NotSent, SendRefused, Unclear
 
@@ -180,3 +181,9 @@ def test_a_pause_is_read_as_seconds_or_as_a_date_and_never_absurd(header: str | 
 def test_whatever_a_header_says_the_pause_is_none_or_between_a_second_and_an_hour(header: str, now: float) -> None:
     seconds = retry_after_seconds(header, now)
     assert seconds is None or 1.0 <= seconds <= 3600.0
+
+
+def test_the_codes_that_hold_everything_are_those_of_the_account_and_the_sender() -> None:
+    kinds = {code: kind for code, (kind, _) in CODES.items()}
+    assert {code for code, kind in kinds.items() if kind == "account"} == policy.ACCOUNT_CODES - {"401"}
+    assert {code for code, kind in kinds.items() if kind == "sender"} == policy.SENDER_CODES

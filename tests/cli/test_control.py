@@ -118,10 +118,10 @@ def test_pause_and_resume_are_kept_when_no_daemon_runs(tmp_path: Path) -> None:
     story.close()
     assert run_alone(tmp_path, "pause")[0] == 0
     db = sqlite3.connect(tmp_path / "wa-relay.db")
-    assert db.execute("select paused_operator from relay").fetchone() == (1,)
+    assert db.execute("select subject from holds").fetchall() == [("operator",)]
     code, out, _ = run_alone(tmp_path, "resume")
     assert (code, "1 were waiting" in out) == (0, True)
-    assert db.execute("select paused_operator from relay").fetchone() == (0,)
+    assert db.execute("select subject from holds").fetchall() == []
     db.close()
 
 

@@ -82,7 +82,7 @@ def test_a_hold_and_an_uncertain_send_are_told(story: Story) -> None:
     assert "!" not in printed(story.path, "stats")
     story.call("conv_3")
     story.send(Unclear("read timeout"))
-    control.pause(story.ledger)
+    control.pause(story.ledger, "ana", 0.0)
     shown = printed(story.path, "stats")
     assert "! 1 send needs a decision: wa-relay resolve" in shown
     assert "! Openings are paused. Let them go with: wa-relay resume" in shown

@@ -160,7 +160,7 @@ def test_fifty_thousand_old_calls_bring_no_opening(ledger: Ledger) -> None:
 
 def test_a_pause_shows_in_what_a_report_is_told(ledger: Ledger) -> None:
     assert not calls.record_call(ledger, call(), NOW).held
-    control.pause(ledger)
+    control.pause(ledger, "ana", NOW)
     assert calls.record_call(ledger, call("conv_2"), NOW).held
 
 

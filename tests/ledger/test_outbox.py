@@ -376,19 +376,19 @@ def test_an_opening_expires_by_its_call_and_a_reply_by_the_window(ledger: Ledger
 
 def test_openings_expire_while_they_are_paused(ledger: Ledger) -> None:
     _opening(ledger)
-    control.pause(ledger)
+    control.pause(ledger, "ana", NOW)
     assert claims.expire(ledger, NOW + 86400) == [1]
 
 
 def test_pause_holds_openings_and_not_replies_and_resume_lets_them_go(ledger: Ledger) -> None:
     _opening(ledger)
-    control.pause(ledger)
+    control.pause(ledger, "ana", NOW)
     _answer(ledger, "El plan cuesta $99.")
     (reply,) = _claim(ledger, NOW + 3)
     assert reply.kind == "reply"
     assert reply.outgoing.message_id is not None
     sends.finish_send(ledger, reply.outgoing.message_id, Accepted(SID), NOW + 3)
-    assert control.resume(ledger) == 1
+    assert control.resume(ledger, "ana", NOW) == 1
     assert [job.kind for job in _claim(ledger, NOW + 3)] == ["opening"]
 
 
@@ -401,7 +401,7 @@ def test_the_breaker_holds_a_burst_at_the_start_over_restarts_until_resume(make_
         claimed = claims.claim_messages(ledger, 10, NOW)
         assert (claimed.jobs, claimed.burst) == ((), held)
         assert control.queue_health(ledger, NOW).paused == "burst"
-    control.resume(ledger)
+    control.resume(ledger, "ana", NOW)
     assert len(_claim(ledger, NOW)) == 4
 
 

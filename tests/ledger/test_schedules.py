@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, claims, control, inbox, questions, receipts, sends, turns
+from wa_relay.ledger import calls, claims, control, holds, inbox, questions, receipts, sends, turns
 from wa_relay.ledger.consent import is_opted_out
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, NotSent, Receipt, SendRefused, Unclear
@@ -83,7 +83,7 @@ def test_the_breaker_holds_what_was_due_at_a_start_whose_first_minute_the_accoun
         calls.record_call(ledger, call(f"conv_{number}", phone=f"+5731385391{number:02}"), NOW)
     claims.claim_messages(ledger, 1, NOW)
     sends.finish_send(ledger, 1, SendRefused("20003", "credentials", "account"), NOW)
-    ledger.run("update relay set account_probe_at = ?", (NOW + 66.0,))
+    ledger.run("update holds set probe_at = ?", (NOW + 66.0,))
     ledger = make_ledger(NOW + 5, burst_limit=10)
     assert claims.claim_messages(ledger, 50, NOW + 6).jobs == ()
     claimed = claims.claim_messages(ledger, 50, NOW + 66)
@@ -91,7 +91,8 @@ def test_the_breaker_holds_what_was_due_at_a_start_whose_first_minute_the_accoun
 
 
 def test_a_held_account_is_probed_by_the_first_message_that_comes(known: Ledger) -> None:
-    known.run("update relay set account_fault = 'x', account_held_at = ?, account_probe_at = ?", (NOW, NOW + 60))
+    holds.hold_account(known, "20003", "credentials", NOW - 1, NOW)
+    known.run("update holds set probe_at = ?", (NOW + 60,))
     assert claims.claim_messages(known, 5, NOW + 61).jobs == ()
     inbox.record_inbound(known, written(), NOW + 62)
     (job,) = turns.claim_turns(known, 5, NOW + 64).jobs
@@ -217,7 +218,7 @@ def test_an_opt_out_cancels_what_waits_under_the_other_spelling_too(ledger: Ledg
 
 def test_a_clock_that_is_set_back_does_not_put_off_the_probe_of_a_held_account(known: Ledger) -> None:
     calls.record_call(known, call("conv_2"), NOW - 7300)
-    held = "update relay set account_fault = 'x', account_held_at = ?, account_probe_at = ?"
-    known.run(held, (NOW, NOW + 60))
+    holds.hold_account(known, "20003", "credentials", NOW - 1, NOW)
+    known.run("update holds set probe_at = ?", (NOW + 60,))
     assert claims.claim_messages(known, 5, NOW + 59).jobs == ()
     assert len(claims.claim_messages(known, 5, NOW - 7200).jobs) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -11,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.flaky import flaky
-from tests.ledger.conftest import NOW, RULES
-from wa_relay.ledger import control, file
-from wa_relay.ledger.faults import StorageUnavailable
+from tests.ledger.conftest import NOW, RULES, call
+from wa_relay.ledger import calls, control, file
+from wa_relay.ledger.faults import CallConflict, StorageUnavailable
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import CHECKPOINT, CHECKPOINT_EVERY, LedgerThread
+from wa_relay.ledger.thread import CHECKPOINT, CHECKPOINT_EVERY, GROUP, LedgerThread
 
 
 @asynccontextmanager
@@ -41,8 +42,8 @@ def test_a_rollback_that_fails_does_not_close_the_ledger_for_ever(tmp_path: Path
     async def scenario() -> None:
         async with _ledger(tmp_path / "relay.db", "commit", "rollback") as ledger:
             with pytest.raises(StorageUnavailable):
-                await ledger.run(control.pause)
-            await ledger.run(control.resume)
+                await ledger.run(control.pause, "ana", NOW)
+            await ledger.run(control.resume, "ana", NOW)
             assert (await ledger.run(control.queue_health, NOW)).paused is None
 
     asyncio.run(asyncio.wait_for(scenario(), 10))
@@ -86,5 +87,49 @@ def test_what_is_handed_over_later_finds_what_came_before_it(tmp_path: Path) -> 
             written = ledger.hand_over(_write, 1)
             assert len(await ledger.run(Ledger.all, "select 1 from strangers")) == 1
             await written
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_a_conflict_takes_back_its_own_operation_and_repeats_no_other(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with _ledger(tmp_path / "relay.db") as ledger:
+            statements: list[str] = []
+            begun, may_go = threading.Event(), threading.Event()
+
+            def hold(held: Ledger) -> None:
+                held.db.set_trace_callback(statements.append)
+                begun.set()
+                assert may_go.wait(10)
+
+            holding = ledger.hand_over(hold)
+            await asyncio.to_thread(begun.wait, 10)
+            reported = [call(f"conv_{number}", phone=f"+57300{number:07}") for number in range(2000)]
+            for number in range(0, 2000, 250):
+                reported[number + 100] = call(f"conv_{number}", phone="+573138539155")
+            states = [ledger.hand_over(calls.record_call, each, NOW) for each in reported]
+            may_go.set()
+            found = await asyncio.gather(holding, *states, return_exceptions=True)
+            assert sum(isinstance(each, CallConflict) for each in found) == 8
+            assert len(await ledger.run(Ledger.all, "select 1 from calls")) == 1992
+            assert statements.count("commit") <= 2000 // GROUP + 3
+            assert sum(each.lstrip().startswith("insert into calls") for each in statements) == 1992
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_an_operation_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
+    def half(ledger: Ledger) -> None:
+        _write(ledger, 1)
+        raise ValueError("half way")
+
+    async def scenario() -> None:
+        async with _ledger(tmp_path / "relay.db") as ledger:
+            before, failing, after = ledger.hand_over(_write, 0), ledger.hand_over(half), ledger.hand_over(_write, 2)
+            with pytest.raises(ValueError, match="half way"):
+                await failing
+            await asyncio.gather(before, after)
+            rows = await ledger.run(Ledger.all, "select received_at from strangers order by id")
+            assert [row[0] for row in rows] == [0.0, 2.0]
 
     asyncio.run(asyncio.wait_for(scenario(), 10))

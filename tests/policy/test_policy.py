@@ -252,7 +252,15 @@ def test_a_receipt_that_did_not_come_is_asked_for_three_times() -> None:
 
 
 def test_a_held_account_is_tried_again_after_growing_pauses() -> None:
-    assert [policy.account_probe(failures) for failures in (0, 1, 2, 3, 4, 5, 6, 50)] == [0, 2, 5, 10, 20, 30, 60, 60]
+    assert [policy.probe_pause("account", failures) for failures in (1, 2, 3, 4, 5, 6, 50)] == [
+        2,
+        5,
+        10,
+        20,
+        30,
+        60,
+        60,
+    ]
 
 
 def test_a_persons_bucket_fills_by_one_in_six_seconds_up_to_ten() -> None:

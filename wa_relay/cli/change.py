@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -84,3 +86,11 @@ def _ask(daemon: Holder, path: str, body: Json) -> Json:
     if response.status_code != 200:
         raise RelayError(str(result.get("message", "the daemon refused the request.")), permanent=True)
     return result
+
+
+def current_user() -> str:
+    """The user who runs the command, as it is recorded with a decision."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container may run under a number that has no name
+        return f"user {os.getuid()}"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 import sys
 import time
 from typing import Annotated
@@ -12,7 +10,7 @@ from typing import Annotated
 import typer
 
 from wa_relay import reports
-from wa_relay.cli.change import Json, change
+from wa_relay.cli.change import Json, change, current_user
 from wa_relay.cli.options import Options
 from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
@@ -69,19 +67,12 @@ def _decisions(sent: str | None, *, resend: bool, cancel: bool) -> list[Decision
 
 
 def _decide(options: Options, number: int, decision: Decision, sid: str | None) -> Json:
-    user = _user()
+    user = current_user()
 
     def directly(ledger: Ledger, now: Moment) -> Json:
         return {"status": control.resolve(ledger, number, decision, sid, user, now)}
 
     return change(options, "/resolve", {"id": number, "decision": decision, "sid": sid, "by": user}, directly)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a container may run under a number that has no name
-        return f"user {os.getuid()}"
 
 
 def _uncertain(options: Options) -> list[Undecided]:

@@ -20,7 +20,7 @@ from wa_relay.phone import mask
 SELECT_CALL_STATE = """
     select calls.id, calls.elevenlabs_conversation_id, calls.conversation_id, calls.skipped,
         m.id, m.status, m.reason, m.error_code, m.error_message, m.twilio_message_id, m.due_at,
-        (select paused_operator or paused_burst or account_fault is not null from relay)
+        exists (select 1 from holds where subject in ('operator', 'burst', 'account', 'sender'))
     from calls left join conversation_messages m on m.call_id = calls.id and m.kind = 'opening'
     where calls.elevenlabs_conversation_id = :key"""
 SELECT_LAST_OPENING = """

@@ -11,17 +11,18 @@ import sqlite3
 from dataclasses import dataclass
 
 from wa_relay import policy
-from wa_relay.ledger import journal, openings, sends
+from wa_relay.ledger import holds, journal, openings, sends
 from wa_relay.ledger.outbox import MOVED, Proof
 from wa_relay.ledger.store import SELECT_RELAY, Ledger
 from wa_relay.model import Moment, Outgoing
 
 SELECT_DUE = """
     select m.id, m.conversation_id, m.kind, m.content, m.call_id, m.turn_id, m.due_at, m.not_after, m.attempts,
-        m.notice, coalesce(m.to_address, s.reply_to, s.phone_number) as address, s.status as consent,
-        s.window_ends_at, s.bucket, s.bucket_at
+        m.notice, m.epoch, m.sender, coalesce(m.to_address, s.reply_to, s.phone_number) as address,
+        s.status as consent, s.window_ends_at, s.bucket, s.bucket_at
     from conversation_messages m join conversation_state s on s.id = m.conversation_id
     where m.status = 'queued' and {kind} and m.due_at <= :now
+        and (:sender is null or coalesce(m.sender, '') = :sender)
         and not exists (select 1 from conversation_messages b
             where b.conversation_id = m.conversation_id and b.in_flight)
         and not exists (select 1 from conversation_messages e
@@ -39,18 +40,14 @@ MARK_SENDING = f"""
     where id = :id and status = 'queued'"""
 SPEND_ALLOWANCE = "update conversation_state set bucket = :tokens, bucket_at = :now where id = :id"
 DEFER_MESSAGE = "update conversation_messages set due_at = :due_at where id = :id"
-SET_PROBE_TIME = "update relay set account_probe_at = :at"
-SELECT_BURST = """
-    select id from conversation_messages
+COUNT_BURST = """
+    select count(*) as due from conversation_messages
     where status = 'queued' and kind = 'opening' and due_at <= :by and not released and coalesce(epoch, 0) <> :epoch"""
-HOLD_BURST = "update relay set paused_burst = 1"
+COUNT_BEGUN = "update relay set openings_begun = openings_begun + 1 where watching"
+END_WATCH = "update relay set watching = 0"
 SELECT_EXPIRED = """
     select id from conversation_messages
     where status = 'queued' and kind = 'opening' and not_after <= :now limit 500"""
-
-PROBE_PATIENCE = 60.0
-"""Seconds after which a probe that brought nothing is followed by another."""
-
 
 CLAIMED = Proof("run")
 EXPIRED = Proof("rule", "it waited until the follow-up was too late")
@@ -60,6 +57,7 @@ WHY_WORTHLESS = {
 }
 WHY_WAITING = {
     "quiet_hours": "openings wait for the end of quiet hours",
+    "sender_limited": "Twilio reported a limit of the sender for three openings in a row",
     "pair_limit": "WhatsApp limits how many messages one customer may get in a short time",
 }
 
@@ -92,24 +90,25 @@ def claim_messages(ledger: Ledger, limit: int, now: Moment) -> Claimed:
     Every rule of sending is asked here, in the transaction that makes the mark: account and
     operator holds, the breaker, consent, window, quiet hours, expiry, order and pair limit.
     """
-    relay = ledger.need_one(SELECT_RELAY)
-    if relay["account_fault"] is not None:
-        # A clock that is set back does not put the probe off.
-        if 0.0 < (relay["account_probe_at"] or now) - now <= PROBE_PATIENCE:
-            return Claimed(())
-        # One probe at a time: the next one when this one has failed, or has come to nothing.
+    holds.end_limits(ledger, now)
+    held = holds.all_holds(ledger)
+    gate = policy.gate(held, ledger.rules, now)
+    if not gate.everything:
+        return Claimed(())
+    if gate.probing:
+        # One probe at a time: the next one when this one has failed, or has brought no result.
         limit = min(limit, 1)
-    openings = not (relay["paused_operator"] or relay["paused_burst"])
-    burst = _trips_breaker(ledger, now) if openings and ledger.watch else 0
-    openings = openings and not burst
-    jobs: list[SendJob] = []
-    ended: list[tuple[int, str]] = []
-    _claim(ledger, SELECT_DUE_REPLIES, openings, limit, now, jobs, ended)
-    if openings and len(jobs) < limit:
-        _claim(ledger, SELECT_DUE_OPENINGS, openings, limit - len(jobs), now, jobs, ended)
-    if jobs and relay["account_fault"] is not None:
-        ledger.run(SET_PROBE_TIME, {"at": now + ledger.rules.scaled(PROBE_PATIENCE)})
-    return Claimed(tuple(jobs), tuple(ended), burst)
+    burst = _trips_breaker(ledger, now) if gate.openings else 0
+    claim = _Claim(ledger, limit, gate.openings and not burst, gate.sender, tuple(held), now)
+    if gate.openings_first:
+        claim.take_openings()
+    claim.take_replies()
+    if not gate.openings_first:
+        claim.take_openings()
+    if claim.jobs:
+        for hold in gate.probing:
+            holds.count_probe(ledger, hold, now)
+    return Claimed(tuple(claim.jobs), tuple(claim.ended), burst)
 
 
 def expire(ledger: Ledger, now: Moment) -> list[int]:
@@ -121,52 +120,87 @@ def expire(ledger: Ledger, now: Moment) -> list[int]:
 
 
 def _trips_breaker(ledger: Ledger, now: Moment) -> int:
-    """Holds openings if more than the limit became due since the start; tells how many are held, 0 for none."""
-    limit, end = ledger.rules.burst_limit, ledger.started_at + policy.BURST_WATCH
-    # The first look after the minute still counts: in it, sending may have been held.
-    due = (
-        {row["id"] for row in ledger.all(SELECT_BURST, {"by": min(now, end), "epoch": ledger.epoch})}
-        if limit
-        else set()
-    )
-    # As ids: what was begun in a transaction that was taken back is due again, and counts once.
-    if len(due | ledger.openings_begun) <= limit or not limit:
-        ledger.watch = bool(limit) and now <= end
+    """Holds openings if more than the limit became due since the start. Returns how many are held, 0 for none."""
+    relay = ledger.need_one(SELECT_RELAY)
+    if not relay["watching"]:
         return 0
-    ledger.run(HOLD_BURST)
-    journal.record(ledger, journal.Entry("hold", "burst", facts={"held": len(due)}), now)
-    return len(due)
+    limit, end = ledger.rules.burst_limit, relay["started_at"] + policy.BURST_WATCH
+    # The first look after the minute still counts: in it, sending may have been held.
+    due: int = ledger.need_one(COUNT_BURST, {"by": min(now, end), "epoch": ledger.epoch})["due"] if limit else 0
+    if not limit or due + relay["openings_begun"] <= limit:
+        if not limit or now > end:
+            ledger.run(END_WATCH)
+        return 0
+    holds.hold_burst(ledger, due, now)
+    return due
 
 
-def _claim(
-    ledger: Ledger,
-    sql: str,
-    openings: bool,
-    limit: int,
-    now: Moment,
-    jobs: list[SendJob],
-    ended: list[tuple[int, str]],
-) -> None:
-    # More than are wanted: some of them end or are put off when they are looked at.
-    for row in ledger.all(sql, {"now": now, "openings": int(openings), "limit": limit * 2 + 8}):
-        if len(jobs) >= limit:
+class _Claim:
+    """One claim: goes through what is due until it has as many messages as it may have."""
+
+    def __init__(
+        self, ledger: Ledger, limit: int, openings: bool, sender: str | None, held: tuple[policy.Hold, ...], now: Moment
+    ) -> None:
+        self.jobs: list[SendJob] = []
+        self.ended: list[tuple[int, str]] = []
+        self._ledger = ledger
+        self._limit = limit
+        self._openings = openings
+        self._sender = sender
+        self._limited = {hold.name: hold.probe_at for hold in held if hold.subject == "limited"}
+        self._now = now
+
+    def take_replies(self) -> None:
+        """Claims what is due and not an opening."""
+        self._take(SELECT_DUE_REPLIES)
+
+    def take_openings(self) -> None:
+        """Claims openings that are due, unless they are held."""
+        if self._openings:
+            self._take(SELECT_DUE_OPENINGS)
+
+    def _take(self, sql: str) -> None:
+        wanted = self._limit - len(self.jobs)
+        if wanted < 1:
             return
-        if ledger.one(SELECT_IN_FLIGHT, {"id": row["conversation_id"]}):
-            continue
-        reason = _worthless(row, now)
+        # More than are wanted: some of them end or are put off when they are examined.
+        parameters = {"openings": int(self._openings), "sender": self._sender, "limit": wanted * 2 + 8}
+        for row in self._ledger.all(sql, parameters | {"now": self._now}):
+            if len(self.jobs) >= self._limit:
+                return
+            # One before it in this claim may have begun for the same customer.
+            if not self._ledger.one(SELECT_IN_FLIGHT, {"id": row["conversation_id"]}):
+                self._take_one(row)
+
+    def _take_one(self, row: sqlite3.Row) -> None:
+        reason = _worthless(row, self._now)
         if reason is not None:
-            sends.end(ledger, row["id"], reason, Proof("rule", WHY_WORTHLESS[reason]), now)
-            ended.append((row["id"], reason))
-            continue
-        due_at, why = _due(ledger, row, now)
-        if due_at > now:
-            _defer(ledger, row, due_at, why, now)
-            continue
-        job = _begin(ledger, row, now)
+            sends.end(self._ledger, row["id"], reason, Proof("rule", WHY_WORTHLESS[reason]), self._now)
+            self.ended.append((row["id"], reason))
+            return
+        due_at, why = self._due(row)
+        if due_at > self._now:
+            _defer(self._ledger, row, due_at, why, self._now)
+            return
+        job = _begin(self._ledger, row, self._now)
         if isinstance(job, str):
-            ended.append((row["id"], job))
+            self.ended.append((row["id"], job))
         else:
-            jobs.append(job)
+            self.jobs.append(job)
+
+    def _due(self, row: sqlite3.Row) -> tuple[Moment, str]:
+        """When a message that is due may really be sent, and the rule that delays it."""
+        if row["kind"] == "opening":
+            opens = policy.opens_at(self._now, self._ledger.rules, row["address"])
+            if opens > self._now:
+                return opens, "quiet_hours"
+            limited = self._limited.get(row["sender"] or "")
+            if limited is not None:
+                return limited, "sender_limited"
+        tokens = policy.refill(row["bucket"], row["bucket_at"], self._now)
+        if tokens >= 1.0:
+            return self._now, ""
+        return self._now + max(0.05, (1.0 - tokens) * policy.PERSON_REFILL), "pair_limit"
 
 
 def _worthless(row: sqlite3.Row, now: Moment) -> str | None:
@@ -177,18 +211,6 @@ def _worthless(row: sqlite3.Row, now: Moment) -> str | None:
     if row["kind"] == "opening":
         return "expired" if row["not_after"] is not None and row["not_after"] <= now else None
     return "expired" if row["window_ends_at"] is None or row["window_ends_at"] <= now else None
-
-
-def _due(ledger: Ledger, row: sqlite3.Row, now: Moment) -> tuple[Moment, str]:
-    """When a message that is due may really be sent, and the rule that delays it."""
-    if row["kind"] == "opening":
-        opens = policy.opens_at(now, ledger.rules, row["address"])
-        if opens > now:
-            return opens, "quiet_hours"
-    tokens = policy.refill(row["bucket"], row["bucket_at"], now)
-    if tokens >= 1.0:
-        return now, ""
-    return now + max(0.05, (1.0 - tokens) * policy.PERSON_REFILL), "pair_limit"
 
 
 def _defer(ledger: Ledger, row: sqlite3.Row, due_at: Moment, why: str, now: Moment) -> None:
@@ -216,8 +238,9 @@ def _begin(ledger: Ledger, row: sqlite3.Row, now: Moment) -> SendJob | str:
         reason = _unsendable(ledger, row["id"], rendered, now)
         if reason is not None:
             return reason
-        if ledger.watch:
-            ledger.openings_begun.add(row["id"])
+        # One that was begun in this run before, and did not go out, has been counted.
+        if row["epoch"] != ledger.epoch:
+            ledger.run(COUNT_BEGUN)
         content, call_key = rendered.content, call.key
         outgoing = Outgoing(row["id"], row["address"], rendered.body, rendered.content_sid, rendered.content_variables)
     variables = outgoing.content_variables

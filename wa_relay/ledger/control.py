@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from wa_relay.ledger import sends
+from wa_relay.ledger import claims, holds, sends
 from wa_relay.ledger.outbox import Proof, find_message
-from wa_relay.ledger.store import SELECT_RELAY, Ledger
+from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, RelayError
+from wa_relay.policy import Hold
 
-PAUSE = "update relay set paused_operator = 1"
-RESUME = "update relay set paused_operator = 0, paused_burst = 0"
 RELEASE = "update conversation_messages set released = 1 where status = 'queued' and kind = 'opening'"
 QUEUE = """
     select (select count(*) from conversation_messages where status = 'queued')
@@ -31,7 +30,10 @@ class NotUncertain(RelayError):
 
 @dataclass(frozen=True, slots=True)
 class QueueHealth:
-    """The queue as `/health` shows it. Ages are seconds; `dead` counts the last 24 hours."""
+    """The queue as `/health` shows it. Ages are seconds; `dead` counts the last 24 hours.
+
+    `limited` is true while a sender's openings wait for its limit at Twilio.
+    """
 
     pending: int
     oldest_seconds: float | None
@@ -39,17 +41,18 @@ class QueueHealth:
     dead: int
     paused: Pause | None
     account_fault: str | None
+    limited: bool = False
 
 
-def pause(ledger: Ledger) -> None:
-    """Holds openings until `resume`."""
-    ledger.run(PAUSE)
+def pause(ledger: Ledger, who: str | None, now: Moment) -> None:
+    """Holds openings until `resume`. `who` is the user that asked for it."""
+    holds.set_by_person(ledger, now, who)
 
 
-def resume(ledger: Ledger) -> int:
-    """Lets go the openings that `pause` or the breaker holds; tells how many wait."""
-    ledger.run(RESUME)
-    ledger.watch = False
+def resume(ledger: Ledger, who: str | None, now: Moment) -> int:
+    """Releases the openings that `pause` or the breaker holds. Returns how many wait."""
+    holds.release_openings(ledger, now, who)
+    ledger.run(claims.END_WATCH)
     return ledger.run(RELEASE)
 
 
@@ -83,13 +86,20 @@ def queue_health(ledger: Ledger, now: Moment) -> QueueHealth:
     """Counts what waits, and proves on the way that something can be stored."""
     ledger.run(PROBE, {"now": now})
     row = ledger.need_one(QUEUE, {"since": now - 86400.0})
-    relay = ledger.need_one(SELECT_RELAY)
-    paused: Pause | None = None
-    if relay["account_fault"] is not None:
-        paused = "account"
-    elif relay["paused_operator"]:
-        paused = "operator"
-    elif relay["paused_burst"]:
+    held = holds.all_holds(ledger)
+    account = next((hold for hold in held if hold.subject in ("account", "sender")), None)
+    subjects = {hold.subject for hold in held}
+    paused: Pause | None = "account" if account else "operator" if "operator" in subjects else None
+    if paused is None and "burst" in subjects:
         paused = "burst"
     oldest = None if row["oldest"] is None else max(0.0, now - row["oldest"])
-    return QueueHealth(row["pending"], oldest, row["uncertain"], row["dead"], paused, relay["account_fault"])
+    return QueueHealth(
+        row["pending"], oldest, row["uncertain"], row["dead"], paused, _fault(account), "limited" in subjects
+    )
+
+
+def _fault(hold: Hold | None) -> str | None:
+    """What Twilio refused, as code and meaning."""
+    if hold is None:
+        return None
+    return f"{hold.code}: {hold.meaning}" if hold.meaning else str(hold.code)

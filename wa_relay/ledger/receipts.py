@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import consent, customers, sends
+from wa_relay.ledger import consent, customers, holds, sends
 from wa_relay.ledger.outbox import MOVED, Outbound, Proof, find_message, find_message_by_sid, get_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Listed, Moment, Receipt
@@ -192,7 +192,10 @@ def _move(ledger: Ledger, message: Outbound, receipt: Receipt, now: Moment) -> N
     if policy.RANK.get(receipt.status, -1) > policy.RANK.get(message.receipt or "", -1):
         ledger.run(NOTE_RECEIPT, {"status": receipt.status, "id": message.id})
     target = policy.receipt_moves(receipt.status, message.status)
-    freed = receipt.status in ("sent", "delivered", "read") and sends.free_next_part(ledger, message, now)
+    freed = False
+    if receipt.status in ("sent", "delivered", "read"):
+        released = holds.note_success(ledger, message, now)
+        freed = sends.free_next_part(ledger, message, now) or released
     if target is None or target == message.status:
         late = receipt.status in policy.FAILURES and message.status in ("delivered", "read")
         alarm = f"message {message.id} was {message.status} and is now reported {receipt.status}" if late else None
@@ -202,7 +205,8 @@ def _move(ledger: Ledger, message: Outbound, receipt: Receipt, now: Moment) -> N
         code = receipt.error_code
         sends.end(ledger, message.id, "undelivered", proof, now, code=code)
         sends.follow_refusal(ledger, message, code, now)
-        return Noted(True, message.id, "failed", True, code, freed=True)
+        alarm = holds.note_failure(ledger, message, code, now)
+        return Noted(True, message.id, "failed", True, code, alarm, freed=True)
     parameters = {
         "id": message.id,
         "status": target,

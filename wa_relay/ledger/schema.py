@@ -36,16 +36,26 @@ create table relay (
     fence real not null,
     epoch integer not null default 0,
     account_sid text,
-    paused_operator integer not null default 0 check (paused_operator in (0, 1)),
-    paused_burst integer not null default 0 check (paused_burst in (0, 1)),
-    account_fault text,
-    account_failures integer not null default 0,
-    account_held_at real,
-    account_probe_at real,
+    started_at real not null default 0,
+    watching integer not null default 0 check (watching in (0, 1)),
+    openings_begun integer not null default 0,
     last_push_at real,
     swept_to real,
     clean_stop integer not null default 1 check (clean_stop in (0, 1)),
     probed_at real
+) strict;
+
+create table holds (
+    id integer primary key,
+    subject text not null check (subject in ('operator', 'burst', 'account', 'sender', 'limited', 'template')),
+    name text not null default '',
+    code text,
+    meaning text,
+    since real not null,
+    last_at real not null,
+    probes integer not null default 0,
+    probe_at real,
+    unique (subject, name)
 ) strict;
 
 create table conversation_state (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import consent
+from wa_relay.ledger import consent, holds
 from wa_relay.ledger.outbox import MOVED, Outbound, Proof, get_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Moment, NotSent, SendRefused, SendResult, Unclear
@@ -41,13 +41,6 @@ MARK_FAILED = f"""
 SELECT_SID_OWNER = "select id from conversation_messages where twilio_message_id = :sid"
 SELECT_SENDING = "select id from conversation_messages where in_flight and status = 'sending'"
 CLOSE_WINDOW = "update conversation_state set window_ends_at = least(window_ends_at, :now) where id = :id"
-HOLD_ACCOUNT = """
-    update relay set account_fault = :fault, account_failures = account_failures + 1, account_probe_at = :probe_at,
-        account_held_at = :now
-    where account_held_at is null or account_held_at < :attempted_at"""
-FREE_ACCOUNT = """
-    update relay set account_fault = null, account_failures = 0, account_probe_at = null, account_held_at = null
-    where coalesce(account_fault, account_probe_at, account_held_at) is not null or account_failures > 0"""
 
 ACCEPTED = Proof("http", "Twilio accepted it")
 KILLED = Proof("run", "the process ended while it was being sent")
@@ -68,7 +61,7 @@ def finish_send(ledger: Ledger, message_id: int, result: SendResult, now: Moment
     """Moves a message by the result of its send; one that a receipt has moved meanwhile stays there."""
     message = get_message(ledger, message_id)
     if isinstance(result, Accepted):
-        ledger.run(FREE_ACCOUNT)
+        holds.end_account_hold(ledger, now)
         done = accept(ledger, message, result.sid, ACCEPTED, message.attempted_at, now)
         if done.status != "sending":
             return done
@@ -191,10 +184,8 @@ def _refused(ledger: Ledger, message: Outbound, refusal: SendRefused, now: Momen
 def _hold_account(ledger: Ledger, message: Outbound, refusal: SendRefused, now: Moment) -> Finished:
     proof = Proof("http", "not sent: Twilio refused the account or the sender", refusal.code)
     requeue(ledger, message.id, now, proof, now)
-    failures = ledger.need_one("select account_failures from relay")[0]
-    probe_at = now + ledger.rules.scaled(policy.account_probe(failures + 1))
-    fault = f"{refusal.code}: {refusal.meaning}"
-    # What was being sent together is refused together: only the first of them, and each probe, counts.
-    held = {"fault": fault, "probe_at": probe_at, "attempted_at": message.attempted_at, "now": now}
-    alarm = f"everything is held, Twilio refused with {fault}" if ledger.run(HOLD_ACCOUNT, held) else None
+    probe_at = holds.hold_account(ledger, refusal.code, refusal.meaning, message.began_at, now)
+    if probe_at is None:
+        return Finished(message.id, "queued", due_at=now)
+    alarm = f"everything is held, Twilio refused with {refusal.code}: {refusal.meaning}"
     return Finished(message.id, "queued", due_at=probe_at, alarm=alarm)

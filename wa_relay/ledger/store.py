@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from wa_relay.model import Moment
 from wa_relay.policy import Rules
 
-BEGIN_RUN = "update relay set epoch = epoch + 1, clean_stop = 0 returning epoch, fence"
+BEGIN_RUN = """
+    update relay set epoch = epoch + 1, clean_stop = 0, started_at = :now, watching = 1, openings_begun = 0
+    returning epoch, fence"""
 END_RUN = "update relay set clean_stop = 1"
 SELECT_RELAY = "select * from relay"
 
@@ -19,17 +21,14 @@ SELECT_RELAY = "select * from relay"
 class Ledger:
     """What every operation on the database is given. `epoch` counts the daemon's starts.
 
-    `started_at`, `watch` and `openings_begun` belong to the burst breaker: while `watch` is true,
-    openings that become due are counted, and the ids of those that were begun are kept.
+    Nothing here changes while the daemon runs: what an operation changes is in the database, where a savepoint that
+    is rolled back takes it along.
     """
 
     db: sqlite3.Connection
     rules: Rules
     fence: Moment = 0.0
     epoch: int = 0
-    started_at: Moment = 0.0
-    watch: bool = False
-    openings_begun: set[int] = field(default_factory=set)
 
     @property
     def mark(self) -> str:
@@ -68,8 +67,9 @@ class Ledger:
 
 def begin_run(ledger: Ledger, now: Moment) -> str:
     """Opens a new epoch and tells the file's mark: until `end_run`, a stop counts as unclean."""
-    row = ledger.need_one(BEGIN_RUN)
-    ledger.epoch, ledger.fence, ledger.started_at, ledger.watch = row["epoch"], float(row["fence"]), now, True
+    row = ledger.need_one(BEGIN_RUN, {"now": now})
+    ledger.epoch = row["epoch"]
+    ledger.fence = float(row["fence"])
     return ledger.mark
 
 

@@ -5,6 +5,19 @@ workers ask between their awaits; neither decides by itself.
 """
 
 from wa_relay.policy.capacity import NO_CAPACITY_BASE, NO_CAPACITY_CAP, AdaptiveLimit
+from wa_relay.policy.holds import (
+    ACCOUNT_CODES,
+    LIMIT_CODES,
+    PROBE_PATIENCE,
+    RECEIPT_CODES,
+    ROW,
+    SENDER_CODES,
+    Gate,
+    Hold,
+    Subject,
+    gate,
+    probe_pause,
+)
 from wa_relay.policy.hours import closes_at, opens_at
 from wa_relay.policy.openings import (
     CustomerFacts,
@@ -20,7 +33,6 @@ from wa_relay.policy.openings import (
 from wa_relay.policy.receipts import CLOCK_TOLERANCE, FAILURES, RANK, match_unclear, receipt_moves
 from wa_relay.policy.rules import WINDOW, WINDOW_MARGIN, OpeningText, Rules
 from wa_relay.policy.sending import (
-    ACCOUNT_PROBES,
     BURST_WATCH,
     HOLD,
     LATE_LOOKUP,
@@ -33,7 +45,6 @@ from wa_relay.policy.sending import (
     SEND_RETRY_BASE,
     SEND_RETRY_CAP,
     Circuit,
-    account_probe,
     next_lookup,
     next_receipt_poll,
     refill,
@@ -42,7 +53,7 @@ from wa_relay.policy.sending import (
 from wa_relay.policy.turns import DEBOUNCE_LIMIT, TURN_TRIES, turn_due
 
 __all__ = [
-    "ACCOUNT_PROBES",
+    "ACCOUNT_CODES",
     "BURST_WATCH",
     "CLOCK_TOLERANCE",
     "DEBOUNCE_LIMIT",
@@ -50,14 +61,19 @@ __all__ = [
     "HOLD",
     "LATE_LOOKUP",
     "LATE_LOOKUPS_END",
+    "LIMIT_CODES",
     "LOOKUPS",
     "NO_CAPACITY_BASE",
     "NO_CAPACITY_CAP",
     "PART_PAUSE",
     "PERSON_BUCKET",
     "PERSON_REFILL",
+    "PROBE_PATIENCE",
     "RANK",
+    "RECEIPT_CODES",
     "RECEIPT_POLLS",
+    "ROW",
+    "SENDER_CODES",
     "SEND_RETRY_BASE",
     "SEND_RETRY_CAP",
     "TURN_TRIES",
@@ -66,21 +82,25 @@ __all__ = [
     "AdaptiveLimit",
     "Circuit",
     "CustomerFacts",
+    "Gate",
+    "Hold",
     "OpeningText",
     "Rendered",
     "Rules",
     "Skip",
     "SkipReason",
+    "Subject",
     "Write",
-    "account_probe",
     "client_name",
     "closes_at",
+    "gate",
     "match_unclear",
     "next_lookup",
     "next_receipt_poll",
     "opening_values",
     "opens_at",
     "plan_opening",
+    "probe_pause",
     "receipt_moves",
     "refill",
     "render_opening",

@@ -27,7 +27,6 @@ PERSON_BUCKET, PERSON_REFILL = 10.0, 6.0
 """Messages that may go to one person at once, and the seconds in which one more is allowed (error 63018)."""
 
 SEND_RETRY_BASE, SEND_RETRY_CAP = 2.0, 120.0
-ACCOUNT_PROBES = (2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 
 
 def retry_delay(attempt: int, retry_after: float | None, *, base: float, cap: float) -> float:
@@ -51,11 +50,6 @@ def next_lookup(attempted_at: Moment, lookups: int, rules: Rules) -> Moment | No
 def next_receipt_poll(accepted_at: Moment, polls: int, rules: Rules) -> Moment | None:
     """When Twilio is asked for a receipt that did not come; None after the last time."""
     return accepted_at + rules.scaled(RECEIPT_POLLS[polls]) if polls < len(RECEIPT_POLLS) else None
-
-
-def account_probe(failures: int) -> float:
-    """Seconds until a held account is tried again, after so many refusals in a row."""
-    return ACCOUNT_PROBES[min(failures, len(ACCOUNT_PROBES)) - 1] if failures else 0.0
 
 
 def refill(tokens: float, since: Moment, now: Moment) -> float:

@@ -15,8 +15,10 @@ UNCERTAIN = """
     where m.status = 'uncertain' order by m.attempted_at, m.id"""
 STANDING = """
     select (select count(*) from conversation_messages where status = 'uncertain') as uncertain,
-        paused_operator, paused_burst, account_fault
-    from relay"""
+        exists (select 1 from holds where subject = 'operator') as by_operator,
+        exists (select 1 from holds where subject = 'burst') as by_burst,
+        (select coalesce(code || ': ' || meaning, code) from holds where subject in ('account', 'sender')
+            order by subject, since limit 1) as account_fault"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +82,4 @@ def uncertain(db: sqlite3.Connection, now: Moment) -> list[Undecided]:
 def standing(db: sqlite3.Connection) -> Standing:
     """Tells what holds openings back and how many sends wait for a decision."""
     row = db.execute(STANDING).fetchone()
-    return Standing(row["uncertain"], bool(row["paused_operator"]), bool(row["paused_burst"]), row["account_fault"])
+    return Standing(row["uncertain"], bool(row["by_operator"]), bool(row["by_burst"]), row["account_fault"])

@@ -43,15 +43,15 @@ class ControlRoutes:
             Route("POST", "/resolve", self.resolve, media_types=(JSON,)),
         )
 
-    async def pause(self, _http: web.Request) -> web.StreamResponse:
+    async def pause(self, http: web.Request) -> web.StreamResponse:
         """Holds openings."""
-        await self._ledger.run(control.pause)
+        await self._ledger.run(control.pause, _who(http), self._clock())
         say("paused", by="operator")
         return json_answer({"success": True})
 
-    async def resume(self, _http: web.Request) -> web.StreamResponse:
+    async def resume(self, http: web.Request) -> web.StreamResponse:
         """Lets the held openings go out."""
-        waiting = await self._ledger.run(control.resume)
+        waiting = await self._ledger.run(control.resume, _who(http), self._clock())
         say("resumed", waiting=waiting)
         self._send.ring()
         return json_answer({"success": True, "waiting": waiting})
@@ -68,7 +68,7 @@ class ControlRoutes:
                 identity,
                 DECISIONS[decision],
                 sid if isinstance(sid, str) else None,
-                "operator",
+                _who(http),
                 self._clock(),
             )
         except control.NotUncertain as error:
@@ -76,6 +76,13 @@ class ControlRoutes:
         say("resolved", message=identity, decision=decision, status=status)
         self._send.ring()
         return json_answer({"success": True, "status": status})
+
+
+def _who(http: web.Request) -> str:
+    """The user that the command names; the socket is the owner's alone, so it is believed."""
+    body = jsonbody.parse_object(http[body_key]) if http[body_key] else {}
+    who = body.get("by")
+    return who[:100] if isinstance(who, str) and who else "operator"
 
 
 @asynccontextmanager
