@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "wa_relay"
 ROOMS = (
     ("model",),
     ("moments", "phone", "text"),
-    ("logs", "policy"),
+    ("logs", "metrics", "policy"),
     ("config", "elevenlabs"),
     ("channel", "ledger"),
     ("sources", "agent", "reports"),
@@ -64,6 +64,7 @@ HOMES = {
     "httpx": {"elevenlabs", "cli", "doctor", "demo"},
     "pydantic": {"config", "elevenlabs", "sources", "standins"},
     "phonenumbers": {"phone"},
+    "prometheus_client": {"metrics"},
     "markdown_it": {"text"},
     "holidays": {"policy", "config"},
 }

@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from wa_relay import __version__
+from wa_relay import __version__, metrics
 from wa_relay.agent.gateway import GatewayAgent
 from wa_relay.agent.session import TextAgent
 from wa_relay.channel.inbound import listed_inbound
@@ -233,7 +233,7 @@ class Daemon:
 
 async def _open_storage(common: Common, found: file.Opened, opened: AsyncExitStack) -> Storage:
     now, path = common.clock(), common.config.database.path
-    ledger = LedgerThread(Ledger(found.connection, common.rules))
+    ledger = LedgerThread(Ledger(found.connection, common.rules), metrics.COMMIT_SECONDS.observe)
     opened.push_async_callback(ledger.close)
     mark = await ledger.run(store.begin_run, now)
     uncertain = await ledger.run(sends.rescue_sends, now)

@@ -55,8 +55,9 @@ class _Outcome(NamedTuple):
 class LedgerThread:
     """Runs operations on the ledger, in the order in which they were asked for."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, on_commit: Callable[[float], None] = lambda _seconds: None) -> None:
         self._ledger = ledger
+        self._on_commit = on_commit
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closing = False
         self._in_log = 0
@@ -151,6 +152,7 @@ class LedgerThread:
             # A commit is a sync and little else; one that was held up counts twice the one before at the most.
             took = time.monotonic() - began
             self._commit_takes = min(took, 2.0 * self._commit_takes) if self._commit_takes else took
+            self._on_commit(took)
         except BaseException:
             # A full disk may have ended the transaction already.
             if db.in_transaction:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from wa_relay import metrics
 from wa_relay.ledger import questions, turns
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.questions import Informed, TurnJob
@@ -101,6 +103,7 @@ class TurnWorker(Worker):
         ids: dict[str, Any] = {"turn": job.turn_id, "conversation": job.conversation_id, "call": job.question.call_key}
         question = await self._informed(job)
         say("agent_asked", **ids, phone=job.phone, text=question.text)
+        began = time.perf_counter()
         try:
             answer = await self._agent.answer(question, lambda: self._note_tools(job))
             parts = [] if isinstance(answer, Silence) else self._parts(answer)
@@ -108,13 +111,17 @@ class TurnWorker(Worker):
             await self._put_off(job, error, ids)
             return False
         except AgentError as error:
+            metrics.count_turn("failed", time.perf_counter() - began)
             await self._failed(job, error.message, ids)
             return None
         except Exception as error:
+            metrics.count_turn("failed", time.perf_counter() - began)
             fail("agent_fault", error, **ids)
             await self._failed(job, f"unexpected: {type(error).__name__}", ids)
             return None
         self.failures = 0
+        result = "silent" if isinstance(answer, Silence) else "answered"
+        metrics.count_turn(result, time.perf_counter() - began)
         if isinstance(answer, Silence):
             say("agent_silent", **ids, session=answer.session_id)
             await self._persist(turns.finish_silent, job.turn_id, answer.session_id, self._clock())

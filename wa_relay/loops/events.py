@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 
+from wa_relay import metrics
 from wa_relay.ledger.inbox import Received
 from wa_relay.ledger.receipts import Noted
 from wa_relay.ledger.sends import Finished
@@ -22,6 +23,7 @@ def follow_receipt(wakers: Wakers, receipt: Receipt, noted: Noted, *, by: str | 
     if noted.alarm:
         warn("alarm", message=noted.message_id, what=noted.alarm)
     if noted.changed:
+        metrics.count_receipt(receipt.status)
         say(
             "receipt",
             level=logging.WARNING if noted.status == "failed" else logging.INFO,

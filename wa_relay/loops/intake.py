@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from wa_relay import metrics
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.ledger import batches, call_details, calls
 from wa_relay.ledger.calls import CallState
@@ -67,8 +68,9 @@ class _Book:
         return await self._ledger.run(calls.unknown_calls, keys)
 
     async def record_polled(self, polled: Sequence[Call]) -> None:
+        by_key = {call.key: call for call in polled}
         for state in await self._ledger.run(calls.record_calls, polled, self._clock()):
-            self._intake.announce_new_call(state, "poll")
+            self._intake.announce_new_call(by_key[state.key], state, "poll")
 
     def reject(self, rejection: Rejection) -> None:
         self._intake.reject(rejection, "poll")
@@ -103,10 +105,11 @@ class Intake:
         self.health = PollHealth()
         self.unusable_numbers: Counter[Source] = Counter()
 
-    def announce_new_call(self, state: CallState, source: Source) -> None:
+    def announce_new_call(self, call: Call, state: CallState, source: Source) -> None:
         """Logs a call that was not known before, and wakes those who act on it."""
         if not state.created:
             return
+        metrics.count_call(source, call.outcome)
         say(
             "call_received",
             call=state.key,
@@ -135,6 +138,7 @@ class Intake:
                 return
             self._unusable.add(rejection.key)
             self.unusable_numbers[source] += 1
+            metrics.count_call(source, "unusable_number")
         event, level = _EVENTS[rejection.reason]
         say(
             event,
@@ -236,7 +240,7 @@ class Intake:
         except CallConflict as error:
             warn("call_conflict", call=call.key, what=error.message)
         else:
-            self.announce_new_call(state, "webhook")
+            self.announce_new_call(call, state, "webhook")
         await self._ledger.run(batches.drop_hint, call.key)
 
     def _without_batch(self, hint: BatchHint) -> Call | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from wa_relay import metrics
 from wa_relay.ledger import claims, outbox, sends
 from wa_relay.ledger.claims import SendJob
 from wa_relay.ledger.sends import Finished
@@ -14,12 +16,16 @@ from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.worker import IDLE, Worker, rest_until
-from wa_relay.model import Accepted, Moment, NotSent, Outgoing, SendResult, Unclear
+from wa_relay.model import Accepted, Moment, NotSent, Outgoing, SendRefused, SendResult, Unclear
 from wa_relay.policy import Circuit
 
 SEND_SLOTS = 256
 SEND_DEADLINE = 40.0
 """Seconds for one request, above the channel's own limits."""
+
+
+_RESULTS = {Accepted: "accepted", SendRefused: "refused", NotSent: "failed", Unclear: "uncertain"}
+"""The metric's names."""
 
 
 class Channel(Protocol):
@@ -85,7 +91,9 @@ class SendWorker(Worker):
         return self._tokens
 
     async def _send(self, job: SendJob) -> None:
+        began = time.perf_counter()
         result = await self._request(job.outgoing)
+        metrics.count_send(job.kind, _RESULTS[type(result)], time.perf_counter() - began)
         message_id = job.outgoing.message_id
         assert message_id is not None
         try:

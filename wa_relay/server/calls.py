@@ -59,7 +59,7 @@ class CallRoutes:
         state = await self._ledger.run(calls.record_call, report, self._clock())
         due = state.message_id is not None and (state.due_at or 0.0) <= self._clock()
         waits = state.created and due and not state.held
-        self._intake.announce_new_call(state, "push")
+        self._intake.announce_new_call(report, state, "push")
         if waits:
             state = await self._settled(state)
         elif not state.created:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from wa_relay import __version__
+from wa_relay import __version__, metrics
 from wa_relay.ledger import control
-from wa_relay.ledger.control import Pause, QueueHealth
+from wa_relay.ledger.control import QueueHealth
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.loops.answering import TurnWorker
@@ -129,26 +129,18 @@ def judge(queue: QueueHealth | None, failures: list[int], *, noticed: bool) -> S
     return "ok"
 
 
-def metrics_text(health: Health) -> str:
-    """Prometheus' text format (version 0.0.4): counts only, nobody's number."""
-    queue, pauses = health.queue, ("operator", "burst", "account")
-    paused: Pause | None = queue.paused if queue else None
-    counts = (queue.pending, queue.uncertain, queue.dead, queue.oldest_seconds) if queue else (0, 0, 0, 0)
-    gauges: list[tuple[str, str, float | None]] = [
-        ("wa_relay_up", "1 while something can be stored", float(health.status != "down")),
-        ("wa_relay_uptime_seconds", "Seconds since the start", health.uptime),
-        ("wa_relay_queue_pending", "Messages that wait or are being sent", counts[0]),
-        ("wa_relay_queue_uncertain", "Sends that need a person's decision", counts[1]),
-        ("wa_relay_queue_dead", "Messages that failed in the last 24 hours", counts[2]),
-        ("wa_relay_queue_oldest_seconds", "Age of the oldest that waits", counts[3]),
-        ("wa_relay_poll_failures", "Poll rounds that failed in a row", health.poll_failures),
-    ]
-    lines = []
-    for name, words, value in gauges:
-        lines += [f"# HELP {name} {words}.", f"# TYPE {name} gauge", f"{name} {float(value or 0):g}"]
-    lines += ["# HELP wa_relay_paused 1 for the pause in force.", "# TYPE wa_relay_paused gauge"]
-    lines += [f'wa_relay_paused{{by="{name}"}} {int(paused == name)}' for name in pauses]
-    return "\n".join(lines) + "\n"
+def exposition(health: Health) -> bytes:
+    """Returns the metrics, with the gauges set to this look."""
+    queue = health.queue
+    metrics.UP.set(health.status != "down")
+    metrics.POLL_FAILURES.set(health.poll_failures)
+    metrics.set_pause(queue.paused if queue else None)
+    if queue is not None:
+        metrics.QUEUE_PENDING.set(queue.pending)
+        metrics.QUEUE_OLDEST.set(queue.oldest_seconds or 0.0)
+        metrics.QUEUE_UNCERTAIN.set(queue.uncertain)
+        metrics.QUEUE_DEAD.set(queue.dead)
+    return metrics.exposition()
 
 
 def _rounded(value: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""The listener: aiohttp's application and router, with the contract's checks and errors as middlewares.
+"""The listener: aiohttp's application and router, with the contract's checks and errors as a middleware.
 
 A request passes in this order: path and method (the router), token, size, media type; then its route checks the
 signature, the JSON and the fields. Every failure ends in the error envelope.
@@ -7,12 +7,14 @@ signature, the JSON and the fields. Every failure ends in the error envelope.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
 
 from aiohttp import web
 
+from wa_relay import metrics
 from wa_relay.ledger.faults import CallConflict, StorageUnavailable
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
@@ -63,22 +65,33 @@ class RequestLedger:
 
 
 def application(routes: Iterable[Route], access: Access) -> web.Application:
-    """Makes aiohttp's application of these routes."""
-    checks: dict[Handler, Route] = {}
+    """Makes aiohttp's application of these routes.
+
+    One middleware does it all: each further one costs 1.5 µs a request, 1 % of a stored webhook.
+    """
+    known: dict[Handler, Route] = {}
 
     @web.middleware
-    async def check_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-        route = checks.get(request.match_info.handler)
-        if route is not None:
-            access.require(request, route.access)
-            if route.method == "POST":
-                request[body_key] = await read_body(request, route.limit, streams=route.streams)
-                require_media_type(request, route.media_types)
-        return await handler(request)
+    async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
+        began = time.perf_counter()
+        route = known.get(request.match_info.handler)
+        try:
+            if route is not None:
+                await _admit(request, route, access)
+            answer = await handler(request)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            answer = _answer_error(request, error)
+            if not request.content.is_eof():
+                answer.force_close()
+        if route is not None and route.path in metrics.WEBHOOK_CODES:
+            metrics.count_webhook(route.path, answer.status, time.perf_counter() - began)
+        return answer
 
-    app = web.Application(middlewares=[answer_errors, check_request])
+    app = web.Application(middlewares=[serve])
     for route in routes:
-        checks[route.handler] = route
+        known[route.handler] = route
         if route.method == "GET":
             app.router.add_get(route.path, route.handler, allow_head=True, expect_handler=_expect_nothing)
         else:
@@ -86,36 +99,34 @@ def application(routes: Iterable[Route], access: Access) -> web.Application:
     return app
 
 
-@web.middleware
-async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns every exception into the contract's error envelope."""
-    try:
-        return await handler(request)
-    except HttpError as error:
-        answer = error_answer(error.status, error.code, error.message, fields=error.fields, headers=error.headers)
-    except PayloadError as error:
+async def _admit(request: web.Request, route: Route, access: Access) -> None:
+    access.require(request, route.access)
+    if route.method == "POST":
+        request[body_key] = await read_body(request, route.limit, streams=route.streams)
+        require_media_type(request, route.media_types)
+
+
+def _answer_error(request: web.Request, error: Exception) -> web.Response:
+    """Turns any exception into the contract's error envelope."""
+    if isinstance(error, HttpError):
+        return error_answer(error.status, error.code, error.message, fields=error.fields, headers=error.headers)
+    if isinstance(error, PayloadError):
         status = 422 if error.code == "invalid_payload" else 400
-        answer = error_answer(status, error.code, error.message, fields=error.fields)
-    except CallConflict as error:
-        answer = error_answer(409, "call_conflict", error.message)
-    except StorageUnavailable as error:
-        answer = error_answer(503, "unavailable", error.message, headers={"Retry-After": "2"})
-    except web.HTTPMethodNotAllowed as error:
+        return error_answer(status, error.code, error.message, fields=error.fields)
+    if isinstance(error, CallConflict):
+        return error_answer(409, "call_conflict", error.message)
+    if isinstance(error, StorageUnavailable):
+        return error_answer(503, "unavailable", error.message, headers={"Retry-After": "2"})
+    if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = sorted(error.allowed_methods)
-        message = f"use {allowed[0]} for this path."
-        answer = error_answer(405, "method_not_allowed", message, headers={"Allow": ", ".join(allowed)})
-    except web.HTTPNotFound:
-        answer = error_answer(404, "not_found", "there is nothing at this path.")
-    except (ConnectionError, asyncio.CancelledError):
-        raise
-    except Exception as error:
-        # The route's pattern, not the path: that may hold somebody's number.
-        resource = request.match_info.route.resource
-        fail("request_fault", error, method=request.method, route=resource.canonical if resource else "none")
-        answer = error_answer(500, "internal", "this should not happen: see the log of wa-relay.")
-    if not request.content.is_eof():
-        answer.force_close()
-    return answer
+        headers = {"Allow": ", ".join(allowed)}
+        return error_answer(405, "method_not_allowed", f"use {allowed[0]} for this path.", headers=headers)
+    if isinstance(error, web.HTTPNotFound):
+        return error_answer(404, "not_found", "there is nothing at this path.")
+    # The route's pattern, not the path: that may hold somebody's number.
+    resource = request.match_info.route.resource
+    fail("request_fault", error, method=request.method, route=resource.canonical if resource else "none")
+    return error_answer(500, "internal", "this should not happen: see the log of wa-relay.")
 
 
 async def _expect_nothing(_http: web.Request) -> None:

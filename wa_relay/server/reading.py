@@ -9,17 +9,16 @@ from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
-from wa_relay import phone, reports
+from wa_relay import metrics, phone, reports
 from wa_relay.ledger.reader import Reader
 from wa_relay.model import Moment, PayloadError
 from wa_relay.server.access import Access
 from wa_relay.server.answers import HttpError, json_answer, text_answer
 from wa_relay.server.body import target
-from wa_relay.server.health import Checkup, metrics_text
+from wa_relay.server.health import Checkup, exposition
 from wa_relay.server.listener import Route
 from wa_relay.server.openapi import description
 
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MOST_MESSAGES, USUAL_MESSAGES = 500, 100
 GROUPINGS: tuple[reports.Grouping, ...] = ("day", "batch", "group", "agent")
 
@@ -84,7 +83,7 @@ class ReadingRoutes:
 
     async def metrics(self, _http: web.Request) -> web.StreamResponse:
         """The figures for Prometheus."""
-        return text_answer(metrics_text(await self._checkup.look()).encode(), METRICS_TYPE)
+        return text_answer(exposition(await self._checkup.look()), metrics.CONTENT_TYPE)
 
     async def openapi(self, _http: web.Request) -> web.StreamResponse:
         """The description of all of this."""

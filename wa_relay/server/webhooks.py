@@ -165,7 +165,7 @@ class WebhookRoutes:
             except CallConflict as error:
                 warn("call_conflict", call=report.key, what=error.message)
                 return
-            self._intake.announce_new_call(state, "webhook")
+            self._intake.announce_new_call(report, state, "webhook")
         elif isinstance(report, Rejection):
             self._intake.reject(report, "webhook")
         else:
