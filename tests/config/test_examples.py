@@ -51,21 +51,5 @@ def test_every_command_has_a_help(command: str, option: str, tmp_path: Path) -> 
 
 
 def test_every_command_of_the_contract_is_there() -> None:
-    assert (
-        sorted(
-            [
-                "serve",
-                "demo",
-                "send-test",
-                "history",
-                "stats",
-                "doctor",
-                "resolve",
-                "pause",
-                "resume",
-                "init",
-                "service",
-            ]
-        )
-        == COMMANDS
-    )
+    first = {"serve", "demo", "send-test", "history", "stats", "doctor", "resolve", "pause", "resume", "init"}
+    assert first | {"service", "config"} <= set(COMMANDS)

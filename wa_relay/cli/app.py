@@ -75,6 +75,12 @@ ENTRIES = {
         SET_UP,
         "wa-relay --config /etc/wa-relay/config.toml service unit",
     ),
+    "config": Entry(
+        "wa_relay.cli.config:config",
+        "Check the configuration, or show what is in force and where it was set.",
+        SET_UP,
+        "wa-relay config check",
+    ),
     "doctor": Entry(
         "wa_relay.cli.doctor:doctor",
         "Check configuration, database, both accounts and the webhook.",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from wa_relay.config.addresses import is_loopback
 from wa_relay.config.faults import Fault
 from wa_relay.config.schema import KEYS, Config
+from wa_relay.config.secret import Secret
 from wa_relay.text.plain import keyword
 
 SHORT_TOKEN = 16
@@ -135,10 +137,34 @@ def _missing(config: Config, name: str, what: str) -> Fault:
     return Fault(config.origin(name), name, f"is missing: set it to {what}, here or as {variables}")
 
 
+SAMPLES = re.compile(r"^your[-_ ]|<[^<>]*>|x{4}|change[-_]?me|(?<![a-z0-9-])example\.com(?![a-z0-9.-])", re.IGNORECASE)
+"""What documents write where your own value belongs."""
+FOR_CUSTOMERS = ("body", "fallback", "confirmation", "text_only", "notice", "default_name")
+"""The last parts of keys that hold texts for customers, in which anything may stand."""
+
+
+def sample_values(config: Config) -> Iterator[Fault]:
+    """Finds values that were copied from a document and never replaced. Shows none: one may be part of a secret."""
+    for name, origin in config.origins.items():
+        if name.rpartition(".")[2] in FOR_CUSTOMERS:
+            continue
+        value: object = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        text = value.reveal() if isinstance(value, Secret) else value
+        if isinstance(text, str) and SAMPLES.search(text):
+            yield Fault(str(origin), name, "is a sample value: replace it with your own")
+
+
 def warnings(config: Config) -> Iterator[str]:
-    """Tells what works but should not stay so."""
+    """Yields what works but should be changed."""
     if 0 < len(config.server.token) < SHORT_TOKEN:
         yield (
             f"{config.origin('server.token')}: server.token is short ({len(config.server.token)} characters): "
             "a random one of 32 can't be guessed (openssl rand -hex 32)"
+        )
+    if config.quiet_hours.preset and not config.opening.min_gap_hours:
+        yield (
+            f"{config.origin('quiet_hours.preset')}: quiet_hours.preset covers the hours of Ley 2300, not its rules on "
+            "channels and frequency: set opening.min_gap_hours, and check them yourself"
         )

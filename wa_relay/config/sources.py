@@ -231,7 +231,7 @@ def _add_secret_file(layer: Layer, key: Key, name: str, written: str, cwd: Path)
         layer.faults.append(Fault(where, key.name, "the file is not text"))
     else:
         if secret:
-            layer.values[key.name] = Given(secret, Origin("secret_file", where))
+            layer.values[key.name] = Given(secret, Origin("secret_file", str(cwd / written)))
         else:
             layer.faults.append(Fault(where, key.name, "the file is empty"))
 
