@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from wa_relay.config import ConfigError, Secret, load, require_serve
+from wa_relay.config.checks import sample_values
 
 COMPLETE = {
     "WA_RELAY_SERVER_PUBLIC_URL": "https://relay.example.com",
@@ -55,7 +56,7 @@ def test_a_placeholder_is_no_token(tmp_path: Path, token: str) -> None:
     assert (fault.key, fault.source) == ("server.token", "environment variable MICROSERVICE_TOKEN")
 
 
-def test_what_is_wrong_and_what_is_missing_are_told_at_once(tmp_path: Path) -> None:
+def test_what_is_wrong_and_what_is_missing_are_listed_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(
             None,
@@ -100,3 +101,41 @@ def test_a_secret_shows_itself_to_nobody() -> None:
 def test_a_configuration_prints_without_its_secrets(tmp_path: Path) -> None:
     printed = repr(load(None, COMPLETE, cwd=tmp_path))
     assert not any(secret in printed for secret in ("test-token", "auth-token", "xi-key"))
+
+
+# Sample values
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TWILIO_AUTH_TOKEN", "your-auth-token"),
+        ("TWILIO_AUTH_TOKEN", "<auth token>"),
+        ("TWILIO_ACCOUNT_SID", "ACxxxxxxxxxxxx"),
+        ("MICROSERVICE_TOKEN", "ChangeMe-please"),
+        ("WA_RELAY_SERVER_PUBLIC_URL", "https://relay.example.com/twilio"),
+    ],
+)
+def test_a_sample_value_is_found_and_not_shown(tmp_path: Path, name: str, value: str) -> None:
+    own = {**COMPLETE, "WA_RELAY_SERVER_PUBLIC_URL": "https://relay.acme.co"}
+    (fault,) = sample_values(load(None, {**own, name: value}, cwd=tmp_path))
+    assert fault.source == f"environment variable {name}"
+    assert value not in str(fault)
+    assert not list(sample_values(load(None, own, cwd=tmp_path)))
+
+
+@pytest.mark.parametrize("value", ["https://relay.myexample.com", "https://example.com.co"])
+def test_a_host_that_only_looks_like_a_sample_is_your_own(tmp_path: Path, value: str) -> None:
+    assert not list(sample_values(load(None, {"WA_RELAY_SERVER_PUBLIC_URL": value}, cwd=tmp_path)))
+
+
+def test_a_text_for_customers_may_say_anything(tmp_path: Path) -> None:
+    config = load(None, {"WA_RELAY_OPENING_COMPLETED_BODY": "Visita <nuestra web> example.com xxxx"}, cwd=tmp_path)
+    assert not list(sample_values(config))
+
+
+def test_a_preset_without_a_gap_is_a_warning(tmp_path: Path) -> None:
+    env = {"WA_RELAY_QUIET_HOURS_PRESET": "ley-2300"}
+    (warning,) = load(None, env, cwd=tmp_path).warnings
+    assert "not its rules on channels and frequency" in warning
+    assert load(None, {**env, "WA_RELAY_OPENING_MIN_GAP_HOURS": "24"}, cwd=tmp_path).warnings == ()

@@ -22,6 +22,7 @@ SAID = {
     "dict_type": "should be a table (in the environment, a JSON object)",
     "float_type": "should be a number",
     "int_type": "should be a whole number",
+    "model_type": "should be a table (in the environment, a JSON object)",
     "string_type": "should be text in quotes",
 }
 """pydantic's texts that are about Python rather than about TOML."""

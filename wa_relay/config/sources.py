@@ -197,7 +197,7 @@ def _value_of(key: Key, text: str) -> object:
         return BOOLEANS.get(text.strip().lower(), text)
     if key.type in (int, float):
         return _number_of(text, key.type)
-    if key.type is tuple and not text.lstrip().startswith("["):
+    if key.type is tuple and not text.lstrip().startswith(("[", "{")):
         return [word for item in text.split(",") if (word := item.strip())]
     if key.type in (tuple, dict, Mapping):
         return _json_of(text) if text.strip() else {}
