@@ -30,7 +30,7 @@ class Journal:
         self._waiting: list[asyncio.Event] = []
 
     def note(self, kind: str, **data: object) -> Entry:
-        """Adds an entry and wakes who waits."""
+        """Adds an entry and wakes those who wait."""
         entry = Entry(len(self._entries) + 1, self._clock(), kind, data)
         self._entries.append(entry)
         for event in self._waiting:
@@ -50,7 +50,7 @@ class Journal:
         return "".join(json.dumps(asdict(one), ensure_ascii=False, default=str) + "\n" for one in self.after(number))
 
     async def wait_for(self, predicate: Callable[[Entry], bool], within: float = 5.0) -> Entry:
-        """The first entry, noted already or within so many seconds, for which the predicate holds.
+        """The first entry, noted already or within `within` seconds, for which the predicate holds.
 
         Raises TimeoutError.
         """

@@ -17,8 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1, 0 for a free one")
     parser.add_argument("--api-key", default="sk_standin", help="what clients have to show")
     parser.add_argument("--webhook-secret", default="wsec_standin", help="signs the webhooks")
-    told = parser.parse_args(arguments)
-    asyncio.run(_serve(told.port, told.api_key, told.webhook_secret))
+    chosen = parser.parse_args(arguments)
+    asyncio.run(_serve(chosen.port, chosen.api_key, chosen.webhook_secret))
 
 
 async def _serve(port: int, api_key: str, webhook_secret: str) -> None:

@@ -20,14 +20,14 @@ _GRACE = 0.1
 class ElevenLabsStandin(Director):
     """ElevenLabs' agents on a local port: REST API, WebSocket sessions, webhooks; faults on demand.
 
-    `api_key` is what clients have to show, `webhook_secret` signs the webhooks. `clock` tells Unix seconds. Everything
+    `api_key` is what clients have to show, `webhook_secret` signs the webhooks. `clock` gives Unix seconds. Everything
     that happens is in `journal`.
     """
 
     def __init__(
         self,
         api_key: str = "sk_standin",
-        webhook_secret: str = "wsec_standin",  # noqa: S107 (a stand-in's secret is none)
+        webhook_secret: str = "wsec_standin",  # noqa: S107 (not a real secret)
         clock: Callable[[], Moment] = time.time,
     ) -> None:
         super().__init__(api_key, webhook_secret, clock)

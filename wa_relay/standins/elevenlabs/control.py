@@ -1,4 +1,9 @@
-"""The controls over HTTP, for other processes: `/_standin/…` on the stand-in's own port, JSON in and out."""
+"""The controls over HTTP, for other processes: `/_standin/…` on the stand-in's own port, JSON in and out.
+
+`POST`: `agent`, `batch`, `history` (a finished batch), `batches` (many of them), `finish`, `play`, `settings`, `fault`,
+`scenario`, `answers`, `recording` (what it says), `tool`, `webhooks` (of the workspace), `webhook` (sends one) and
+`clear`. `GET`: `journal?after=N`, `transcriptions` (paid, by SHA-256) and `sessions` (open, and the most at once).
+"""
 
 from __future__ import annotations
 
@@ -164,30 +169,34 @@ def _batch(director: Director, body: bytes) -> Reply:
 
 
 def _history(director: Director, body: bytes) -> Reply:
-    told = History.model_validate_json(body)
-    return {"batch": director.add_history(told.count, agent_id=told.agent_id, ended_at=told.ended_at)}
+    wanted = History.model_validate_json(body)
+    return {"batch": director.add_history(wanted.count, agent_id=wanted.agent_id, ended_at=wanted.ended_at)}
 
 
 def _finish(director: Director, body: bytes) -> Reply:
-    told = CallEnd.model_validate_json(body)
-    match told.step:
+    wanted = CallEnd.model_validate_json(body)
+    match wanted.step:
         case "start":
-            return {"conversation": director.start_call(told.batch, told.position)}
+            return {"conversation": director.start_call(wanted.batch, wanted.position)}
         case "hang_up":
-            return {"conversation": director.hang_up(told.batch, told.position, told.ended_at)}
+            return {"conversation": director.hang_up(wanted.batch, wanted.position, wanted.ended_at)}
         case "retry":
-            return {"recipients": director.retry(told.batch)}
+            return {"recipients": director.retry(wanted.batch)}
         case "finish":
-            call = director.finish_call(told.batch, told.position, told.outcome, told.ended_at, analysed=told.analysed)
+            call = director.finish_call(
+                wanted.batch, wanted.position, wanted.outcome, wanted.ended_at, analysed=wanted.analysed
+            )
             return {"conversation": call}
 
 
 def _play(director: Director, body: bytes) -> Reply:
-    told = Play.model_validate_json(body)
-    if told.batch not in director.world.batches:
-        raise KeyError(told.batch)
-    director.play(told.batch, rings=told.rings, talks=told.talks, analysis=told.analysis, at_once=told.at_once)
-    return {"batch": told.batch}
+    wanted = Play.model_validate_json(body)
+    if wanted.batch not in director.world.batches:
+        raise KeyError(wanted.batch)
+    director.play(
+        wanted.batch, rings=wanted.rings, talks=wanted.talks, analysis=wanted.analysis, at_once=wanted.at_once
+    )
+    return {"batch": wanted.batch}
 
 
 def _agent(director: Director, body: bytes) -> Reply:
@@ -209,23 +218,23 @@ def _settings(director: Director, body: bytes) -> Reply:
 
 
 def _fault(director: Director, body: bytes) -> Reply:
-    told = PlannedFault.model_validate_json(body)
-    if told.share is not None:
-        director.faults.at_random(told.seed, told.share, [told.fault], told.routes)
+    wanted = PlannedFault.model_validate_json(body)
+    if wanted.share is not None:
+        director.faults.at_random(wanted.seed, wanted.share, [wanted.fault], wanted.routes)
         return {}
-    for route in told.routes:
-        director.faults.next(route, told.fault, told.times)
+    for route in wanted.routes:
+        director.faults.next(route, wanted.fault, wanted.times)
     return {}
 
 
 def _scenario(director: Director, body: bytes) -> Reply:
-    told = PlannedScenario.model_validate_json(body)
-    if told.times is not None:
-        director.scenarios.next(told.scenario, told.times)
-    elif told.agent_id is not None:
-        director.scenarios.by_agent[told.agent_id] = told.scenario
+    wanted = PlannedScenario.model_validate_json(body)
+    if wanted.times is not None:
+        director.scenarios.next(wanted.scenario, wanted.times)
+    elif wanted.agent_id is not None:
+        director.scenarios.by_agent[wanted.agent_id] = wanted.scenario
     else:
-        director.scenarios.default = told.scenario
+        director.scenarios.default = wanted.scenario
     return {}
 
 
@@ -270,14 +279,14 @@ def _clear(director: Director, body: bytes) -> Reply:
 
 
 async def _webhook(director: Director, body: bytes) -> Reply:
-    told = Webhook.model_validate_json(body)
-    match told.type:
+    wanted = Webhook.model_validate_json(body)
+    match wanted.type:
         case "transcription":
-            return {"status": await director.post_call(told.conversation)}
+            return {"status": await director.post_call(wanted.conversation)}
         case "audio":
-            return {"status": await director.post_audio(told.conversation, told.size)}
+            return {"status": await director.post_audio(wanted.conversation, wanted.size)}
         case "failure":
-            return {"status": await director.post_failure(told.conversation, told.reason)}
+            return {"status": await director.post_failure(wanted.conversation, wanted.reason)}
 
 
 _CONTROLS: dict[str, Callable[[Director, bytes], Reply]] = {

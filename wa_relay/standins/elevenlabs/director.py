@@ -161,12 +161,12 @@ class Director:
         call = self.world.finish_call(batch_id, position, final, ended, now, analysed=analysed)
         self._noted(batch_id, position, final)
         if call is not None and analysed:
-            self._told(call)
+            self._report(call)
         return call.id if call else None
 
     def analyse(self, conversation_id: str) -> None:
-        """The analysis of a conversation is ready: its summary shows, and it is told by webhook if switched on."""
-        self._told(self.world.analyse(conversation_id))
+        """The analysis of a conversation is ready: its summary shows, and its webhook is sent if switched on."""
+        self._report(self.world.analyse(conversation_id))
 
     def set_status(self, batch_id: str, position: int, status: str) -> None:
         """Gives a recipient any status, also one that no client knows."""
@@ -174,13 +174,13 @@ class Director:
         self._noted(batch_id, position, status)
 
     def retry(self, batch_id: str) -> int:
-        """Calls again who was not reached: same recipients, new conversations; gives their number."""
+        """Calls those again who were not reached: same recipients, new conversations; gives their number."""
         return self.world.retry(batch_id, self._moment(None))
 
     def play(
         self, batch_id: str, *, rings: float = 0.5, talks: float = 1.0, analysis: float = 0.5, at_once: int = 1
     ) -> asyncio.Task[None]:
-        """Lets the batch run by itself, `at_once` calls at a time, each with so many seconds a stage.
+        """Lets the batch run by itself, `at_once` calls at a time, with these seconds for each stage.
 
         Statuses go pending, dispatched, initiated, in_progress and to the outcome. Ends when the last is analysed.
         """
@@ -221,7 +221,7 @@ class Director:
         return await self._webhooks.post_call(self.world.conversations[conversation_id])
 
     async def post_audio(self, conversation_id: str, size: int = 1024 * 1024) -> int | None:
-        """Sends the signed `post_call_audio` of so many bytes, chunked."""
+        """Sends the signed `post_call_audio` of `size` bytes, chunked."""
         return await self._webhooks.audio(self.world.conversations[conversation_id], size)
 
     async def post_failure(self, conversation_id: str, reason: str = "no-answer") -> int | None:
@@ -235,7 +235,7 @@ class Director:
         await asyncio.gather(*self._plays, return_exceptions=True)
         await self._webhooks.close()
 
-    def _told(self, call: Conversation) -> None:
+    def _report(self, call: Conversation) -> None:
         if self.settings.webhook_calls:
             self._webhooks.soon(call)
 
@@ -245,8 +245,8 @@ class Director:
 
     def _noted(self, batch_id: str, position: int, status: str) -> None:
         row = self.world.batches[batch_id].rows[position]
-        told: Mapping[str, object] = {"phone": row.plan.phone, "conversation_id": row.conversation_id}
-        self.journal.note("recipient", batch_id=batch_id, position=position, status=status, **told)
+        call: Mapping[str, object] = {"phone": row.plan.phone, "conversation_id": row.conversation_id}
+        self.journal.note("recipient", batch_id=batch_id, position=position, status=status, **call)
 
-    def _moment(self, told: Moment | None) -> Moment:
-        return self._stage.clock() if told is None else told
+    def _moment(self, moment: Moment | None) -> Moment:
+        return self._stage.clock() if moment is None else moment

@@ -1,6 +1,6 @@
 """May this session begin: overrides against the agent's settings, variables against its texts. Pure.
 
-Close reasons are the service's own words, which clients recognise.
+Close reasons are the service's own text, which clients recognise.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MISPLACED = {"text_only": "conversation.text_only"}
 
 @dataclass(frozen=True, slots=True)
 class Initiation:
-    """The first message of a client: what it told of itself and what it asked for."""
+    """The first message of a client: who it is and what it asks for."""
 
     variables: Mapping[str, Scalar]
     overrides: Mapping[str, object]

@@ -1,4 +1,4 @@
-"""The REST API and the door of the WebSocket: which request is what, who may ask, what is answered."""
+"""The REST API and the door of the WebSocket: routes, keys and answers."""
 
 from __future__ import annotations
 
@@ -243,8 +243,8 @@ class Service:
         if request.query.get("include_conversation_id") == "true":
             reserved = self._stage.world.new_id("conv")
         signature = self._signer.sign(agent_id, self._stage.clock(), reserved)
-        told = f"&conversation_id={reserved}" if reserved else ""
-        query = f"agent_id={agent_id}&conversation_signature={signature}{told}"
+        reserved_id = f"&conversation_id={reserved}" if reserved else ""
+        query = f"agent_id={agent_id}&conversation_signature={signature}{reserved_id}"
         return json_response({"signed_url": f"ws://{request.host}{_PREFIX}conversation?{query}"})
 
     async def _session(self, request: web.BaseRequest, item: str) -> web.StreamResponse:
@@ -280,13 +280,13 @@ class Service:
         return reserved
 
     async def _message(self, request: web.BaseRequest, item: str) -> web.Response:
-        """The call that only a gateway offers: the user's words in, the agent's out."""
+        """The call that only a gateway offers: the user's text in, the agent's out."""
         try:
-            said = json.loads(await request.read())["message"]
+            text = json.loads(await request.read())["message"]
         except (ValueError, KeyError, TypeError):
             return json_response(shapes.invalid("body", "message", "Field required"), 422)
         call = self._stage.world.conversations.get(item)
-        asked = Asked(text=str(said), conversation_id=item, agent_id=call.agent_id if call else "")
+        asked = Asked(text=str(text), conversation_id=item, agent_id=call.agent_id if call else "")
         if call is not None:
             asked = Asked(asked.text, asked.agent_id, item, call.variables, (call.summary,))
         answer = self._stage.answer(asked)

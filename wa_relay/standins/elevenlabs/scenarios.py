@@ -29,7 +29,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Lets so many seconds pass."""
+    """Lets time pass."""
 
     seconds: float
 
@@ -52,7 +52,7 @@ class RunTool:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Closes the session; an `error_type` is told in an error event before."""
+    """Closes the session; an `error_type` goes ahead in an error event."""
 
     code: int
     reason: str
@@ -214,9 +214,9 @@ def _spoken(scenario: Scenario, answer: str, event_id: int) -> Iterator[Step]:
 
 
 def _correction(scenario: Scenario, answer: str, event_id: int) -> Iterator[Step]:
-    said = scenario.extra or f"{answer} Además te cuento que"
-    yield Send(events.response(said, event_id))
-    yield Send(events.correction(said, answer, event_id))
+    spoken = scenario.extra or f"{answer} Además te cuento que"
+    yield Send(events.response(spoken, event_id))
+    yield Send(events.correction(spoken, answer, event_id))
     yield from _end(scenario, event_id)
 
 

@@ -1,4 +1,4 @@
-"""A text session over a WebSocket: who may begin it, what is said in it, how it ends.
+"""A text session over a WebSocket: how it begins, its turns, how it ends.
 
 `permissions` and `scenarios` decide; this carries the frames.
 """
@@ -181,7 +181,7 @@ class Session:
     # --- the agent's turns ---
 
     def _multimodal(self, frame: Mapping[str, object]) -> None:
-        """Words with files; a file that was not uploaded for this conversation ends the session."""
+        """Text with files; a file that was not uploaded for this conversation ends the session."""
         numbers = _file_ids(frame)
         known = self._stage.files
         mine = self._conversation.id if self._conversation else ""
@@ -327,7 +327,7 @@ def _object(text: str) -> Mapping[str, object] | None:
 
 
 def _text_in(frame: Mapping[str, object]) -> str:
-    """The words of a multimodal message, which come as a message of their own inside it."""
+    """The text of a multimodal message, which come as a message of their own inside it."""
     inner = frame.get("text")
     text = inner.get("text") if isinstance(inner, Mapping) else inner
     return text if isinstance(text, str) else ""

@@ -341,7 +341,7 @@ def webhook(kind: str, data: Json, now: Moment) -> Json:
 
 
 def initiation_failure(one: Conversation, reason: str) -> Json:
-    """What the `call_initiation_failure` webhook tells: the telephony provider's own report in it."""
+    """What the `call_initiation_failure` webhook holds: the telephony provider's own report in it."""
     return {
         "agent_id": one.agent_id,
         "conversation_id": one.id,

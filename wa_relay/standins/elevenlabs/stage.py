@@ -22,14 +22,14 @@ Answers = Callable[[Asked], str] | Mapping[str, str]
 class Settings:
     """The switches of the stand-in; all may be changed while it runs. Times in seconds.
 
-    `gateway` offers the message endpoint that the real service lacks. `error_events` tells the reason of a close in an
+    `gateway` offers the message endpoint that the real service lacks. `error_events` gives the reason of a close in an
     event before it. `webhook_url` gets the post-call webhooks: after each finished call with `webhook_calls`, after
     each text session with `webhook_texts`; `webhook_retries` are the pauses before further attempts, none by default.
     `speech_text` is what a recording says that has no transcript of its own, in `speech_language` (ISO 639-3), and
     `speech_seconds` long; it is transcribed after `speech_delay`. `largest_file` is in bytes.
 
     `most_sessions` are the text sessions that may be open at once (None: any number). Beyond them `full` decides:
-    `"429"` refuses the signed URL, and closes with 3008 who comes without one; `"3008"` closes after the first message;
+    `"429"` refuses the signed URL, and closes a session without one with 3008; `"3008"` closes after the first message;
     `"queue"` holds the session (`queue_status`), for `queue_seconds` at most, then closes with 4300.
 
     `missing_permissions` are those that the key lacks (`convai_read`, `convai_write`, `speech_to_text`,
@@ -150,7 +150,7 @@ def _nobody_cares(conversation: Conversation) -> None:
 
 @dataclass(slots=True)
 class Stage:
-    """One stand-in's shared state. `clock` tells Unix seconds."""
+    """One stand-in's shared state. `clock` gives Unix seconds."""
 
     api_key: str
     webhook_secret: str

@@ -1,6 +1,6 @@
 """What the ElevenLabs stand-in knows: agents, batches and conversations as they move through time. Pure.
 
-`shapes.py` shows them as the REST API does. Moments are Unix seconds and always told by the caller.
+`shapes.py` shows them as the REST API does. Moments are Unix seconds and always given by the caller.
 """
 
 from __future__ import annotations

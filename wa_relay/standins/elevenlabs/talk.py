@@ -37,9 +37,9 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What an agent is asked: the user's words and all that it was given beside them.
+    """What an agent is asked: the user's text and all that came with it.
 
-    `context` are the contextual updates that hold, oldest first. `files` came with the words.
+    `context` are the contextual updates that hold, oldest first. `files` came with the text.
     """
 
     text: str

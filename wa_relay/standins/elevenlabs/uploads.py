@@ -62,7 +62,7 @@ class Uploads:
         stage = self._stage
         if stage.settings.speech_delay:
             await asyncio.sleep(stage.settings.speech_delay)
-        said = stage.transcripts.get(heard.sha256) or Transcript(
+        transcript = stage.transcripts.get(heard.sha256) or Transcript(
             stage.settings.speech_text, stage.settings.speech_language, stage.settings.speech_seconds
         )
         stage.paid[heard.sha256] += 1
@@ -74,10 +74,10 @@ class Uploads:
             content_type=heard.content_type,
             name=heard.name,
             fields=form.fields,
-            text=said.text,
+            text=transcript.text,
             transcription_id=number,
         )
-        return json_response(shapes.transcription(said.text, said.language, said.seconds, number))
+        return json_response(shapes.transcription(transcript.text, transcript.language, transcript.seconds, number))
 
     async def add(self, request: web.BaseRequest, item: str) -> web.Response:
         """Takes a file for a live conversation."""

@@ -46,7 +46,7 @@ class Webhooks:
             task.add_done_callback(self._tasks.discard)
 
     async def post_call(self, conversation: Conversation) -> int | None:
-        """Tells a finished conversation (`post_call_transcription`), again where the switches ask for it.
+        """Reports a finished conversation (`post_call_transcription`), again where the switches ask for it.
 
         Gives the last HTTP status, None when nobody answered.
         """
@@ -61,7 +61,7 @@ class Webhooks:
         return status
 
     async def audio(self, conversation: Conversation, size: int) -> int | None:
-        """Sends the recording (`post_call_audio`) of so many bytes, chunked."""
+        """Sends the recording (`post_call_audio`) of `size` bytes, chunked."""
         data: Json = {
             "agent_id": conversation.agent_id,
             "conversation_id": conversation.id,
@@ -71,7 +71,7 @@ class Webhooks:
         return await self._post("post_call_audio", conversation.id, body, chunked=True)
 
     async def failed(self, conversation: Conversation, reason: str) -> int | None:
-        """Tells that a call did not come about (`call_initiation_failure`): `busy`, `no-answer` or `unknown`."""
+        """Reports that a call did not come about (`call_initiation_failure`): `busy`, `no-answer` or `unknown`."""
         data = shapes.initiation_failure(conversation, reason)
         body = json.dumps(shapes.webhook("call_initiation_failure", data, self._stage.clock())).encode()
         return await self._post("call_initiation_failure", conversation.id, body)

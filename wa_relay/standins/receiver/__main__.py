@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from wa_relay.standins.receiver.app import ReceiverStandin
 
-SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="  # noqa: S105 (a stand-in's secret is none)
+SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="  # noqa: S105 (not a real secret)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

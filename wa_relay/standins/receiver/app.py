@@ -100,7 +100,7 @@ class ReceiverStandin:
         return [one for one in self.alerts if one.answer is not None and 200 <= one.answer < 300]
 
     def fail(self, failure: Failure | None = None, times: int = 1) -> None:
-        """Lets the next requests fail; a 500 if nothing else is said."""
+        """Lets the next requests fail; a 500 by default."""
         self._failures.extend([failure or Failure()] * times)
 
     async def wait_for(self, count: int, within: float = 5.0) -> list[ReceivedAlert]:
@@ -132,7 +132,7 @@ class ReceiverStandin:
         self._attempts[number] += 1
         failure = self._failures.popleft() if self._failures else None
         answer = failure.status if failure else 401 if wrong else 204
-        told = answer if failure is None or failure.kind == "status" else None
+        shown = answer if failure is None or failure.kind == "status" else None
         data = alert.get("data")
         self.journal.note(
             "alert",
@@ -142,7 +142,7 @@ class ReceiverStandin:
             data=data if isinstance(data, dict) else {},
             attempt=self._attempts[number],
             wrong=wrong,
-            answer=told,
+            answer=shown,
         )
         if wrong:
             self.journal.note("violation", what=wrong, id=number)

@@ -27,18 +27,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--no-delivery", action="store_true", help="messages stay queued")
     parser.add_argument("--no-window", action="store_true", help="free text is delivered at any time")
     parser.add_argument("--lenient", action="store_true", help="pass over parameters that Twilio does not know")
-    told = parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
     standin = TwilioStandin(
-        told.account_sid,
-        told.auth_token,
-        tuple(told.sender or (SANDBOX,)),
-        webhook_url=told.webhook_url,
-        fallback_url=told.fallback_url,
-        delays=None if told.no_delivery else told.delays or Delays(),
-        enforce_window=not told.no_window,
-        strict=not told.lenient,
+        chosen.account_sid,
+        chosen.auth_token,
+        tuple(chosen.sender or (SANDBOX,)),
+        webhook_url=chosen.webhook_url,
+        fallback_url=chosen.fallback_url,
+        delays=None if chosen.no_delivery else chosen.delays or Delays(),
+        enforce_window=not chosen.no_window,
+        strict=not chosen.lenient,
     )
-    _run(standin, told.port)
+    _run(standin, chosen.port)
 
 
 def _delays(text: str) -> Delays:

@@ -27,13 +27,13 @@ class TwilioStandin(Director):
     """Twilio's WhatsApp on a local port: REST API, signed webhooks and receipts, faults on demand.
 
     `auth_token` is what clients show and what signs, `delays` None delivers nothing by itself, `strict` refuses
-    parameters that Twilio does not know, `clock` tells Unix seconds. Everything that happens is in `journal`.
+    parameters that Twilio does not know, `clock` gives Unix seconds. Everything that happens is in `journal`.
     """
 
     def __init__(
         self,
         account_sid: str = "AC" + "0" * 31 + "1",
-        auth_token: str = "0123456789abcdef0123456789abcdef",  # noqa: S107 (a stand-in's secret is none)
+        auth_token: str = "0123456789abcdef0123456789abcdef",  # noqa: S107 (not a real secret)
         senders: tuple[str, ...] = (SANDBOX,),
         *,
         templates: tuple[Template, ...] = (),
@@ -67,12 +67,12 @@ class TwilioStandin(Director):
         self._stage.elsewhere_url = f"http://{_HOST}:{self._elsewhere_port}"
 
     async def stop(self) -> None:
-        """Ends what goes on and stops listening."""
+        """Ends all tasks and stops listening."""
         await self._stage.quiet()
         await self.down()
 
     async def down(self) -> None:
-        """Breaks all connections and refuses new ones, until `up`. What goes on by timers goes on."""
+        """Breaks all connections and refuses new ones, until `up`. Timers continue."""
         runners, self._runners = self._runners, []
         for runner in runners:
             await runner.cleanup()
@@ -84,7 +84,7 @@ class TwilioStandin(Director):
 
     def _outage(self, seconds: float) -> None:
         async def pause() -> None:
-            await asyncio.sleep(_GRACE)  # the answer to who asked for it gets out
+            await asyncio.sleep(_GRACE)  # the response to the request for it gets out
             await self.down()
             await asyncio.sleep(seconds)
             await self.up()

@@ -44,7 +44,7 @@ PLAIN = Serving()
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that a customer sends. `name` is that of a document, which Twilio tells as `Body`."""
+    """A file that a customer sends. `name` is that of a document, which Twilio gives as `Body`."""
 
     content_type: str = "image/jpeg"
     data: bytes = b"\xff\xd8\xff\xe0 stand-in"

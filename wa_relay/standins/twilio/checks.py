@@ -31,7 +31,7 @@ _NOT_IN_A_VALUE = re.compile(r"[\n\r\t]| {5}")
 
 
 class Refusal(Exception):
-    """A request that Twilio refuses: HTTP status, Twilio's code, its words."""
+    """A request that Twilio refuses: HTTP status, Twilio's code, its message."""
 
     def __init__(self, status: int, code: int, text: str) -> None:
         super().__init__(text)
@@ -103,8 +103,8 @@ def order_of(
     validity = _validity(one.get("ValidityPeriod"))
     trouble = world.trouble(sender, content_sid, "response")
     if trouble is not None:
-        words = FAILURES.get(str(trouble.code), f"The request was refused with {trouble.code}")
-        raise Refusal(trouble.status, int(trouble.code), words)
+        text = FAILURES.get(str(trouble.code), f"The request was refused with {trouble.code}")
+        raise Refusal(trouble.status, int(trouble.code), text)
     files = () if content_sid else media
     return Order(to, sender, service, text, files, callback, content_sid, variables, scheduled, validity)
 
@@ -183,7 +183,7 @@ def _callable(url: str) -> bool:
 
 
 class Rate:
-    """So many messages a second, counted over the last second; a third is one in three seconds. None is no limit."""
+    """A limit of messages a second, counted over the last second; a third is one in three seconds. None is no limit."""
 
     def __init__(self) -> None:
         self._times: dict[str, list[Moment]] = {}

@@ -1,4 +1,4 @@
-"""How the stand-in calls a webhook: signed, with the connection overrides of the address, once unless told otherwise.
+"""How the stand-in calls a webhook: signed, once, or as often as the connection overrides of the address say.
 
 Source: Twilio's pages on webhook security and on connection overrides.
 """
@@ -53,13 +53,13 @@ class Answer:
 def overrides_of(url: str) -> tuple[str, Overrides]:
     """Splits an address into what is called, which is also what is signed, and its overrides; bad ones are ignored."""
     bare, fragment = urldefrag(url)
-    told = dict(parse_qsl(fragment))
-    policy = frozenset(told.get("rp", "ct").split(","))
+    given = dict(parse_qsl(fragment))
+    policy = frozenset(given.get("rp", "ct").split(","))
     return bare, Overrides(
-        connect=_within(told.get("ct"), 100, 10_000, 5_000) / 1000,
-        read=_within(told.get("rt"), 100, 15_000, 15_000) / 1000,
-        total=_within(told.get("tt"), 100, 15_000, 15_000) / 1000,
-        retries=_within(told.get("rc"), 0, 5, 1),
+        connect=_within(given.get("ct"), 100, 10_000, 5_000) / 1000,
+        read=_within(given.get("rt"), 100, 15_000, 15_000) / 1000,
+        total=_within(given.get("tt"), 100, 15_000, 15_000) / 1000,
+        retries=_within(given.get("rc"), 0, 5, 1),
         policy=_POLICIES if "all" in policy else policy & _POLICIES,
     )
 

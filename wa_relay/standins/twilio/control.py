@@ -1,4 +1,10 @@
-"""The controls over HTTP, for other processes: `/_standin/…` on the stand-in's own port, JSON in and out."""
+"""The controls over HTTP, for other processes: `/_standin/…` on the stand-in's own port, JSON in and out.
+
+`POST`: `customer` (a message, `Writes`), `redeliver`, `contact` (`Person`), `settings` (`Changes`), `fault`
+(`Planned`), `fate` (of the next messages), `template`, `trouble` (a code of a sender, a template or the account),
+`register` (account, senders and messaging services for `doctor`), `progress` (a status by hand) and `down`.
+`GET`: `journal?after=N&kind=…` and `accepted?to=…`.
+"""
 
 from __future__ import annotations
 
@@ -169,7 +175,7 @@ class Redelivery(_Body):
 
 
 class Control:
-    """Answers `/_standin/…`. `outage` refuses connections for so many seconds."""
+    """Answers `/_standin/…`. `outage` refuses connections for a number of seconds."""
 
     def __init__(self, director: Director, outage: Callable[[float], None]) -> None:
         self._director, self._outage = director, outage
@@ -202,13 +208,13 @@ class Control:
             return _answer({"error": str(error)}, 400)
 
     def _read(self, name: str, query: str) -> tuple[Answer, int]:
-        told = {key: values[-1] for key, values in parse_qs(query).items()}
+        wanted = {key: values[-1] for key, values in parse_qs(query).items()}
         journal = self._director.journal
         if name == "journal":
-            entries = journal.after(int(told.get("after", "0")))
-            return {"entries": [asdict(one) for one in entries if told.get("kind", one.kind) == one.kind]}, 200
+            entries = journal.after(int(wanted.get("after", "0")))
+            return {"entries": [asdict(one) for one in entries if wanted.get("kind", one.kind) == one.kind]}, 200
         if name == "accepted":
-            return {"accepted": [asdict(one) for one in self._director.accepted(told.get("to"))]}, 200
+            return {"accepted": [asdict(one) for one in self._director.accepted(wanted.get("to"))]}, 200
         return {"error": f"nothing to read at {name!r}: there are journal, accepted"}, 404
 
     async def _customer(self, body: bytes) -> Answer:
@@ -225,27 +231,27 @@ class Control:
         return asdict(await self._director.redeliver(Redelivery.model_validate_json(body).sid))
 
     async def _contact(self, body: bytes) -> Answer:
-        told = Person.model_validate_json(body)
-        return asdict(self._director.contact(**told.model_dump(exclude_unset=True)))
+        wanted = Person.model_validate_json(body)
+        return asdict(self._director.contact(**wanted.model_dump(exclude_unset=True)))
 
     async def _settings(self, body: bytes) -> Answer:
-        told = Changes.model_validate_json(body)
-        self._director.configure(**{name: getattr(told, name) for name in told.model_fields_set})
+        wanted = Changes.model_validate_json(body)
+        self._director.configure(**{name: getattr(wanted, name) for name in wanted.model_fields_set})
         return asdict(self._director.settings)
 
     async def _fault(self, body: bytes) -> Answer:
-        told = Planned.model_validate_json(body)
-        if told.fault is not None:
-            self._director.faults.next(told.operation, told.fault, told.times)
-        elif told.rate is not None:
-            self._director.faults.randomly(told.rate, told.kinds, told.seed, told.operations)
+        wanted = Planned.model_validate_json(body)
+        if wanted.fault is not None:
+            self._director.faults.next(wanted.operation, wanted.fault, wanted.times)
+        elif wanted.rate is not None:
+            self._director.faults.randomly(wanted.rate, wanted.kinds, wanted.seed, wanted.operations)
         else:
             self._director.faults.clear()
         return {}
 
     async def _fate(self, body: bytes) -> Answer:
-        told = PlannedFate.model_validate_json(body)
-        self._director.next_message(told.fate, told.phone, told.times)
+        wanted = PlannedFate.model_validate_json(body)
+        self._director.next_message(wanted.fate, wanted.phone, wanted.times)
         return {}
 
     async def _template(self, body: bytes) -> Answer:
@@ -253,8 +259,8 @@ class Control:
         return {}
 
     async def _progress(self, body: bytes) -> Answer:
-        told = Progress.model_validate_json(body)
-        return {"moved": await self._director.progress(told.sid, told.status, told.code)}
+        wanted = Progress.model_validate_json(body)
+        return {"moved": await self._director.progress(wanted.sid, wanted.status, wanted.code)}
 
     async def _trouble(self, body: bytes) -> Answer:
         wanted = Troubled.model_validate_json(body)

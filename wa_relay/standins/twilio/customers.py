@@ -73,7 +73,7 @@ def _opted(stage: Stage, phone: str, text: str) -> dict[str, str]:
     return {"OptOutType": kind} if kind else {}
 
 
-async def tell(stage: Stage, form: dict[str, str]) -> Delivery:
+async def post(stage: Stage, form: dict[str, str]) -> Delivery:
     """Calls the webhook with a form, then the fallback if need be, and sends what the answer says."""
     sid = form["MessageSid"]
     fault = stage.faults.take("webhook")
@@ -88,12 +88,12 @@ async def tell(stage: Stage, form: dict[str, str]) -> Delivery:
     if fault and fault.way == "duplicate":
         answer = await _call(stage, stage.settings.webhook_url, form)
     fallback = None
-    told = answer
+    last = answer
     if not answer.ok and stage.settings.fallback_url:
         bare, _ = overrides_of(stage.settings.webhook_url)
-        told = await _call(stage, stage.settings.fallback_url, {**form, "ErrorCode": "11200", "ErrorUrl": bare})
-        fallback = told.status
-    replies = _reply(stage, form, told) if told.ok else ()
+        last = await _call(stage, stage.settings.fallback_url, {**form, "ErrorCode": "11200", "ErrorUrl": bare})
+        fallback = last.status
+    replies = _reply(stage, form, last) if last.ok else ()
     return Delivery(sid, form, answer.status, answer.attempts, answer.body, answer.error, replies, fallback)
 
 

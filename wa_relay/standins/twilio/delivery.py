@@ -1,4 +1,4 @@
-"""What becomes of a message after it was accepted: its statuses by timers, told by signed callbacks."""
+"""What becomes of a message after it was accepted: its statuses by timers, reported by signed callbacks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STEPS = ("sent", "delivered", "read")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A status that comes `after` so many seconds; `code` is that of a failure."""
+    """A status that comes `after` a number of seconds; `code` is that of a failure."""
 
     status: str
     after: float
@@ -65,7 +65,7 @@ async def step_now(stage: Stage, message: Message, step: Step) -> None:
 
 
 async def progress(stage: Stage, sid: str, status: str, code: int | str | None = None, way: str = "") -> bool:
-    """Gives a message a status and tells it; False if the message can't take it any more."""
+    """Gives a message a status and reports it; False if the message can't take it any more."""
     moved = stage.world.move(sid, status, stage.clock(), code)
     if moved is None:
         return False

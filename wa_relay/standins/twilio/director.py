@@ -37,7 +37,7 @@ class AcceptedMessage:
 
 
 class Director:
-    """What tests, the demonstration and benchmarks do with the stand-in. `journal` tells all that happened."""
+    """What tests, the demonstration and benchmarks do with the stand-in. `journal` has all that happened."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -72,7 +72,7 @@ class Director:
         return self._stage.world.change_contact(phone, **changes)
 
     def open_window(self, phone: str, sender: str = "") -> None:
-        """Makes as if the customer had written now, to that sender or to all."""
+        """Opens the window as a message now would, to that sender or to all."""
         self._stage.world.inbound(phone, self._stage.clock(), sender)
 
     def trouble(self, subject: str, code: int | str | None, how: str = "receipt", status: int = 400) -> None:
@@ -141,13 +141,13 @@ class Director:
         file = Attachment(media) if isinstance(media, str) else media
         written = Written(body, file, fields=fields or {}, **particulars)
         _, form = customers.write(self._stage, phone, written, to)
-        return await customers.tell(self._stage, form) if deliver else Delivery(form["MessageSid"], form)
+        return await customers.post(self._stage, form) if deliver else Delivery(form["MessageSid"], form)
 
     async def customer_burst(self, phone: str, bodies: Sequence[str], order: Sequence[int] = ()) -> list[Delivery]:
         """Makes several messages of one customer and posts them all at once, begun in that order of their places."""
         forms = [customers.write(self._stage, phone, Written(body))[1] for body in bodies]
         places = order or range(len(forms))
-        return list(await asyncio.gather(*(customers.tell(self._stage, forms[place]) for place in places)))
+        return list(await asyncio.gather(*(customers.post(self._stage, forms[place]) for place in places)))
 
     def beside(self, writing: Coroutine[object, object, object]) -> None:
         """Lets something go on that nobody waits for."""
@@ -157,23 +157,23 @@ class Director:
         """Posts a customer's message, once more or for the first time. Raises KeyError for an unknown one."""
         for entry in self.journal.entries("inbound"):
             if entry.data["sid"] == sid and isinstance(entry.data["form"], dict):
-                return await customers.tell(self._stage, dict(entry.data["form"]))
+                return await customers.post(self._stage, dict(entry.data["form"]))
         raise KeyError(sid)
 
 
 def accepted_of(entry: Entry) -> AcceptedMessage:
     """A journal entry of kind `accepted`, typed."""
-    told = {name: value for name, value in entry.data.items() if isinstance(value, str)}
+    texts = {name: value for name, value in entry.data.items() if isinstance(value, str)}
     return AcceptedMessage(
-        sid=told["sid"],
-        to=told["to"].removeprefix("whatsapp:"),
-        body=told["body"],
-        shown=told["shown"],
-        content_sid=told["content_sid"],
+        sid=texts["sid"],
+        to=texts["to"].removeprefix("whatsapp:"),
+        body=texts["body"],
+        shown=texts["shown"],
+        content_sid=texts["content_sid"],
         content_variables=cast("dict[str, str]", entry.data["content_variables"]),
-        callback=told["callback"],
-        direction=told["direction"],
+        callback=texts["callback"],
+        direction=texts["direction"],
         at=entry.at,
-        sender=told["sender"],
+        sender=texts["sender"],
         validity=cast("int | None", entry.data["validity"]),
     )

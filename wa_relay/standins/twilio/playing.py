@@ -99,18 +99,18 @@ async def _spoilt(fault: Fault, request: web.BaseRequest, true: web.Response) ->
 
 
 def _misshapen(fault: Fault, body: bytes) -> dict[str, object]:
-    told: dict[str, object] = json.loads(body)
+    content: dict[str, object] = json.loads(body)
     match fault.way:
         case "no_sid":
-            told.pop("sid", None)
-            told.pop("messages", None)
+            content.pop("sid", None)
+            content.pop("messages", None)
         case "null_sid":
-            told |= {"sid": None, "messages": None}
+            content |= {"sid": None, "messages": None}
         case "array":
-            told |= {"sid": [told.get("sid")], "messages": {"0": None}}
+            content |= {"sid": [content.get("sid")], "messages": {"0": None}}
         case _:
-            told |= {"sid": 7, "status": {"is": "queued"}, "messages": "none", "error_code": "x", "date_created": 5}
-    return told
+            content |= {"sid": 7, "status": {"is": "queued"}, "messages": "none", "error_code": "x", "date_created": 5}
+    return content
 
 
 async def _begin(request: web.BaseRequest, status: int, headers: dict[str, str]) -> web.StreamResponse:
@@ -152,7 +152,7 @@ def refusal(status: int, code: int, text: str, headers: dict[str, str] | None = 
 
 
 def _invented(stage: Stage) -> web.Response:
-    """An answer that tells of a message which does not exist."""
+    """An answer about a message that does not exist."""
     now = stage.clock()
     one = Message(
         0, "SM" + "0" * 32, "outbound-api", "whatsapp:+573000000999", stage.senders[0], "", "queued", now, now

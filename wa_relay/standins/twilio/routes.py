@@ -137,7 +137,7 @@ class Service:
         return await play(self._stage, fault, asked.request, lambda: self._answer(noted))
 
     async def _answer(self, asked: Asked) -> web.Response:
-        """Checks who asks and does what is asked; keeps both in the journal."""
+        """Checks the credentials and does what is asked; keeps both in the journal."""
         request, stage = asked.request, self._stage
         body = await request.read()
         authorized = self._authorized(request.headers.get("Authorization", ""))
@@ -324,12 +324,12 @@ class Service:
     async def _typing(self, asked: Asked) -> web.Response:
         body = (await asked.request.read()).decode("utf-8", "replace")
         try:
-            told = json.loads(body) if asked.request.content_type == "application/json" else dict(parse_qsl(body))
+            given = json.loads(body) if asked.request.content_type == "application/json" else dict(parse_qsl(body))
         except ValueError:
-            told = {}
+            given = {}
         channel = "WHATSAPP" if asked.request.raw_path.startswith("/v3") else "whatsapp"
-        message = self._stage.world.messages.get(str(told.get("messageId"))) if isinstance(told, dict) else None
-        if message is None or message.direction != "inbound" or told.get("channel") != channel:
+        message = self._stage.world.messages.get(str(given.get("messageId"))) if isinstance(given, dict) else None
+        if message is None or message.direction != "inbound" or given.get("channel") != channel:
             raise Refusal(400, 20001, "messageId of an inbound message and the channel are wanted")
         self._stage.journal.note("typing", sid=message.sid)
         if self._stage.settings.typing_status != 200:

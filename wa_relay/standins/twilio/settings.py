@@ -34,9 +34,9 @@ class Settings:
     `delays` None delivers nothing by itself. `list_lag` are the seconds after which a message is listed.
     `messages_per_second` is each sender's (None: no limit), `sender_rates` those of some, by address; `pair_limit` is
     Meta's for one customer, `users_per_day` Meta's for how many get a template in 24 hours. `auth_token` is what signs
-    and what clients show. `queue_seconds` is how long Twilio's queue is said to be: a message whose ValidityPeriod is
-    shorter fails with 30036. `trial` refuses free text with 21654. With `advanced_opt_out` Twilio answers STOP, START
-    and HELP itself (`OptOutType`), and refuses later messages by receipt.
+    and what clients show. `queue_seconds` is how long a message is taken to wait in Twilio's queue: one whose
+    ValidityPeriod is shorter fails with 30036. `trial` refuses free text with 21654. With `advanced_opt_out` Twilio
+    answers STOP, START and HELP itself (`OptOutType`), and refuses later messages by receipt.
 
     `api_keys` are secrets by their `SK…`, good for everything but the account itself. `forbidden` are operations that
     are refused with 403. `clock_skew` is added to the `Date` header. `typing_status` other than 200 refuses the typing
@@ -94,7 +94,7 @@ class Stage:
         task.add_done_callback(self._tasks.discard)
 
     async def quiet(self) -> None:
-        """Ends all that goes on, and the connections to webhooks."""
+        """Ends all tasks, and the connections to webhooks."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -102,7 +102,7 @@ class Stage:
         await self.caller.close()
 
     async def let_pass(self, person: str, seconds: float) -> None:
-        """Waits until the person's next message was told, at most so many seconds."""
+        """Waits until the customer's next message was posted, for `seconds` at most."""
         event = self._overtaking.setdefault(person, asyncio.Event())
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):

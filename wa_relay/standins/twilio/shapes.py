@@ -135,7 +135,7 @@ def _types(template: Template) -> dict[str, object]:
 
 
 def approval(account_sid: str, template: Template) -> dict[str, object]:
-    """What Meta said about a template."""
+    """Whether Meta has approved a template."""
     return {
         "url": f"{CONTENT_HOST}/v1/Content/{template.sid}/ApprovalRequests",
         "whatsapp": _whatsapp(template),

@@ -14,7 +14,7 @@ WINDOW = 24 * 3600.0
 """Seconds in which free text may be sent after the customer's last message (Twilio's WhatsApp pages)."""
 
 PAIR_BURST, PAIR_SECONDS = 45, 6.0
-"""Messages to one person: so many at once, then one in so many seconds (Meta's pair rate limit)."""
+"""Messages to one customer: the burst, then seconds for each (Meta's pair rate limit)."""
 
 Direction = Literal["inbound", "outbound-api", "outbound-reply"]
 FINAL = frozenset({"read", "failed", "undelivered", "canceled"})
