@@ -33,7 +33,7 @@ def test_a_new_database_counts_nothing_and_divides_by_nothing(db: sqlite3.Connec
         "until": None,
         "calls": 0,
         "skipped": {},
-        "openings": {"queued": 0, "sent": 0, "delivered": 0, "read": 0, "failed": 0, "uncertain": 0},
+        "openings": {"queued": 0, "sent": 0, "delivered": 0, "read": 0, "failed": 0, "uncertain": 0, "cancelled": 0},
         "replied": 0,
         "reply_rate": None,
         "median_first_reply_seconds": None,
@@ -62,7 +62,15 @@ def test_each_opening_counts_for_all_that_it_reached_and_all_of_them_add_up(
     report = told(db)
     assert report["calls"] == 8
     assert report["skipped"] == {"outcome_not_followed": 1}
-    assert report["openings"] == {"queued": 1, "sent": 3, "delivered": 2, "read": 1, "failed": 2, "uncertain": 1}
+    assert report["openings"] == {
+        "queued": 1,
+        "sent": 3,
+        "delivered": 2,
+        "read": 1,
+        "failed": 2,
+        "uncertain": 1,
+        "cancelled": 0,
+    }
     # What Twilio took and WhatsApp did not deliver was an outbound message all the same.
     assert report["messages"]["outbound"] == 4
     assert [(failure["code"], failure["count"]) for failure in report["failures"]] == [("21211", 1), ("63024", 1)]
@@ -300,3 +308,11 @@ def test_what_we_answer_by_ourselves_is_no_turn_of_the_agents(story: Story, db: 
     story.send()
     assert told(db)["turns"] == {"answered": 0, "failed": 0, "median_seconds": None, "p95_seconds": None}
     assert told(db)["messages"] == {"inbound": 1, "outbound": 1}
+
+
+def test_an_opening_that_an_opt_out_ended_is_cancelled_and_not_failed(story: Story, db: sqlite3.Connection) -> None:
+    story.write("hola")
+    story.call("conv_1")
+    story.write("baja")
+    openings = told(db)["openings"]
+    assert (openings["cancelled"], openings["failed"], openings["queued"]) == (1, 0, 0)

@@ -122,7 +122,7 @@ def test_a_limit_or_a_mark_that_is_none_is_named(served: Served, thread: str, qu
 def test_the_statistics_have_all_their_fields(served: Served, thread: str) -> None:
     told = served.call("GET", "/api/stats").json
     assert list(told) == FIGURES
-    assert list(told["openings"]) == ["queued", "sent", "delivered", "read", "failed", "uncertain"]
+    assert list(told["openings"]) == ["queued", "sent", "delivered", "read", "failed", "uncertain", "cancelled"]
     assert list(told["turns"]) == ["answered", "failed", "median_seconds", "p95_seconds"]
     assert list(told["messages"]) == ["inbound", "outbound"]
     assert told["opted_out"] >= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from wa_relay.model import Moment
@@ -19,14 +19,15 @@ class Failure:
 
     def to_json(self) -> dict[str, Any]:
         """The entry of `failures`."""
-        return {"code": self.code, "meaning": self.meaning, "count": self.count}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Openings:
     """First messages by how far they got: `sent`, `delivered` and `read` include those that got further.
 
-    `queued`, `sent`, `failed` and `uncertain` add up to all of them.
+    `queued`, `sent`, `failed`, `uncertain` and `cancelled` add up to all of them. `cancelled` are those that a rule, a
+    customer or a person ended.
     """
 
     queued: int = 0
@@ -35,17 +36,11 @@ class Openings:
     read: int = 0
     failed: int = 0
     uncertain: int = 0
+    cancelled: int = 0
 
     def to_json(self) -> dict[str, int]:
         """The object of `openings`."""
-        return {
-            "queued": self.queued,
-            "sent": self.sent,
-            "delivered": self.delivered,
-            "read": self.read,
-            "failed": self.failed,
-            "uncertain": self.uncertain,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

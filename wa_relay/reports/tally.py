@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,12 @@ REASONS = {
 }
 """What a failure without a code of Twilio's means."""
 
-SKIP_ORDER = ("outcome_not_followed", "opted_out", "too_old", "recent_opening")
+SKIP_ORDER = (
+    *("outcome_not_followed", "opted_out", "too_old", "recent_opening", "too_short", "condition", "handed_over"),
+)
+
+CANCELLED = frozenset({"cancelled", "handed_over", "conversation_started", "restored"})
+"""The reasons of openings that a rule, a customer or a person ended: they count as cancelled, not as failed."""
 
 
 @dataclass(slots=True)
@@ -72,13 +78,9 @@ class Tally:
         )
 
 
-def median(ordered: Sequence[float]) -> float | None:
-    """The middle of ordered values, the mean of the middle two of an even number; None without any."""
-    if not ordered:
-        return None
-    middle = len(ordered) // 2
-    value = ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-    return round(value, 3)
+def median(values: Sequence[float]) -> float | None:
+    """The middle of the values, the mean of the middle two of an even number; None without any."""
+    return round(statistics.median(values), 3) if values else None
 
 
 def percentile(ordered: Sequence[float], part: float) -> float | None:
@@ -96,6 +98,7 @@ def _openings(statuses: Counter[str]) -> Openings:
         read=read,
         failed=statuses["failed"],
         uncertain=statuses["uncertain"],
+        cancelled=statuses["cancelled"],
     )
 
 

@@ -300,7 +300,7 @@ def _thread() -> Json:
 
 
 def _report() -> Json:
-    openings = dict.fromkeys(("queued", "sent", "delivered", "read", "failed", "uncertain"), WHOLE)
+    openings = dict.fromkeys(("queued", "sent", "delivered", "read", "failed", "uncertain", "cancelled"), WHOLE)
     turns = {"answered": WHOLE, "failed": WHOLE, "median_seconds": NUMBER, "p95_seconds": NUMBER}
     failure = _object({"code": TEXT, "meaning": TEXT, "count": WHOLE})
     return _object(

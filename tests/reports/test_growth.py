@@ -1,0 +1,60 @@
+"""How a report's cost grows with one customer's calls: counted in SQLite's steps, so that no clock decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from tests.story import Story
+from wa_relay import reports
+from wa_relay.ledger.file import open_for_reading
+from wa_relay.reports import Grouping, Span
+
+FEW, MANY = 100, 400
+
+
+def _steps(path: Path, by: Grouping | None) -> int:
+    db = open_for_reading(path)
+    counted = [0]
+
+    def count() -> int:
+        counted[0] += 1
+        return 0
+
+    db.set_progress_handler(count, 100)
+    found = reports.stats(db, span=Span(), by=by, timezone=ZoneInfo("America/Bogota"))
+    db.close()
+    assert found.total.replied == found.total.calls
+    return counted[0]
+
+
+def _write(story: Story, calls: int) -> None:
+    """Calls Ana, writes to her and has her answer, again and again."""
+    story.ledger.db.execute("begin")
+    for number in range(calls):
+        story.call(f"conv_{number}", batch_id=f"b{number % 9}", batch_name=f"Lote {number % 9}")
+        ((_, sid),) = story.send()
+        story.receipt(sid, "read")
+        story.now += 60.0
+        story.write("¿precio?")
+        story.now += 60.0
+    story.ledger.db.execute("commit")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """A database for each number of calls."""
+    folder = tmp_path_factory.mktemp("growth")
+    for calls in (FEW, MANY):
+        story = Story(folder / f"{calls}.db")
+        _write(story, calls)
+        story.close()
+    return {calls: folder / f"{calls}.db" for calls in (FEW, MANY)}
+
+
+@pytest.mark.parametrize("by", [None, "day", "batch", "group", "agent"])
+def test_a_call_costs_a_report_the_same_if_its_customer_has_many(files: dict[int, Path], by: Grouping | None) -> None:
+    steps = {calls: _steps(path, by) / calls for calls, path in files.items()}
+    assert steps[MANY] <= 1.5 * steps[FEW]
