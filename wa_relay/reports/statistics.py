@@ -45,8 +45,8 @@ COUNT_MESSAGES_BY_CALL = """
         count(*) filter (where m.direction = 'outbound')
     from conversation_messages m
     where coalesce(m.accepted_at, :until) >= :since and coalesce(m.accepted_at, :until) < :until group by m.call_id"""
-"""`coalesce` keeps the planner from the index by time, which lacks `call_id`: the index in the order of conversations has
-all that is needed, and takes half the time. By way of the calls it would read a thread once for each of its calls."""
+"""`coalesce` keeps the planner from the index by time, which lacks `call_id`: the index in the order of conversations
+has all that is needed, in half the time. By way of the calls it would read a thread once for each of its calls."""
 
 # An answer that Twilio has not accepted yet has no end: it counts as answered, and has no length.
 SELECT_ANSWERED = """
