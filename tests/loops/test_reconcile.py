@@ -17,7 +17,7 @@ from wa_relay.ledger.thread import LedgerThread
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.signs import Signs
-from wa_relay.model import Accepted, Call, Listed, Page, Receipt
+from wa_relay.model import Accepted, Call, Listed, Page, Receipt, UpstreamError
 from wa_relay.policy import OpeningText, Rules
 
 NOW = 1_795_000_000.0
@@ -108,6 +108,36 @@ def test_a_receipt_that_was_fetched_wakes_the_sender_and_the_request_that_waits(
     wakers, woken = _fetched(tmp_path, "undelivered")
     assert woken
     assert asyncio.run(wakers.send.wait(0.01))
+
+
+def test_a_sweep_that_succeeds_ends_the_row_of_failures(tmp_path: Path) -> None:
+    class Away(Pages):
+        """Twilio's list, which fails three times."""
+
+        failing = 3
+
+        async def inbound_page(self, following: str | None) -> Page:
+            self.failing -= 1
+            if self.failing >= 0:
+                raise UpstreamError("Twilio is not available", status=503)
+            return await super().inbound_page(following)
+
+    async def scenario() -> None:
+        found = file.open_for_writing(tmp_path / "relay.db", account_sid="AC1", now=NOW - 3600.0)
+        ledger, wakers, seen = LedgerThread(Ledger(found.connection, RULES)), Wakers(), 0
+        await ledger.run(store.begin_run, NOW - 3600.0)
+        reconciler = _reconciler(ledger, away := Away((WRITTEN,)), wakers)
+        sweeping = asyncio.create_task(reconciler.sweep_inbound())
+        async with asyncio.timeout(10):
+            while away.failing >= 0 or reconciler.failures:
+                wakers.sweep.ring()
+                seen = max(seen, reconciler.failures)
+                await asyncio.sleep(0.01)
+        sweeping.cancel()
+        await ledger.close()
+        assert seen == 3
+
+    asyncio.run(scenario())
 
 
 def test_an_alarm_of_a_fetched_receipt_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -183,6 +183,14 @@ def test_the_poller_s_health_is_for_this_machine_or_the_token(alone: Served) -> 
     assert "poller" in alone.call("GET", "/health", headers=forwarded).json
 
 
+def test_three_refusals_of_elevenlabs_in_a_row_are_degraded_also_without_polling(tmp_path: Path) -> None:
+    with serving(tmp_path, {"elevenlabs": {"api_key": "wrong"}}) as one:
+        for _ in range(3):
+            one.opened(new_phone())
+        one.until(lambda: one.call("GET", "/health").json["status"] == "degraded")
+        assert one.call("GET", "/health").json["upstreams"]["elevenlabs"]["status"] == "away"
+
+
 def test_every_start_has_an_instance_of_its_own(alone: Served, served: Served) -> None:
     first = alone.call("GET", "/health", token=None).json["instance"]
     assert first == alone.call("GET", "/health", token=None).json["instance"]

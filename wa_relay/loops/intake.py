@@ -103,6 +103,7 @@ class Intake:
         self._resting_until = 0.0
         self._unusable: set[str] = set()
         self.health = PollHealth()
+        self.failures = 0
         self.unusable_numbers: Counter[Source] = Counter()
 
     def announce_new_call(self, call: Call, state: CallState, source: Source) -> None:
@@ -227,8 +228,11 @@ class Intake:
         try:
             outcomes = await poller.resolve_hints(self._api, batch_id, hints)
         except UpstreamError as error:
+            self.failures += 1
             warn("batch_outcome_missing", batch=batch_id, why=error.message)
             outcomes = [(hint, None) for hint in hints]
+        else:
+            self.failures = 0
         for hint, outcome in outcomes:
             call = outcome or self._without_batch(hint)
             if call is not None:
@@ -257,9 +261,12 @@ class Intake:
             conversation = await self._api.conversation(key)
         except UpstreamError as error:
             say("details_missing", call=key, why=error.message)
+            # An unknown conversation is an answer about it, and no failure of the service.
+            self.failures = 0 if error.status == 404 else self.failures + 1
             if error.status == 404:
                 await self._ledger.run(call_details.no_details, call_id)
             return
+        self.failures = 0
         await self._ledger.run(
             call_details.save_details,
             call_id,

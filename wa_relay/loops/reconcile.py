@@ -109,6 +109,7 @@ class Reconciler:
         following: str | None = None
         while True:
             page = await self._list.inbound_page(following)
+            self.failures = 0
             # Without a sender to filter by, the list also holds what did not come by WhatsApp.
             # What has no time may be history, which nobody answers.
             yield [m for m in page.messages if m.direction == "inbound" and m.sender and m.created_at is not None]
@@ -149,6 +150,7 @@ class Reconciler:
             self._away(error, "receipt_not_fetched", message_id)
             await self._ledger.run(receipts.put_off_poll, message_id, self._again_at(error))
             return
+        self.failures = 0
         await self._ledger.run(receipts.poll_answered, message_id, self._clock())
         if listed is not None:
             receipt = Receipt(sid, listed.status, error_code=listed.error_code)

@@ -104,7 +104,7 @@ class Checkup:
         now, polled = self._clock(), self._parts.intake.health
         upstreams = {
             "twilio": max(self._parts.sending.circuit.failures, self._parts.reconciler.failures),
-            "elevenlabs": max(polled.consecutive_failures, self._parts.answering.failures),
+            "elevenlabs": max(polled.consecutive_failures, self._parts.intake.failures, self._parts.answering.failures),
         }
         signs = self._parts.signs
         noticed = signs.found_by_listing.reached(now) or signs.refused_signatures.reached(now)

@@ -113,7 +113,12 @@ def _test_whatsapp() -> Json:
 
 def _conversation() -> Json:
     parameters = [
-        {"name": "phone", "in": "path", "required": True, "schema": PHONE},
+        {
+            "name": "phone",
+            "in": "path",
+            "required": True,
+            "schema": {**TEXT, "examples": ["+573138539155", "CO.1A2b3C"]},
+        },
         _query("limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": 100}),
         _query("before", {"type": "integer", "minimum": 1}),
     ]
