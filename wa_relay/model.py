@@ -172,7 +172,7 @@ class Receipt:
 class Outgoing:
     """One message as it goes to the channel: a body, or a template with its variables.
 
-    `to` is `+57…` or a user id; the channel adds its prefix. `validity_seconds` is how long Twilio may hold it back.
+    `to` is `+57…` or a user id; the channel adds its prefix. `validity_seconds` is how long Twilio may keep it waiting.
     `sender` is the number it is sent from, None for the default one.
     """
 
@@ -181,7 +181,7 @@ class Outgoing:
     body: str | None = None
     content_sid: str | None = None
     content_variables: Mapping[str, str] | None = None
-    validity_seconds: int | None = None
+    validity_seconds: int = 1800
     sender: str | None = None
 
 

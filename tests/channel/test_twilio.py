@@ -82,7 +82,13 @@ def test_an_accepted_message_has_a_sid_and_carries_our_id() -> None:
             (made,) = played.twilio.accepted()
             assert result == Accepted(made.sid, "queued")
             assert played.posts == [
-                {"To": f"whatsapp:{ANA}", "From": SANDBOX, "Body": "Hola ñ 👍", "StatusCallback": f"{CALLBACK}?m=7"}
+                {
+                    "To": f"whatsapp:{ANA}",
+                    "From": SANDBOX,
+                    "Body": "Hola ñ 👍",
+                    "StatusCallback": f"{CALLBACK}?m=7",
+                    "ValidityPeriod": "1800",
+                }
             ]
             await played.channel.send(Outgoing(None, ANA, "x"))
             assert "StatusCallback" not in played.posts[1]

@@ -130,8 +130,8 @@ MUTANTS = (
     Mutant(
         "the lock is ignored",
         "wa_relay/ledger/lock.py",
-        "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
-        "        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
+        "            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
     ),
     Mutant("the hold ends too early", "wa_relay/policy/sending.py", "HOLD = 600.0\n", "HOLD = 20.0\n"),
     Mutant(
@@ -192,8 +192,8 @@ MUTANTS = (
     Mutant(
         "what a turn that failed left unanswered is forgotten",
         "wa_relay/ledger/turns.py",
-        '            ledger.run(SET_UNANSWERED, {"turn_id": turn_id, "conversation_id": turn.conversation_id})\n',
-        "            pass\n",
+        '    ledger.run(SET_UNANSWERED, {"turn_id": turn_id, "conversation_id": conversation_id})\n',
+        "    pass\n",
     ),
     Mutant(
         "the agent is asked without the call and the thread",
@@ -219,8 +219,8 @@ MUTANTS = (
     Mutant(
         "a question whose tools ran is part of the next one",
         "wa_relay/ledger/turns.py",
-        "    if not turn.tools_ran:\n        gathering",
-        "    if turn:\n        gathering",
+        '    if ledger.need_one(SELECT_TOOLS_RAN, {"turn_id": turn_id})[0]:\n        return\n',
+        "",
     ),
     Mutant(
         "a turn may be put off without an end",
@@ -259,6 +259,48 @@ MUTANTS = (
         "wa_relay/ledger/receipts.py",
         '        put_off_poll(ledger, row["id"], now + ledger.rules.scaled(POLL_AGAIN))\n',
         '        ledger.run(PUT_OFF_POLL, {"at": None, "id": row["id"]})\n',
+    ),
+    Mutant(
+        "codes of the account that receipts bring hold nothing",
+        "wa_relay/ledger/receipts.py",
+        "        alarm = holds.note_failure(ledger, message, code, now)\n",
+        "        alarm = None\n",
+    ),
+    Mutant(
+        "a message from before the hold ends it",
+        "wa_relay/ledger/holds.py",
+        " and since < :attempted_at",
+        " and :attempted_at > 0",
+    ),
+    Mutant(
+        "a message that has failed since ends the row of failures",
+        "wa_relay/ledger/holds.py",
+        " and m.status in ('sent', 'delivered', 'read')\n",
+        "\n",
+    ),
+    Mutant(
+        "a held sender is probed by all that waits at once",
+        "wa_relay/ledger/claims.py",
+        "        limit = min(limit, 1)\n",
+        "        limit = max(limit, 1)\n",
+    ),
+    Mutant(
+        "one operation that fails leaves its half behind",
+        "wa_relay/ledger/thread.py",
+        '            db.execute("rollback to operation")\n',
+        "",
+    ),
+    Mutant(
+        "the question of an answer that expired is forgotten",
+        "wa_relay/ledger/sends.py",
+        "        turns.leave_unanswered(ledger, message.conversation_id, message.turn_id)\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "the lock belongs to the path",
+        "wa_relay/ledger/lock.py",
+        "descriptor = self._open() if descriptor is None else descriptor\n",
+        "descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT) if descriptor is None else descriptor\n",
     ),
 )
 

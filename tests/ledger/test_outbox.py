@@ -492,3 +492,26 @@ def test_each_move_is_journalled_with_its_proof(ledger: Ledger) -> None:
         ("receipt", "uncertain", "sent", "receipt", "a receipt reported its SID"),
         ("receipt", "sent", "delivered", "receipt", "a receipt says delivered"),
     ]
+
+
+def test_every_claim_carries_how_long_twilio_may_keep_the_message_waiting(ledger: Ledger) -> None:
+    _opening(ledger)
+    (job,) = _claim(ledger)
+    assert job.outgoing.validity_seconds == 14_400
+    sends.finish_send(ledger, 1, Accepted(SID), NOW)
+    _answer(ledger, "El plan cuesta $99.")
+    ledger.run("update conversation_state set window_ends_at = ?", (NOW + 300.0,))
+    (reply,) = _claim(ledger, NOW + 100)
+    assert (reply.kind, reply.outgoing.validity_seconds) == ("reply", 200)
+
+
+def test_the_question_of_an_answer_that_expired_at_twilio_is_part_of_the_next_turn(ledger: Ledger) -> None:
+    _opening(ledger)
+    (message_id,) = _answer(ledger, "El plan cuesta $99.")
+    _claim(ledger, NOW + 60)
+    sends.finish_send(ledger, message_id, Accepted(SID), NOW + 60)
+    receipts.record_receipt(ledger, Receipt(SID, "undelivered", message_id, "30036"), NOW + 2000)
+    inbox.record_inbound(ledger, written("¿Hola?", sid="SM77"), NOW + 2100)
+    (turn,) = turns.claim_turns(ledger, 5, NOW + 2200).jobs
+    assert turn.question.text.splitlines()[-1] == "¿Hola?"
+    assert len(turn.question.text.splitlines()) == 2

@@ -149,6 +149,7 @@ class TwilioChannel:
         if message.message_id is not None:
             mark = f"&d={self._database}" if self._database else ""
             fields["status_callback"] = f"{self._callback}?m={message.message_id}{mark}"
+        fields["validity_period"] = message.validity_seconds
         if message.content_sid:
             fields["content_sid"] = message.content_sid
             fields["content_variables"] = json.dumps(dict(message.content_variables or {}), ensure_ascii=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wa_relay import policy
 from wa_relay.ledger import holds, journal, openings, outbox, sends
@@ -245,6 +245,18 @@ def _begin(ledger: Ledger, row: sqlite3.Row, now: Moment) -> SendJob | str:
             ledger.run(COUNT_BEGUN)
         content, call_key = rendered.content, call.key
         outgoing = Outgoing(row["id"], row["address"], rendered.body, rendered.content_sid, rendered.content_variables)
+    outgoing = replace(
+        outgoing,
+        validity_seconds=policy.validity(
+            row["kind"],
+            template=outgoing.content_sid is not None,
+            window_ends_at=row["window_ends_at"],
+            phone=row["address"],
+            rules=ledger.rules,
+            now=now,
+        ),
+        sender=row["sender"],
+    )
     variables = outgoing.content_variables
     parameters = {
         "id": row["id"],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from wa_relay.ledger.faults import DatabaseFault, DatabaseForeign, DatabaseMissing, DatabaseUnusable, WrongAccount
+from wa_relay.ledger.lock import path_in_use
 from wa_relay.model import Moment
 
 if TYPE_CHECKING:
@@ -151,12 +152,22 @@ def _keep_copy(connection: sqlite3.Connection, copy: Path) -> None:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Opens the database read-only; raises `DatabaseMissing` and the other faults in words."""
-    if not path.exists():
-        raise DatabaseMissing(f"no database at {path}: it is made by `wa-relay serve`.", permanent=True)
-    _refuse_foreign_file(path)
-    if path.stat().st_size == 0:
+    """Opens the database read-only; raises `DatabaseMissing` and the other faults with what to do.
+
+    The file is examined by SQLite alone: a descriptor of it that this process opened and closed besides would drop
+    SQLite's own locks, those of the daemon's writer included (see `lock`).
+    """
+    missing = f"no database at {path}: it is made by `wa-relay serve`."
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise DatabaseMissing(missing, permanent=True) from None
+    except OSError as error:
+        raise DatabaseUnusable(f"the database {path} can't be read: {error.strerror}.") from error
+    if size == 0:
         raise DatabaseMissing(f"the database at {path} is empty: it is made by `wa-relay serve`.", permanent=True)
+    # By the path of the daemon, if one runs: SQLite's log lies beside that one.
+    path = path_in_use(path) or path
     try:
         connection = sqlite3.connect(
             f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
@@ -226,6 +237,7 @@ def _refuse_foreign_file(path: Path) -> None:
 
 
 def _head(path: Path) -> bytes:
+    """The first bytes of the file. Only for a file that SQLite has not open in this process, or can't use."""
     with path.open("rb") as file:
         return file.read(len(_HEADER))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import consent, holds
+from wa_relay.ledger import consent, holds, turns
 from wa_relay.ledger.outbox import MOVED, Outbound, Proof, get_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Moment, NotSent, SendRefused, SendResult, Unclear
@@ -146,11 +146,14 @@ def end(
 
 
 def follow_refusal(ledger: Ledger, message: Outbound, code: str | None, now: Moment) -> None:
-    """Applies what a code says about the customer: 21610 is an opt-out, 63016 a closed window."""
+    """Applies what a code means besides: 21610 is an opt-out, 63016 a closed window, 30036 an answer that expired."""
     if code == "21610":
         consent.opt_out(ledger, message.address, "twilio", now)
     elif code == "63016":
         ledger.run(CLOSE_WINDOW, {"now": now, "id": message.conversation_id})
+    # It never arrived. A further part that expires leaves a question that was answered in part.
+    if code == "30036" and message.kind == "reply" and message.part == 0 and message.turn_id is not None:
+        turns.leave_unanswered(ledger, message.conversation_id, message.turn_id)
 
 
 def _try_again(ledger: Ledger, message: Outbound, result: NotSent, now: Moment) -> Finished:

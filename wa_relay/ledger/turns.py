@@ -26,6 +26,8 @@ JOIN_TURN = "update conversation_messages set turn_id = :turn_id where id = :mes
 MOVE_QUESTION = """
     update conversation_messages set turn_id = :to_turn where turn_id = :from_turn and direction = 'inbound'"""
 CLEAR_UNANSWERED = "update conversation_state set unanswered_turn_id = null where id = :conversation_id"
+SELECT_TOOLS_RAN = "select tools_ran from turns where id = :turn_id"
+SELECT_UNANSWERED = "select unanswered_turn_id from conversation_state where id = :conversation_id"
 SET_UNANSWERED = "update conversation_state set unanswered_turn_id = :turn_id where id = :conversation_id"
 CANCEL_TURNS = """
     update turns set state = 'cancelled', finished_at = :now
@@ -219,13 +221,25 @@ def fail_turn(ledger: Ledger, turn_id: int, error: str, now: Moment) -> bool:
     if turn is None:
         return False
     ledger.run(MARK_FAILED, {"now": now, "error": error[:500], "turn_id": turn_id})
-    if not turn.tools_ran:
-        gathering = ledger.one(SELECT_OPEN_TURN, {"conversation_id": turn.conversation_id})
-        if gathering is not None:
-            ledger.run(MOVE_QUESTION, {"to_turn": gathering[0], "from_turn": turn_id})
-        else:
-            ledger.run(SET_UNANSWERED, {"turn_id": turn_id, "conversation_id": turn.conversation_id})
+    leave_unanswered(ledger, turn.conversation_id, turn_id)
     return notices.queue_fallback(ledger, turn.conversation_id, turn.call_id, turn_id, now)
+
+
+def leave_unanswered(ledger: Ledger, conversation_id: int, turn_id: int) -> None:
+    """Makes the question of a turn part of the next turn's, or of the one that is open.
+
+    Not if a tool may have run in it: that question is never asked again.
+    """
+    if ledger.need_one(SELECT_TOOLS_RAN, {"turn_id": turn_id})[0]:
+        return
+    gathering = ledger.one(SELECT_OPEN_TURN, {"conversation_id": conversation_id})
+    if gathering is not None:
+        ledger.run(MOVE_QUESTION, {"to_turn": gathering[0], "from_turn": turn_id})
+        return
+    earlier = ledger.one(SELECT_UNANSWERED, {"conversation_id": conversation_id})
+    if earlier is not None and earlier[0] is not None and earlier[0] != turn_id:
+        ledger.run(MOVE_QUESTION, {"to_turn": turn_id, "from_turn": earlier[0]})
+    ledger.run(SET_UNANSWERED, {"turn_id": turn_id, "conversation_id": conversation_id})
 
 
 def put_off_turn(ledger: Ledger, turn_id: int, due_at: Moment, now: Moment) -> bool:

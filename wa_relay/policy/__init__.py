@@ -49,6 +49,7 @@ from wa_relay.policy.sending import (
     next_receipt_poll,
     refill,
     retry_delay,
+    validity,
 )
 from wa_relay.policy.turns import DEBOUNCE_LIMIT, TURN_TRIES, turn_due
 
@@ -106,4 +107,5 @@ __all__ = [
     "render_opening",
     "retry_delay",
     "turn_due",
+    "validity",
 ]

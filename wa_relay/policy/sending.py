@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from wa_relay.model import Moment
+from wa_relay.policy.hours import closes_at
 from wa_relay.policy.rules import Rules
 
 LOOKUPS = (0.0, 5.0, 15.0, 45.0, 120.0, 300.0, 600.0)
@@ -21,6 +22,9 @@ RECEIPT_POLLS = (900.0, 3600.0, 43200.0)
 
 PART_PAUSE = 5.0
 """Seconds after which the next part of an answer no longer waits for the receipt of the one before."""
+
+OPENING_VALIDITY, LONGEST_VALIDITY = (60, 14_400), 1800
+"""Bounds in seconds of how long Twilio may keep an opening, and anything else, waiting."""
 
 BURST_WATCH = 60.0
 PERSON_BUCKET, PERSON_REFILL = 10.0, 6.0
@@ -50,6 +54,20 @@ def next_lookup(attempted_at: Moment, lookups: int, rules: Rules) -> Moment | No
 def next_receipt_poll(accepted_at: Moment, polls: int, rules: Rules) -> Moment | None:
     """When Twilio is asked for a receipt that did not come; None after the last time."""
     return accepted_at + rules.scaled(RECEIPT_POLLS[polls]) if polls < len(RECEIPT_POLLS) else None
+
+
+def validity(kind: str, *, template: bool, window_ends_at: Moment | None, phone: str, rules: Rules, now: Moment) -> int:
+    """Seconds for which Twilio may keep a message waiting (ValidityPeriod, contract 7.2).
+
+    An opening may wait until its permitted hours end, everything else for the rest of the window.
+    """
+    if kind == "opening":
+        closes = closes_at(now, rules, phone)
+        rest = OPENING_VALIDITY[1] if closes is None else closes - now
+        return int(min(max(rest, OPENING_VALIDITY[0]), OPENING_VALIDITY[1]))
+    if template or window_ends_at is None or window_ends_at <= now:
+        return LONGEST_VALIDITY
+    return int(min(max(window_ends_at - now, 1.0), LONGEST_VALIDITY))
 
 
 def refill(tokens: float, since: Moment, now: Moment) -> float:
