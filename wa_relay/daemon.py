@@ -45,6 +45,7 @@ from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.schedules import start_schedules
 from wa_relay.loops.sending import SendWorker
 from wa_relay.loops.signs import Signs
+from wa_relay.loops.typing import TypingIndicator
 from wa_relay.model import Moment, RelayError
 from wa_relay.moments import stamp
 from wa_relay.policy import Rules
@@ -296,7 +297,14 @@ def _make_loops(common: Common, storage: Storage, upstreams: Upstreams) -> Loops
         horizon=rules.horizon,
     )
     answering = TurnWorker(
-        ledger, upstreams.agent, clock, rules, storage.threads, wakers, fetch_details=intake.fetch_details
+        ledger,
+        upstreams.agent,
+        clock,
+        rules,
+        storage.threads,
+        wakers,
+        fetch_details=intake.fetch_details,
+        typing=TypingIndicator(storage.threads, upstreams.twilio.show_typing) if rules.typing else None,
     )
     reconciler = Reconciler(
         ledger,

@@ -205,9 +205,9 @@ MUTANTS = (
     Mutant(
         "an answer that was stored at the second try waits for somebody to look",
         "wa_relay/loops/answering.py",
-        "            await self._persist(turns.finish_turn, turn_id, parts, session_id, now)\n"
+        "            taken = await self._persist(turns.take_answer, turn_id, parts, session_id, now)\n"
         "            self._wakers.send.ring()\n",
-        "            await self._persist(turns.finish_turn, turn_id, parts, session_id, now)\n",
+        "            taken = await self._persist(turns.take_answer, turn_id, parts, session_id, now)\n",
         ("tests/loops/test_worker.py",),
     ),
     Mutant(

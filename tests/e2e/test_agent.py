@@ -103,3 +103,87 @@ def test_a_variable_that_the_campaign_left_empty_does_not_end_the_session(tmp_pa
             assert FALLBACK not in s.bodies()
 
     run(scenario())
+
+
+def test_what_is_written_while_the_agent_thinks_is_asked_with_the_rest_and_answered_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stage(tmp_path) as s:
+            await s.report()
+            await s.sent(1)
+            s.elevenlabs.scenarios.next(Scenario(before=1.0))
+            s.elevenlabs.answers = {"": "Cuesta $99."}
+            await s.twilio.customer_writes(ANA, "¿Precio?")
+            await until(lambda: s.elevenlabs.journal.entries("user_message"))
+            await s.twilio.customer_writes(ANA, "¿Y para dos?")
+            assert await s.sent(2) == [s.bodies()[0], "Cuesta $99."]
+            asked = [str(entry.data["text"]) for entry in s.elevenlabs.journal.entries("user_message")]
+            assert asked == ["¿Precio?", "¿Precio?\n¿Y para dos?"]
+            await _write_again(s)
+            assert len(s.bodies()) == 3
+
+    run(scenario())
+
+
+def test_a_turn_is_asked_again_twice_at_most(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stage(tmp_path) as s:
+            await s.report()
+            await s.sent(1)
+            s.elevenlabs.scenarios.next(Scenario(before=0.7), 3)
+            for number in range(4):
+                await s.twilio.customer_writes(ANA, f"{number}")
+                count = min(number + 1, 3)
+                await until(lambda count=count: len(s.elevenlabs.journal.entries("user_message")) >= count)  # type: ignore[misc]
+            await s.sent(3)
+            asked = [str(entry.data["text"]) for entry in s.elevenlabs.journal.entries("user_message")]
+            assert asked == ["0", "0\n1", "0\n1\n2", "3"]
+
+    run(scenario())
+
+
+def test_an_answer_after_a_tool_goes_out_although_the_customer_wrote_more(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stage(tmp_path) as s:
+            await s.report()
+            await s.sent(1)
+            s.elevenlabs.scenarios.next(Scenario("server_tool", aside=False, before=0.3, between=0.3))
+            await s.twilio.customer_writes(ANA, "Reserva el jueves")
+            await until(lambda: s.elevenlabs.journal.entries("user_message"))
+            await s.twilio.customer_writes(ANA, "a las tres")
+            await s.sent(3)
+            asked = [str(entry.data["text"]) for entry in s.elevenlabs.journal.entries("user_message")]
+            assert asked == ["Reserva el jueves", "a las tres"]
+            assert len(s.elevenlabs.journal.entries("tool_run")) == 1
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_the_customer_sees_typing_while_the_agent_thinks_longer_than_a_second(tmp_path: Path, status: int) -> None:
+    async def scenario() -> None:
+        async with stage(tmp_path) as s:
+            s.twilio.configure(typing_status=status)
+            await s.report()
+            await s.sent(1)
+            await s.twilio.customer_writes(ANA, "Hola")
+            await s.sent(2)
+            s.elevenlabs.scenarios.next(Scenario(before=1.5))
+            sid = (await s.twilio.customer_writes(ANA, "¿Precio?")).sid
+            await s.sent(3)
+            (shown,) = s.twilio.journal.entries("typing")
+            assert shown.data["sid"] == sid
+            assert s.relay.log.count("typing_failed") == (status != 200)
+
+    run(scenario())
+
+
+def test_typing_can_be_switched_off(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stage(tmp_path, {"reply": {"typing": False}}) as s:
+            await s.report()
+            s.elevenlabs.scenarios.next(Scenario(before=1.5))
+            await s.twilio.customer_writes(ANA, "¿Precio?")
+            await s.sent(2)
+            assert not s.twilio.journal.entries("typing")
+
+    run(scenario())

@@ -6,15 +6,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import aiohttp
 
-from wa_relay.channel.transport import AnswerTooLarge, Transport
+from wa_relay.channel.transport import AnswerTooLarge, Transport, host_beside
 from wa_relay.model import UpstreamError
 
 _PLACE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-_HOST = re.compile(r"api((?:\.[a-z0-9-]+)*\.twilio\.com)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +69,5 @@ class Templates:
 
 
 def content_url(base_url: str) -> str:
-    """Where the Content API is: at a host of its own beside `api.twilio.com`, else where `base_url` is."""
-    host = _HOST.fullmatch(urlsplit(base_url).hostname or "")
-    return f"https://content{host[1]}" if host else base_url
+    """Where the Content API is."""
+    return host_beside("content", base_url)

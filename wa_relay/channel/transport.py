@@ -8,10 +8,11 @@ connection faults through as what they are, since they alone prove that nothing 
 from __future__ import annotations
 
 import base64
+import re
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 from twilio.http import AsyncHttpClient
@@ -26,6 +27,13 @@ LARGEST_ANSWER = 4 * 1024 * 1024
 """Bytes: a page of a thousand messages is well under it."""
 
 TWILIO = "https://api.twilio.com"
+_API_HOST = re.compile(r"api((?:\.[a-z0-9-]+)*\.twilio\.com)")
+
+
+def host_beside(name: str, base_url: str) -> str:
+    """Another of Twilio's hosts (`content`, `messaging`): beside `api.twilio.com`, else where `base_url` is."""
+    host = _API_HOST.fullmatch(urlsplit(base_url).hostname or "")
+    return f"https://{name}{host[1]}" if host else base_url
 
 
 class AnswerTooLarge(Exception):

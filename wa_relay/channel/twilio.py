@@ -15,12 +15,13 @@ from twilio.http.response import Response
 from twilio.rest import Client
 
 from wa_relay.channel.errors import classify, meaning, retry_after_seconds
-from wa_relay.channel.transport import TWILIO, AnswerTooLarge, Transport, last_headers
+from wa_relay.channel.transport import TWILIO, AnswerTooLarge, Transport, host_beside, last_headers
 from wa_relay.config import Twilio
 from wa_relay.model import Accepted, Listed, Moment, NotSent, Outgoing, Page, SendResult, Unclear, UpstreamError
 from wa_relay.phone import address, to_address
 
 _SID = re.compile(r"(SM|MM)[0-9a-fA-F]{32}")
+TYPING_TIMEOUT = 10.0
 LIST_PAGE, SWEEP_PAGE, MOST_PAGES = 50, 200, 20
 _NOT_CONNECTED = (
     aiohttp.ClientConnectorError,  # refused, DNS, TLS: before the first byte of the request
@@ -50,6 +51,8 @@ class TwilioChannel:
         self._callback, self._database = status_callback, database
         self._sending = Client(account_sid, auth_token, http_client=Transport(http, base_url, total=send_timeout))
         self._listing = Client(account_sid, auth_token, http_client=Transport(http, base_url, total=list_timeout))
+        self._indicators = Transport(http, host_beside("messaging", base_url), total=TYPING_TIMEOUT)
+        self._auth = (account_sid, auth_token)
         # The client loads its parts when they are first named: not between a send's mark and its request.
         _ = self._sending.messages
 
@@ -130,6 +133,21 @@ class TwilioChannel:
         if found.sid != sid:
             raise UpstreamError("Twilio answered with something that is not the message. It is asked again by itself.")
         return found
+
+    async def show_typing(self, sid: str) -> None:
+        """Shows the customer who sent that message that an answer is being written, for 25 s; marks it as read.
+
+        Raises `UpstreamError`, and what the connection raises. Source: the Typing Indicators resource, version 2.
+        """
+        answer: Response = await self._indicators.request(
+            "POST",
+            "/v2/Indicators/Typing.json",
+            data={"messageId": sid, "channel": "whatsapp"},
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            auth=self._auth,
+        )
+        if not 200 <= answer.status_code < 300:
+            raise UpstreamError(f"Twilio answered HTTP {answer.status_code}", status=answer.status_code)
 
     async def check(self) -> str:
         """Asks for the account; returns its status (`active`). For `doctor`."""

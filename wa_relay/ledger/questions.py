@@ -24,6 +24,13 @@ SELECT_THREAD_BEFORE_TURN = """
         and kind <> 'notice' and status <> 'failed' and length(content) > 0
         and (direction = 'outbound' or turn_id is distinct from :turn_id)
     order by id desc limit 60"""
+SELECT_NEWEST_INBOUND_OF_TURN = """
+    select m.twilio_message_id from turns t
+        join conversation_state s on s.id = t.conversation_id
+        join conversation_messages m on m.conversation_id = t.conversation_id
+    where t.id = :turn_id and t.state = 'asking' and s.status = 'active'
+        and m.direction = 'inbound' and m.twilio_message_id is not null
+    order by m.id desc limit 1"""
 SELECT_CONTEXT_OF_CALL = "select variables, summary, transcript, details_at from calls where id = :call_id"
 
 
@@ -98,6 +105,12 @@ def inform(db: sqlite3.Connection, job: TurnJob) -> Informed:
         thread=tuple(thread),
     )
     return Informed(question, call is not None and call.details_at is not None)
+
+
+def newest_inbound(db: sqlite3.Connection, turn_id: int) -> str | None:
+    """The SID of the customer's newest message. None if the turn is not being asked, or after an opt-out."""
+    row = db.execute(SELECT_NEWEST_INBOUND_OF_TURN, {"turn_id": turn_id}).fetchone()
+    return None if row is None else str(row[0])
 
 
 def inform_on_writer(ledger: Ledger, job: TurnJob) -> Informed:

@@ -134,6 +134,7 @@ create table turns (
     tools_ran integer not null default 0 check (tools_ran in (0, 1)),
     put_offs integer not null default 0,
     put_off_at real,
+    asked_again integer not null default 0,
     begun_at real,
     finished_at real,
     told_at real,

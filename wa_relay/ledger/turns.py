@@ -45,10 +45,10 @@ BEGIN_TURN = """
     update turns set state = 'asking', tries = tries + 1, begun_at = :now, call_id = :call_id where id = :turn_id"""
 
 SELECT_ASKED_TURN = """
-    select id, conversation_id, call_id, tries, tools_ran, put_off_at from turns
+    select id, conversation_id, call_id, tries, tools_ran, put_off_at, asked_again from turns
     where id = :turn_id and state = 'asking'"""
 SELECT_ASKED_TURNS = """
-    select id, conversation_id, call_id, tries, tools_ran, put_off_at from turns where state = 'asking'"""
+    select id, conversation_id, call_id, tries, tools_ran, put_off_at, asked_again from turns where state = 'asking'"""
 MARK_ANSWERED = """
     update turns set state = 'answered', finished_at = :now, session_id = :session_id, error = null
     where id = :turn_id"""
@@ -62,6 +62,7 @@ MARK_FAILED = "update turns set state = 'failed', finished_at = :now, error = :e
 MARK_TOOLS_RAN = "update turns set tools_ran = 1 where id = :turn_id and state = 'asking'"
 TAKE_END = """
     update turns set last_at = (select o.last_at from turns o where o.id = :from_turn) where id = :to_turn"""
+COUNT_ASKED_AGAIN = "update turns set tries = tries - 1, asked_again = asked_again + 1 where id = :turn_id"
 MARK_MERGED = "update turns set state = 'cancelled', finished_at = :now where id = :turn_id"
 """For a turn whose messages moved to another. Deleting it would look for its messages in the whole table."""
 
@@ -109,6 +110,7 @@ class AskedTurn:
     tries: int
     tools_ran: bool
     put_off_at: Moment | None
+    asked_again: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,28 @@ def note_tools(ledger: Ledger, turn_id: int) -> bool:
     Must be durable before the tool's result goes back to the agent: from then on the turn is never asked again.
     """
     return ledger.run(MARK_TOOLS_RAN, {"turn_id": turn_id}) == 1
+
+
+def take_answer(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: str | None, now: Moment) -> bool:
+    """Stores what the agent answered; no parts are its silence. False if the turn is asked again instead.
+
+    That happens when the customer wrote more meanwhile, a few times at most, and never after a tool may have run.
+    """
+    turn = _asked(ledger, turn_id)
+    gathering = None if turn is None else ledger.one(SELECT_OPEN_TURN, {"conversation_id": turn.conversation_id})
+    if turn is not None and gathering is not None and _may_ask_again(turn, ledger.rules.ask_again):
+        ledger.run(COUNT_ASKED_AGAIN, {"turn_id": turn_id})
+        _reopen(ledger, turn, max(now, OpenTurn(*gathering).due_at))
+        return False
+    if parts:
+        finish_turn(ledger, turn_id, parts, session_id, now)
+    else:
+        finish_silent(ledger, turn_id, session_id, now)
+    return True
+
+
+def _may_ask_again(turn: AskedTurn, limit: int) -> bool:
+    return turn.asked_again < limit and not turn.tools_ran
 
 
 def finish_turn(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: str | None, now: Moment) -> list[int]:

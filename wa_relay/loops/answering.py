@@ -15,6 +15,7 @@ from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops.bell import Wakers
+from wa_relay.loops.typing import TypingIndicator
 from wa_relay.loops.worker import IDLE, Worker, rest_until
 from wa_relay.model import AgentError, Answer, Moment, NoCapacityError, Question, Silence
 from wa_relay.policy import NO_CAPACITY_BASE, NO_CAPACITY_CAP, AdaptiveLimit, Rules, retry_delay
@@ -55,6 +56,7 @@ class TurnWorker(Worker):
         wakers: Wakers,
         *,
         fetch_details: Callable[[int, str], Awaitable[None]],
+        typing: TypingIndicator | None = None,
     ) -> None:
         super().__init__(ledger, clock, wakers.turn, TURN_SLOTS)
         self._agent = agent
@@ -62,6 +64,7 @@ class TurnWorker(Worker):
         self._reader = reader
         self._fetch_details = fetch_details
         self._wakers = wakers
+        self._typing = typing
         self._sessions = AdaptiveLimit(TURN_SLOTS)
         self.failures = 0
 
@@ -105,7 +108,7 @@ class TurnWorker(Worker):
         say("agent_asked", **ids, phone=job.phone, text=question.text)
         began = time.perf_counter()
         try:
-            answer = await self._agent.answer(question, lambda: self._note_tools(job))
+            answer = await self._ask(job, question)
             parts = [] if isinstance(answer, Silence) else self._parts(answer)
         except NoCapacityError as error:
             await self._put_off(job, error, ids)
@@ -124,11 +127,21 @@ class TurnWorker(Worker):
         metrics.count_turn(result, time.perf_counter() - began)
         if isinstance(answer, Silence):
             say("agent_silent", **ids, session=answer.session_id)
-            await self._persist(turns.finish_silent, job.turn_id, answer.session_id, self._clock())
         else:
             say("agent_answered", **ids, session=answer.session_id, parts=len(parts), text=answer.text)
-            await self._finish(job.turn_id, parts, answer.session_id)
+        if not await self._take(job.turn_id, parts, answer.session_id):
+            say("agent_answer_dropped", **ids, why="the customer wrote more meanwhile: the turn is asked again")
+            self.bell.ring()
         return True
+
+    async def _ask(self, job: TurnJob, question: Question) -> Answer | Silence:
+        """Asks the agent, and shows that it is typing while it thinks."""
+        typing = None if self._typing is None else asyncio.create_task(self._typing.run(job.turn_id))
+        try:
+            return await self._agent.answer(question, lambda: self._note_tools(job))
+        finally:
+            if typing is not None:
+                typing.cancel()
 
     def _parts(self, answer: Answer) -> list[str]:
         """The messages that carry an answer. Raises `AgentError` if there is nothing visible in it."""
@@ -137,16 +150,18 @@ class TurnWorker(Worker):
             raise AgentError("the answer has nothing visible in it")
         return parts
 
-    async def _finish(self, turn_id: int, parts: list[str], session_id: str | None) -> None:
+    async def _take(self, turn_id: int, parts: list[str], session_id: str | None) -> bool:
+        """Stores the answer. Returns False if the turn is asked again instead."""
         now = self._clock()
         try:
-            stored = self._ledger.hand_over(turns.finish_turn, turn_id, parts, session_id, now)
+            stored = self._ledger.hand_over(turns.take_answer, turn_id, parts, session_id, now)
             # The sender's claim comes behind it in the ledger's queue, so that both share a commit.
             self._wakers.send.ring()
-            await stored
+            return await stored
         except StorageUnavailable:
-            await self._persist(turns.finish_turn, turn_id, parts, session_id, now)
+            taken = await self._persist(turns.take_answer, turn_id, parts, session_id, now)
             self._wakers.send.ring()
+            return taken
 
     async def _note_tools(self, job: TurnJob) -> None:
         """Returns once it is durable that the turn is never to be asked again."""
