@@ -37,6 +37,7 @@ PURE = (
     "text",
     "moments",
     "elevenlabs/shapes",
+    "elevenlabs/values",
     "elevenlabs/refusals",
     "agent/turn",
     "agent/replies",

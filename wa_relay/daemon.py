@@ -30,7 +30,7 @@ from wa_relay.config import Config
 from wa_relay.config.rules import rules_of
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.elevenlabs.signing import UrlSigner
-from wa_relay.ledger import file, sends, store, turns
+from wa_relay.ledger import file, sends, store, turns, waiting
 from wa_relay.ledger.faults import AlreadyServed, DatabaseFault
 from wa_relay.ledger.lock import DatabaseLock, Holder
 from wa_relay.ledger.reader import Reader
@@ -239,6 +239,7 @@ async def _open_storage(common: Common, found: file.Opened, opened: AsyncExitSta
     mark = await ledger.run(store.begin_run, now)
     uncertain = await ledger.run(sends.rescue_sends, now)
     reopened = await ledger.run(turns.rescue_turns, now)
+    await ledger.run(waiting.replan, now)
     if uncertain or reopened:
         warn("rescued", sends=uncertain, turns=reopened)
     # Two readers: no turn waits for somebody's report.

@@ -91,7 +91,8 @@ class Call:
 
     `key` is the agent service's conversation id, or `<batch id>/<recipient id>` for an attempt
     that failed without a conversation. `ended_at` is None where the end can't be known.
-    `summary` is the analysis' summary; `transcript` the spoken lines, one a line.
+    `summary` is the analysis' summary; `transcript` the spoken lines, one a line. `seconds` is the
+    length of the call and `collected` the values of its data collection; None while not known.
     """
 
     key: str
@@ -111,7 +112,24 @@ class Call:
     variables: Mapping[str, Scalar] = field(default_factory=dict)
     summary: str | None = None
     transcript: str | None = None
+    seconds: float | None = None
+    collected: Mapping[str, Scalar] | None = None
     raw: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallDetails:
+    """What the conversation at ElevenLabs says of a call; the fields are those of `Call`.
+
+    `final` is true when nothing more is to come.
+    """
+
+    summary: str | None
+    transcript: str | None
+    variables: Mapping[str, Scalar]
+    seconds: float | None
+    collected: Mapping[str, Scalar] | None
+    final: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,8 +124,8 @@ MUTANTS = (
     Mutant(
         "the fence is skipped",
         "wa_relay/policy/openings.py",
-        "call.ended_at is None or call.ended_at < math.floor(fence) or",
-        "call.ended_at is None or",
+        "call.ended_at is None or call.ended_at < math.floor(fence):",
+        "call.ended_at is None:",
     ),
     Mutant(
         "the lock is ignored",
@@ -230,7 +230,7 @@ MUTANTS = (
     ),
     Mutant(
         "an opening goes to the address that wrote last",
-        "wa_relay/ledger/calls.py",
+        "wa_relay/ledger/openings.py",
         "        to_address=call.phone,\n",
         "",
     ),

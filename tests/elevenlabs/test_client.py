@@ -28,6 +28,7 @@ from wa_relay.elevenlabs import shapes
 from wa_relay.elevenlabs.client import BATCH_LIMIT, ElevenLabs
 from wa_relay.elevenlabs.refusals import detail, retry_after
 from wa_relay.elevenlabs.shapes import AgentSettings, conversation_from, json_object
+from wa_relay.elevenlabs.values import variables_from
 from wa_relay.model import PayloadError, UpstreamError
 
 AGENT = "/v1/convai/agents/agent_1"
@@ -120,12 +121,12 @@ def test_text_that_no_database_takes_is_made_storable() -> None:
 
 def test_variables_are_scalars_without_the_reserved_ones() -> None:
     given = {"a": "x", "b": 1, "c": True, "d": 1.5, "system__x": "y", 7: "z"}
-    assert shapes.variables_from(given) == {"a": "x", "b": 1, "c": True, "d": 1.5}
+    assert variables_from(given) == {"a": "x", "b": 1, "c": True, "d": 1.5}
 
 
 def test_every_variable_stays_since_a_prompt_that_lacks_one_ends_the_session() -> None:
     given = {"nothing": None, "list": ["sí", 1], "object": {"día": "jueves"}, "endless": float("inf"), "bad\ud800": "x"}
-    assert shapes.variables_from(given) == {
+    assert variables_from(given) == {
         "nothing": "",
         "list": '["sí", 1]',
         "object": '{"día": "jueves"}',
@@ -498,3 +499,35 @@ def test_a_batch_of_ten_thousand_never_holds_the_loop() -> None:
             assert pause < 0.25
 
     run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("status", "results", "length", "collected"),
+    [
+        ("in-progress", None, None, None),
+        ("processing", None, 54.0, None),
+        ("done", {}, 54.0, {}),
+        ("done", None, 54.0, {}),
+        ("failed", None, 54.0, {}),
+        (
+            "done",
+            {
+                "interest": {"data_collection_id": "interest", "value": "yes", "rationale": "said so"},
+                "age": {"value": 31},
+                "owner": {"value": True},
+                "plan": {"value": None},
+                "odd": "text",
+                "list": {"value": [1]},
+            },
+            54.0,
+            {"interest": "yes", "age": 31, "owner": True},
+        ),
+    ],
+)
+def test_a_conversation_says_how_long_it_was_and_what_it_collected(
+    status: str, results: object, length: float | None, collected: object
+) -> None:
+    shown = conversation(1, status)
+    shown["analysis"] = None if results is None else {"data_collection_results": results}
+    read = conversation_from(shown)
+    assert (read.length, read.collected) == (length, collected)

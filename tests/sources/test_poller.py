@@ -89,6 +89,8 @@ def test_a_finished_recipient_becomes_a_call_with_its_conversation() -> None:
         variables={"customer_name": "Ana 1", "plan": "Oro"},
         summary="Le interesa el plan.",
         transcript="Agente: Hola Ana, te llamo de Acme.\nCliente: Sí",
+        seconds=54.0,
+        collected={},
     )
     assert (report.batches, report.fetched, report.calls, report.incomplete) == (1, 1, 1, False)
 

@@ -53,6 +53,9 @@ SKIPPED = {
     "opted_out": "the person had opted out",
     "too_old": "the call was too old",
     "recent_opening": "there was an opening shortly before",
+    "too_short": "the call was too short",
+    "condition": "what the call collected does not meet the condition",
+    "handed_over": "a person had taken the conversation over",
 }
 
 

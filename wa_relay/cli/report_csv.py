@@ -9,7 +9,15 @@ from wa_relay.moments import optional_stamp
 from wa_relay.reports import Figures, Statistics
 from wa_relay.text.safe import csv_cell, one_line
 
-SKIP_REASONS = ("outcome_not_followed", "opted_out", "too_old", "recent_opening")
+SKIP_REASONS = (
+    "outcome_not_followed",
+    "opted_out",
+    "too_old",
+    "recent_opening",
+    "too_short",
+    "condition",
+    "handed_over",
+)
 OPENINGS = ("queued", "sent", "delivered", "read", "failed", "uncertain")
 COLUMNS = (
     "since",

@@ -13,6 +13,9 @@ SKIPPED = {
     "opted_out": "opted out before",
     "too_old": "too old",
     "recent_opening": "written to shortly before",
+    "too_short": "call too short",
+    "condition": "collected values don't match",
+    "handed_over": "taken over by a person",
 }
 NONE = {"day": "unknown end", "batch": "no batch", "group": "no group", "agent": "no agent"}
 """What the group without a key is called."""

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
-from wa_relay.elevenlabs.shapes import readable
+from wa_relay.elevenlabs.values import readable
 from wa_relay.model import UpstreamError
 
 _ADVICE = {

@@ -8,7 +8,6 @@ unexpected type counts as missing, and a status that is not known yet is kept as
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -24,68 +23,12 @@ from pydantic import (
     WrapValidator,
 )
 
+from wa_relay.elevenlabs.values import collected_values, readable, transcript_text, variables_from
 from wa_relay.model import Moment, PayloadError, Scalar
-from wa_relay.text.spanish import SPANISH
 
 T = TypeVar("T")
 
 _LATEST = 4_102_444_800.0  # 2100: a bigger number is milliseconds or nonsense
-
-
-def readable(value: object) -> str | None:
-    """Gives a text that any store and any terminal takes, None for what is no text or an empty one.
-
-    Lone surrogates and NULs can't be stored as UTF-8 text: they are replaced or taken out.
-    """
-    return _storable(value).strip() or None if isinstance(value, str) else None
-
-
-def variables_from(value: object) -> dict[str, Scalar]:
-    """Gives the dynamic variables as a session takes them: every one but the reserved `system__*`, as a scalar.
-
-    A session whose prompt names a variable that is missing ends with close code 1008, so none is dropped: null is
-    an empty text, a list or object its JSON text.
-    """
-    if not isinstance(value, Mapping):
-        return {}
-    return {
-        _storable(name): _scalar(content)
-        for name, content in value.items()
-        if isinstance(name, str) and not name.startswith("system__")
-    }
-
-
-def _scalar(value: object) -> Scalar:
-    if isinstance(value, str):
-        return readable(value) or ""
-    if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    if isinstance(value, Mapping | list):
-        try:
-            return _storable(json.dumps(value, ensure_ascii=False))
-        except (ValueError, TypeError, RecursionError):
-            return ""
-    return ""
-
-
-def _storable(text: str) -> str:
-    """Replaces lone surrogates and removes NULs: neither can be stored as UTF-8 text."""
-    return text if text.isascii() and "\0" not in text else text.encode("utf-8", "replace").decode().replace("\0", "")
-
-
-def transcript_text(value: object) -> str | None:
-    """Gives the spoken lines as `Agente: …` and `Cliente: …`, one a line, None when nothing was said.
-
-    A message's own line breaks become spaces: nobody can speak a line for the other side.
-    """
-    lines: list[str] = []
-    for turn in value if isinstance(value, list) else ():
-        if not isinstance(turn, Mapping):
-            continue
-        message, role = readable(turn.get("message")), readable(turn.get("role")) or "?"
-        if message:
-            lines.append(f"{SPANISH.speakers.get(role, role)}: {' '.join(message.split())}")
-    return "\n".join(lines) or None
 
 
 def _number(value: object) -> float | None:
@@ -226,8 +169,8 @@ class Conversation:
     """One conversation with an agent: a phone call, or a text session.
 
     `phone` is the customer's number, None when it was no phone call. `duration` is in seconds.
-    `status` is `initiated`, `in-progress`, `processing`, `done` or `failed`; `summary` is None
-    until it was analysed.
+    `status` is `initiated`, `in-progress`, `processing`, `done` or `failed`; `summary` and
+    `results` (the values of the data collection, by name) are None until it was analysed.
     """
 
     conversation_id: _Id
@@ -240,6 +183,9 @@ class Conversation:
     started_at: Annotated[_Moment, _at("metadata", "start_time_unix_secs")] = None
     duration: Annotated[_Number, _at("metadata", "call_duration_secs")] = None
     summary: Annotated[_Text, _at("analysis", "transcript_summary")] = None
+    results: Annotated[
+        Mapping[str, Any] | None, BeforeValidator(collected_values), _at("analysis", "data_collection_results")
+    ] = None
     transcript: Annotated[str | None, BeforeValidator(transcript_text)] = None
     variables: Annotated[_Variables, _at("conversation_initiation_client_data", "dynamic_variables")] = field(
         default_factory=dict
@@ -257,6 +203,16 @@ class Conversation:
     def over(self) -> bool:
         """True once nobody talks any more; the analysis may still be under way."""
         return self.status in ("processing", "done", "failed")
+
+    @property
+    def length(self) -> float | None:
+        """The seconds that the call lasted, None while it goes on or where that is not known."""
+        return self.duration if self.over else None
+
+    @property
+    def collected(self) -> Mapping[str, Scalar] | None:
+        """The values of the data collection, by name; None while the analysis may still bring them."""
+        return self.results or ({} if self.status in ("done", "failed") else None)
 
     @property
     def ended_at(self) -> Moment | None:

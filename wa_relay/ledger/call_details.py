@@ -6,18 +6,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wa_relay import policy
-from wa_relay.ledger import openings
+from wa_relay.ledger import openings, waiting
 from wa_relay.ledger.openings import KnownCall
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Call, Moment, Scalar
+from wa_relay.ledger.waiting import Decided
+from wa_relay.model import Call, CallDetails, Moment, Scalar
 
 FILL_IN_CALL = """
     update calls set agent_name = coalesce(agent_name, :agent_name), batch_id = coalesce(batch_id, :batch_id),
         batch_name = coalesce(batch_name, :batch_name), recipient_id = coalesce(recipient_id, :recipient_id),
         client_name = coalesce(client_name, :client_name), client_id = coalesce(client_id, :client_id),
         group_id = coalesce(group_id, :group_id), group_name = coalesce(group_name, :group_name),
-        summary = coalesce(summary, :summary), transcript = coalesce(transcript, :transcript), variables = :variables
+        summary = coalesce(summary, :summary), transcript = coalesce(transcript, :transcript), variables = :variables,
+        seconds = coalesce(seconds, :seconds), collected = coalesce(collected, :collected)
     where id = :id"""
 FILL_IN_CONVERSATION = """
     update conversation_state set client_name = coalesce(:name, client_name),
@@ -29,13 +30,17 @@ SELECT_QUEUED_OPENING = """
 REWRITE_OPENING = "update conversation_messages set content = :content, due_at = :due_at where id = :id"
 TAKE_DUE_DETAILS = """
     update calls set details_tries = details_tries + 1,
-        details_at = case when details_tries >= 8 then null else :now + 5 * power(2, details_tries) end
+        details_at = case
+            when decide_by is not null then :now + least(5 * power(2, details_tries), 30)
+            when details_tries < 8 then :now + 5 * power(2, details_tries) end
     where id in (select id from calls where details_at <= :now order by details_at limit :limit)
     returning id, elevenlabs_conversation_id"""
-GIVE_UP_DETAILS = "update calls set details_at = null where id = :id and details_tries > 1"
+GIVE_UP_DETAILS = """
+    update calls set details_at = null where id = :id and details_tries > 1 and decide_by is null"""
 SAVE_DETAILS = """
     update calls set summary = coalesce(:summary, summary), transcript = coalesce(:transcript, transcript),
-        variables = :variables, details_at = case when :final then null else details_at end
+        variables = :variables, seconds = coalesce(seconds, :seconds), collected = coalesce(collected, :collected),
+        details_at = case when :final then null else details_at end
     where id = :id"""
 
 
@@ -53,21 +58,23 @@ def due_details(ledger: Ledger, limit: int, now: Moment) -> list[tuple[int, str]
     return [(row[0], row[1]) for row in ledger.all(TAKE_DUE_DETAILS, {"now": now, "limit": limit})]
 
 
-def save_details(
-    ledger: Ledger,
-    call_id: int,
-    summary: str | None,
-    transcript: str | None,
-    variables: Mapping[str, Scalar],
-    final: bool,
-    now: Moment,
-) -> None:
-    """Stores what the conversation at ElevenLabs reports. `final` is true when nothing more is to come."""
+def save_details(ledger: Ledger, call_id: int, details: CallDetails, now: Moment) -> Decided | None:
+    """Stores what the conversation at ElevenLabs says of a call.
+
+    Returns the decision about a call that waited for it, None if none was made.
+    """
     known = openings.get_call_by_id(ledger, call_id)
-    merged = merge_variables(known.variables, variables)
-    details = {"id": call_id, "summary": summary, "transcript": transcript, "final": final}
-    ledger.run(SAVE_DETAILS, details | {"variables": json.dumps(merged, ensure_ascii=False)})
-    _update_opening(ledger, known.key, urgent=False, now=now)
+    found = {
+        "id": call_id,
+        "summary": details.summary,
+        "transcript": details.transcript,
+        "variables": _json(merge_variables(known.variables, details.variables)),
+        "seconds": details.seconds,
+        "collected": _json(details.collected),
+        "final": details.final,
+    }
+    ledger.run(SAVE_DETAILS, found)
+    return _update_opening(ledger, known.key, urgent=False, now=now)
 
 
 def no_details(ledger: Ledger, call_id: int) -> None:
@@ -78,7 +85,7 @@ def no_details(ledger: Ledger, call_id: int) -> None:
 def fill_in(ledger: Ledger, known: KnownCall, call: Call, now: Moment) -> None:
     """Adds to a known call what another report of it brings."""
     variables = merge_variables(known.variables, call.variables)
-    ledger.run(FILL_IN_CALL, reported(call) | {"id": known.id, "variables": json.dumps(variables, ensure_ascii=False)})
+    ledger.run(FILL_IN_CALL, reported(call) | {"id": known.id, "variables": _json(variables)})
     _update_opening(ledger, known.key, urgent=call.source == "push", now=now)
 
 
@@ -95,7 +102,13 @@ def reported(call: Call) -> dict[str, str | int | float | None]:
         "group_name": call.group_name,
         "summary": call.summary,
         "transcript": call.transcript,
+        "seconds": call.seconds,
+        "collected": _json(call.collected),
     }
+
+
+def _json(values: Mapping[str, Scalar] | None) -> str | None:
+    return None if values is None else json.dumps(dict(values), ensure_ascii=False)
 
 
 def merge_variables(known: Mapping[str, Scalar], new: Mapping[str, Scalar]) -> dict[str, Scalar]:
@@ -103,18 +116,24 @@ def merge_variables(known: Mapping[str, Scalar], new: Mapping[str, Scalar]) -> d
     return {**known, **{name: value for name, value in new.items() if known.get(name, "") == ""}}
 
 
-def _update_opening(ledger: Ledger, key: str, *, urgent: bool, now: Moment) -> None:
-    """Brings the conversation and a waiting opening up to date. `urgent` ends the wait for a name."""
+def _update_opening(ledger: Ledger, key: str, *, urgent: bool, now: Moment) -> Decided | None:
+    """Brings the conversation and its opening up to date with what is known of the call.
+
+    `urgent` ends the wait for a name. Returns the decision about a call that waited for facts.
+    """
     call = openings.get_call(ledger, key)
     name = call.name
     renamed = {"name": name, "summary": call.summary, "call_id": call.id, "conversation_id": call.conversation_id}
     ledger.run(FILL_IN_CONVERSATION, renamed)
+    if call.decide_by is not None:
+        return waiting.decide(ledger, call, now)
     row = ledger.one(SELECT_QUEUED_OPENING, {"call_id": call.id})
     if row is None:
-        return
+        return None
     opening = QueuedOpening(*row)
-    # Only the wait for the name ends early: a later due time has another reason (quiet hours, a retry).
+    # Only the wait for the name ends early: a later due time has another reason (delay, quiet hours, a retry).
     graced = not opening.attempts and now < opening.due_at <= call.recorded_at + ledger.rules.push_grace
-    due = policy.opens_at(now, ledger.rules, call.phone) if graced and (urgent or name) else opening.due_at
+    due = waiting.allowed_at(ledger, call, now) if graced and (urgent or name) else opening.due_at
     content = openings.render_opening(ledger, call, now).content
     ledger.run(REWRITE_OPENING, {"content": content, "due_at": due, "id": opening.id})
+    return None

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import batches, call_details, consent, customers, failed_calls, openings
+from wa_relay.ledger import batches, call_details, consent, customers, failed_calls, openings, waiting
 from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.ledger.openings import KnownCall
-from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Call, Moment
 from wa_relay.moments import stamp
@@ -23,9 +22,6 @@ SELECT_CALL_STATE = """
         exists (select 1 from holds where subject in ('operator', 'burst', 'account', 'sender'))
     from calls left join conversation_messages m on m.call_id = calls.id and m.kind = 'opening'
     where calls.elevenlabs_conversation_id = :key"""
-SELECT_LAST_OPENING = """
-    select max(coalesce(accepted_at, created_at)) from conversation_messages
-    where conversation_id = :id and kind = 'opening' and status <> 'failed'"""
 SELECT_LAST_CALL = "select max(coalesce(ended_at, recorded_at)) from calls where conversation_id = :id"
 INSERT_CALLED_CONVERSATION = """
     insert into conversation_state
@@ -39,15 +35,17 @@ POINT_AT_CALL = """
 INSERT_CALL = """
     insert into calls (elevenlabs_conversation_id, conversation_id, phone_number, agent_id, agent_name, batch_id,
         batch_name, recipient_id, client_name, client_id, group_id, group_name, outcome, source, ended_at, recorded_at,
-        variables, summary, transcript, raw, skipped, details_at)
+        variables, summary, transcript, seconds, collected, raw, decide_by, skipped, details_at)
     values (:key, :conversation_id, :phone, :agent_id, :agent_name, :batch_id, :batch_name, :recipient_id,
         :client_name, :client_id, :group_id, :group_name, :outcome, :source, :ended_at, :now, :variables, :summary,
-        :transcript, :raw, :skipped, :details_at)"""
+        :transcript, :seconds, :collected, :raw, :decide_by, :skipped, :details_at)"""
 MARK_PUSHED = "update relay set last_push_at = :now"
 SELECT_LAST_PUSH = "select last_push_at from relay"
 SELECT_UNKNOWN_KEYS = """
     select value from json_each(:keys)
     where not exists (select 1 from calls where elevenlabs_conversation_id = value)"""
+
+Plan = policy.Skip | policy.Write | policy.Wait
 
 PUSHES_RECENTLY = 86400.0
 """Seconds after a push in which the backend counts as one that reports calls itself."""
@@ -57,6 +55,7 @@ PUSHES_RECENTLY = 86400.0
 class CallState:
     """What holds for a call now. `message_status` is None if there is no opening.
 
+    A call with neither an opening nor `skipped` waits until its length or its collected values are known.
     `due_at` is when a queued opening is due, `held` is true while a pause keeps openings back;
     `created` is false for a call that was known.
     """
@@ -99,7 +98,7 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
         opted_out = customer.status == "opted_out"
     plan = policy.plan_opening(
         call,
-        policy.CustomerFacts(opted_out, _last_opening(ledger, customer)),
+        waiting.customer_facts(ledger, None if customer is None else customer.id, opted_out=opted_out),
         ledger.rules,
         fence=ledger.fence,
         backend_pushes=backend_pushes,
@@ -157,16 +156,11 @@ def _refuse_conflict(ledger: Ledger, known: KnownCall, call: Call) -> None:
     )
 
 
-def _last_opening(ledger: Ledger, customer: Customer | None) -> Moment | None:
-    row = None if customer is None else ledger.one(SELECT_LAST_OPENING, {"id": customer.id})
-    return None if row is None else row[0]
-
-
 def _insert(
     ledger: Ledger,
     call: Call,
     customer: Customer | None,
-    plan: policy.Skip | policy.Write,
+    plan: Plan,
     opted_out: bool,
     now: Moment,
 ) -> None:
@@ -194,28 +188,13 @@ def _insert(
         ledger.run(POINT_AT_CALL, latest | {"summary": call.summary, "id": conversation_id})
     batches.drop_hint(ledger, call.key)
     if isinstance(plan, policy.Write):
-        _queue_opening(ledger, call, plan, now)
+        openings.queue_opening(ledger, openings.get_call(ledger, call.key), plan, now)
 
 
-def _queue_opening(ledger: Ledger, call: Call, plan: policy.Write, now: Moment) -> None:
-    known = openings.get_call(ledger, call.key)
-    opening = NewMessage(
-        known.conversation_id,
-        "opening",
-        openings.render_opening(ledger, known, now).content,
-        plan.due_at,
-        call_id=known.id,
-        not_after=plan.not_after,
-        to_address=call.phone,
-    )
-    queue_message(ledger, opening, now)
-
-
-def _insert_call(
-    ledger: Ledger, call: Call, conversation_id: int, plan: policy.Skip | policy.Write, now: Moment
-) -> int:
+def _insert_call(ledger: Ledger, call: Call, conversation_id: int, plan: Plan, now: Moment) -> int:
     has_conversation = "/" not in call.key
     old = isinstance(plan, policy.Skip) and plan.reason == "too_old"
+    lacks_details = call.summary is None or isinstance(plan, policy.Wait)
     return ledger.insert(
         INSERT_CALL,
         call_details.reported(call)
@@ -230,7 +209,8 @@ def _insert_call(
             "now": now,
             "variables": json.dumps(dict(call.variables), ensure_ascii=False),
             "raw": call.raw,
+            "decide_by": plan.until if isinstance(plan, policy.Wait) else None,
             "skipped": plan.reason if isinstance(plan, policy.Skip) else None,
-            "details_at": now if has_conversation and not old and call.summary is None else None,
+            "details_at": now if has_conversation and not old and lacks_details else None,
         },
     )

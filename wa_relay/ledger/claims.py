@@ -11,7 +11,7 @@ import sqlite3
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import holds, journal, openings, outbox, sends
+from wa_relay.ledger import holds, journal, openings, outbox, sends, waiting
 from wa_relay.ledger.outbox import MOVED, Proof
 from wa_relay.ledger.store import SELECT_RELAY, Ledger
 from wa_relay.model import Moment, Outgoing
@@ -56,6 +56,7 @@ WHY_WORTHLESS = {
     "cancelled": "the customer's opt-out forbids it",
 }
 WHY_WAITING = {
+    "delay": "openings wait for their delay after the end of the call",
     "quiet_hours": "openings wait for the end of quiet hours",
     "sender_limited": "Twilio reported a limit of the sender for three openings in a row",
     "pair_limit": "WhatsApp limits how many messages one customer may get in a short time",
@@ -193,9 +194,10 @@ class _Claim:
     def _due(self, row: sqlite3.Row) -> tuple[Moment, str]:
         """When a message that is due may really be sent, and the rule that delays it."""
         if row["kind"] == "opening":
-            opens = policy.opens_at(self._now, self._ledger.rules, row["address"])
-            if opens > self._now:
-                return opens, "quiet_hours"
+            call = openings.get_call_by_id(self._ledger, row["call_id"])
+            allowed = waiting.allowed_at(self._ledger, call, self._now)
+            if allowed > self._now:
+                return allowed, "delay" if waiting.is_delayed(self._ledger, call, self._now) else "quiet_hours"
             limited = self._limited.get(row["sender"] or "")
             if limited is not None:
                 return limited, "sender_limited"

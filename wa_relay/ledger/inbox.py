@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from wa_relay import policy
-from wa_relay.ledger import consent, customers, notices, turns
+from wa_relay.ledger import consent, customers, notices, turns, waiting
 from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
@@ -144,6 +144,8 @@ def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment
     ledger.run(NOTE_INBOUND, noted)
     received = Received("silent", row[0], customer.id)
     change = consent.change_of(ledger.rules, inbound)
+    if change != "out":
+        waiting.end_by_customer(ledger, customer.id, written, now)
     if change is not None:
         if consent.is_superseded(ledger, inbound, customer.id, customer.phone):
             return received

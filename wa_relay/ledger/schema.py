@@ -113,12 +113,18 @@ create table calls (
     summary text,
     transcript text,
     raw text,
-    skipped text check (skipped in ('outcome_not_followed', 'opted_out', 'too_old', 'recent_opening')),
+    seconds real,
+    collected text,
+    decide_by real,
+    skipped text check (skipped in
+        ('outcome_not_followed', 'opted_out', 'too_old', 'recent_opening', 'too_short', 'condition', 'handed_over')),
     details_at real,
-    details_tries integer not null default 0
+    details_tries integer not null default 0,
+    check (decide_by is null or skipped is null)
 ) strict;
 create index calls_of_conversation on calls (conversation_id, ended_at);
 create index calls_by_end on calls (ended_at, conversation_id, skipped);
+create index calls_undecided on calls (decide_by) where decide_by is not null;
 create index calls_without_details on calls (details_at) where details_at is not null;
 
 create table turns (

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 from wa_relay import metrics
 from wa_relay.elevenlabs.client import ElevenLabs
-from wa_relay.ledger import batches, call_details, calls
+from wa_relay.ledger import batches, call_details, calls, waiting
 from wa_relay.ledger.calls import CallState
 from wa_relay.ledger.faults import CallConflict, StorageUnavailable
 from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.waiting import Decided
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops.bell import Wakers
-from wa_relay.model import BatchHint, Call, Moment, Source, UpstreamError
+from wa_relay.model import BatchHint, Call, CallDetails, Moment, Source, UpstreamError
 from wa_relay.policy import retry_delay
 from wa_relay.sources import poller
 from wa_relay.sources.memory import PollMemory
@@ -28,7 +29,7 @@ from wa_relay.sources.survey import Rejection
 
 POLL_BACKOFF_BASE, POLL_BACKOFF_CAP = 5.0, 300.0
 LONGEST_REST = 3600.0
-HINTS_AT_ONCE, DETAILS_AT_ONCE = 200, 8
+HINTS_AT_ONCE, DETAILS_AT_ONCE, DECISIONS_AT_ONCE = 200, 8, 50
 DETAILS_DEADLINE = 5.0
 """Seconds that a turn waits for the call's details before it is asked without them."""
 
@@ -166,7 +167,7 @@ class Intake:
         while True:
             self.wakers.follow_up.clear()
             try:
-                busy = await self._hints() + await self._details()
+                busy = await self._hints() + await self._details() + await self._decisions()
             except StorageUnavailable:
                 busy = 0
             except Exception as error:
@@ -267,12 +268,33 @@ class Intake:
                 await self._ledger.run(call_details.no_details, call_id)
             return
         self.failures = 0
-        await self._ledger.run(
-            call_details.save_details,
-            call_id,
+        details = CallDetails(
             conversation.summary,
             conversation.transcript,
             conversation.variables,
-            conversation.status in ("done", "failed"),
-            self._clock(),
+            conversation.length,
+            conversation.collected,
+            final=conversation.status in ("done", "failed"),
         )
+        decided = await self._ledger.run(call_details.save_details, call_id, details, self._clock())
+        if decided is not None:
+            self._announce_decision(decided)
+
+    async def _decisions(self) -> int:
+        """Decides the calls whose length or collected values did not become known in time."""
+        overdue = await self._ledger.run(waiting.decide_overdue, DECISIONS_AT_ONCE, self._clock())
+        for decided in overdue:
+            self._announce_decision(decided)
+        return len(overdue)
+
+    def _announce_decision(self, decided: Decided) -> None:
+        """Logs what became of a call that waited for facts, and wakes the sender for its opening."""
+        say(
+            "call_decided",
+            call=decided.key,
+            conversation=decided.conversation_id,
+            message=decided.message_id,
+            skipped=decided.skipped,
+        )
+        if decided.due_at is not None:
+            self.wakers.send.ring_at(decided.due_at, self._clock())

@@ -24,11 +24,15 @@ from wa_relay.policy.openings import (
     Rendered,
     Skip,
     SkipReason,
+    Wait,
     Write,
+    allowed_at,
     client_name,
     opening_values,
     plan_opening,
     render_opening,
+    unmet_condition,
+    worthless_at,
 )
 from wa_relay.policy.receipts import CLOCK_TOLERANCE, FAILURES, RANK, match_unclear, receipt_moves
 from wa_relay.policy.rules import WINDOW, WINDOW_MARGIN, OpeningText, Rules
@@ -91,7 +95,9 @@ __all__ = [
     "Skip",
     "SkipReason",
     "Subject",
+    "Wait",
     "Write",
+    "allowed_at",
     "client_name",
     "closes_at",
     "gate",
@@ -107,5 +113,7 @@ __all__ = [
     "render_opening",
     "retry_delay",
     "turn_due",
+    "unmet_condition",
     "validity",
+    "worthless_at",
 ]

@@ -14,7 +14,10 @@ from wa_relay.policy.rules import OpeningText, Rules
 from wa_relay.text.plain import clean, visible
 from wa_relay.text.templates import render, render_variable
 
-SkipReason = Literal["outcome_not_followed", "opted_out", "too_old", "recent_opening"]
+SkipReason = Literal["outcome_not_followed", "opted_out", "too_old", "recent_opening", "too_short", "condition"]
+
+DETAILS_WITHIN = 600.0
+"""Seconds after its report for which a call waits for its length and its collected values (contract 8.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +43,92 @@ class Write:
     not_after: Moment
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The call's length or collected values must be known first; it is decided at `until` at the latest."""
+
+    until: Moment
+
+
 def plan_opening(
-    call: Call, customer: CustomerFacts, rules: Rules, *, fence: Moment, backend_pushes: bool, now: Moment
-) -> Skip | Write:
-    """Decides if a call that has just become known is followed by an opening, and when.
+    call: Call,
+    customer: CustomerFacts,
+    rules: Rules,
+    *,
+    fence: Moment,
+    backend_pushes: bool,
+    now: Moment,
+    reported_at: Moment | None = None,
+) -> Skip | Write | Wait:
+    """Decides if a call is followed by an opening, and when.
 
     `fence` is the moment at which the database was made: what ended before it is history.
-    A polled call without a name waits `push_grace` for the backend that knows it.
+    `reported_at` is when the call became known, by default now. A polled call without a name waits
+    `push_grace` for the backend that knows it.
     """
     opening = rules.openings.get(call.outcome)
     if opening is None or not (opening.body or opening.content_sid):
         return Skip("outcome_not_followed")
-    # Ends are told in whole seconds, cut off: one in the fence's own second is not before it.
-    if call.ended_at is None or call.ended_at < math.floor(fence) or call.ended_at + rules.max_call_age <= now:
+    # Ends come in whole seconds, cut off: one in the fence's own second is not before it.
+    if call.ended_at is None or call.ended_at < math.floor(fence):
+        return Skip("too_old")
+    # A backend's clock may be ahead of ours: that delays nothing.
+    ended_at = min(call.ended_at, now)
+    not_after = worthless_at(ended_at, opening, rules, call.phone)
+    if not_after <= now:
         return Skip("too_old")
     if customer.opted_out:
         return Skip("opted_out")
     if rules.min_gap and customer.last_opening_at is not None and now - customer.last_opening_at < rules.min_gap:
         return Skip("recent_opening")
+    until = (now if reported_at is None else reported_at) + DETAILS_WITHIN
+    unmet = unmet_condition(opening, call.seconds, call.collected, final=until <= now)
+    if unmet is not None:
+        return Wait(until) if unmet == "unknown" else Skip(unmet)
     waits = call.source == "poll" and backend_pushes and not client_name(call.client_name, call.variables)
     due = now + (rules.push_grace if waits else 0.0)
-    return Write(due_at=opens_at(due, rules, call.phone), not_after=call.ended_at + rules.max_call_age)
+    return Write(allowed_at(ended_at, opening, rules, call.phone, due), not_after)
+
+
+def allowed_at(ended_at: Moment, opening: OpeningText, rules: Rules, phone: str, now: Moment) -> Moment:
+    """Returns the first moment from `now` on at which delay and quiet hours allow an opening."""
+    return opens_at(max(now, ended_at + opening.delay), rules, phone)
+
+
+def worthless_at(ended_at: Moment, opening: OpeningText, rules: Rules, phone: str) -> Moment:
+    """Returns when an opening expires, counted from the first moment at which it was allowed."""
+    return allowed_at(ended_at, opening, rules, phone, ended_at) + rules.max_call_age
+
+
+def unmet_condition(
+    opening: OpeningText, seconds: float | None, collected: Mapping[str, Scalar] | None, *, final: bool
+) -> Literal["too_short", "condition", "unknown"] | None:
+    """Returns what keeps a call of that length and with those collected values from its opening, None if nothing does.
+
+    None for `seconds` or `collected` means that they are not known yet. If they won't be known
+    (`final`), the length lets the call pass and the values don't.
+    """
+    if opening.min_call and seconds is not None and seconds < opening.min_call:
+        return "too_short"
+    if opening.when and collected is not None and not _all_match(opening.when, collected):
+        return "condition"
+    unknown = bool(opening.min_call and seconds is None), bool(opening.when and collected is None)
+    if not final:
+        return "unknown" if any(unknown) else None
+    return "condition" if unknown[1] else None
+
+
+def _all_match(when: Mapping[str, tuple[Scalar, ...]], collected: Mapping[str, Scalar]) -> bool:
+    return all(any(_same(collected.get(name), value) for value in values) for name, values in when.items())
+
+
+def _same(collected: Scalar | None, wanted: Scalar) -> bool:
+    """Compares texts without their case; a number is never a text, and a boolean never a number."""
+    if isinstance(collected, str) and isinstance(wanted, str):
+        return collected.strip().casefold() == wanted.strip().casefold()
+    if isinstance(collected, bool) or isinstance(wanted, bool):
+        return collected is wanted
+    return isinstance(collected, int | float) and isinstance(wanted, int | float) and collected == wanted
 
 
 def client_name(name: str | None, variables: Mapping[str, Scalar]) -> str:

@@ -15,6 +15,7 @@ REASONS = {
     "undelivered": "WhatsApp did not deliver the message, and no code came: look it up in Twilio's log",
     "expired": "it waited until it was worth nothing: the call was too old, or the 24-hour window had closed",
     "cancelled": "it was not wanted any more: an opt-out, a person's decision, or the part before it failed",
+    "conversation_started": "the customer wrote while it waited for its delay or for quiet hours",
     "empty_variable": "a variable of the template came out empty: set opening.default_name, or send the name",
 }
 """What a failure without a code of Twilio's means."""

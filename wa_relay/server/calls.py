@@ -127,7 +127,7 @@ def _test_answer(result: SendResult) -> web.Response:
 def _call_answer(state: CallState) -> web.Response:
     duplicate = not state.created
     sid, status = state.sid, state.message_status
-    if status is None:
+    if state.skipped is not None:
         body = _shape("skipped", state.conversation_id, None, state.key) | {"reason": state.skipped}
         return json_answer(body | {"duplicate": duplicate})
     if status in ("sent", "delivered", "read"):
@@ -143,6 +143,7 @@ def _call_answer(state: CallState) -> web.Response:
 
 _REASONS = {
     "undelivered": "Twilio accepted the opening and could not deliver it.",
+    "conversation_started": "the customer wrote before the opening was due.",
     "expired": "the opening waited for too long.",
     "cancelled": "the opening was cancelled before it was sent.",
     "empty_variable": "a variable of the template is empty.",

@@ -271,7 +271,18 @@ def _call_result() -> Json:
             "whatsapp_message_id": MAYBE_TEXT,
             "elevenlabs_conversation_id": TEXT,
             "duplicate": {"type": "boolean"},
-            "reason": {"enum": ["outcome_not_followed", "opted_out", "too_old", "recent_opening", "not_finished"]},
+            "reason": {
+                "enum": [
+                    "outcome_not_followed",
+                    "opted_out",
+                    "too_old",
+                    "recent_opening",
+                    "too_short",
+                    "condition",
+                    "handed_over",
+                    "not_finished",
+                ]
+            },
             "error_code": TEXT,
             "error_message": TEXT,
         },

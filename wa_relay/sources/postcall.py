@@ -13,7 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from wa_relay.elevenlabs.shapes import Conversation, conversation_from, readable
+from wa_relay.elevenlabs.shapes import Conversation, conversation_from
+from wa_relay.elevenlabs.values import readable
 from wa_relay.model import BatchHint, Call, Moment, PayloadError
 from wa_relay.sources.jsonbody import Json
 from wa_relay.sources.numbers import dialled
@@ -114,8 +115,9 @@ def _transcription(data: Mapping[str, Json]) -> Call | BatchHint | Rejection | I
 
 def _failure(data: Mapping[str, Json], reported_at: Json) -> Call | BatchHint | Rejection:
     """Reads a call that was never connected. Its number is in the telephony provider's own report."""
-    conversation = conversation_from({**data, "status": "failed"})
     metadata = data.get("metadata")
+    unconnected = {**metadata, "call_duration_secs": 0} if isinstance(metadata, dict) else {"call_duration_secs": 0}
+    conversation = conversation_from({**data, "status": "failed", "metadata": unconnected})
     report = metadata.get("body") if isinstance(metadata, dict) else None
     numbers = [readable(report.get(name)) for name in ("To", "to_number")] if isinstance(report, dict) else []
     ended_at = None
@@ -149,6 +151,8 @@ def _call(
         variables=conversation.variables,
         summary=conversation.summary,
         transcript=conversation.transcript,
+        seconds=conversation.length,
+        collected=conversation.collected,
     )
     if conversation.batch_id is None:
         return call

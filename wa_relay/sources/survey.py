@@ -114,10 +114,11 @@ def latest(*moments: Moment | None) -> Moment:
 def failed_call(batch: BatchSummary, recipient: Recipient) -> Call | Rejection:
     """Returns the call of an attempt without a conversation, rejected if its number is unusable.
 
-    It ended when the recipient last changed, if that was after it was made.
+    It ended when the recipient last changed, if that was after it was made. It lasted 0 seconds.
     """
     created, updated = recipient.created_at or 0.0, recipient.updated_at or 0.0
-    return _call(batch, recipient, updated if updated > created else None)
+    call = _call(batch, recipient, updated if updated > created else None)
+    return call if isinstance(call, Rejection) else replace(call, seconds=0.0, collected={})
 
 
 def finished_call(batch: BatchSummary, recipient: Recipient, conversation: Conversation | None) -> Call | Rejection:
@@ -139,6 +140,8 @@ def finished_call(batch: BatchSummary, recipient: Recipient, conversation: Conve
         variables={**recipient.variables, **conversation.variables},
         summary=conversation.summary,
         transcript=conversation.transcript,
+        seconds=conversation.length,
+        collected=conversation.collected,
     )
 
 
