@@ -1,4 +1,4 @@
-"""What systemd is told of the daemon: ready, alive, stopping (sd_notify(3)).
+"""What the daemon reports to systemd: ready, alive, stopping (sd_notify(3)).
 
 Outside systemd (`NOTIFY_SOCKET` is not set) nothing is sent.
 """

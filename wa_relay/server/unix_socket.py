@@ -1,8 +1,8 @@
-"""Unix sockets at any path: the kernel takes 107 bytes of one, and a database may lie deeper.
+"""Unix sockets at any path: the kernel accepts 107 bytes, and a database may lie deeper.
 
-A path that is too long is spelt by way of its open folder, `/proc/self/fd/N/name` (proc(5)), so that
-the socket still stands beside the database: a temporary folder is another one under systemd's
-`PrivateTmp` than in the shell of who calls the daemon.
+A path that is too long is written through its open folder, `/proc/self/fd/N/name` (proc(5)), so that the socket is
+always beside the database. A temporary folder would not do: under systemd's `PrivateTmp` the daemon has another one
+than the user who calls it.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from pathlib import Path
 from wa_relay.model import RelayError
 
 LONGEST = 100
-"""Bytes of an address that is used as it is; macOS takes 103."""
+"""Bytes of the longest address that is used as it is; macOS accepts 103."""
 
 
 class PathTooLong(RelayError):
-    """No address of the socket is short enough."""
+    """The socket's path is too long, however it is written."""
 
     exit_code = 78
 
 
 @contextmanager
 def address(path: Path) -> Iterator[str]:
-    """What to bind or to connect to for a socket at `path`, good while the context lasts.
+    """Yields the address to bind or connect to for a socket at `path`. It is valid inside the context only.
 
-    Raises `PathTooLong`, and `OSError` when the folder can't be opened.
+    Raises `PathTooLong`, and `OSError` if the folder can't be opened.
     """
     if _fits(str(path)):
         yield str(path)
         return
-    # Not opened to be read: who may not list the folder may still reach into it.
+    # O_PATH: a user who may not list the folder may still open the socket in it.
     folder = os.open(path.parent, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         by_folder = f"/proc/self/fd/{folder}/{path.name}"

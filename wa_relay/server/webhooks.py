@@ -35,7 +35,7 @@ AUDIO = re.compile(rb'"type"\s*:\s*"post_call_audio"|"full_audio"\s*:')
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a webhook must prove. `public_url` is what the two services call."""
+    """What a webhook must prove. `public_url` is the address that the two services call."""
 
     public_url: str
     account_sid: str
@@ -134,7 +134,7 @@ class WebhookRoutes:
         return json_answer({"success": True})
 
     async def _streamed(self, http: web.Request, digest: postcall.Signature) -> bytes | None:
-        """The body, or None for audio, of which nothing is kept."""
+        """Returns the body, or None for audio, which is dropped."""
         kept, dropping = bytearray(), False
         try:
             async with arrival(http):
@@ -142,7 +142,7 @@ class WebhookRoutes:
                     digest.feed(chunk)
                     if dropping:
                         continue
-                    # The last bytes of what is kept already: the mark may lie across two chunks.
+                    # With the last bytes of the chunk before: the mark may be split across two chunks.
                     dropping = AUDIO.search(kept[-64:] + chunk) is not None
                     kept += chunk
                     if dropping:
