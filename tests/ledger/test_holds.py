@@ -8,6 +8,7 @@ import pytest
 
 from tests.ledger.conftest import NOW, call, written
 from wa_relay.ledger import calls, claims, control, holds, inbox, receipts, sends, turns
+from wa_relay.ledger.outbox import Proof
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Receipt, SendRefused
 
@@ -174,3 +175,25 @@ def test_the_breakers_count_follows_an_operation_that_is_rolled_back(make_ledger
     assert len(claims.claim_messages(ledger, 3, NOW + 2).jobs) == 3
     calls.record_call(ledger, call("conv_9", phone="+573000000099", ended_at=NOW + 3), NOW + 3)
     assert claims.claim_messages(ledger, 3, NOW + 3).burst == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "dead"),
+    [
+        ("refused", "21211", 1),
+        ("undelivered", "63024", 1),
+        ("expired", None, 1),
+        ("cancelled", None, 0),
+        ("handed_over", None, 0),
+        ("conversation_started", None, 0),
+        ("restored", None, 0),
+        ("refused", "21610", 0),
+    ],
+)
+def test_dead_counts_what_a_fault_ended_and_nothing_that_a_person_or_a_rule_ended(
+    ledger: Ledger, reason: str, code: str | None, dead: int
+) -> None:
+    calls.record_call(ledger, call(), NOW)
+    sends.end(ledger, 1, reason, Proof("rule"), NOW, code=code)
+    assert control.queue_health(ledger, NOW + 1).dead == dead
+    assert control.queue_health(ledger, NOW + 86_401).dead == 0

@@ -1,4 +1,4 @@
-"""What a person decides, and what the ledger tells of itself: pause, resume, resolve, health."""
+"""What a person decides (pause, resume, resolve), and the facts about the queue that `/health` shows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, RelayError
 from wa_relay.policy import Hold
 
-RELEASE = "update conversation_messages set released = 1 where status = 'queued' and kind = 'opening'"
-QUEUE = """
+RELEASE_OPENINGS = "update conversation_messages set released = 1 where status = 'queued' and kind = 'opening'"
+COUNT_QUEUE = """
     select (select count(*) from conversation_messages where status = 'queued')
         + (select count(*) from conversation_messages where in_flight and status = 'sending') as pending,
         (select min(created_at) from conversation_messages where status = 'queued') as oldest,
         (select count(*) from conversation_messages where status = 'uncertain') as uncertain,
-        (select count(*) from conversation_messages where failed_at > :since) as dead"""
-PROBE = "update relay set probed_at = :now where probed_at is null or probed_at < :now - 1.0"
+        (select count(*) from conversation_messages where failed_at > :since
+            and reason not in ('cancelled', 'handed_over', 'conversation_started', 'restored')
+            and error_code is distinct from '21610') as dead"""
+"""`dead` leaves out what a rule, a customer or a person ended; 21610 says that the customer has opted out."""
+
+PROVE_WRITABLE = "update relay set probed_at = :now where probed_at is null or probed_at < :now - 1.0"
 
 Pause = Literal["operator", "burst", "account"]
 Decision = Literal["sent", "resend", "cancel"]
@@ -30,7 +34,8 @@ class NotUncertain(RelayError):
 
 @dataclass(frozen=True, slots=True)
 class QueueHealth:
-    """The queue as `/health` shows it. Ages are seconds; `dead` counts the last 24 hours.
+    """The queue as `/health` shows it. Ages are seconds; `dead` counts what ended in the last 24 hours because
+    of a fault.
 
     `limited` is true while a sender's openings wait for its limit at Twilio.
     """
@@ -53,11 +58,11 @@ def resume(ledger: Ledger, who: str | None, now: Moment) -> int:
     """Releases the openings that `pause` or the breaker holds. Returns how many wait."""
     holds.release_openings(ledger, now, who)
     ledger.run(claims.END_WATCH)
-    return ledger.run(RELEASE)
+    return ledger.run(RELEASE_OPENINGS)
 
 
 def resolve(ledger: Ledger, message_id: int, decision: Decision, sid: str | None, who: str, now: Moment) -> str:
-    """Carries out a person's decision about an uncertain send; tells the status it leads to.
+    """Carries out a person's decision about an uncertain send. Returns the status that it leads to.
 
     Raises `NotUncertain` when the message is unknown or needs no decision.
     """
@@ -83,9 +88,9 @@ def resolve(ledger: Ledger, message_id: int, decision: Decision, sid: str | None
 
 
 def queue_health(ledger: Ledger, now: Moment) -> QueueHealth:
-    """Counts what waits, and proves on the way that something can be stored."""
-    ledger.run(PROBE, {"now": now})
-    row = ledger.need_one(QUEUE, {"since": now - 86400.0})
+    """Counts what waits, and proves at the same time that something can be stored."""
+    ledger.run(PROVE_WRITABLE, {"now": now})
+    row = ledger.need_one(COUNT_QUEUE, {"since": now - 86400.0})
     held = holds.all_holds(ledger)
     account = next((hold for hold in held if hold.subject in ("account", "sender")), None)
     subjects = {hold.subject for hold in held}

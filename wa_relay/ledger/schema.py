@@ -219,7 +219,7 @@ create index queued_replies on conversation_messages (due_at) where status = 'qu
 create index queued_in_order on conversation_messages (conversation_id, id) where status = 'queued';
 create index uncertain_lookups on conversation_messages (lookup_at) where status = 'uncertain';
 create index receipts_to_ask on conversation_messages (poll_at) where poll_at is not null;
-create index failures_by_time on conversation_messages (failed_at) where failed_at is not null;
+create index failures_by_time on conversation_messages (failed_at, reason, error_code) where failed_at is not null;
 create index messages_by_quarter on conversation_messages (cast(accepted_at / 900 as integer), direction, accepted_at)
     where accepted_at is not null;
 create index openings_of_conversation on conversation_messages (conversation_id, accepted_at, status)

@@ -124,7 +124,7 @@ def judge(queue: QueueHealth | None, failures: list[int], *, noticed: bool) -> S
     """Returns `down` if nothing can be stored, `degraded` if a person should look, else `ok`."""
     if queue is None:
         return "down"
-    if queue.uncertain or queue.paused or noticed or any(count >= AWAY_AFTER for count in failures):
+    if queue.uncertain or queue.paused or queue.limited or noticed or any(count >= AWAY_AFTER for count in failures):
         return "degraded"
     return "ok"
 
