@@ -41,7 +41,7 @@ def test_a_turn_answered_with_silence_sends_nothing_and_is_not_asked_again(ledge
 
 
 def test_a_turn_that_ended_meanwhile_takes_no_silence(ledger: Ledger, asked: TurnJob) -> None:
-    turns.cancel_turns(ledger, asked.conversation_id, NOW + 3)
+    turns.cancel_turns(ledger, asked.conversation_id, "opted_out", NOW + 3)
     assert not turns.finish_silent(ledger, asked.turn_id, None, NOW + 5)
     assert _state(ledger, asked.turn_id) == "cancelled"
 

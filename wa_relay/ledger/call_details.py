@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wa_relay.ledger import openings, waiting
+from wa_relay.ledger import journal, openings, waiting
 from wa_relay.ledger.openings import KnownCall
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.waiting import Decided
@@ -19,7 +19,19 @@ FILL_IN_CALL = """
         group_id = coalesce(group_id, :group_id), group_name = coalesce(group_name, :group_name),
         summary = coalesce(summary, :summary), transcript = coalesce(transcript, :transcript), variables = :variables,
         seconds = coalesce(seconds, :seconds), collected = coalesce(collected, :collected)
-    where id = :id"""
+    where id = :id and (coalesce(agent_name, :agent_name) is distinct from agent_name
+        or coalesce(batch_id, :batch_id) is distinct from batch_id
+        or coalesce(batch_name, :batch_name) is distinct from batch_name
+        or coalesce(recipient_id, :recipient_id) is distinct from recipient_id
+        or coalesce(client_name, :client_name) is distinct from client_name
+        or coalesce(client_id, :client_id) is distinct from client_id
+        or coalesce(group_id, :group_id) is distinct from group_id
+        or coalesce(group_name, :group_name) is distinct from group_name
+        or coalesce(summary, :summary) is distinct from summary
+        or coalesce(transcript, :transcript) is distinct from transcript
+        or coalesce(seconds, :seconds) is distinct from seconds
+        or coalesce(collected, :collected) is distinct from collected
+        or variables <> :variables)"""
 FILL_IN_CONVERSATION = """
     update conversation_state set client_name = coalesce(:name, client_name),
         call_summary = coalesce(call_summary, :summary)
@@ -85,7 +97,16 @@ def no_details(ledger: Ledger, call_id: int) -> None:
 def fill_in(ledger: Ledger, known: KnownCall, call: Call, now: Moment) -> None:
     """Adds to a known call what another report of it brings."""
     variables = merge_variables(known.variables, call.variables)
-    ledger.run(FILL_IN_CALL, reported(call) | {"id": known.id, "variables": _json(variables)})
+    if ledger.run(FILL_IN_CALL, reported(call) | {"id": known.id, "variables": _json(variables)}):
+        filled = journal.Entry(
+            "call",
+            "filled_in",
+            "another report of the call brought what was missing",
+            conversation_id=known.conversation_id,
+            call_id=known.id,
+            facts={"source": call.source},
+        )
+        journal.record(ledger, filled, now)
     _update_opening(ledger, known.key, urgent=call.source == "push", now=now)
 
 

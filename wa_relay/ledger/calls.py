@@ -187,6 +187,7 @@ def _insert(
         latest = {"call_id": call_id, "key": call.key, "agent_id": call.agent_id, "name": name}
         ledger.run(POINT_AT_CALL, latest | {"summary": call.summary, "id": conversation_id})
     batches.drop_hint(ledger, call.key)
+    openings.record_decision(ledger, conversation_id, call_id, plan, now, source=call.source, outcome=call.outcome)
     if isinstance(plan, policy.Write):
         openings.queue_opening(ledger, openings.get_call(ledger, call.key), plan, now)
 

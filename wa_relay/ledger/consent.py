@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import replace
 from typing import Literal
 
-from wa_relay.ledger import customers, turns
+from wa_relay.ledger import customers, journal, turns
 from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
@@ -84,6 +84,7 @@ def opt_out(ledger: Ledger, address: str, source: str, now: Moment, at: Moment |
         ledger.run(INSERT_OPT_OUT, {"address": shown, "at": now if at is None else at, "source": source})
     if customer is not None:
         _silence(ledger, customer.id, source, now)
+        _record(ledger, customer.id, "out" if new else "out_again", f"opted out: {source}", source, now)
     return new
 
 
@@ -94,6 +95,7 @@ def opt_in(ledger: Ledger, address: str, conversation_id: int | None, at: Moment
         ledger.run(CANCEL_CONFIRMATION, {"now": now, "id": conversation_id})
         ledger.run(END_OPT_OUTS_OF_CUSTOMER, {"at": at, "id": conversation_id})
         ledger.run(SET_STATUS, {"status": "active", "id": conversation_id})
+        _record(ledger, conversation_id, "back", "opted back in", "customer", now)
 
 
 def learn_address(ledger: Ledger, customer: Customer, address: str, now: Moment) -> Customer:
@@ -104,13 +106,20 @@ def learn_address(ledger: Ledger, customer: Customer, address: str, now: Moment)
     if not stranger_opted_out(ledger, address):
         return customer
     _silence(ledger, customer.id, "customer", now)
+    detail = "an address turned out to be this customer's, and had opted out"
+    _record(ledger, customer.id, "out", detail, "customer", now)
     return replace(customer, status="opted_out")
 
 
 def _silence(ledger: Ledger, conversation_id: int, source: str, now: Moment) -> None:
     ledger.run(SET_STATUS, {"status": "opted_out", "id": conversation_id})
     ledger.run(CANCEL_QUEUED, {"id": conversation_id, "now": now, "source": source})
-    turns.cancel_turns(ledger, conversation_id, now)
+    turns.cancel_turns(ledger, conversation_id, "opted_out", now)
+
+
+def _record(ledger: Ledger, conversation_id: int, reason: str, detail: str, source: str, now: Moment) -> None:
+    entry = journal.Entry("opt_out", reason, detail, conversation_id=conversation_id, facts={"source": source})
+    journal.record(ledger, entry, now)
 
 
 def _both(address: str) -> dict[str, str]:

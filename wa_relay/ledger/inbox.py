@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from wa_relay import policy
-from wa_relay.ledger import consent, customers, notices, turns, waiting
+from wa_relay.ledger import consent, customers, journal, notices, turns, waiting
 from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
@@ -33,6 +33,14 @@ INSERT_STRANGERS_CONVERSATION = """
         last_message_at, created_at)
     values (:phone, :name, '', :agent_id, :status, :stamp, :stamp, :now)"""
 SET_AGENT = "update conversation_state set agent_id = :agent_id where id = :id"
+
+WHY_UNANSWERED = {
+    "superseded": "the customer has written a later keyword",
+    "opted_out": "the customer has opted out",
+    "too_late": "the message was found after its 24-hour window had ended",
+    "fallback_sent": "the stranger has got the fallback text already",
+    "unknown_sender": "strangers are not answered (reply.unknown_sender)",
+}
 
 Effect = Literal["turn", "duplicate", "stranger", "before_fence", "opted_out", "silent", "notice"]
 
@@ -148,14 +156,16 @@ def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment
         waiting.end_by_customer(ledger, customer.id, written, now)
     if change is not None:
         if consent.is_superseded(ledger, inbound, customer.id, customer.phone):
-            return received
+            return _unanswered(ledger, received, "superseded", now)
         if change == "out":
             return _opt_out(ledger, inbound, customer, received, now)
         consent.opt_in(ledger, customer.phone, customer.id, consent.written_at(inbound, now), now)
         customer = replace(customer, status="active")
     # Twilio has answered what carries an OptOutType itself.
-    if inbound.opt_out is not None or customer.status == "opted_out" or window <= now:
+    if inbound.opt_out is not None:
         return received
+    if customer.status == "opted_out" or window <= now:
+        return _unanswered(ledger, received, "opted_out" if customer.status == "opted_out" else "too_late", now)
     return _answer(ledger, customer, received, now)
 
 
@@ -167,6 +177,19 @@ def _opt_out(ledger: Ledger, inbound: Inbound, customer: Customer, received: Rec
     return replace(received, effect="opted_out")
 
 
+def _unanswered(ledger: Ledger, received: Received, reason: str, now: Moment) -> Received:
+    """Records why a message is stored and not answered."""
+    entry = journal.Entry(
+        "turn",
+        reason,
+        WHY_UNANSWERED[reason],
+        conversation_id=received.conversation_id,
+        message_id=received.message_id,
+    )
+    journal.record(ledger, entry, now)
+    return received
+
+
 def _answer(ledger: Ledger, customer: Customer, received: Received, now: Moment) -> Received:
     """Gives the message to a turn, or to the answer that the rules have for a stranger."""
     assert received.message_id is not None
@@ -174,10 +197,12 @@ def _answer(ledger: Ledger, customer: Customer, received: Received, now: Moment)
         mode = ledger.rules.unknown_sender
         if mode == "fallback":
             queued = notices.queue_fallback(ledger, customer.id, None, None, now)
-            return replace(received, effect="notice", due_at=now) if queued else received
+            if queued:
+                return replace(received, effect="notice", due_at=now)
+            return _unanswered(ledger, received, "fallback_sent", now)
         if not customer.agent_id:
             if mode != "agent":
-                return received
+                return _unanswered(ledger, received, "unknown_sender", now)
             ledger.run(SET_AGENT, {"agent_id": ledger.rules.unknown_agent_id, "id": customer.id})
     due = turns.join_turn(
         ledger,

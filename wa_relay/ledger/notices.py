@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wa_relay.ledger import journal
 from wa_relay.ledger.outbox import NewMessage, Notice, queue_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
@@ -33,6 +34,16 @@ def queue_fallback(ledger: Ledger, conversation_id: int, call_id: int | None, tu
     row = ledger.one(SELECT_FALLBACK_SENT, {"conversation_id": conversation_id})
     if row is None or row[0]:
         return False
-    queue_notice(ledger, conversation_id, call_id, "fallback", ledger.rules.fallback, turn_id, now)
+    message_id = queue_notice(ledger, conversation_id, call_id, "fallback", ledger.rules.fallback, turn_id, now)
+    entry = journal.Entry(
+        "fallback",
+        "turn_failed" if turn_id is not None else "unknown_sender",
+        "the fallback text is sent, once until the agent answers again",
+        conversation_id=conversation_id,
+        call_id=call_id,
+        message_id=message_id,
+        turn_id=turn_id,
+    )
+    journal.record(ledger, entry, now)
     ledger.run(MARK_FALLBACK_SENT, {"conversation_id": conversation_id})
     return True

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
+from wa_relay.ledger import journal
 from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, Scalar, Source
@@ -19,6 +20,21 @@ SELECT_CALL = """
     from calls c join conversation_state s on s.id = c.conversation_id where {where}"""
 SELECT_CALL_BY_KEY = SELECT_CALL.format(where="c.elevenlabs_conversation_id = :key")
 SELECT_CALL_BY_ID = SELECT_CALL.format(where="c.id = :id")
+
+WHY_NO_OPENING = {
+    "outcome_not_followed": "calls with this outcome have no opening",
+    "too_old": "the call ended before this database was made, too long ago, or at an unknown time",
+    "opted_out": "the customer has opted out",
+    "recent_opening": "the customer got an opening within opening.min_gap_hours",
+    "too_short": "the call was shorter than min_call_seconds",
+    "condition": "the call's collected values are not those of the outcome's `when`",
+    "undecided": "the call's length or collected values are not known yet",
+}
+WHY_WAITING = {
+    "delay": "openings of this outcome wait for their delay",
+    "name": "the backend may still report the customer's name",
+    "quiet_hours": "openings wait for the end of quiet hours",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +118,49 @@ def queue_opening(ledger: Ledger, call: KnownCall, plan: policy.Write, now: Mome
         not_after=plan.not_after,
         to_address=call.phone,
     )
-    return queue_message(ledger, opening, now)
+    message_id = queue_message(ledger, opening, now)
+    if plan.due_at > now:
+        _record_wait(ledger, call, message_id, plan.due_at, now)
+    return message_id
+
+
+def record_decision(
+    ledger: Ledger,
+    conversation_id: int,
+    call_id: int,
+    plan: policy.Skip | policy.Write | policy.Wait,
+    now: Moment,
+    **facts: Scalar,
+) -> None:
+    """Journals a call that was recorded, with what was decided about its opening."""
+    reason = plan.reason if isinstance(plan, policy.Skip) else "undecided" if isinstance(plan, policy.Wait) else None
+    entry = journal.Entry(
+        "call",
+        reason,
+        "it is followed by an opening" if reason is None else WHY_NO_OPENING[reason],
+        conversation_id=conversation_id,
+        call_id=call_id,
+        facts=facts,
+    )
+    journal.record(ledger, entry, now)
+
+
+def _record_wait(ledger: Ledger, call: KnownCall, message_id: int, due_at: Moment, now: Moment) -> None:
+    ended_at = now if call.ended_at is None else min(call.ended_at, call.recorded_at)
+    if ended_at + opening_text(ledger, call).delay > now:
+        reason = "delay"
+    else:
+        reason = "name" if due_at == now + ledger.rules.push_grace else "quiet_hours"
+    entry = journal.Entry(
+        "wait",
+        reason,
+        WHY_WAITING[reason],
+        conversation_id=call.conversation_id,
+        call_id=call.id,
+        message_id=message_id,
+        facts={"due_at": due_at},
+    )
+    journal.record(ledger, entry, now)
 
 
 def _known(row: sqlite3.Row) -> KnownCall:

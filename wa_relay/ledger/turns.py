@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wa_relay import policy
-from wa_relay.ledger import notices, questions
+from wa_relay.ledger import journal, notices, questions
 from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.questions import TurnJob
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Moment, Question
+from wa_relay.model import Moment, Question, Scalar
 
 SELECT_OPEN_TURN = """
     select id, first_at, due_at, put_off_at from turns where conversation_id = :conversation_id and state = 'open'"""
@@ -31,7 +31,8 @@ SELECT_UNANSWERED = "select unanswered_turn_id from conversation_state where id 
 SET_UNANSWERED = "update conversation_state set unanswered_turn_id = :turn_id where id = :conversation_id"
 CANCEL_TURNS = """
     update turns set state = 'cancelled', finished_at = :now
-    where conversation_id = :conversation_id and (state = 'open' or state = 'asking')"""
+    where conversation_id = :conversation_id and (state = 'open' or state = 'asking')
+    returning id"""
 """Spelt with `or` so that SQLite uses the two indexes that hold nothing else."""
 
 SELECT_DUE_TURNS = """
@@ -153,9 +154,13 @@ def join_turn(
     return due
 
 
-def cancel_turns(ledger: Ledger, conversation_id: int, now: Moment) -> int:
-    """Ends the turns of a conversation that are open or being asked. Returns how many."""
-    return ledger.run(CANCEL_TURNS, {"now": now, "conversation_id": conversation_id})
+def cancel_turns(ledger: Ledger, conversation_id: int, reason: str, now: Moment) -> int:
+    """Ends the turns of a conversation that are open or being asked, for a reason (a code). Returns how many."""
+    ended = [row[0] for row in ledger.all(CANCEL_TURNS, {"now": now, "conversation_id": conversation_id})]
+    for turn_id in ended:
+        entry = journal.Entry("turn", "cancelled", reason, conversation_id=conversation_id, turn_id=turn_id)
+        journal.record(ledger, entry, now)
+    return len(ended)
 
 
 def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
@@ -166,6 +171,7 @@ def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
         ledger.run(BEGIN_TURN, {"now": now, "call_id": turn.call_id, "turn_id": turn.id})
         messages = questions.messages_of_turn(ledger, turn.id)
         if any(message.content.strip() for message in messages):
+            _record(ledger, turn, "asked", "the agent is asked", now, messages=len(messages))
             jobs.append(_job(turn, messages))
         else:
             _answer_with_notice(ledger, turn, now)
@@ -191,6 +197,7 @@ def take_answer(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: 
     gathering = None if turn is None else ledger.one(SELECT_OPEN_TURN, {"conversation_id": turn.conversation_id})
     if turn is not None and gathering is not None and _may_ask_again(turn, ledger.rules.ask_again):
         ledger.run(COUNT_ASKED_AGAIN, {"turn_id": turn_id})
+        _record(ledger, turn, "asked_again", "the customer wrote more while the agent was answering", now)
         _reopen(ledger, turn, max(now, OpenTurn(*gathering).due_at))
         return False
     if parts:
@@ -213,6 +220,7 @@ def finish_turn(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: 
     if turn is None:
         return []
     ledger.run(MARK_ANSWERED, {"now": now, "session_id": session_id, "turn_id": turn_id})
+    _record(ledger, turn, "answered", "the agent answered", now, session=session_id, parts=len(parts))
     ledger.run(ALLOW_FALLBACK, {"conversation_id": turn.conversation_id})
     message_ids = []
     for number, part in enumerate(parts):
@@ -232,6 +240,7 @@ def finish_silent(ledger: Ledger, turn_id: int, session_id: str | None, now: Mom
     if turn is None:
         return False
     ledger.run(MARK_SILENT, {"now": now, "session_id": session_id, "turn_id": turn_id})
+    _record(ledger, turn, "silent", "the agent answered with silence", now, session=session_id)
     ledger.run(ALLOW_FALLBACK, {"conversation_id": turn.conversation_id})
     return True
 
@@ -245,6 +254,7 @@ def fail_turn(ledger: Ledger, turn_id: int, error: str, now: Moment) -> bool:
     if turn is None:
         return False
     ledger.run(MARK_FAILED, {"now": now, "error": error[:500], "turn_id": turn_id})
+    _record(ledger, turn, "failed", error[:500], now, tools_ran=bool(turn.tools_ran))
     leave_unanswered(ledger, turn.conversation_id, turn_id)
     return notices.queue_fallback(ledger, turn.conversation_id, turn.call_id, turn_id, now)
 
@@ -279,7 +289,9 @@ def put_off_turn(ledger: Ledger, turn_id: int, due_at: Moment, now: Moment) -> b
     if now >= end:
         return False
     ledger.run(COUNT_PUT_OFF, {"now": now, "turn_id": turn_id})
-    _reopen(ledger, turn, min(due_at, end))
+    due = min(due_at, end)
+    _record(ledger, turn, "put_off", "ElevenLabs had no capacity", now, due_at=due)
+    _reopen(ledger, turn, due)
     return True
 
 
@@ -291,6 +303,7 @@ def reopen_turn(ledger: Ledger, turn_id: int, due_at: Moment) -> None:
     if turn.tools_ran:
         fail_turn(ledger, turn_id, INTERRUPTED, due_at)
         return
+    _record(ledger, turn, "given_back", "the turn was not finished and is asked again", due_at)
     _reopen(ledger, turn, due_at)
 
 
@@ -306,6 +319,7 @@ def rescue_turns(ledger: Ledger, now: Moment) -> int:
         elif turn.tries >= policy.TURN_TRIES:
             fail_turn(ledger, turn.id, f"begun {turn.tries} times without an end", now)
         else:
+            _record(ledger, turn, "given_back", "the process ended while the agent was being asked", now)
             _reopen(ledger, turn, now)
     return len(turns)
 
@@ -326,6 +340,21 @@ def _reopen(ledger: Ledger, turn: AskedTurn, due_at: Moment) -> None:
     ledger.run(REOPEN_TURN, {"due_at": due_at, "turn_id": turn.id})
 
 
+def _record(
+    ledger: Ledger, turn: AskedTurn | DueTurn, reason: str, detail: str, now: Moment, **facts: Scalar | None
+) -> None:
+    entry = journal.Entry(
+        "turn",
+        reason,
+        detail,
+        conversation_id=turn.conversation_id,
+        call_id=turn.call_id,
+        turn_id=turn.id,
+        facts=facts,
+    )
+    journal.record(ledger, entry, now)
+
+
 def _job(turn: DueTurn, messages: Sequence[questions.TurnMessage]) -> TurnJob:
     question = Question(
         agent_id=turn.agent_id,
@@ -340,6 +369,7 @@ def _job(turn: DueTurn, messages: Sequence[questions.TurnMessage]) -> TurnJob:
 def _answer_with_notice(ledger: Ledger, turn: DueTurn, now: Moment) -> None:
     """Answers a turn of attachments alone (a voice note, a picture, a place) with one text; the agent is not asked."""
     ledger.run(MARK_NOTICED, {"now": now, "turn_id": turn.id})
+    _record(ledger, turn, "text_only", "nothing in the turn can be read: the agent is not asked", now)
     if ledger.rules.text_only:
         notices.queue_notice(
             ledger, turn.conversation_id, turn.call_id, "text_only", ledger.rules.text_only, turn.id, now

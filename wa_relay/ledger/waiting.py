@@ -70,6 +70,7 @@ def decide(ledger: Ledger, call: KnownCall, now: Moment) -> Decided | None:
         return None
     skipped = plan.reason if isinstance(plan, policy.Skip) else None
     ledger.run(MARK_DECIDED, {"id": call.id, "skipped": skipped})
+    openings.record_decision(ledger, call.conversation_id, call.id, plan, now, decided="late")
     if isinstance(plan, policy.Skip):
         return Decided(call.key, call.conversation_id, None, plan.reason, None)
     message_id = openings.queue_opening(ledger, call, plan, now)
