@@ -216,13 +216,14 @@ class NotSent:
     """Provably not sent: no connection was made, or Twilio had no capacity. May be tried again.
 
     `answered` is true where Twilio responded; `code` is its code then, otherwise the name of the connection's error.
-    `evidence` is for people.
+    `busy` is true where it takes nothing at all just now, whatever the message. `evidence` is for people.
     """
 
     evidence: str
     retry_after: float | None = None
     answered: bool = True
     code: str | None = None
+    busy: bool = False
 
 
 Scope = Literal["message", "customer", "template", "sender", "account"]

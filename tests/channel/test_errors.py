@@ -67,7 +67,7 @@ CUSTOMER = ["21211", "21610", "21614", "63003", "63005", "63014", "63015", "6302
 @pytest.mark.parametrize("code", MOMENTARY)
 def test_a_momentary_refusal_may_be_sent_again(code: str) -> None:
     assert isinstance(classify(400, code, "", None), NotSent)
-    assert classify(429, code, "", 7.0) == NotSent(f"429 {code}", 7.0, code=code)
+    assert classify(429, code, "", 7.0) == NotSent(f"429 {code}", 7.0, code=code, busy=True)
     assert isinstance(classify(500, code, "", None), Unclear)
 
 

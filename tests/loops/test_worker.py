@@ -29,6 +29,7 @@ from wa_relay.model import (
     Call,
     Inbound,
     Line,
+    NoCapacityError,
     NotSent,
     Outgoing,
     Question,
@@ -245,6 +246,42 @@ def test_answers_of_twilio_about_single_messages_do_not_hold_back_the_others(tmp
             await room.until(14, "select count(*) from conversation_messages where status = 'sent'")
 
     _run(tmp_path, scenario, people=20)
+
+
+def test_refusals_of_a_service_that_is_too_busy_are_counted_until_it_accepts_again(tmp_path: Path) -> None:
+    async def scenario(room: Room) -> None:
+        network = Network(*[NotSent("429", 3600.0, busy=True)] * 3)
+        worker = room.sender(network)
+        async with _working(worker):
+            async with asyncio.timeout(10):
+                # The worker rings no bell for this.
+                while network.requests < 3 or worker.refusals < 3:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await room.ledger.run(inbox.record_inbound, Inbound("SM1", "+573138539100", "precio"), time.time())
+            async with _working(room.asker(Parrot(), wakers=Wakers(send=worker.bell))), asyncio.timeout(10):
+                while worker.refusals:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+
+    _run(tmp_path, scenario, people=3)
+
+
+def test_turns_for_which_the_agent_has_no_room_are_counted_as_failures(tmp_path: Path) -> None:
+    class Full(Parrot):
+        """An agent without room."""
+
+        async def answer(self, question: Question, _note_tools: Callable[[], Awaitable[None]]) -> Answer:
+            raise NoCapacityError(f"429: {question.text}", retry_after=0.01)
+
+    async def scenario(room: Room) -> None:
+        for number in range(3):
+            message = Inbound(f"SM{number}", f"+57313853910{number}", "precio")
+            await room.ledger.run(inbox.record_inbound, message, time.time())
+        asker = room.asker(Full())
+        async with _working(asker), asyncio.timeout(15):
+            while asker.failures < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    _run(tmp_path, scenario, people=3)
 
 
 def test_a_stop_lets_a_send_end_that_was_being_claimed_when_it_came(tmp_path: Path) -> None:

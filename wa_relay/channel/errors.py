@@ -119,7 +119,7 @@ def classify(status: int, code: str | None, message: str, retry_after: float | N
     kind, sentence = CODES.get(code or "", ("message", meaning(code)))
     if status == 429:
         pause = LONG_WAIT if kind == "wait" else retry_after
-        return NotSent(f"429 {code or ''}".strip(), pause, code=code)
+        return NotSent(f"429 {code or ''}".strip(), pause, code=code, busy=kind != "wait")
     if not 400 <= status < 500 or status == 408:
         return Unclear(f"HTTP {status}", code)
     if status == 401 and kind not in ("account", "sender"):

@@ -173,6 +173,7 @@ class TurnWorker(Worker):
         pause = retry_delay(job.put_offs, error.retry_after, base=NO_CAPACITY_BASE, cap=NO_CAPACITY_CAP)
         pause = self._rules.scaled(pause)
         if await self._persist(turns.put_off_turn, job.turn_id, now + pause, now):
+            self.failures += 1
             say("agent_no_capacity", **ids, why=error.message, pause=round(pause, 1))
         else:
             await self._failed(job, f"no room for a session for too long; the last time: {error.message}", ids)

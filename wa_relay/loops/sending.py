@@ -53,6 +53,8 @@ class SendWorker(Worker):
         self._tokens = 1.0
         self._filled_at = clock()
         self.circuit = Circuit()
+        # In a row. They open no circuit: each message waits by itself for as long as Twilio asks.
+        self.refusals = 0
 
     async def _look(self) -> tuple[bool, float]:
         now = self._clock()
@@ -122,6 +124,10 @@ class SendWorker(Worker):
             return Unclear(f"the request failed: {type(error).__name__}")
 
     def _note(self, result: SendResult) -> None:
+        if isinstance(result, NotSent) and result.busy:
+            self.refusals += 1
+        elif isinstance(result, Accepted | SendRefused):
+            self.refusals = 0
         if isinstance(result, Unclear) or (isinstance(result, NotSent) and not result.answered):
             self.circuit.failed(self._clock())
         elif not isinstance(result, NotSent):

@@ -103,7 +103,9 @@ class Checkup:
             pass
         now, polled = self._clock(), self._parts.intake.health
         upstreams = {
-            "twilio": max(self._parts.sending.circuit.failures, self._parts.reconciler.failures),
+            "twilio": max(
+                self._parts.sending.circuit.failures, self._parts.sending.refusals, self._parts.reconciler.failures
+            ),
             "elevenlabs": max(polled.consecutive_failures, self._parts.intake.failures, self._parts.answering.failures),
         }
         signs = self._parts.signs
