@@ -5,10 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wa_relay.model import Moment
-from wa_relay.policy import Rules
+
+if TYPE_CHECKING:
+    # Commands that only read come here to find a customer; the policy's modules would slow their start.
+    from wa_relay.policy import Rules
 
 BEGIN_RUN = """
     update relay set epoch = epoch + 1, clean_stop = 0, started_at = :now, watching = 1, openings_begun = 0
