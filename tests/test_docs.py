@@ -20,7 +20,7 @@ from tests.test_architecture import ROOMS
 from wa_relay.channel.errors import CODES
 from wa_relay.cli.app import ENTRIES, app
 from wa_relay.cli.lazy import load_command
-from wa_relay.config import load, schema
+from wa_relay.config import keys, load, schema
 from wa_relay.config.lists import ALERTS
 from wa_relay.ledger import schema as database_schema
 from wa_relay.model import RelayError
@@ -204,7 +204,7 @@ def documented_keys() -> dict[str, str]:
 
 
 def test_every_key_is_documented_and_no_other() -> None:
-    assert set(documented_keys()) == set(schema.KEYS)
+    assert set(documented_keys()) == set(keys.KEYS)
 
 
 def test_the_documented_defaults_are_those_in_force(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_the_documented_defaults_are_those_in_force(tmp_path: Path) -> None:
 
 
 def test_the_short_environment_names_are_documented() -> None:
-    assert all(key.short in text_of(CONFIGURATION) for key in schema.KEYS.values() if key.short)
+    assert all(key.short in text_of(CONFIGURATION) for key in keys.KEYS.values() if key.short)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
@@ -224,7 +224,7 @@ def test_no_document_names_a_key_that_does_not_exist(document: Path) -> None:
     tables = "|".join(schema.Tables.model_fields)
     named = set(re.findall(rf"`((?:{tables})\.[a-z_]+(?:\.[a-z_]+)*)`", text_of(document)))
     modules = {name for name in named if name.endswith((".py", ".sock", ".toml"))}
-    assert named - modules <= {*schema.KEYS, *schema.TABLES, *ALERTS}
+    assert named - modules <= {*keys.KEYS, *keys.TABLES, *ALERTS}
 
 
 @pytest.mark.parametrize(("document", "body"), blocks("toml"), ids=lambda each: str(each)[:30])

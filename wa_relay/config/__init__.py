@@ -1,16 +1,16 @@
 """Settings: TOML, environment and flags in, one frozen `Config` out, or all faults at once.
 
-`sources` reads, `schema` names each key, `values`, `addresses` and `lists` are the types of their values,
-`checks` looks at several keys together.
+`schema` has the tables, `keys` their names, `values`, `addresses` and `lists` the types of their values. `sources`
+reads what is written, `loader` puts it together, `checks` looks at several keys together.
 """
 
 from wa_relay.config.addresses import Network
 from wa_relay.config.checks import require_serve
 from wa_relay.config.example import example_text
 from wa_relay.config.faults import ConfigError, Fault
+from wa_relay.config.keys import KEYS
 from wa_relay.config.loader import load
 from wa_relay.config.schema import (
-    KEYS,
     OUTCOMES,
     Alerts,
     Config,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from wa_relay.config.addresses import is_loopback
 from wa_relay.config.faults import Fault
-from wa_relay.config.schema import KEYS, Config
+from wa_relay.config.keys import KEYS
+from wa_relay.config.schema import Config
 from wa_relay.config.secret import Secret
 from wa_relay.text.plain import keyword
 
@@ -154,6 +155,16 @@ def sample_values(config: Config) -> Iterator[Fault]:
         text = value.reveal() if isinstance(value, Secret) else value
         if isinstance(text, str) and SAMPLES.search(text):
             yield Fault(str(origin), name, "is a sample value: replace it with your own")
+
+
+def unattended_handovers(config: Config) -> Iterator[str]:
+    """Yields a warning if a customer can ask for an operator and no operator would know."""
+    can_arise = config.handover.keywords or config.handover.tool or config.handover.on_failure
+    if can_arise and not config.console.enabled and not config.alerts.url:
+        yield (
+            f"{config.origin('handover.keywords')}: a customer can ask for an operator, and no operator would know: "
+            "set console.enabled or alerts.url, or empty handover.keywords and handover.tool"
+        )
 
 
 def warnings(config: Config) -> Iterator[str]:

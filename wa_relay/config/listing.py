@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import time
 from pathlib import Path
 
+from wa_relay.config.keys import KEYS
 from wa_relay.config.lists import hours_text
 from wa_relay.config.loader import Loaded
-from wa_relay.config.schema import KEYS, Config, Origin
+from wa_relay.config.schema import Config, Origin
 from wa_relay.config.secret import Secret
 
 MASK = "***"

@@ -13,7 +13,8 @@ from pydantic_core import ErrorDetails
 
 from wa_relay.config import checks
 from wa_relay.config.faults import ConfigError, Fault, WrongValueError, nearest_name
-from wa_relay.config.schema import KEYS, Config, Origin, SenderNumber, Tables
+from wa_relay.config.keys import KEYS, TABLES
+from wa_relay.config.schema import Config, Origin, SenderNumber, Tables
 from wa_relay.config.sources import DIVISOR_VARIABLE, Layer, from_environment, from_file, from_flags
 from wa_relay.config.values import shown
 
@@ -100,14 +101,15 @@ def _validated(written: Layer) -> tuple[Tables, list[Fault]]:
 
 
 def _nested(values: Mapping[str, object]) -> dict[str, Any]:
-    tables: dict[str, Any] = {}
-    for name, value in values.items():
+    """Returns the values by tables, all of which are present, so that pydantic builds none of them by itself."""
+    nested: dict[str, Any] = {}
+    for name in (*TABLES, *values):
         *parents, leaf = name.split(".")
-        table = tables
+        table = nested
         for parent in parents:
-            table = table.setdefault(parent, {})
-        table[leaf] = value
-    return tables
+            table = table[parent]
+        table[leaf] = values.get(name, {})
+    return nested
 
 
 def _fault(error: ErrorDetails, written: Layer) -> Fault:

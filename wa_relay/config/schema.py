@@ -1,17 +1,16 @@
 """Every key of the configuration: its name, what it accepts and its default.
 
-pydantic reads the values. The names in the file and in the environment follow from the fields, so a key is written in
-one place. Annotations are evaluated here and now: pydantic takes longer over those that are text.
+pydantic reads the values; `keys` has the names that follow from the fields. Annotations are evaluated here and now:
+pydantic takes longer over those that are text.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic.fields import FieldInfo
 
 from wa_relay.config.addresses import (
     AlertUrl,
@@ -54,15 +53,6 @@ from wa_relay.config.values import (
 OUTCOMES = ("completed", "voicemail", "failed", "cancelled")
 """The outcomes that may be followed up: those that are final."""
 
-SHORT_NAMES = {
-    "server.token": "MICROSERVICE_TOKEN",
-    "database.url": "DATABASE_URL",
-    "twilio.account_sid": "TWILIO_ACCOUNT_SID",
-    "twilio.auth_token": "TWILIO_AUTH_TOKEN",
-    "elevenlabs.api_key": "ELEVENLABS_API_KEY",
-}
-"""Keys that have a second name in the environment."""
-
 NO_SECRET: Secret = Secret()
 Rate = Annotated[float, above(0, 10_000)]
 Limit = Annotated[int, between(0, 1_000_000_000)]
@@ -72,7 +62,8 @@ Amount = Annotated[float, between(0, 36_500)]
 class Table(BaseModel):
     """A table of the configuration: its fields are the keys. Frozen; nothing is converted silently."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
+    # Each table is built once, as part of `Tables`, and not by itself too: 3 ms of every command.
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 class General(Table):
@@ -170,10 +161,10 @@ class Opening(Table):
     min_gap_hours: Annotated[float, between(0, 87_600)] = 0.0
     burst_limit: Limit = 200
     daily_limit: Limit = 0
-    completed: CompletedMessage = CompletedMessage()
-    voicemail: OpeningMessage = OpeningMessage()
-    failed: OpeningMessage = OpeningMessage()
-    cancelled: OpeningMessage = OpeningMessage()
+    completed: CompletedMessage = Field(default_factory=CompletedMessage)
+    voicemail: OpeningMessage = Field(default_factory=OpeningMessage)
+    failed: OpeningMessage = Field(default_factory=OpeningMessage)
+    cancelled: OpeningMessage = Field(default_factory=OpeningMessage)
 
     @property
     def messages(self) -> Mapping[str, OpeningMessage]:
@@ -285,27 +276,27 @@ def _once(senders: tuple[SenderNumber, ...]) -> tuple[SenderNumber, ...]:
 class Tables(Table):
     """All tables of the configuration."""
 
-    general: General = General()
-    server: Server = Server()
-    database: Database = Database()
-    twilio: Twilio = Twilio()
+    general: General = Field(default_factory=General)
+    server: Server = Field(default_factory=Server)
+    database: Database = Field(default_factory=Database)
+    twilio: Twilio = Field(default_factory=Twilio)
     sender: Annotated[
         tuple[SenderNumber, ...],
         list_of("tables ([[sender]], in the environment a JSON list of objects)"),
         AfterValidator(_once),
     ] = ()
-    elevenlabs: ElevenLabs = ElevenLabs()
-    poll: Poll = Poll()
-    opening: Opening = Opening()
-    reply: Reply = Reply()
-    quiet_hours: QuietHours = QuietHours()
-    opt_out: OptOut = OptOut()
-    media: Media = Media()
-    handover: Handover = Handover()
-    alerts: Alerts = Alerts()
-    console: Console = Console()
-    retention: Retention = Retention()
-    log: Log = Log()
+    elevenlabs: ElevenLabs = Field(default_factory=ElevenLabs)
+    poll: Poll = Field(default_factory=Poll)
+    opening: Opening = Field(default_factory=Opening)
+    reply: Reply = Field(default_factory=Reply)
+    quiet_hours: QuietHours = Field(default_factory=QuietHours)
+    opt_out: OptOut = Field(default_factory=OptOut)
+    media: Media = Field(default_factory=Media)
+    handover: Handover = Field(default_factory=Handover)
+    alerts: Alerts = Field(default_factory=Alerts)
+    console: Console = Field(default_factory=Console)
+    retention: Retention = Field(default_factory=Retention)
+    log: Log = Field(default_factory=Log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,57 +335,3 @@ class Config(Tables):
     def origin(self, key: str) -> str:
         """Returns where a dotted key was read; for one that was not set, where it would be."""
         return str(self.origins.get(key) or self.path or "configuration")
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key: its dotted name, what it accepts and its names in the environment."""
-
-    name: str
-    field: FieldInfo
-
-    @property
-    def short(self) -> str | None:
-        """The second name in the environment."""
-        return SHORT_NAMES.get(self.name)
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """The environment names, the strongest first."""
-        return (variable_of(self.name), self.short) if self.short else (variable_of(self.name),)
-
-    @property
-    def secret(self) -> bool:
-        """Says if the value is never shown."""
-        return self.field.annotation is Secret
-
-    @property
-    def may_be_in_file(self) -> bool:
-        """Says if `NAME_FILE` may hold it: a secret, or what comes with one."""
-        return self.short is not None or self.secret
-
-    @property
-    def type(self) -> Any:
-        """The plain type: `bool`, `int`, `float`, `tuple` for a list, `Mapping` for a table; anything else is text."""
-        return get_origin(self.field.annotation) or self.field.annotation
-
-
-def variable_of(name: str) -> str:
-    """Returns the environment name of a dotted key or table."""
-    return "WA_RELAY_" + name.upper().replace(".", "_")
-
-
-def _fields(table: type[Table], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yields all tables and keys with their dotted names, each table before its keys."""
-    for name, field in table.model_fields.items():
-        yield prefix + name, field
-        if _is_table(field):
-            yield from _fields(field.annotation, f"{prefix}{name}.")  # type: ignore[arg-type]
-
-
-def _is_table(field: FieldInfo) -> bool:
-    return isinstance(field.annotation, type) and issubclass(field.annotation, Table)
-
-
-KEYS: Mapping[str, Key] = {name: Key(name, field) for name, field in _fields(Tables) if not _is_table(field)}
-TABLES: tuple[str, ...] = tuple(name for name, field in _fields(Tables) if _is_table(field))

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wa_relay.config.faults import Fault, nearest_name
-from wa_relay.config.schema import KEYS, TABLES, Key, Origin, variable_of
+from wa_relay.config.keys import KEYS, TABLES, Key, variable_of
+from wa_relay.config.schema import Origin
 
 SYSTEM_FILE = Path("/etc/wa-relay/config.toml")
 PREFIX = "WA_RELAY_"
