@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "wa_relay"
 ROOMS = (
     ("model",),
     ("moments", "phone", "text"),
-    ("logs", "metrics", "policy"),
+    ("http", "logs", "metrics", "policy"),
     ("config", "elevenlabs"),
     ("channel", "ledger"),
     ("sources", "agent", "reports"),

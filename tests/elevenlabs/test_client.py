@@ -26,7 +26,7 @@ from tests.sources.scripted import (
 )
 from wa_relay.elevenlabs import shapes
 from wa_relay.elevenlabs.client import BATCH_LIMIT, ElevenLabs
-from wa_relay.elevenlabs.refusals import detail, retry_after
+from wa_relay.elevenlabs.refusals import detail
 from wa_relay.elevenlabs.shapes import AgentSettings, conversation_from, json_object
 from wa_relay.elevenlabs.values import variables_from
 from wa_relay.model import PayloadError, UpstreamError
@@ -333,25 +333,6 @@ def test_all_forms_of_an_error_body_are_read(body: object, code: str | None, wor
 @pytest.mark.parametrize("body", [b"<html>", b"", b"\xff", b"[" * 100_000, b"9" * 5000])
 def test_an_error_body_that_is_no_json_has_no_code(body: bytes) -> None:
     assert detail(body) == (None, "")
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        ("1", 1.0),
-        ("2.5", 2.5),
-        ("-1", 1.0),
-        ("0", 1.0),
-        ("1000000000", 3600.0),
-        ("nan", 1.0),
-        ("soon", None),
-        ("", None),
-        ("Tue, 24 Nov 2026 10:01:00 GMT", 60.0),
-        ("Tue, 24 Nov 2026 09:00:00 GMT", 1.0),
-    ],
-)
-def test_a_pause_that_is_asked_for_is_kept_within_a_second_and_an_hour(header: str, seconds: float | None) -> None:
-    assert retry_after({"retry-after": header, "date": "Tue, 24 Nov 2026 10:00:00 GMT"}) == seconds
 
 
 def test_the_key_is_in_no_message() -> None:

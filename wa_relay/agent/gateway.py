@@ -15,14 +15,13 @@ from yarl import URL
 
 from wa_relay.agent.recap import said
 from wa_relay.agent.tries import Limits, Tries, TryFailedError
-from wa_relay.elevenlabs.refusals import lacks_capacity
+from wa_relay.elevenlabs.refusals import detail, lacks_capacity
+from wa_relay.http import Answer as HttpAnswer
+from wa_relay.http import AnswerTooLarge, fetch, retry_after
 from wa_relay.model import AgentError, Answer, Moment, Question, Silence
 
 _ANSWER_FIELDS = ("response", "message", "text", "agent_response")
 _MAX_BODY = 1024 * 1024
-_OURS = aiohttp.ClientTimeout(total=None)
-"""The library's own timer beside ours would be one more for every turn."""
-
 _RETRIED = frozenset({408, 425, 429})
 _NOT_OFFERED = (
     'the message endpoint answered 404: it is not offered by ElevenLabs. Set elevenlabs.transport = "websocket",'
@@ -70,32 +69,24 @@ class GatewayAgent:
         return await self._tries.first_answer(lambda deadline: self._try(url, body, deadline), ids=ids)
 
     async def _try(self, url: URL, body: bytes, deadline: Moment) -> Answer:
+        within = deadline - asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout_at(deadline):
-                async with self._http.post(
-                    url, data=body, headers=self._headers, allow_redirects=False, timeout=_OURS
-                ) as response:
-                    if response.status != 200:
-                        raise _refused(response)
-                    content = await _read(response)
+            answer = await fetch(
+                self._http, "POST", url, limit=_MAX_BODY, within=within, data=body, headers=self._headers
+            )
+        except AnswerTooLarge as error:
+            raise TryFailedError(f"the gateway's answer is over {_MAX_BODY} bytes", permanent=True) from error
         except TimeoutError as error:
             raise TryFailedError("the gateway did not answer in time", away=True) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise TryFailedError(f"no answer from the gateway: {type(error).__name__}", away=True) from error
-        return Answer(text=_answer_in(content))
+        if answer.status != 200:
+            raise _refused(answer)
+        return Answer(text=_answer_in(answer.body))
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    content = bytearray()
-    async for chunk in response.content.iter_any():
-        content += chunk
-        if len(content) > _MAX_BODY:
-            raise TryFailedError(f"the gateway's answer is over {_MAX_BODY} bytes", permanent=True)
-    return bytes(content)
-
-
-def _refused(response: aiohttp.ClientResponse) -> TryFailedError:
-    status = response.status
+def _refused(answer: HttpAnswer) -> TryFailedError:
+    status = answer.status
     if status == 404:
         return TryFailedError(_NOT_OFFERED, permanent=True)
     if status in (401, 403):
@@ -104,17 +95,10 @@ def _refused(response: aiohttp.ClientResponse) -> TryFailedError:
         return TryFailedError(
             f"the gateway answered {status}",
             away=status >= 500,
-            no_capacity=lacks_capacity(status, None),
-            retry_after=_seconds(response.headers.get("Retry-After")),
+            no_capacity=lacks_capacity(status, detail(answer.body)[0]),
+            retry_after=retry_after(answer.headers),
         )
     return TryFailedError(f"the gateway answered {status}, not 200: check elevenlabs.base_url", permanent=True)
-
-
-def _seconds(header: str | None) -> float | None:
-    """A `Retry-After` in seconds; other forms are taken for none given."""
-    if header is None or not (header.isascii() and header.isdigit() and len(header) < 6):
-        return None
-    return float(header)
 
 
 def _answer_in(content: bytes) -> str:

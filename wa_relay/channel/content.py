@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from wa_relay.channel.transport import AnswerTooLarge, Transport, host_beside
+from wa_relay.channel.transport import Transport, host_beside
+from wa_relay.http import AnswerTooLarge
 from wa_relay.model import UpstreamError
 
 _PLACE = re.compile(r"\{\{\s*(\w+)\s*\}\}")

@@ -6,11 +6,9 @@ codes to its own and changes that now and then: a code that is not here is final
 
 from __future__ import annotations
 
-import math
-from email.utils import parsedate_to_datetime
 from typing import Literal
 
-from wa_relay.model import Moment, NotSent, Scope, SendRefused, SendResult, Unclear
+from wa_relay.model import NotSent, Scope, SendRefused, SendResult, Unclear
 
 Kind = Literal["momentary", "wait", "message", "customer", "template", "sender", "account"]
 
@@ -89,7 +87,6 @@ CODES: dict[str, tuple[Kind, str]] = {
 }
 
 LONG_WAIT = 3600.0
-_RETRY_LEAST, _RETRY_MOST = 1.0, 3600.0
 
 
 def meaning(code: str | None) -> str:
@@ -128,15 +125,3 @@ def classify(status: int, code: str | None, message: str, retry_after: float | N
         return NotSent(f"HTTP {status} {code}", LONG_WAIT if kind == "wait" else retry_after, code=code)
     meant = sentence if code else f"Twilio refused with HTTP {status}"
     return SendRefused(code or str(status), meant, scope_of(code), message)
-
-
-def retry_after_seconds(header: str | None, now: Moment) -> float | None:
-    """Reads `Retry-After` as seconds or as a date, between 1 s and 1 h; None for anything else (RFC 9110, 10.2.3)."""
-    if header is None:
-        return None
-    text = header.strip()
-    try:
-        seconds = float(text) if text[:1].isdigit() else parsedate_to_datetime(text).timestamp() - now
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-    return min(max(seconds, _RETRY_LEAST), _RETRY_MOST) if math.isfinite(seconds) else None

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -18,10 +18,8 @@ import aiohttp
 from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
 
+from wa_relay.http import fetch, retry_after
 from wa_relay.logs import LOGGER
-
-CONNECT_TIMEOUT, TOTAL_TIMEOUT = 5.0, 35.0
-"""Seconds. Twilio gives up by itself after about 26 s: a later answer is none."""
 
 LARGEST_ANSWER = 4 * 1024 * 1024
 """Bytes: a page of a thousand messages is well under it."""
@@ -36,28 +34,23 @@ def host_beside(name: str, base_url: str) -> str:
     return f"https://{name}{host[1]}" if host else base_url
 
 
-class AnswerTooLarge(Exception):
-    """The other side sends more than any answer of Twilio's has."""
+last_headers: ContextVar[Mapping[str, str] | None] = ContextVar("last_headers", default=None)
+"""The headers of the last answer of this task: the client's own errors lack them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Headers:
-    """What the last answer of this task said beside its body."""
-
-    retry_after: str | None
-    date: str | None
-
-
-last_headers: ContextVar[Headers | None] = ContextVar("last_headers", default=None)
+def asked_pause() -> float | None:
+    """The pause in seconds that the last answer of this task asked for."""
+    return retry_after(last_headers.get() or {})
 
 
 class Transport(AsyncHttpClient):  # type: ignore[misc]
     """Carries the Twilio client's requests over an aiohttp session."""
 
-    def __init__(self, http: aiohttp.ClientSession, base_url: str, *, total: float = TOTAL_TIMEOUT) -> None:
+    def __init__(self, http: aiohttp.ClientSession, base_url: str, *, total: float) -> None:
         super().__init__(logger=LOGGER, is_async=True)
-        self._http, self._base_url = http, base_url.rstrip("/")
-        self._timeout = aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_TIMEOUT)
+        self._http = http
+        self._base_url = base_url.rstrip("/")
+        self._total = total
 
     async def request(
         self,
@@ -72,28 +65,18 @@ class Transport(AsyncHttpClient):  # type: ignore[misc]
     ) -> Response:
         """Makes one request; raises aiohttp's errors and `AnswerTooLarge`."""
         last_headers.set(None)
-        async with self._http.request(
+        answer = await fetch(
+            self._http,
             method,
             self._base_url + uri.removeprefix(TWILIO),
+            limit=LARGEST_ANSWER,
+            within=self._total,
             params=_texts(params),
             data=_form(data),
             headers={**(headers or {}), **(_basic(*auth) if auth else {})},
-            timeout=self._timeout,
-            allow_redirects=False,
-        ) as answer:
-            last_headers.set(Headers(answer.headers.get("Retry-After"), answer.headers.get("Date")))
-            return Response(answer.status, await _limited(answer), answer.headers)
-
-
-async def _limited(answer: aiohttp.ClientResponse) -> str:
-    chunks, size = [], 0
-    async for chunk in answer.content.iter_any():
-        size += len(chunk)
-        if size > LARGEST_ANSWER:
-            answer.close()
-            raise AnswerTooLarge
-        chunks.append(chunk)
-    return b"".join(chunks).decode("utf-8", "replace")
+        )
+        last_headers.set(answer.headers)
+        return Response(answer.status, answer.body.decode("utf-8", "replace"), answer.headers)
 
 
 def _basic(user: str, password: str) -> dict[str, str]:

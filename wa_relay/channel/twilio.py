@@ -14,9 +14,10 @@ from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.http.response import Response
 from twilio.rest import Client
 
-from wa_relay.channel.errors import classify, meaning, retry_after_seconds
-from wa_relay.channel.transport import TWILIO, AnswerTooLarge, Transport, host_beside, last_headers
+from wa_relay.channel.errors import classify, meaning
+from wa_relay.channel.transport import TWILIO, Transport, asked_pause, host_beside
 from wa_relay.config import Twilio
+from wa_relay.http import AnswerTooLarge
 from wa_relay.model import Accepted, Listed, Moment, NotSent, Outgoing, Page, SendResult, Unclear, UpstreamError
 from wa_relay.phone import address, to_address
 
@@ -47,8 +48,11 @@ class TwilioChannel:
         send_timeout: float = 35.0,
         list_timeout: float = 20.0,
     ) -> None:
-        self._account, self._sender, self._service = account_sid, sender, messaging_service_sid
-        self._callback, self._database = status_callback, database
+        self._account = account_sid
+        self._sender = sender
+        self._service = messaging_service_sid
+        self._callback = status_callback
+        self._database = database
         self._sending = Client(account_sid, auth_token, http_client=Transport(http, base_url, total=send_timeout))
         self._listing = Client(account_sid, auth_token, http_client=Transport(http, base_url, total=list_timeout))
         self._indicators = Transport(http, host_beside("messaging", base_url), total=TYPING_TIMEOUT)
@@ -78,10 +82,10 @@ class TwilioChannel:
             created = await self._sending.messages.create_async(**self._fields(message))
         except TwilioRestException as error:
             code = str(error.code) if error.code and str(error.code) != str(error.status) else None
-            return classify(error.status, code, _plain(error.msg), _retry_after())
+            return classify(error.status, code, _plain(error.msg), asked_pause())
         except TwilioException as error:
             status, code = getattr(error, "status", 0), getattr(error, "code", None)
-            return classify(int(status or 0), str(code) if code else None, "", _retry_after())
+            return classify(int(status or 0), str(code) if code else None, "", asked_pause())
         except _NOT_CONNECTED as error:
             return NotSent(f"no connection: {type(error).__name__}", answered=False, code=type(error).__name__)
         except (aiohttp.ClientError, TimeoutError, OSError, AnswerTooLarge) as error:
@@ -213,23 +217,10 @@ def _fault(status: int, data: object) -> UpstreamError:
     return UpstreamError(
         f"Twilio answered HTTP {status}: {words}.",
         permanent=permanent,
-        retry_after=_retry_after(),
+        retry_after=asked_pause(),
         status=status,
         code=code,
     )
-
-
-def _retry_after() -> float | None:
-    headers = last_headers.get()
-    if headers is None or headers.retry_after is None:
-        return None
-    sent_at = _moment(headers.date)
-    # A date is as of Twilio's own clock, which its answer tells.
-    return retry_after_seconds(headers.retry_after, sent_at) if sent_at is not None else _seconds(headers.retry_after)
-
-
-def _seconds(header: str) -> float | None:
-    return retry_after_seconds(header, 0.0) if header.strip()[:1].isdigit() else None
 
 
 def _listed(entry: Mapping[str, object]) -> Listed:

@@ -56,7 +56,7 @@ async def _account(
     else:
         found = _standing(twilio.account_sid, status)
     headers = last_headers.get()
-    return found, clock_check(headers.date if headers else None, clock())
+    return found, clock_check(headers.get("Date") if headers else None, clock())
 
 
 def _refused(error: UpstreamError) -> Check:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 
 from wa_relay.elevenlabs.values import readable
+from wa_relay.http import retry_after
 from wa_relay.model import UpstreamError
 
 _ADVICE = {
@@ -95,17 +95,3 @@ def _fault(entry: Mapping[str, object]) -> tuple[str | None, str]:
 def _printable(words: str) -> str:
     """Takes out what could act on a terminal or break a log line."""
     return "".join(c if c.isprintable() else " " for c in words[:_WORDS_LIMIT])
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Reads `Retry-After`, seconds or a date beside the answer's own `Date`, kept within 1 s and 1 h."""
-    asked = headers.get("retry-after", "").strip()
-    try:
-        seconds = float(asked)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(asked) - parsedate_to_datetime(headers["date"])).total_seconds()
-        except (ValueError, TypeError, KeyError, OverflowError):
-            return None
-    # Comparisons with nan are false, so nan comes out as the lower bound.
-    return min(max(1.0, seconds), 3600.0)

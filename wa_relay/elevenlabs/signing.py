@@ -6,13 +6,12 @@ all the rest of a turn.
 
 from __future__ import annotations
 
-import asyncio
-
 import aiohttp
 from yarl import URL
 
 from wa_relay.elevenlabs.events import parse, text_of
 from wa_relay.elevenlabs.refusals import refusal
+from wa_relay.http import fetch
 from wa_relay.model import UpstreamError
 
 _PATH = "/v1/convai/conversation/get-signed-url"
@@ -31,28 +30,18 @@ class UrlSigner:
     async def signed_url(self, agent_id: str) -> str:
         """The WebSocket URL of one conversation with the agent; raises `UpstreamError`."""
         url = self._url.with_query({"agent_id": agent_id})
+        headers = {"xi-api-key": self._key, "Accept": "application/json"}
         try:
-            async with asyncio.timeout(self._timeout):
-                headers = {"xi-api-key": self._key, "Accept": "application/json"}
-                async with self._http.get(url, headers=headers, allow_redirects=False) as answer:
-                    body = await _start_of(answer)
-                    if answer.status != 200:
-                        headers = {name.lower(): value for name, value in answer.headers.items()}
-                        raise refusal(f"GET {_PATH}", answer.status, headers, body, secret=self._key)
+            answer = await fetch(
+                self._http, "GET", url, limit=_MAX_BODY, within=self._timeout, cut=True, headers=headers
+            )
         except TimeoutError:
             raise UpstreamError(f"ElevenLabs did not answer GET {_PATH} within {self._timeout:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpstreamError(f"ElevenLabs can't be reached ({type(error).__name__}): check the network") from error
-        signed = text_of(parse(body.decode("utf-8", "replace")) or {}, "signed_url")
+        if answer.status != 200:
+            raise refusal(f"GET {_PATH}", answer.status, answer.headers, answer.body, secret=self._key)
+        signed = text_of(parse(answer.body.decode("utf-8", "replace")) or {}, "signed_url")
         if signed is None:
             raise UpstreamError(f"ElevenLabs answered GET {_PATH} without a signed_url: check elevenlabs.base_url")
         return signed
-
-
-async def _start_of(answer: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in answer.content.iter_any():
-        body += chunk
-        if len(body) > _MAX_BODY:
-            break
-    return bytes(body)

@@ -1,0 +1,85 @@
+"""One way to make an HTTP request: once, following no redirect, with a deadline and a limit on what is read.
+
+ElevenLabs' REST client stays on httpx. A session's signed URL, Twilio and a gateway lie on hot paths, where a request
+by aiohttp takes 65 µs of processor time and one by httpx 400 µs (measured on one machine, over loopback).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+RETRY_LEAST, RETRY_MOST = 1.0, 3600.0
+"""Seconds: what a `Retry-After` may ask for."""
+
+_NO_TIMER = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
+"""The library's own timer beside our deadline would be one more for every request."""
+
+
+class AnswerTooLarge(Exception):
+    """The other side sends more than the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with all of its body, or the beginning of it. The names of `headers` may be in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+async def fetch(
+    http: aiohttp.ClientSession,
+    method: str,
+    url: str | URL,
+    *,
+    limit: int,
+    within: float,
+    cut: bool = False,
+    **more: Any,
+) -> Answer:
+    """Makes one request and reads at most `limit` bytes of the answer, all `within` so many seconds.
+
+    A longer answer is cut, or raises `AnswerTooLarge`. Raises `TimeoutError` and aiohttp's errors.
+    """
+    async with (
+        asyncio.timeout(within),
+        http.request(method, url, allow_redirects=False, timeout=_NO_TIMER, **more) as answer,
+    ):
+        body = bytearray()
+        async for chunk in answer.content.iter_any():
+            body += chunk
+            if len(body) > limit:
+                answer.close()
+                if not cut:
+                    raise AnswerTooLarge
+                break
+        return Answer(answer.status, answer.headers, bytes(body[:limit]))
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Reads `Retry-After` (RFC 9110, 10.2.3), kept within 1 s and 1 h. None without one that can be read.
+
+    A date is compared with the answer's own `Date`: the clocks may differ.
+    """
+    asked = (headers.get("Retry-After") or headers.get("retry-after") or "").strip()
+    if not asked:
+        return None
+    try:
+        seconds = float(asked) if asked[0].isdigit() else _seconds_until(asked, headers)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return min(max(seconds, RETRY_LEAST), RETRY_MOST) if math.isfinite(seconds) else None
+
+
+def _seconds_until(asked: str, headers: Mapping[str, str]) -> float:
+    answered_at = headers.get("Date") or headers.get("date") or ""
+    return (parsedate_to_datetime(asked) - parsedate_to_datetime(answered_at)).total_seconds()
