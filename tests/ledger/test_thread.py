@@ -132,4 +132,9 @@ def test_an_operation_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) 
             rows = await ledger.run(Ledger.all, "select received_at from strangers order by id")
             assert [row[0] for row in rows] == [0.0, 2.0]
 
+            late = [ledger.hand_over(_write, 3), ledger.hand_over(half), ledger.hand_over(_write, 4)]
+            results = await asyncio.gather(*late, return_exceptions=True)
+            assert [isinstance(each, ValueError) for each in results] == [False, True, False]
+            assert len(await ledger.run(Ledger.all, "select 1 from strangers")) == 4
+
     asyncio.run(asyncio.wait_for(scenario(), 10))

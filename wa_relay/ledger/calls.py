@@ -80,16 +80,18 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
 
     Raises `CallConflict` if the call is known with another customer's phone; nothing changes then.
     """
-    backend_pushes = _note_push(ledger, call, now)
     known, customer = openings.find_call(ledger, call.key), None
     if known is None:
         customer = customers.find_customer(ledger, call.phone)
         same = None if customer is None else failed_calls.find_duplicate_failure(ledger, call, customer.id)
         known = None if same is None else openings.find_call(ledger, same)
     if known is not None:
+        # Before anything is written: a conflict that has changed nothing need not be undone.
         _refuse_conflict(ledger, known, call)
+        _note_push(ledger, call, now)
         call_details.fill_in(ledger, known, call, now)
         return call_state(ledger, known.key)
+    backend_pushes = _note_push(ledger, call, now)
     if customer is None:
         opted_out = consent.stranger_opted_out(ledger, call.phone)
     else:

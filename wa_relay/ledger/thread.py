@@ -1,7 +1,9 @@
 """The ledger's only asynchronous door: one thread that owns the connection.
 
 All operations that wait run in one transaction and share its commit, since a commit's sync costs far more than what
-it makes durable. Each has a savepoint of its own (1.7 µs), so one that fails is undone alone, and none is run twice.
+it makes durable. One that fails before it has changed anything (a conflict) costs nothing. When one fails half-way, the
+group is undone and runs once more, with a savepoint for each operation. They have none the first time: SQLite copies
+every page that is changed under a savepoint, which took an inbound message from 65 to 85 µs of processor time.
 """
 
 from __future__ import annotations
@@ -50,6 +52,10 @@ class _Outcome(NamedTuple):
     future: asyncio.Future[Any]
     result: Any
     error: BaseException | None
+
+
+class _HalfWay(Exception):
+    """An operation failed after it had changed something: the group has to be undone."""
 
 
 class LedgerThread:
@@ -131,28 +137,30 @@ class LedgerThread:
 
     def _commit(self, group: list[_Job]) -> list[_Outcome]:
         try:
-            outcomes = self._transaction(group)
+            try:
+                outcomes = self._transaction(group, self._operation)
+            except _HalfWay:
+                outcomes = self._transaction(group, self._operation_with_savepoint)
         except Exception as error:
             refusal = self._refusal(error)
             return [_Outcome(job.future, None, refusal) for job in group]
         self.fault = None
         return outcomes
 
-    def _transaction(self, group: list[_Job]) -> list[_Outcome]:
-        """Runs a group and commits it; raises what went wrong with the storage, and undoes the whole group then."""
+    def _transaction(self, group: list[_Job], run: Callable[[_Job], _Outcome]) -> list[_Outcome]:
+        """Runs a group and commits it; undoes the whole group when the storage fails, and raises that error."""
         db = self._ledger.db
         if db.in_transaction:
             # The last one could not be rolled back just then.
             db.execute("rollback")
         db.execute("begin immediate")
         try:
-            outcomes = [self._operation(job) for job in group]
+            outcomes = [run(job) for job in group]
             began = time.monotonic()
             db.execute("commit")
             # A commit is a sync and little else; one that was held up counts twice the one before at the most.
             took = time.monotonic() - began
             self._commit_takes = min(took, 2.0 * self._commit_takes) if self._commit_takes else took
-            self._on_commit(took)
         except BaseException:
             # A full disk may have ended the transaction already.
             if db.in_transaction:
@@ -161,20 +169,32 @@ class LedgerThread:
         return outcomes
 
     def _operation(self, job: _Job) -> _Outcome:
-        """Runs one operation; what it raises is its own result, unless the storage failed."""
+        """Runs one operation; what it raises is its own result, unless it has changed something before."""
+        db = self._ledger.db
+        before = db.total_changes
+        try:
+            return _Outcome(job.future, job.operation(self._ledger, *job.arguments), None)
+        except Exception as error:
+            if _unavailable(error) or not db.in_transaction:
+                raise
+            if db.total_changes != before:
+                raise _HalfWay from error
+            return _Outcome(job.future, None, error)
+
+    def _operation_with_savepoint(self, job: _Job) -> _Outcome:
+        """Runs one operation; what it raises is its own result, and what it changed is undone."""
         db = self._ledger.db
         db.execute("savepoint operation")
         try:
-            result = job.operation(self._ledger, *job.arguments)
+            outcome = _Outcome(job.future, job.operation(self._ledger, *job.arguments), None)
         except Exception as error:
             # SQLite ends the whole transaction when the disk is full: there is nothing to go back to then.
             if _unavailable(error) or not db.in_transaction:
                 raise
             db.execute("rollback to operation")
-            db.execute("release operation")
-            return _Outcome(job.future, None, error)
+            outcome = _Outcome(job.future, None, error)
         db.execute("release operation")
-        return _Outcome(job.future, result, None)
+        return outcome
 
     def _refusal(self, error: Exception) -> Exception:
         if not _unavailable(error):
