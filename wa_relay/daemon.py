@@ -18,18 +18,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
 from wa_relay import __version__, metrics
-from wa_relay.agent.gateway import GatewayAgent
-from wa_relay.agent.session import TextAgent
 from wa_relay.channel.inbound import listed_inbound
-from wa_relay.channel.twilio import TwilioChannel
 from wa_relay.config import Config
 from wa_relay.config.rules import rules_of
-from wa_relay.elevenlabs.client import ElevenLabs
-from wa_relay.elevenlabs.signing import UrlSigner
 from wa_relay.ledger import file, sends, store, turns, waiting
 from wa_relay.ledger.faults import AlreadyServed, DatabaseFault
 from wa_relay.ledger.lock import DatabaseLock, Holder
@@ -38,7 +32,7 @@ from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops import systemd
-from wa_relay.loops.answering import Agent, TurnWorker
+from wa_relay.loops.answering import TurnWorker
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.intake import Intake
 from wa_relay.loops.reconcile import Reconciler
@@ -46,6 +40,7 @@ from wa_relay.loops.schedules import start_schedules
 from wa_relay.loops.sending import SendWorker
 from wa_relay.loops.signs import Signs
 from wa_relay.loops.typing import TypingIndicator
+from wa_relay.loops.upstreams import Upstreams, open_upstreams
 from wa_relay.model import Moment, RelayError
 from wa_relay.moments import stamp
 from wa_relay.policy import Rules
@@ -109,15 +104,6 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
-class Upstreams:
-    """The clients of both services."""
-
-    elevenlabs: ElevenLabs
-    twilio: TwilioChannel
-    agent: Agent
-
-
-@dataclass(frozen=True, slots=True)
 class Loops:
     """What runs in the background."""
 
@@ -163,7 +149,7 @@ class Daemon:
             common = Common(config, self._rules, clock, Wakers(), Signs())
             storage = await _open_storage(common, found, opened)
             await opened.enter_async_context(systemd.watchdog(storage.ledger))
-            upstreams = await _open_upstreams(config, storage, opened)
+            upstreams = await open_upstreams(config, storage.mark, opened)
             loops = _make_loops(common, storage, upstreams)
             access = Access(
                 config.server.token.reveal(), config.server.push_token.reveal(), config.server.trusted_proxies
@@ -247,42 +233,6 @@ async def _open_storage(common: Common, found: file.Opened, opened: AsyncExitSta
     opened.callback(reports.close)
     opened.callback(threads.close)
     return Storage(ledger, reports, threads, mark)
-
-
-async def _open_upstreams(config: Config, storage: Storage, opened: AsyncExitStack) -> Upstreams:
-    http = await opened.enter_async_context(
-        aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-        )
-    )
-    api = ElevenLabs(config.elevenlabs.base_url, config.elevenlabs.api_key.reveal())
-    opened.push_async_callback(api.close)
-    twilio = TwilioChannel.of(
-        http,
-        config.twilio,
-        status_callback=f"{config.server.public_url}/webhook/twilio/status",
-        database=storage.mark,
-    )
-    return Upstreams(api, twilio, _make_agent(config, api, http, opened))
-
-
-def _make_agent(config: Config, api: ElevenLabs, http: aiohttp.ClientSession, opened: AsyncExitStack) -> Agent:
-    settings = config.elevenlabs
-    key = settings.api_key.reveal()
-    if settings.transport == "http":
-        return GatewayAgent(http, settings.base_url, key, turn_timeout=settings.turn_timeout_seconds)
-    agent = TextAgent(
-        api,
-        http,
-        turn_timeout=settings.turn_timeout_seconds,
-        settle=settings.settle_seconds,
-        base_url=settings.base_url,
-        signer=UrlSigner(http, settings.base_url, key),
-    )
-    opened.push_async_callback(agent.close)
-    return agent
 
 
 def _make_loops(common: Common, storage: Storage, upstreams: Upstreams) -> Loops:
