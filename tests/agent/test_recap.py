@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wa_relay.agent.recap import RECAP_LIMIT, TEXT_LIMIT, recap, said, variables
+from wa_relay.agent.recap import RECAP_LIMIT, TEXT_LIMIT, question_text, recap, variables
 from wa_relay.model import Line, Question
 
 CALLED = Question(
@@ -98,12 +98,12 @@ def test_ours_win_over_a_calls_variable_of_the_same_name() -> None:
 
 def test_a_text_within_the_limit_is_put_as_it_is() -> None:
     """Not a character is touched."""
-    assert said(Question(agent_id="a", text=" " + "x" * (TEXT_LIMIT - 1))) == " " + "x" * (TEXT_LIMIT - 1)
+    assert question_text(Question(agent_id="a", text=" " + "x" * (TEXT_LIMIT - 1))) == " " + "x" * (TEXT_LIMIT - 1)
 
 
 def test_a_text_over_the_limit_keeps_both_ends_and_a_note() -> None:
     """The agent knows that something is missing."""
-    text = said(Question(agent_id="a", text="INICIO" + "x" * 9000 + "FIN"))
+    text = question_text(Question(agent_id="a", text="INICIO" + "x" * 9000 + "FIN"))
     assert len(text) == TEXT_LIMIT
     assert text.startswith("INICIO")
     assert text.endswith("FIN")

@@ -711,7 +711,7 @@ def test_half_a_sentence_and_a_normal_close_ask_for_a_fresh_session() -> None:
 
 CLOSES = [
     (1002, "llm_timeout", "language model"),
-    (1002, "", "fault of its own"),
+    (1002, "", "error of its own"),
     (1008, "Override for field 'text_only' is not allowed by config.", "Overrides"),
     (1008, "Missing required dynamic variables in first message: {'plan'}", "dynamic variable"),
     (1008, "Could not authorize the conversation", "elevenlabs.api_key"),

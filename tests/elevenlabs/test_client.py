@@ -290,8 +290,8 @@ def test_check_asks_for_one_batch_only() -> None:
         (409, False, "again"),
         (422, True, "check ids"),
         (429, False, "too many"),
-        (500, False, "their side"),
-        (503, False, "their side"),
+        (500, False, "error of its own"),
+        (503, False, "error of its own"),
         (302, True, "redirects are not followed"),
     ],
 )

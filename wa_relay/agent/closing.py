@@ -1,7 +1,7 @@
 """Why a session ended, in a sentence for the person who must act.
 
 Pure. Sources: close codes and `ErrorType` of the service's WebSocket contract; 3000, 3008 and 4300
-are seen in the wild and in the service's own client.
+are seen in practice and in the service's own client.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ErrorEvent:
 @dataclass(frozen=True, slots=True)
 class _Meaning:
     marks: tuple[str, ...]
-    words: str
+    sentence: str
 
 
 _MEANINGS = (
@@ -37,7 +37,7 @@ _MEANINGS = (
     ),
     _Meaning(
         ("missing_dynamic_variable", "dynamic variable"),
-        "the agent needs a dynamic variable that the call did not carry: take it out of the agent's prompt, first"
+        "the agent needs a dynamic variable that the call does not have: remove it of the agent's prompt, first"
         " message and tools, or submit it with the batch",
     ),
     _Meaning(
@@ -68,7 +68,7 @@ _MEANINGS = (
 
 _BY_CODE = {
     1001: _Meaning((), "ElevenLabs went away"),
-    1002: _Meaning((), "ElevenLabs stopped the session for a fault of its own"),
+    1002: _Meaning((), "ElevenLabs stopped the session for an error of its own"),
     1006: _Meaning((), "the connection to ElevenLabs was lost"),
     1008: _Meaning(
         (),
@@ -110,7 +110,7 @@ def why_closed(code: int | None, reason: str, error: ErrorEvent | None) -> NoAns
     detail = _detail(code, error.message if error and error.message else reason)
     codes = {code, error.code if error else None}
     return Failed(
-        f"{meaning.words} ({detail})",
+        f"{meaning.sentence} ({detail})",
         override_refused=meaning is _MEANINGS[0],
         no_capacity=bool(codes & _NO_CAPACITY_CODES) or any(mark in text for mark in _NO_CAPACITY_MARKS),
     )
@@ -127,7 +127,7 @@ def _meaning(code: int | None, text: str, error: ErrorEvent | None) -> _Meaning:
 
 
 def _detail(code: int | None, reason: str) -> str:
-    """The service's own words, made safe for one line of a log."""
+    """The reason that ElevenLabs gave, made safe for one line of a log."""
     clean = " ".join("".join(mark if mark.isprintable() else " " for mark in reason).split())[:_LONGEST_REASON]
     shown = f"close code {code}" if code is not None else "no close code"
     return f"{shown}: {clean}" if clean else shown

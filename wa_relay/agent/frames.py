@@ -16,7 +16,7 @@ _NOT_AVAILABLE = "The tool {name!r} is not available in this channel (WhatsApp t
 
 
 def initiation(variables: Mapping[str, Scalar], *, text_only: bool) -> Frame:
-    """Opens the session; has to be the first frame. `text_only` asks for the override of that name.
+    """Opens the session; must be the first frame. `text_only` asks for the override of that name.
 
     Every other override is forbidden by an agent unless its owner allows it, and using a
     forbidden one ends the session with 1008, so none is ever asked for.
@@ -28,12 +28,12 @@ def initiation(variables: Mapping[str, Scalar], *, text_only: bool) -> Frame:
 
 
 def contextual_update(text: str) -> Frame:
-    """Tells the agent something that it does not answer."""
+    """Gives the agent context that it does not answer."""
     return json.dumps({"type": "contextual_update", "text": text})
 
 
 def user_message(text: str) -> Frame:
-    """Says `text` as the customer."""
+    """Sends `text` as the customer's message."""
     return json.dumps({"type": "user_message", "text": text})
 
 
@@ -43,11 +43,11 @@ def pong(event_id: object) -> Frame:
 
 
 def tool_unavailable(tool_call_id: str, tool_name: str) -> Frame:
-    """Answers a client tool call with an error in words, so that the agent goes on without the tool."""
+    """Answers a client tool call with an error, so that the agent continues without the tool."""
     result = _NOT_AVAILABLE.format(name=tool_name)
     return json.dumps({"type": "client_tool_result", "tool_call_id": tool_call_id, "result": result, "is_error": True})
 
 
 def tool_not_approved(tool_call_id: str) -> Frame:
-    """Refuses an MCP tool call that waits for a person: nobody is there to approve it."""
+    """Refuses an MCP tool call that waits for approval: nobody is there to give it."""
     return json.dumps({"type": "mcp_tool_approval_result", "tool_call_id": tool_call_id, "is_approved": False})

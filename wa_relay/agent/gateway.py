@@ -1,4 +1,4 @@
-"""A turn as one HTTP call, for who has a gateway that offers what ElevenLabs does not.
+"""A turn as one HTTP request, for users with a gateway that offers what ElevenLabs does not.
 
 `POST {base_url}/v1/convai/conversations/{id}/message` with `{"message", "mode"}`; `elevenlabs.transport = "http"`.
 """
@@ -13,7 +13,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from wa_relay.agent.recap import said
+from wa_relay.agent.recap import question_text
 from wa_relay.agent.tries import Limits, Tries, TryFailedError
 from wa_relay.elevenlabs.refusals import detail, lacks_capacity
 from wa_relay.http import Answer as HttpAnswer
@@ -28,7 +28,7 @@ _NOT_OFFERED = (
     " or elevenlabs.base_url to a gateway that offers it and knows this conversation"
 )
 _NO_CALL = (
-    'elevenlabs.transport = "http" continues a phone call\'s conversation, and this person had no call:'
+    'elevenlabs.transport = "http" continues a phone call\'s conversation, and this customer had no call:'
     ' set elevenlabs.transport = "websocket"'
 )
 
@@ -64,7 +64,7 @@ class GatewayAgent:
         if question.call_key is None:
             raise AgentError(_NO_CALL, permanent=True)
         url = URL(f"{self._base_url}/v1/convai/conversations/{quote(question.call_key, safe='')}/message", encoded=True)
-        body = json.dumps({"message": said(question), "mode": "text"}).encode()
+        body = json.dumps({"message": question_text(question), "mode": "text"}).encode()
         ids = {"agent": question.agent_id, "call": question.call_key}
         return await self._tries.first_answer(lambda deadline: self._try(url, body, deadline), ids=ids)
 
@@ -107,7 +107,7 @@ def _answer_in(content: bytes) -> str:
     except (ValueError, RecursionError) as error:
         raise TryFailedError("the gateway's answer is not JSON") from error
     if not isinstance(parsed, dict):
-        raise TryFailedError("the gateway's answer is no JSON object")
+        raise TryFailedError("the gateway's answer is not a JSON object")
     for field in _ANSWER_FIELDS:
         value = parsed.get(field)
         if isinstance(value, str) and value.strip():

@@ -1,6 +1,6 @@
-"""Tells an agent's greeting from an answer.
+"""Distinguishes an agent's greeting from an answer. Pure.
 
-An agent with a first message says it on connect, before anybody wrote. Pure.
+An agent with a first message sends it on connect, before anybody wrote.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from wa_relay.model import Scalar
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
-_FEWEST_LITERALS = 8  # a pattern of less own text than this would also swallow answers
+_FEWEST_LITERALS = 8  # a pattern with less literal text would also match answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ NONE = Greeting(expected=False)
 def greeting_of(first_message: str | None, variables: Mapping[str, Scalar]) -> Greeting:
     """The greeting of an agent whose settings say `first_message`, in a session with `variables`.
 
-    A variable that is not ours to know (`system__…`) matches any words.
+    A variable whose value only ElevenLabs knows (`system__…`) matches any text.
     """
     if not first_message or not first_message.strip():
         return NONE

@@ -1,7 +1,7 @@
-"""What the agent is told before the customer's words: the call, and the thread so far.
+"""The context that the agent gets before the question: the call, and the thread so far.
 
 Pure. A finished conversation can't be reopened, so each text session begins with this. The limits are
-those that others use; the service names none.
+those that other clients use; ElevenLabs documents none.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def variables(question: Question) -> dict[str, Scalar]:
     }
 
 
-def said(question: Question, limit: int = TEXT_LIMIT) -> str:
-    """The customer's words, at most `limit` characters: of a longer text the beginning and the end, with a note."""
+def question_text(question: Question, limit: int = TEXT_LIMIT) -> str:
+    """What the customer wrote, at most `limit` characters: of a longer text the beginning and the end, with a note."""
     text = question.text
     if len(text) <= limit:
         return text
@@ -65,7 +65,7 @@ def _call(question: Question, limit: int) -> str:
 
 
 def _lines(question: Question) -> list[str]:
-    """The thread, a message a line; the further lines of a message are set in, so that none looks like another's."""
+    """The thread, a message a line. Further lines of a message are indented, so that none looks like another message."""
     return [
         f"{SPANISH.thread_speakers[line.role]}: " + line.text.strip().replace("\n", "\n    ")
         for line in question.thread

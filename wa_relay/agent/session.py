@@ -15,7 +15,7 @@ from yarl import URL
 
 from wa_relay.agent.greeting import UNKNOWN, greeting_of
 from wa_relay.agent.outcome import Answered, ChoseSilence, Failed, NoAnswer
-from wa_relay.agent.recap import recap, said, variables
+from wa_relay.agent.recap import question_text, recap, variables
 from wa_relay.agent.settings import SettingsCache
 from wa_relay.agent.tries import Limits, ToolNote, Tries, TryFailedError
 from wa_relay.agent.turn import Ask, Turn
@@ -100,7 +100,7 @@ class TextAgent:
     def _ask(self, question: Question, settings: AgentSettings | None, deadline: Moment) -> Ask:
         own = variables(question)
         ask = Ask(
-            text=said(question),
+            text=question_text(question),
             settle=self._settle,
             deadline=deadline,
             context=recap(question),

@@ -1,4 +1,4 @@
-"""The agents' settings, kept for a while: a turn needs them, but goes on without."""
+"""The agents' settings, cached: a turn works better with them, but also works without."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_AGENTS = 1_000
 
 
 class SettingsCache:
-    """Settings by agent id. A read is shared by all turns that wait for it."""
+    """Settings by agent id. All turns that wait for the same settings share one request."""
 
     def __init__(self, api: ElevenLabs) -> None:
         self._api = api

@@ -67,7 +67,7 @@ class Turn:
         self._begun = False  # metadata came
         self._asked = False
         self._greeted = False
-        self._before: dict[int | None, str] = {}  # what was said before the question, by event id
+        self._before: dict[int | None, str] = {}  # what was written before the question, by event id
         self._replies = Replies()
         self._last: Moment | None = None  # when the agent last showed that it is at work
         self._tools = Tools()
@@ -235,7 +235,7 @@ class Turn:
             self._before[event_id] = text
             if text.strip():
                 self._greeting_heard()
-        elif self._said_before(event_id, text):
+        elif self._written_before(event_id, text):
             return
         elif self._is_late_greeting(text):
             self._greeted = True
@@ -246,8 +246,8 @@ class Turn:
             self._replies.whole(event_id, text)
             self._spoke(event_id, text, now)
 
-    def _said_before(self, event_id: int | None, text: str) -> bool:
-        """True if this only repeats, or completes, what was said before the question."""
+    def _written_before(self, event_id: int | None, text: str) -> bool:
+        """True if this only repeats, or completes, what was written before the question."""
         if event_id is None or event_id not in self._before:
             return False
         heard = squeezed(self._before[event_id])

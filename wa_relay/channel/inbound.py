@@ -111,19 +111,19 @@ def parse_inbound(fields: Fields) -> Inbound:
 
 
 def parse_receipt(fields: Fields, query: str) -> Receipt | None:
-    """Reads a delivery status; None for a form that tells none. Our own id is the query's `m`."""
+    """Reads a delivery status; None for a form without one. Our own id is the query's `m`."""
     values = dict(fields)
     sid, status = values.get("MessageSid") or values.get("SmsSid"), values.get("MessageStatus")
     if not sid or not status:
         return None
-    told = dict(parse_qsl(query, keep_blank_values=True))
-    asked = told.get("m", "")
+    values_of_query = dict(parse_qsl(query, keep_blank_values=True))
+    asked = values_of_query.get("m", "")
     own = int(asked) if asked.isascii() and asked.isdigit() and len(asked) <= 18 else None
     return Receipt(
         sid=sid,
         status=status.lower(),
         message_id=own,
-        database=told.get("d") or None,
+        database=values_of_query.get("d") or None,
         error_code=values.get("ErrorCode") or None,
         user_id=address(values.get("ExternalUserId", "")),
     )

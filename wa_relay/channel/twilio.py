@@ -92,7 +92,7 @@ class TwilioChannel:
             name = type(error).__name__
             return Unclear(f"the connection failed after the request had begun: {name}", name)
         except Exception as error:
-            # Whatever the client makes of an answer that is none: the request was made.
+            # Whatever the client makes of an invalid answer: the request was made.
             return Unclear(f"Twilio answered with something that is no message: {type(error).__name__}")
         if not isinstance(created.sid, str) or not _SID.fullmatch(created.sid):
             return Unclear("Twilio answered without a SID")
@@ -121,7 +121,7 @@ class TwilioChannel:
             return await self._page(query, following)
         query["To"] = self._sender
         page = await self._page(query, following)
-        # A message to another number is none of ours, whatever was asked for.
+        # A message to another number is not ours, whatever was asked for.
         own = address(self._sender)
         return Page(tuple(message for message in page.messages if message.to == own), page.next)
 
@@ -213,7 +213,7 @@ class TwilioChannel:
 def _fault(status: int, data: object) -> UpstreamError:
     code = str(data["code"]) if isinstance(data, Mapping) and data.get("code") else None
     permanent = 400 <= status < 500 and status not in (408, 429)
-    words = meaning(code) if code else "an answer that is none of Twilio's"
+    words = meaning(code) if code else "the answer does not come from Twilio"
     return UpstreamError(
         f"Twilio answered HTTP {status}: {words}.",
         permanent=permanent,

@@ -9,7 +9,7 @@ _SERVICE = ".elevenlabs.io"
 
 
 class WrongAddressError(ValueError):
-    """The signed URL is none that a session may be opened at."""
+    """No session may be opened at the signed URL."""
 
 
 def socket_url(signed_url: str, base_url: str) -> str:

@@ -1,4 +1,4 @@
-"""What ElevenLabs says when it refuses: an HTTP answer that is no 200, turned into an `UpstreamError`.
+"""Turns a non-200 response of ElevenLabs into an `UpstreamError`.
 
 Pure: status, headers and body in, words out. `elevenlabs.py` raises what comes out of here.
 """
@@ -23,7 +23,7 @@ _ADVICE = {
     429: "too many requests at once: it will be asked again later",
 }
 _MISSING_PERMISSION = "missing_permissions"
-"""Told with 401 as well as with 403; to sign a session's URL counts as writing."""
+"""Sent with 401 as well as with 403; to sign a session's URL counts as writing."""
 _NO_CAPACITY = frozenset({"concurrent_limit_exceeded", "too_many_concurrent_requests", "system_busy"})
 _TRANSIENT = frozenset({408, 409, 425, 429})
 _WORDS_LIMIT = 200
@@ -62,7 +62,7 @@ def _advice(status: int, code: str | None) -> str:
     if 300 <= status < 400:
         return "redirects are not followed: elevenlabs.base_url must be the API's own address"
     if status >= 500:
-        return "the fault is on their side, it will be asked again"
+        return "ElevenLabs has an error of its own: it will be asked again"
     return "the request is not one that this API takes: check ids and elevenlabs.base_url"
 
 
@@ -76,17 +76,17 @@ def detail(body: bytes) -> tuple[str | None, str]:
         answer = json.loads(body)
     except (ValueError, RecursionError):
         return None, ""
-    told = answer.get("detail") if isinstance(answer, dict) else None
-    if isinstance(told, list):
-        faults = [_fault(entry) for entry in told if isinstance(entry, dict)]
-        return (faults[0][0] if faults else None), _printable("; ".join(words for _, words in faults))
-    if isinstance(told, dict):
-        code = readable(told.get("code")) or readable(told.get("status"))
-        return (_printable(code) if code else None), _printable(readable(told.get("message")) or "")
-    return None, _printable(readable(told) or "")
+    answered = answer.get("detail") if isinstance(answer, dict) else None
+    if isinstance(answered, list):
+        errors = [_validation_error(entry) for entry in answered if isinstance(entry, dict)]
+        return (errors[0][0] if errors else None), _printable("; ".join(words for _, words in errors))
+    if isinstance(answered, dict):
+        code = readable(answered.get("code")) or readable(answered.get("status"))
+        return (_printable(code) if code else None), _printable(readable(answered.get("message")) or "")
+    return None, _printable(readable(answered) or "")
 
 
-def _fault(entry: Mapping[str, object]) -> tuple[str | None, str]:
+def _validation_error(entry: Mapping[str, object]) -> tuple[str | None, str]:
     place = entry.get("loc")
     path = ".".join(str(part) for part in place) if isinstance(place, list) else ""
     return readable(entry.get("type")), f"{path}: {readable(entry.get('msg')) or 'not valid'}"

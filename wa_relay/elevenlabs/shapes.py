@@ -192,7 +192,6 @@ class Conversation:
     )
     batch_id: Annotated[_Text, _at("metadata", "batch_call", "batch_call_id")] = None
     batch_recipient_id: Annotated[_Text, _at("metadata", "batch_call", "batch_call_recipient_id")] = None
-    error_reason: Annotated[_Text, _at("metadata", "error", "reason")] = None
 
     @property
     def outbound_call(self) -> bool:
@@ -230,7 +229,7 @@ _OVERRIDES = ("platform_settings", "overrides", "conversation_config_override")
 class AgentSettings:
     """What a text turn has to know of an agent.
 
-    `first_message` is "" for an agent that waits to be spoken to, None when it is not told.
+    `first_message` is "" for an agent that waits to be spoken to, None when the settings do not say.
     `text_only_override` says if a session may ask for text only. `client_events` is None when
     the agent sends the default ones. `prompt_tools` and `workflow_tools` say if it may call tools that ElevenLabs
     runs itself (webhooks, MCP).
@@ -305,7 +304,7 @@ def batch_from(body: bytes) -> Batch:
 
 
 def conversation_from(data: Mapping[str, object]) -> Conversation:
-    """Reads a conversation, fetched or told by the post-call webhook.
+    """Reads a conversation, fetched, or sent by the post-call webhook.
 
     Raises PayloadError (`invalid_payload`) when it has no id, agent or status.
     """
