@@ -65,7 +65,7 @@ def _call(question: Question, limit: int) -> str:
 
 
 def _lines(question: Question) -> list[str]:
-    """The thread, a message a line. Further lines of a message are indented, so that none looks like another message."""
+    """The thread, a message a line. Its further lines are indented, so that none looks like another message."""
     return [
         f"{SPANISH.thread_speakers[line.role]}: " + line.text.strip().replace("\n", "\n    ")
         for line in question.thread
