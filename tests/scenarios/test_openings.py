@@ -8,9 +8,11 @@ from typing import Any
 
 from tests.e2e.stage import AGENT, ANA, EVA, LUIS, Stage, payload, run, stage, until
 from wa_relay.standins.elevenlabs import Recipient
+from wa_relay.standins.twilio import Delays, Template, TwilioStandin
 
 NEVER = dict.fromkeys(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), "")
 ALWAYS = dict.fromkeys(NEVER, "00:00-24:00")
+TEMPLATE = "HX" + "1" * 32
 HOLA = "Hola Ana García, gracias por atender nuestra llamada. ¿Te quedó alguna duda?"
 
 
@@ -120,6 +122,25 @@ def test_openings_wait_for_the_hours_of_the_day_and_follow_the_latest_configurat
             s.relay.write_config({"quiet_hours": {"days": ALWAYS}})
             await s.relay.start()
             assert await s.sent(1) == [HOLA]
+
+    run(scenario())
+
+
+def test_openings_beyond_the_daily_limit_wait(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        template = {"content_sid": TEMPLATE, "content_variables": {"1": "{client_name}"}}
+        twilio = TwilioStandin(
+            delays=Delays(0.02, 0.02, None), templates=(Template(TEMPLATE, "Hola {{1}}, ¿seguimos?", {"1": "Ana"}),)
+        )
+        async with stage(tmp_path, {"opening": {"daily_limit": 1}, **completed(**template)}, twilio=twilio) as s:
+            assert (await s.report(payload("conv_1"))).json["status"] == "message_sent"
+            answer = await s.report(payload("conv_2", LUIS))
+            assert (answer.status, answer.json["status"]) == (202, "message_queued")
+            assert s.bodies(LUIS) == []
+            await s.relay.stop()
+            s.relay.write_config({"opening": {"daily_limit": 2}})
+            await s.relay.start()
+            await s.sent(1, LUIS)
 
     run(scenario())
 

@@ -11,7 +11,8 @@ import sqlite3
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import holds, journal, openings, outbox, sends, waiting
+from wa_relay.ledger import daily_limit, holds, journal, openings, outbox, sends, waiting
+from wa_relay.ledger.daily_limit import DailyLimit
 from wa_relay.ledger.outbox import MOVED, Proof
 from wa_relay.ledger.store import SELECT_RELAY, Ledger
 from wa_relay.model import Moment, Outgoing
@@ -36,10 +37,10 @@ SELECT_IN_FLIGHT = "select 1 from conversation_messages where conversation_id = 
 MARK_SENDING = f"""
     update conversation_messages set status = 'sending', in_flight = 1, attempts = attempts + 1, attempted_at = :now,
         epoch = :epoch, content = :content, content_sid = :content_sid, content_variables = :variables,
-        to_address = :to_address, lookups = 0, lookup_matches = null, lookup_at = null, {MOVED}
+        to_address = :to_address, waits_for = null, lookups = 0, lookup_matches = null, lookup_at = null, {MOVED}
     where id = :id and status = 'queued'"""
 SPEND_ALLOWANCE = "update conversation_state set bucket = :tokens, bucket_at = :now where id = :id"
-DEFER_MESSAGE = "update conversation_messages set due_at = :due_at where id = :id"
+DEFER_MESSAGE = "update conversation_messages set due_at = :due_at, waits_for = :why where id = :id"
 COUNT_BURST = """
     select count(*) as due from conversation_messages
     where status = 'queued' and kind = 'opening' and due_at <= :by and not released and coalesce(epoch, 0) <> :epoch"""
@@ -58,6 +59,7 @@ WHY_WORTHLESS = {
 WHY_WAITING = {
     "delay": "openings wait for their delay after the end of the call",
     "quiet_hours": "openings wait for the end of quiet hours",
+    "daily_limit": "openings wait while opening.daily_limit customers have had a template in 24 hours",
     "sender_limited": "Twilio reported a limit of the sender for three openings in a row",
     "pair_limit": "WhatsApp limits how many messages one customer may get in a short time",
 }
@@ -152,6 +154,7 @@ class _Claim:
         self._sender = sender
         self._limited = {hold.name: hold.probe_at for hold in held if hold.subject == "limited"}
         self._now = now
+        self._daily = DailyLimit(ledger, now)
 
     def take_replies(self) -> None:
         """Claims what is due and not an opening."""
@@ -190,21 +193,31 @@ class _Claim:
             self.ended.append((row["id"], job))
         else:
             self.jobs.append(job)
+            if job.outgoing.content_sid is not None:
+                self._daily.count(row["sender"], row["conversation_id"])
 
     def _due(self, row: sqlite3.Row) -> tuple[Moment, str]:
         """When a message that is due may really be sent, and the rule that delays it."""
         if row["kind"] == "opening":
-            call = openings.get_call_by_id(self._ledger, row["call_id"])
-            allowed = waiting.allowed_at(self._ledger, call, self._now)
-            if allowed > self._now:
-                return allowed, "delay" if waiting.is_delayed(self._ledger, call, self._now) else "quiet_hours"
-            limited = self._limited.get(row["sender"] or "")
-            if limited is not None:
-                return limited, "sender_limited"
+            due_at, why = self._opening_due(row)
+            if due_at > self._now:
+                return due_at, why
         tokens = policy.refill(row["bucket"], row["bucket_at"], self._now)
         if tokens >= 1.0:
             return self._now, ""
         return self._now + max(0.05, (1.0 - tokens) * policy.PERSON_REFILL), "pair_limit"
+
+    def _opening_due(self, row: sqlite3.Row) -> tuple[Moment, str]:
+        call = openings.get_call_by_id(self._ledger, row["call_id"])
+        allowed = waiting.allowed_at(self._ledger, call, self._now)
+        if allowed > self._now:
+            return allowed, "delay" if waiting.is_delayed(self._ledger, call, self._now) else "quiet_hours"
+        limited = self._limited.get(row["sender"] or "")
+        if limited is not None:
+            return limited, "sender_limited"
+        if self._ledger.rules.daily_limit and openings.needs_template(self._ledger, call, self._now):
+            return self._daily.due_at(row["sender"], row["conversation_id"]), daily_limit.WAITS
+        return self._now, ""
 
 
 def _worthless(row: sqlite3.Row, now: Moment) -> str | None:
@@ -218,7 +231,7 @@ def _worthless(row: sqlite3.Row, now: Moment) -> str | None:
 
 
 def _defer(ledger: Ledger, row: sqlite3.Row, due_at: Moment, why: str, now: Moment) -> None:
-    ledger.run(DEFER_MESSAGE, {"due_at": due_at, "id": row["id"]})
+    ledger.run(DEFER_MESSAGE, {"due_at": due_at, "why": why, "id": row["id"]})
     entry = journal.Entry(
         "wait",
         why,

@@ -107,6 +107,11 @@ def opening_text(ledger: Ledger, call: KnownCall) -> policy.OpeningText:
     return ledger.rules.openings.get(call.outcome, policy.OpeningText())
 
 
+def needs_template(ledger: Ledger, call: KnownCall, now: Moment) -> bool:
+    """True if the call's opening would be sent as a template now."""
+    return render_opening(ledger, call, now).content_sid is not None
+
+
 def queue_opening(ledger: Ledger, call: KnownCall, plan: policy.Write, now: Moment) -> int:
     """Puts a call's opening into the outbox, and returns its id."""
     opening = NewMessage(

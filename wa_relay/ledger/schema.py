@@ -172,6 +172,7 @@ create table conversation_messages (
     attachment text,
     created_at real not null,
     due_at real,
+    waits_for text,
     not_after real,
     attempts integer not null default 0,
     attempted_at real,
@@ -215,6 +216,9 @@ create unique index one_answer_per_turn on conversation_messages (turn_id, part)
 create index customer_messages_of_turn on conversation_messages (turn_id)
     where direction = 'inbound' and turn_id is not null;
 create index queued_openings on conversation_messages (due_at) where status = 'queued' and kind = 'opening';
+create index openings_over_limit on conversation_messages (due_at)
+    where status = 'queued' and waits_for = 'daily_limit';
+create index templates_by_time on conversation_messages (attempted_at) where content_sid is not null;
 create index queued_replies on conversation_messages (due_at) where status = 'queued' and kind <> 'opening';
 create index queued_in_order on conversation_messages (conversation_id, id) where status = 'queued';
 create index uncertain_lookups on conversation_messages (lookup_at) where status = 'uncertain';

@@ -6,10 +6,12 @@ until they are known. Everything that waits follows the configuration of the lat
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 
 from wa_relay import policy
 from wa_relay.ledger import openings, sends
+from wa_relay.ledger.daily_limit import WAITS, DailyLimit
 from wa_relay.ledger.openings import KnownCall
 from wa_relay.ledger.outbox import Proof
 from wa_relay.ledger.store import Ledger
@@ -28,7 +30,7 @@ SELECT_QUEUED_OPENINGS_OF = """
     select id, call_id from conversation_messages
     where conversation_id = :id and kind = 'opening' and status = 'queued'"""
 SELECT_QUEUED_OPENINGS = """
-    select id, call_id, due_at, not_after, attempts from conversation_messages
+    select id, call_id, due_at, not_after, attempts, sender, waits_for from conversation_messages
     where kind = 'opening' and status = 'queued' order by due_at"""
 SET_TIMES = "update conversation_messages set due_at = :due_at, not_after = :not_after where id = :id"
 
@@ -98,16 +100,25 @@ def end_by_customer(ledger: Ledger, conversation_id: int, written_at: Moment, no
 def replan(ledger: Ledger, now: Moment) -> int:
     """Sets the times of queued openings anew, by the rules of this start. Returns how many there were."""
     rows = ledger.all(SELECT_QUEUED_OPENINGS)
+    daily = DailyLimit(ledger, now, waiting=False)
     for row in rows:
         call = openings.get_call_by_id(ledger, row["call_id"])
-        if call.ended_at is None:
-            continue
         not_after = policy.worthless_at(_ended_at(call), openings.opening_text(ledger, call), ledger.rules, call.phone)
-        # A retry keeps its pause; the wait for a name ends with a restart.
-        due_at = row["due_at"] if row["attempts"] else allowed_at(ledger, call, now)
+        due_at = _replanned(ledger, row, call, daily, now)
         if (due_at, not_after) != (row["due_at"], row["not_after"]):
             ledger.run(SET_TIMES, {"id": row["id"], "due_at": due_at, "not_after": not_after})
     return len(rows)
+
+
+def _replanned(ledger: Ledger, row: sqlite3.Row, call: KnownCall, daily: DailyLimit, now: Moment) -> Moment:
+    due_at: Moment = row["due_at"]
+    # What is due is examined anew when it is claimed, and a retry keeps its pause.
+    if due_at <= now or row["attempts"]:
+        return due_at
+    allowed = allowed_at(ledger, call, now)
+    if row["waits_for"] == WAITS and allowed <= now:
+        return daily.due_at(row["sender"], call.conversation_id)
+    return allowed
 
 
 def is_delayed(ledger: Ledger, call: KnownCall, now: Moment) -> bool:
