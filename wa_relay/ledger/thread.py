@@ -161,6 +161,7 @@ class LedgerThread:
             # A commit is a sync and little else; one that was held up counts twice the one before at the most.
             took = time.monotonic() - began
             self._commit_takes = min(took, 2.0 * self._commit_takes) if self._commit_takes else took
+            self._on_commit(took)
         except BaseException:
             # A full disk may have ended the transaction already.
             if db.in_transaction:
