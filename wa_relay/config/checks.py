@@ -10,7 +10,7 @@ from wa_relay.config.faults import Fault
 from wa_relay.config.keys import KEYS
 from wa_relay.config.schema import Config
 from wa_relay.config.secret import Secret
-from wa_relay.text.plain import keyword
+from wa_relay.text.requests import request_form
 
 SHORT_TOKEN = 16
 PLACEHOLDERS = frozenset({"changeme", "change-me", "change_me"})
@@ -54,8 +54,8 @@ def handover_keywords(config: Config) -> Iterator[str]:
 
 
 def _shared(words: Sequence[str], others: Sequence[str], name: str) -> Iterator[str]:
-    taken = set(map(keyword, others)) - {""}
-    both = [word for word in words if keyword(word) in taken]
+    taken = set(map(request_form, others)) - {""}
+    both = [word for word in words if request_form(word) in taken]
     if both:
         yield f"{', '.join(both)}: also in {name}; a word can't mean both"
 

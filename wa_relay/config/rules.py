@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,7 +10,7 @@ from wa_relay.config import Config, Handover, OpeningMessage, Reply
 from wa_relay.model import WEEKDAYS, Span
 from wa_relay.phone import address
 from wa_relay.policy import OpeningText, Rules
-from wa_relay.text.plain import keyword
+from wa_relay.text.requests import opt_out_phrases, request_forms
 
 HOUR = 3600.0
 
@@ -49,9 +49,9 @@ def rules_of(config: Config) -> Rules:
         senders={agent: sender.number for sender in config.senders for agent in sender.agent_ids},
         own_numbers=_own_numbers(config),
         confirmation=config.opt_out.confirmation,
-        opt_out_keywords=_keywords(config.opt_out.keywords),
-        return_keywords=_keywords(config.opt_out.return_keywords),
-        opt_out_phrases=config.opt_out.phrases,
+        opt_out_keywords=request_forms(config.opt_out.keywords),
+        return_keywords=request_forms(config.opt_out.return_keywords),
+        opt_out_phrases=opt_out_phrases() if config.opt_out.phrases else frozenset(),
         threads_kept=config.retention.threads_days * 24 * HOUR,
         divisor=config.time_divisor,
         **_reply_rules(config.reply),
@@ -95,7 +95,7 @@ def _reply_rules(reply: Reply) -> dict[str, Any]:
 
 def _handover_rules(handover: Handover) -> dict[str, Any]:
     return {
-        "handover_keywords": _keywords(handover.keywords),
+        "handover_keywords": request_forms(handover.keywords),
         "handover_tool": handover.tool,
         "handover_on_failure": handover.on_failure,
         "handover_notice": handover.notice,
@@ -103,8 +103,3 @@ def _handover_rules(handover: Handover) -> dict[str, Any]:
         "handover_wait": handover.wait_minutes * 60,
         "handover_unanswered": handover.unanswered_minutes * 60,
     }
-
-
-def _keywords(words: Iterable[str]) -> frozenset[str]:
-    # A word without a letter would stand for every message that has none, a picture among them.
-    return frozenset(filter(None, map(keyword, words)))

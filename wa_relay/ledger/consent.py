@@ -15,7 +15,7 @@ from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
 from wa_relay.policy import Rules
-from wa_relay.text.plain import keyword
+from wa_relay.text.requests import LONGEST_REQUEST, request_form
 
 SELECT_OPT_OUT_IN_FORCE = """
     select 1 from opt_outs where phone_number in (:address, :other) and returned_at is null"""
@@ -44,9 +44,6 @@ CANCEL_CONFIRMATION = """
     update conversation_messages set status = 'failed', reason = 'cancelled', failed_at = :now, moved_at = :now,
         moved_by = 'customer', moved_code = null, moved_actor = null, evidence = 'the customer opted back in'
     where conversation_id = :id and status = 'queued' and notice = 'opt_out'"""
-
-LONGEST_KEYWORD = 200
-"""Characters beyond which a message can't be a keyword."""
 
 Change = Literal["out", "back"]
 
@@ -105,7 +102,7 @@ def learn_address(ledger: Ledger, customer: Customer, address: str, now: Moment)
         return customer
     if not stranger_opted_out(ledger, address):
         return customer
-    _silence(ledger, customer.id, "customer", now)
+    _silence(ledger, customer.id, "keyword", now)
     detail = "an address turned out to be this customer's, and had opted out"
     _record(ledger, customer.id, "out", detail, "customer", now)
     return replace(customer, status="opted_out")
@@ -128,17 +125,24 @@ def _both(address: str) -> dict[str, str]:
 
 
 def change_of(rules: Rules, inbound: Inbound) -> Change | None:
-    """What a message changes about consent: Twilio's own opt-out, or a keyword that is the whole message."""
+    """What a message changes about consent: Twilio's own opt-out, or a keyword or phrase that is the whole message."""
     if inbound.opt_out == "STOP":
         return "out"
     if inbound.opt_out == "START":
         return "back"
-    if inbound.opt_out is not None or inbound.attachment is not None or len(inbound.text) > LONGEST_KEYWORD:
+    if inbound.opt_out is not None or inbound.attachment is not None or len(inbound.text) > LONGEST_REQUEST:
         return None
-    word = keyword(inbound.text)
-    if word in rules.opt_out_keywords:
+    request = request_form(inbound.text)
+    if request in rules.opt_out_keywords or request in rules.opt_out_phrases:
         return "out"
-    return "back" if word in rules.return_keywords else None
+    return "back" if request in rules.return_keywords else None
+
+
+def source_of(rules: Rules, inbound: Inbound) -> str:
+    """Who or what opts a customer out: Twilio's own opt-out, a keyword, or a phrase."""
+    if inbound.opt_out is not None:
+        return "twilio"
+    return "keyword" if request_form(inbound.text) in rules.opt_out_keywords else "phrase"
 
 
 def written_at(inbound: Inbound, now: Moment) -> Moment:
@@ -153,5 +157,7 @@ def is_superseded(ledger: Ledger, inbound: Inbound, conversation_id: int | None,
     later = {"id": conversation_id, "phone": phone, "moment": inbound.written_at + 1.0}
     if ledger.one(SELECT_LATER_CHANGE, later) is not None:
         return True
-    keywords = ledger.rules.opt_out_keywords | ledger.rules.return_keywords
-    return any(keyword(row[0][:LONGEST_KEYWORD]) in keywords for row in ledger.all(SELECT_LATER_TEXTS, later))
+    rules = ledger.rules
+    requests = (request_form(row[0][:LONGEST_REQUEST]) for row in ledger.all(SELECT_LATER_TEXTS, later))
+    lists = (rules.opt_out_keywords, rules.return_keywords, rules.opt_out_phrases)
+    return any(request in known for request in requests for known in lists)

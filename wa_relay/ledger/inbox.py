@@ -103,7 +103,7 @@ def _receive_stranger(ledger: Ledger, inbound: Inbound, written: Moment, now: Mo
     if change is not None and not consent.is_superseded(ledger, inbound, None, inbound.phone):
         at = consent.written_at(inbound, now)
         if change == "out":
-            consent.opt_out(ledger, inbound.phone, "customer", now, at)
+            consent.opt_out(ledger, inbound.phone, consent.source_of(ledger.rules, inbound), now, at)
         else:
             consent.opt_in(ledger, inbound.phone, None, at, now)
     if mode == "ignore" or change == "out" or inbound.opt_out is not None:
@@ -170,7 +170,7 @@ def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment
 
 
 def _opt_out(ledger: Ledger, inbound: Inbound, customer: Customer, received: Received, now: Moment) -> Received:
-    source = "twilio" if inbound.opt_out else "customer"
+    source = consent.source_of(ledger.rules, inbound)
     new = consent.opt_out(ledger, customer.phone, source, now, consent.written_at(inbound, now))
     if new and not inbound.opt_out and ledger.rules.confirmation:
         notices.queue_notice(ledger, customer.id, customer.call_id, "opt_out", ledger.rules.confirmation, None, now)

@@ -34,7 +34,7 @@ class OpeningText:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings that decide. Durations are seconds; keywords are in `text.keyword` form.
+    """The settings that decide. Durations are seconds; keywords are in `request_form`.
 
     `hours` holds the days of the week (0 is Monday) on which openings have hours of their own: no spans mean that
     none goes out that day. On the other days `quiet` counts. `holidays` is a country code: its holidays have the
@@ -70,7 +70,7 @@ class Rules:
     unknown_agent_id: str = ""
     opt_out_keywords: frozenset[str] = frozenset()
     return_keywords: frozenset[str] = frozenset()
-    opt_out_phrases: bool = True
+    opt_out_phrases: frozenset[str] = frozenset()
     confirmation: str = ""
     handover_keywords: frozenset[str] = frozenset()
     handover_tool: str = ""

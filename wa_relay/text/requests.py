@@ -1,0 +1,60 @@
+"""Requests by meaning: whether a whole message is a keyword or one of the phrases that ask for no more messages.
+
+Nothing is guessed: a message counts only if all of it is one of a list, once greetings and thanks are taken out.
+"No alto" or "para el jueves" contain such words and ask for something else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+from wa_relay.text.opt_out_phrases import COURTESY, ENGLISH, PORTUGUESE, SPANISH
+from wa_relay.text.plain import keyword
+
+LONGEST_REQUEST = 200
+"""Characters beyond which a message is no keyword and no phrase."""
+
+_REPEATED = re.compile(r"([^\W\d_])\1+")
+_PART = re.compile(r"\(([^()\[\]]*)\)|\[([^()\[\]]*)\]")
+
+
+def request_form(text: str) -> str:
+    """Returns what a message asks for, in a form to compare; "" if nothing is left of it.
+
+    Case, accents, punctuation, emoji, repeated letters ("STOPPP") and courtesy words are ignored.
+    """
+    words = _REPEATED.sub(r"\1", f" {keyword(text)} ")
+    for courtesy in _courtesies():
+        # Twice: a word that repeats shares its blank with the one before.
+        words = words.replace(courtesy, " ").replace(courtesy, " ")
+    return " ".join(words.split())
+
+
+def request_forms(texts: Iterable[str]) -> frozenset[str]:
+    """Returns the forms of several keywords. One without a letter would stand for every message that has none."""
+    return frozenset(filter(None, map(request_form, texts)))
+
+
+@cache
+def opt_out_phrases() -> frozenset[str]:
+    """Returns every built-in phrase in the form to compare."""
+    templates = (*SPANISH, *ENGLISH, *PORTUGUESE)
+    return request_forms(phrase for template in templates for phrase in expand(template))
+
+
+def expand(template: str) -> Iterator[str]:
+    """Yields the phrases of a template, innermost parts first."""
+    found = _PART.search(template)
+    if found is None:
+        yield template
+        return
+    alternatives = found[1].split("|") if found[1] is not None else ["", *found[2].split("|")]
+    for alternative in alternatives:
+        yield from expand(template[: found.start()] + alternative + template[found.end() :])
+
+
+@cache
+def _courtesies() -> tuple[str, ...]:
+    return tuple(_REPEATED.sub(r"\1", f" {keyword(courtesy)} ") for courtesy in COURTESY)
