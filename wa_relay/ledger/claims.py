@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from wa_relay import policy
 from wa_relay.ledger import daily_limit, holds, journal, openings, outbox, sends, waiting
 from wa_relay.ledger.daily_limit import DailyLimit
+from wa_relay.ledger.openings import KnownCall
 from wa_relay.ledger.outbox import MOVED, Proof
 from wa_relay.ledger.store import SELECT_RELAY, Ledger
 from wa_relay.model import Moment, Outgoing
@@ -184,11 +185,12 @@ class _Claim:
             sends.end(self._ledger, row["id"], reason, Proof("rule", WHY_WORTHLESS[reason]), self._now)
             self.ended.append((row["id"], reason))
             return
-        due_at, why = self._due(row)
+        call = openings.get_call_by_id(self._ledger, row["call_id"]) if row["kind"] == "opening" else None
+        due_at, why = self._due(row, call)
         if due_at > self._now:
             _defer(self._ledger, row, due_at, why, self._now)
             return
-        job = _begin(self._ledger, row, self._now)
+        job = _begin(self._ledger, row, call, self._now)
         if isinstance(job, str):
             self.ended.append((row["id"], job))
         else:
@@ -196,10 +198,10 @@ class _Claim:
             if job.outgoing.content_sid is not None:
                 self._daily.count(row["sender"], row["conversation_id"])
 
-    def _due(self, row: sqlite3.Row) -> tuple[Moment, str]:
-        """When a message that is due may really be sent, and the rule that delays it."""
-        if row["kind"] == "opening":
-            due_at, why = self._opening_due(row)
+    def _due(self, row: sqlite3.Row, call: KnownCall | None) -> tuple[Moment, str]:
+        """When a message that is due may really be sent, and the rule that delays it; `call` is an opening's."""
+        if call is not None:
+            due_at, why = self._opening_due(row, call)
             if due_at > self._now:
                 return due_at, why
         tokens = policy.refill(row["bucket"], row["bucket_at"], self._now)
@@ -207,8 +209,7 @@ class _Claim:
             return self._now, ""
         return self._now + max(0.05, (1.0 - tokens) * policy.PERSON_REFILL), "pair_limit"
 
-    def _opening_due(self, row: sqlite3.Row) -> tuple[Moment, str]:
-        call = openings.get_call_by_id(self._ledger, row["call_id"])
+    def _opening_due(self, row: sqlite3.Row, call: KnownCall) -> tuple[Moment, str]:
         allowed = waiting.allowed_at(self._ledger, call, self._now)
         if allowed > self._now:
             return allowed, "delay" if waiting.is_delayed(self._ledger, call, self._now) else "quiet_hours"
@@ -245,12 +246,11 @@ def _defer(ledger: Ledger, row: sqlite3.Row, due_at: Moment, why: str, now: Mome
     journal.record(ledger, entry, now)
 
 
-def _begin(ledger: Ledger, row: sqlite3.Row, now: Moment) -> SendJob | str:
+def _begin(ledger: Ledger, row: sqlite3.Row, call: KnownCall | None, now: Moment) -> SendJob | str:
     """Marks one message as being sent; returns the reason instead when its text can't be made."""
     content, call_key = row["content"], None
     outgoing = Outgoing(row["id"], row["address"], body=row["content"])
-    if row["kind"] == "opening":
-        call = openings.get_call_by_id(ledger, row["call_id"])
+    if call is not None:
         rendered = openings.render_opening(ledger, call, now)
         reason = _unsendable(ledger, row["id"], rendered, now)
         if reason is not None:
