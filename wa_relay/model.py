@@ -1,4 +1,4 @@
-"""The nouns of wa-relay: frozen values that travel between its rooms.
+"""The values that the rooms of wa-relay exchange: frozen and typed.
 
 Nothing here reads a clock, a file or a socket. Every moment is a `Moment`:
 seconds since the Unix epoch, UTC, as a float.
@@ -30,7 +30,7 @@ NAME_VARIABLES = ("client_name", "customer_name", "name", "nombre")
 
 
 class RelayError(Exception):
-    """A failure that crosses a layer: says what happened and if it is worth trying again.
+    """An error that crosses a layer: says what happened and whether to try again.
 
     `permanent` is true when the same request will fail again. `retry_after` is the pause
     in seconds that the other side asked for, None when it asked for none.
@@ -44,10 +44,10 @@ class RelayError(Exception):
 
 
 class UpstreamError(RelayError):
-    """ElevenLabs or Twilio refused, was away or answered with something that is no answer.
+    """ElevenLabs or Twilio refused, was unavailable, or sent an invalid response.
 
-    `status` is the HTTP status, None when there was no answer; `code` is the service's own
-    code (`invalid_api_key`, `20003`), None when it gave none.
+    `status` is the HTTP status, None without a response; `code` is the service's own
+    code (`invalid_api_key`, `20003`), None without one.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class UpstreamError(RelayError):
 
 
 class AgentError(RelayError):
-    """A turn that brought no answer, after every try the rules allow."""
+    """A turn without an answer, after every try that the rules allow."""
 
 
 class NoCapacityError(RelayError):
@@ -73,10 +73,10 @@ class NoCapacityError(RelayError):
 
 
 class PayloadError(RelayError):
-    """A request whose content is not what its route takes.
+    """A request whose content its route does not accept.
 
     `code` is the contract's error code (`invalid_json`, `invalid_payload`, ...) and `fields`
-    pairs each faulty path with what is wanted there.
+    pairs the path of each fault with what is expected there.
     """
 
     def __init__(self, message: str, *, code: str, fields: Sequence[tuple[str, str]] = ()) -> None:
@@ -87,7 +87,7 @@ class PayloadError(RelayError):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One outbound phone call whose outcome is known, as one source tells it.
+    """One outbound phone call whose outcome is known, as one source reports it.
 
     `key` is the agent service's conversation id, or `<batch id>/<recipient id>` for an attempt
     that failed without a conversation. `ended_at` is None where the end can't be known.
@@ -134,7 +134,7 @@ class CallDetails:
 
 @dataclass(frozen=True, slots=True)
 class BatchHint:
-    """A call that the post-call webhook told (at `told_at`) and whose outcome its batch still has to tell."""
+    """A call that the post-call webhook reported at `told_at`, and whose outcome its batch has yet to report."""
 
     call: Call
     batch_id: str
@@ -149,8 +149,8 @@ OptOutType = Literal["STOP", "START", "HELP"]
 class Inbound:
     """What a customer sent, from the webhook or from a listing.
 
-    `phone` is `+57…`, or the user id (`CO.1A2b…`) of a person who hides the number. `text` is
-    what can be read in words: body, caption, button. `attachment` names what can't
+    `phone` is `+57…`, or the user id (`CO.1A2b…`) of a customer who hides the number. `text` is
+    what can be read: body, caption, button. `attachment` names what can't
     (`audio`, `image`, `location`, ...), None for plain text. `sid` is None for a form without one.
     `written_at` is Twilio's own time when a listing gave it, None from a webhook. `wa_id` is the number that WhatsApp
     has for the customer (`+57…`), None if it is hidden. `to` is our number, None if it was not given.

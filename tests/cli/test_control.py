@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import pty
 import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +180,10 @@ def test_the_daemon_carries_out_what_a_person_decides(tmp_path: Path) -> None:
             assert (await s.relay.command("resolve", "--json"))[1] == "[]\n"
             (message,) = (await s.conversation(LUIS))["messages"]
             assert (message["twilio_message_id"], s.bodies(LUIS)) == (SID, [])
+            with closing(sqlite3.connect(f"file:{s.relay.database}?mode=ro", uri=True)) as db:
+                decided = db.execute("select message_id, to_status, actor from journal where event = 'operator'")
+                user = getpass.getuser()
+                assert decided.fetchall() == [(first, "queued", user), (second, "sent", user)]
 
     run(scenario())
 

@@ -143,7 +143,7 @@ MUTANTS = (
     Mutant(
         "who opted out is not asked for before a send",
         "wa_relay/ledger/claims.py",
-        '    if (row["consent"] == "opted_out") != (row["notice"] == "opt_out"):\n        return "cancelled"\n',
+        '    if (message.consent == "opted_out") != (message.notice == "opt_out"):\n        return "cancelled"\n',
         "",
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""Twilio's codes by what is to be done about them, each with a sentence for the person who must act.
+"""Twilio's codes by what is to be done about them, each with a sentence for the person who has to act.
 
 Source: Twilio's error and warning dictionary (twilio.com/docs/api/errors). Twilio assigns Meta's
 codes to its own and changes that now and then: a code that is not here is final for its message.
@@ -15,45 +15,45 @@ Kind = Literal["momentary", "wait", "message", "customer", "template", "sender",
 CODES: dict[str, tuple[Kind, str]] = {
     "14107": ("momentary", "too many replies to one number in 30 s: two machines may be talking to each other"),
     "20429": ("momentary", "too many requests at once: it is sent again by itself"),
-    "20500": ("momentary", "Twilio had an internal error: look whether the message arrived"),
-    "20503": ("momentary", "Twilio was not available: look whether the message arrived"),
+    "20500": ("momentary", "Twilio had an internal error: check whether the message arrived"),
+    "20503": ("momentary", "Twilio was not available: check whether the message arrived"),
     "21611": ("momentary", "the sender's queue at Twilio is full: it is sent again by itself"),
     "30001": ("momentary", "Twilio's queue overflowed: send fewer messages at once"),
     "63009": ("momentary", "WhatsApp returned an error"),
     "63010": ("momentary", "Twilio had an internal error on the way to WhatsApp"),
     "63012": ("momentary", "WhatsApp returned an internal error"),
     "63017": ("momentary", "WhatsApp's rate limit was reached"),
-    "63018": ("momentary", "the rate limit of the sender, or of messages to one person, was reached"),
+    "63018": ("momentary", "the rate limit of the sender, or of messages to one customer, was reached"),
     "63019": ("momentary", "the media could not be fetched"),
     "63038": ("wait", "the account's daily message limit is reached: wait until tomorrow, or upgrade a trial account"),
     "63049": ("wait", "Meta held a marketing template back: use a utility template, or wait a day"),
     "21211": ("customer", "the number is not a valid phone number: correct it in the campaign"),
     "21408": ("message", "the country is not enabled: allow it in Twilio's messaging geographic permissions"),
-    "21610": ("customer", "the person has opted out: nothing may be sent to them"),
+    "21610": ("customer", "the customer has opted out: nothing may be sent to them"),
     "21614": ("customer", "the number is not a mobile number"),
     "30003": ("customer", "the phone is off or can't be reached"),
     "30005": ("customer", "the number is unknown or no longer exists"),
     "30036": ("message", "it waited at Twilio for longer than its validity"),
     "63003": ("customer", "the number has no WhatsApp"),
-    "63005": ("customer", "WhatsApp did not take the message for this person"),
+    "63005": ("customer", "WhatsApp did not accept the message for this customer"),
     "63013": ("message", "the message violates WhatsApp's policy, or a template variable is not right"),
-    "63014": ("customer", "the person has blocked the sender"),
+    "63014": ("customer", "the customer has blocked the sender"),
     "63015": (
         "customer",
-        "the person has not joined the sandbox, or three days are over: let them send the join words",
+        "the customer has not joined the sandbox, or three days have passed: ask them to send the join code",
     ),
     "63016": ("message", "outside the 24-hour window free text is refused: set content_sid to an approved template"),
     "63021": ("message", "the template with its variables is too long or malformed"),
-    "63024": ("customer", "the number has no WhatsApp, or an old one, or its terms were not accepted"),
+    "63024": ("customer", "the number has no WhatsApp, an old version of it, or has not accepted its terms"),
     "63030": ("message", "a template was sent together with a body or media"),
     "63031": ("message", "sender and receiver are the same"),
-    "63032": ("customer", "the person is in an experiment of Meta's and gets no marketing messages"),
-    "63033": ("customer", "the person is blocked"),
-    "63050": ("customer", "the person has opted out of this business' marketing messages"),
+    "63032": ("customer", "the customer is in one of Meta's experiments and gets no marketing messages"),
+    "63033": ("customer", "the customer is blocked"),
+    "63050": ("customer", "the customer has opted out of this business's marketing messages"),
     "63058": ("customer", "WhatsApp does not allow messages to this country"),
-    "21602": ("message", "the message has no text: report this as a fault of wa-relay"),
+    "21602": ("message", "the message has no text: report this as a bug in wa-relay"),
     "21603": ("message", "no sender was given: set twilio.sender"),
-    "21604": ("message", "no receiver was given: report this as a fault of wa-relay"),
+    "21604": ("message", "no receiver was given: report this as a bug in wa-relay"),
     "21609": ("message", "the status callback is not a valid address: correct server.public_url"),
     "21617": ("message", "the text is longer than 1,600 characters: lower reply.max_length"),
     "21620": ("message", "the media address is not valid"),
@@ -67,22 +67,22 @@ CODES: dict[str, tuple[Kind, str]] = {
     "63041": ("template", "the template is paused for its quality: use another one"),
     "63042": ("template", "the template is disabled: use another one"),
     "20003": ("account", "Twilio refuses the credentials: correct twilio.account_sid and twilio.auth_token"),
-    "20005": ("account", "the Twilio account is not active: look in the Twilio console"),
-    "20404": ("account", "Twilio does not find the account: correct twilio.account_sid"),
+    "20005": ("account", "the Twilio account is not active: check the Twilio console"),
+    "20404": ("account", "there is no such Twilio account: correct twilio.account_sid"),
     "21701": ("account", "the messaging service does not exist: correct twilio.messaging_service_sid"),
-    "21702": ("account", "the messaging service can't be used: look in the Twilio console"),
+    "21702": ("account", "the messaging service can't be used: check the Twilio console"),
     "21703": ("account", "the messaging service has no sender: add the WhatsApp sender to it"),
     "21704": ("account", "the messaging service has no sender for this country"),
     "21705": ("account", "the messaging service is not valid: correct twilio.messaging_service_sid"),
-    "30002": ("account", "the Twilio account is suspended: look in the Twilio console"),
-    "63001": ("sender", "WhatsApp refuses the sender's credentials: look at the sender in the Twilio console"),
-    "63002": ("sender", "WhatsApp does not find the sender: look at the sender in the Twilio console"),
+    "30002": ("account", "the Twilio account is suspended: check the Twilio console"),
+    "63001": ("sender", "WhatsApp refuses the sender's credentials: check the sender in the Twilio console"),
+    "63002": ("sender", "WhatsApp does not know the sender: check the sender in the Twilio console"),
     "63007": ("sender", "there is no such WhatsApp sender: correct twilio.sender"),
-    "63008": ("sender", "the sender is not set up for WhatsApp: look at it in the Twilio console"),
+    "63008": ("sender", "the sender is not set up for WhatsApp: check it in the Twilio console"),
     "63020": ("sender", "the invitation in Meta's Business Manager is not accepted yet: accept it"),
     "63022": ("sender", "the sender's certificate is not valid: register the sender again"),
     "63051": ("sender", "the sender or its WhatsApp account is locked: register it again, or ask Twilio"),
-    "63062": ("sender", "the sender may not send just now: look at it in the Twilio console"),
+    "63062": ("sender", "the sender may not send at the moment: check it in the Twilio console"),
     "63112": ("account", "Meta has disabled the WhatsApp account: appeal in Meta's Business Manager"),
 }
 
@@ -90,7 +90,7 @@ LONG_WAIT = 3600.0
 
 
 def meaning(code: str | None) -> str:
-    """Says in words what a code means and what to do; every code has an answer."""
+    """A sentence that says what a code means and what to do; there is one for every code."""
     if not code:
         return "Twilio gave no code"
     known = CODES.get(code)
@@ -98,7 +98,7 @@ def meaning(code: str | None) -> str:
         return known[1]
     if code == "InvalidSandboxRequest":
         return CODES["63015"][1]
-    return f"code {code[:40]} is not known here: look it up in Twilio's error dictionary. The message is not sent again"
+    return f"code {code[:40]} is unknown: look it up in Twilio's error dictionary. The message is not sent again"
 
 
 def scope_of(code: str | None) -> Scope:

@@ -1,4 +1,4 @@
-"""The only truth: one SQLite file, one connection that writes, one thread that owns it.
+"""The database: one SQLite file, one connection that writes, one thread that owns it.
 
 `file` opens it, `schema` shapes it, `lock` keeps a second daemon away, `thread` is the one
 asynchronous door. `calls`, `inbox`, `turns`, `outbox`, `receipts` and `control` are what can

@@ -7,7 +7,6 @@ which run it is. `sends` deals with the result.
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
@@ -50,6 +49,37 @@ END_WATCH = "update relay set watching = 0"
 SELECT_EXPIRED = """
     select id from conversation_messages
     where status = 'queued' and kind = 'opening' and not_after <= :now limit 500"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A message that is due, with what the rules ask about its customer; the columns of `SELECT_DUE` in order."""
+
+    id: int
+    conversation_id: int
+    kind: str
+    content: str
+    call_id: int | None
+    turn_id: int | None
+    due_at: Moment
+    not_after: Moment | None
+    attempts: int
+    notice: str | None
+    epoch: int | None
+    sender: str | None
+    address: str
+    consent: str
+    window_ends_at: Moment | None
+    bucket: float
+    bucket_at: Moment
+
+    @property
+    def call(self) -> int:
+        """The call of an opening, which the schema requires; other messages may have none."""
+        if self.call_id is None:
+            raise LookupError(f"message {self.id} belongs to no call")
+        return self.call_id
+
 
 CLAIMED = Proof("run")
 EXPIRED = Proof("rule", "it waited until the follow-up was too late")
@@ -177,104 +207,106 @@ class _Claim:
                 return
             # One before it in this claim may have begun for the same customer.
             if not self._ledger.one(SELECT_IN_FLIGHT, {"id": row["conversation_id"]}):
-                self._take_one(row)
+                self._take_one(_Due(*row))
 
-    def _take_one(self, row: sqlite3.Row) -> None:
-        reason = _worthless(row, self._now)
+    def _take_one(self, message: _Due) -> None:
+        reason = _worthless(message, self._now)
         if reason is not None:
-            sends.end(self._ledger, row["id"], reason, Proof("rule", WHY_WORTHLESS[reason]), self._now)
-            self.ended.append((row["id"], reason))
+            sends.end(self._ledger, message.id, reason, Proof("rule", WHY_WORTHLESS[reason]), self._now)
+            self.ended.append((message.id, reason))
             return
-        call = openings.get_call_by_id(self._ledger, row["call_id"]) if row["kind"] == "opening" else None
-        due_at, why = self._due(row, call)
+        call = openings.get_call_by_id(self._ledger, message.call) if message.kind == "opening" else None
+        due_at, why = self._due(message, call)
         if due_at > self._now:
-            _defer(self._ledger, row, due_at, why, self._now)
+            _defer(self._ledger, message, due_at, why, self._now)
             return
-        job = _begin(self._ledger, row, call, self._now)
+        job = _begin(self._ledger, message, call, self._now)
         if isinstance(job, str):
-            self.ended.append((row["id"], job))
+            self.ended.append((message.id, job))
         else:
             self.jobs.append(job)
             if job.outgoing.content_sid is not None:
-                self._daily.count(row["sender"], row["conversation_id"])
+                self._daily.count(message.sender, message.conversation_id)
 
-    def _due(self, row: sqlite3.Row, call: KnownCall | None) -> tuple[Moment, str]:
+    def _due(self, message: _Due, call: KnownCall | None) -> tuple[Moment, str]:
         """When a message that is due may really be sent, and the rule that delays it; `call` is an opening's."""
         if call is not None:
-            due_at, why = self._opening_due(row, call)
+            due_at, why = self._opening_due(message, call)
             if due_at > self._now:
                 return due_at, why
-        tokens = policy.refill(row["bucket"], row["bucket_at"], self._now)
+        tokens = policy.refill(message.bucket, message.bucket_at, self._now)
         if tokens >= 1.0:
             return self._now, ""
         return self._now + max(0.05, (1.0 - tokens) * policy.PERSON_REFILL), "pair_limit"
 
-    def _opening_due(self, row: sqlite3.Row, call: KnownCall) -> tuple[Moment, str]:
+    def _opening_due(self, message: _Due, call: KnownCall) -> tuple[Moment, str]:
         allowed = waiting.allowed_at(self._ledger, call, self._now)
         if allowed > self._now:
             return allowed, "delay" if waiting.is_delayed(self._ledger, call, self._now) else "quiet_hours"
-        limited = self._limited.get(row["sender"] or "")
+        limited = self._limited.get(message.sender or "")
         if limited is not None:
             return limited, "sender_limited"
         if self._ledger.rules.daily_limit and openings.needs_template(self._ledger, call, self._now):
-            return self._daily.due_at(row["sender"], row["conversation_id"]), daily_limit.WAITS
+            return self._daily.due_at(message.sender, message.conversation_id), daily_limit.WAITS
         return self._now, ""
 
 
-def _worthless(row: sqlite3.Row, now: Moment) -> str | None:
+def _worthless(message: _Due, now: Moment) -> str | None:
     """The reason why a message that is due must not be sent, None when it may be."""
     # The confirmation of an opt-out is for who is out, and everything else for who is not.
-    if (row["consent"] == "opted_out") != (row["notice"] == "opt_out"):
+    if (message.consent == "opted_out") != (message.notice == "opt_out"):
         return "cancelled"
-    if row["kind"] == "opening":
-        return "expired" if row["not_after"] is not None and row["not_after"] <= now else None
-    return "expired" if row["window_ends_at"] is None or row["window_ends_at"] <= now else None
+    if message.kind == "opening":
+        return "expired" if message.not_after is not None and message.not_after <= now else None
+    return "expired" if message.window_ends_at is None or message.window_ends_at <= now else None
 
 
-def _defer(ledger: Ledger, row: sqlite3.Row, due_at: Moment, why: str, now: Moment) -> None:
-    ledger.run(DEFER_MESSAGE, {"due_at": due_at, "why": why, "id": row["id"]})
+def _defer(ledger: Ledger, message: _Due, due_at: Moment, why: str, now: Moment) -> None:
+    ledger.run(DEFER_MESSAGE, {"due_at": due_at, "why": why, "id": message.id})
     entry = journal.Entry(
         "wait",
         why,
         WHY_WAITING[why],
-        conversation_id=row["conversation_id"],
-        call_id=row["call_id"],
-        message_id=row["id"],
-        turn_id=row["turn_id"],
+        conversation_id=message.conversation_id,
+        call_id=message.call_id,
+        message_id=message.id,
+        turn_id=message.turn_id,
         facts={"due_at": due_at},
     )
     journal.record(ledger, entry, now)
 
 
-def _begin(ledger: Ledger, row: sqlite3.Row, call: KnownCall | None, now: Moment) -> SendJob | str:
+def _begin(ledger: Ledger, message: _Due, call: KnownCall | None, now: Moment) -> SendJob | str:
     """Marks one message as being sent; returns the reason instead when its text can't be made."""
-    content, call_key = row["content"], None
-    outgoing = Outgoing(row["id"], row["address"], body=row["content"])
+    content, call_key = message.content, None
+    outgoing = Outgoing(message.id, message.address, body=message.content)
     if call is not None:
         rendered = openings.render_opening(ledger, call, now)
-        reason = _unsendable(ledger, row["id"], rendered, now)
+        reason = _unsendable(ledger, message.id, rendered, now)
         if reason is not None:
             return reason
         # One that was begun in this run before, and did not go out, has been counted.
-        if row["epoch"] != ledger.epoch:
+        if message.epoch != ledger.epoch:
             ledger.run(COUNT_BEGUN)
         content, call_key = rendered.content, call.key
-        outgoing = Outgoing(row["id"], row["address"], rendered.body, rendered.content_sid, rendered.content_variables)
+        outgoing = Outgoing(
+            message.id, message.address, rendered.body, rendered.content_sid, rendered.content_variables
+        )
     outgoing = replace(
         outgoing,
         validity_seconds=policy.validity(
-            row["kind"],
+            message.kind,
             template=outgoing.content_sid is not None,
-            window_ends_at=row["window_ends_at"],
-            phone=row["address"],
+            window_ends_at=message.window_ends_at,
+            phone=message.address,
             rules=ledger.rules,
             now=now,
         ),
-        sender=row["sender"],
+        sender=message.sender,
     )
     variables = outgoing.content_variables
     parameters = {
-        "id": row["id"],
+        "id": message.id,
         "epoch": ledger.epoch,
         "content": content,
         "content_sid": outgoing.content_sid,
@@ -282,9 +314,9 @@ def _begin(ledger: Ledger, row: sqlite3.Row, call: KnownCall | None, now: Moment
         "variables": None if variables is None else json.dumps(dict(variables), ensure_ascii=False),
     }
     ledger.run(MARK_SENDING, parameters | CLAIMED.columns(now))
-    tokens = policy.refill(row["bucket"], row["bucket_at"], now)
-    ledger.run(SPEND_ALLOWANCE, {"tokens": tokens - 1.0, "now": now, "id": row["conversation_id"]})
-    return SendJob(outgoing, row["conversation_id"], row["kind"], call_key)
+    tokens = policy.refill(message.bucket, message.bucket_at, now)
+    ledger.run(SPEND_ALLOWANCE, {"tokens": tokens - 1.0, "now": now, "id": message.conversation_id})
+    return SendJob(outgoing, message.conversation_id, message.kind, call_key)
 
 
 def _unsendable(ledger: Ledger, message_id: int, rendered: policy.Rendered, now: Moment) -> str | None:

@@ -1,4 +1,4 @@
-"""What can be wrong with the database, in words for the person who must act."""
+"""Errors of the database, each with what happened and what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class DatabaseFault(RelayError):
 
 
 class DatabaseMissing(DatabaseFault):
-    """There is no database yet; `serve` makes it."""
+    """There is no database yet; `serve` creates it."""
 
 
 class DatabaseForeign(DatabaseFault):
@@ -38,9 +38,9 @@ class AlreadyServed(DatabaseFault):
 
 
 class StorageUnavailable(RelayError):
-    """Something could not be stored just now: disk full, read-only, or locked by another process.
+    """Something could not be stored at the moment: disk full, read-only, or locked by another process.
 
-    Worth trying again: the ledger recovers by itself when the cause is gone.
+    Try again: the ledger recovers by itself once the cause is gone.
     """
 
 

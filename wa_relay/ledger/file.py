@@ -198,17 +198,17 @@ def _least(*values: Any) -> Any:
 
 def fault_of(error: sqlite3.Error, path: Path) -> DatabaseFault:
     """Turns SQLite's error into what happened and what to do."""
-    words = str(error)
+    message = str(error)
     # With SQLite's own mark at its beginning it was a database once, and is cut off or spoilt.
-    if "not a database" in words and _head(path) != _HEADER:
+    if "not a database" in message and _head(path) != _HEADER:
         return DatabaseForeign(
             f"{path} is not a wa-relay database: it is something else. Set database.path to another file.",
             permanent=True,
         )
-    if "malformed" in words or "not a database" in words:
+    if "malformed" in message or "not a database" in message:
         return _corrupt(path)
     return DatabaseUnusable(
-        f"the database {path} can't be used: {words}. Check the disk's space, the file's owner and its folder's."
+        f"the database {path} can't be used: {message}. Check the disk's space, the file's owner and its folder's."
     )
 
 

@@ -1,6 +1,6 @@
-"""Reading beside the writer: one read-only connection on a thread of its own.
+"""Reading while the writer writes: one read-only connection on a thread of its own.
 
-A report that takes a second holds back no webhook.
+A report that takes a second delays no webhook.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Ledger:
 
     @property
     def mark(self) -> str:
-        """Tells this file from any other whose ids are the same: the millisecond in which it was made."""
+        """Distinguishes this file from others, whose ids begin at 1 too: the millisecond in which it was made."""
         return format(int(self.fence * 1000.0), "x")
 
     def one(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> sqlite3.Row | None:
@@ -55,7 +55,7 @@ class Ledger:
         return self.db.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
 
     def run(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> int:
-        """Executes a change and counts the rows it touched."""
+        """Executes a change and returns how many rows it changed."""
         return self.db.execute(sql, parameters).rowcount  # type: ignore[arg-type]
 
     def insert(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> int:
@@ -69,7 +69,7 @@ class Ledger:
 
 
 def begin_run(ledger: Ledger, now: Moment) -> str:
-    """Opens a new epoch and tells the file's mark: until `end_run`, a stop counts as unclean."""
+    """Begins a new epoch and returns the file's mark. Until `end_run`, a stop counts as unclean."""
     row = ledger.need_one(BEGIN_RUN, {"now": now})
     ledger.epoch = row["epoch"]
     ledger.fence = float(row["fence"])

@@ -39,7 +39,7 @@ work on the answers, most of it is hidden.
 CHECKPOINT = "pragma wal_checkpoint(passive)"
 
 BACKLOG = 20_000
-"""Operations that may wait; beyond it the answer is that nothing more can be stored just now."""
+"""Operations that may wait; beyond it further ones are refused."""
 
 
 class _Job(NamedTuple):
@@ -59,7 +59,7 @@ class _HalfWay(Exception):
 
 
 class LedgerThread:
-    """Runs operations on the ledger, in the order in which they were asked for."""
+    """Runs operations on the ledger, in the order in which they were handed over."""
 
     def __init__(self, ledger: Ledger, on_commit: Callable[[float], None] = lambda _seconds: None) -> None:
         self._ledger = ledger
@@ -77,7 +77,7 @@ class LedgerThread:
     async def run(self, operation: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs one operation and returns its result once it is durable.
 
-        A caller that is cancelled does not take the operation back: it has been handed over.
+        Cancelling the caller does not cancel the operation: it has been handed over.
         Raises `StorageUnavailable` when it could not be stored, and whatever the operation raises.
         """
         return await self.hand_over(operation, *args, **kwargs)

@@ -15,9 +15,9 @@ CLOCK_TOLERANCE = 5.0
 def match_unclear(
     listed: Sequence[Listed], rules: Rules, *, phone: str, body: str | None, attempted_at: Moment
 ) -> list[Listed]:
-    """Those messages of Twilio's list that may be an unclear send.
+    """The messages of Twilio's list that may be an uncertain send.
 
-    Direction `outbound-api`, exactly this person, made at the time of the attempt, and the same
+    Direction `outbound-api`, exactly this customer, made at the time of the attempt, and the same
     text; a template's text in the list is not what was sent (`body` None), so there time decides.
     The list's times are whole seconds and of another clock, which may be behind ours.
     """

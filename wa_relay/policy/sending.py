@@ -28,7 +28,7 @@ OPENING_VALIDITY, LONGEST_VALIDITY = (60, 14_400), 1800
 
 BURST_WATCH = 60.0
 PERSON_BUCKET, PERSON_REFILL = 10.0, 6.0
-"""Messages that may go to one person at once, and the seconds in which one more is allowed (error 63018)."""
+"""Messages that may go to one customer at once, and seconds until one more is allowed (error 63018)."""
 
 SEND_RETRY_BASE, SEND_RETRY_CAP = 2.0, 120.0
 
@@ -43,7 +43,7 @@ def retry_delay(attempt: int, retry_after: float | None, *, base: float, cap: fl
 
 
 def next_lookup(attempted_at: Moment, lookups: int, rules: Rules) -> Moment | None:
-    """When an unclear send is looked up after `lookups` empty look-ups; None when it is left to a person."""
+    """When an unclear send is looked up after `lookups` empty look-ups; None when a person has to decide."""
     if lookups < len(LOOKUPS):
         jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads look-ups
         return attempted_at + rules.scaled(LOOKUPS[lookups] * jitter)
@@ -71,7 +71,7 @@ def validity(kind: str, *, template: bool, window_ends_at: Moment | None, phone:
 
 
 def refill(tokens: float, since: Moment, now: Moment) -> float:
-    """What one person's bucket holds now."""
+    """How many messages may go to one customer now."""
     return min(PERSON_BUCKET, tokens + max(0.0, now - since) / PERSON_REFILL)
 
 
