@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 
 from sqlite_utils import Database
 
+from wa_relay.ledger.handover_schema import HANDOVER_TABLES, HANDOVER_TRIGGERS
+
 MOVES = (
     # from, to: every edge of an outbound message's life; a receipt of any rank passes through `sent`
     ("queued", "sending"),
@@ -78,7 +80,23 @@ create table conversation_state (
     bucket real not null default 10,
     bucket_at real not null default 0,
     unanswered_turn_id integer,
-    sender text
+    sender text,
+    handler text not null default 'agent' check (handler in ('agent', 'human', 'muted')),
+    handler_until real,
+    handler_reason text check (handler_reason in
+        ('console', 'api', 'cli', 'keyword', 'tool', 'failure', 'repeats_itself', 'too_many_turns')),
+    handler_by text,
+    waiting integer not null default 0 check (waiting in (0, 1)),
+    unread integer not null default 0 check (unread >= 0),
+    unanswered_since real,
+    handed_at real,
+    handed_code text,
+    handed_actor text,
+    handed_evidence text,
+    check ((handler = 'agent') = (handler_reason is null)),
+    check ((handler = 'agent') = (handler_until is null)),
+    check (handler_by is null or handler = 'human'),
+    check (unanswered_since is null or handler = 'human')
 ) strict;
 
 create table addresses (
@@ -132,7 +150,7 @@ create table turns (
     conversation_id integer not null references conversation_state (id),
     call_id integer references calls (id),
     state text not null check (state in
-        ('open', 'asking', 'answered', 'silent', 'failed', 'cancelled', 'noticed')),
+        ('open', 'held', 'asking', 'answered', 'silent', 'failed', 'cancelled', 'noticed')),
     first_at real not null,
     last_at real not null,
     due_at real not null,
@@ -149,6 +167,7 @@ create table turns (
 ) strict;
 create unique index one_turn_asking on turns (conversation_id) where state = 'asking';
 create unique index one_turn_open on turns (conversation_id) where state = 'open';
+create unique index one_turn_held on turns (conversation_id) where state = 'held';
 create index turns_due on turns (due_at) where state = 'open';
 create index turns_by_end on turns (finished_at, state, call_id, last_at, told_at) where finished_at is not null;
 
@@ -159,7 +178,7 @@ create table conversation_messages (
     content text not null,
     twilio_message_id text unique,
     sent_at text,
-    kind text not null check (kind in ('opening', 'reply', 'customer', 'notice')),
+    kind text not null check (kind in ('opening', 'reply', 'customer', 'notice', 'human')),
     status text not null check (status in
         ('received', 'queued', 'sending', 'sent', 'delivered', 'read', 'failed', 'uncertain')),
     reason text,
@@ -168,7 +187,8 @@ create table conversation_messages (
     call_id integer references calls (id),
     turn_id integer references turns (id),
     part integer not null default 0,
-    notice text check (notice in ('fallback', 'opt_out', 'text_only')),
+    notice text check (notice in ('fallback', 'opt_out', 'text_only', 'handover')),
+    author text,
     attachment text,
     created_at real not null,
     due_at real,
@@ -199,6 +219,7 @@ create table conversation_messages (
     lookup_matches integer,
     sender text,
     check ((direction = 'inbound') = (kind = 'customer')),
+    check ((kind = 'human') = (author is not null)),
     check ((direction = 'inbound') = (status = 'received')),
     check ((kind = 'opening') <= (call_id is not null)),
     check ((status = 'sending') <= in_flight),
@@ -359,11 +380,11 @@ begin update turns set told_at = new.accepted_at where id = new.turn_id; end
 def create(database: Database) -> None:
     """Makes the tables, their constraints and the triggers that guard the moves of an outbound message."""
     moves = " or ".join(f"(old.status = '{a}' and new.status = '{b}')" for a, b in MOVES)
-    for statement in _TABLES.split(";"):
+    for statement in (_TABLES + HANDOVER_TABLES).split(";"):
         if statement.strip():
             database.execute(statement)
     triggers = (_PROOF, _SENDING, _MOVED, _MOVE_ENTRY, _MESSAGE_ENTRY, _NEWEST_ENTRY, _TOLD)
-    for trigger in (_LEGAL_MOVE.format(moves=moves), *triggers):
+    for trigger in (_LEGAL_MOVE.format(moves=moves), *triggers, *HANDOVER_TRIGGERS):
         database.execute(trigger)
 
 

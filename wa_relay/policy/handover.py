@@ -1,0 +1,157 @@
+"""Who has a conversation: the agent, a person, or nobody for a while (muted); and what changes that (contract 9.1).
+
+A person comes by a takeover, or by writing. The customer, the agent or a failure may request one: then nobody has come
+yet, and the agent stays silent for `handover_wait`. Every function here takes what holds and returns what holds next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from wa_relay.model import Moment
+from wa_relay.policy.hours import opens_at
+from wa_relay.policy.rules import Rules
+from wa_relay.text.requests import LONGEST_REQUEST, request_form
+
+Handler = Literal["agent", "human", "muted"]
+Channel = Literal["console", "api", "cli"]
+Request = Literal["keyword", "tool", "failure"]
+Mute = Literal["repeats_itself", "too_many_turns"]
+HandlerReason = Channel | Request | Mute
+Ending = Literal["released", "time_over", "nobody_free", "mute_over"]
+"""Why a conversation goes back to the agent."""
+
+REQUESTS: tuple[Request, ...] = ("keyword", "tool", "failure")
+MUTED_FOR = 3600.0
+LONGEST_HOURS = 720.0
+LONGEST_HUMAN_MESSAGE = 1600
+"""Characters: Twilio refuses more (21617)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who acts: the name that is recorded (a user's, `api` or `cli`), and the way they came."""
+
+    name: str
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """Who has a conversation. `by` is None while nobody has come to a customer who asked for a person.
+
+    `waiting` is true while a person is requested and none has written yet. `unread` counts what the customer wrote
+    since a person last looked or wrote. `unanswered_since` is the time of the first message that nobody has answered.
+    """
+
+    handler: Handler = "agent"
+    until: Moment | None = None
+    reason: HandlerReason | None = None
+    by: str | None = None
+    waiting: bool = False
+    unread: int = 0
+    unanswered_since: Moment | None = None
+
+    @property
+    def is_requested(self) -> bool:
+        """True while the agent is silent because a person was requested, and none has come."""
+        return self.handler == "human" and self.by is None
+
+
+def take_over(now_held: Handling, operator: Operator, hours: float | None, rules: Rules, now: Moment) -> Handling:
+    """A person takes the conversation, for `hours` or for `handover_return_after`."""
+    lasts = rules.handover_return_after if hours is None else hours * 3600.0
+    return replace(
+        now_held,
+        handler="human",
+        until=now + lasts,
+        reason=operator.channel,
+        by=operator.name,
+        unread=now_held.unread if now_held.handler == "human" else 0,
+    )
+
+
+def write(now_held: Handling, operator: Operator, rules: Rules, now: Moment) -> Handling:
+    """A person writes: that takes the conversation over, and answers everything before it. A reason stays."""
+    kept = now_held.handler == "human"
+    until = now + rules.handover_return_after
+    return Handling(
+        handler="human",
+        until=max(until, now_held.until or until) if kept and now_held.by is not None else until,
+        reason=now_held.reason if kept else operator.channel,
+        by=operator.name,
+    )
+
+
+def request(now_held: Handling, reason: Request, asked_at: Moment, rules: Rules, now: Moment) -> Handling | None:
+    """A person is requested. None if a person has the conversation, or is requested already."""
+    if now_held.handler == "human":
+        return None
+    return Handling(
+        "human",
+        now + rules.handover_wait,
+        reason,
+        waiting=True,
+        unread=now_held.unread if now_held.waiting else 0,
+        unanswered_since=asked_at,
+    )
+
+
+def give_back(now_held: Handling, ending: Ending) -> Handling:
+    """The agent has the conversation again. The request of a customer to whom nobody came stays open."""
+    return Handling(waiting=True, unread=now_held.unread) if ending == "nobody_free" else Handling()
+
+
+def mute(now_held: Handling, reason: Mute, now: Moment) -> Handling | None:
+    """The conversation is muted for an hour. None if a person has it, or is requested: nothing would be asked anyway."""
+    if now_held.handler != "agent":
+        return None
+    return Handling("muted", now + MUTED_FOR, reason, waiting=now_held.waiting, unread=now_held.unread)
+
+
+def ending_of(handling: Handling) -> Ending:
+    """Why a conversation goes back to the agent when the handler's time is over."""
+    if handling.handler == "muted":
+        return "mute_over"
+    return "nobody_free" if handling.is_requested else "time_over"
+
+
+def may_speak(kind: str, handling: Handling) -> bool:
+    """False for an opening or a reply that must not go out now.
+
+    What the agent says in the turn in which it requested a person still goes out, until one comes.
+    """
+    if handling.handler != "human" or kind not in ("opening", "reply"):
+        return True
+    return kind == "reply" and handling.is_requested and handling.reason == "tool"
+
+
+def is_request(rules: Rules, text: str) -> bool:
+    """True if a whole message asks for a person."""
+    return len(text) <= LONGEST_REQUEST and request_form(text) in rules.handover_keywords
+
+
+Refusal = Literal["opted_out", "window_closed", "quiet_hours"]
+
+
+def refuses_human_message(
+    *,
+    opted_out: bool,
+    window_ends_at: Moment | None,
+    template: bool,
+    anyway: bool,
+    phone: str,
+    rules: Rules,
+    now: Moment,
+) -> Refusal | None:
+    """Why a person's message must not be sent, None if it may.
+
+    A text needs an open window; a template needs none, but waits for no quiet hours: it is refused in them, unless the
+    person sends it `anyway`.
+    """
+    if opted_out:
+        return "opted_out"
+    if not template:
+        return "window_closed" if window_ends_at is None or window_ends_at <= now else None
+    return None if anyway or opens_at(now, rules, phone) <= now else "quiet_hours"
