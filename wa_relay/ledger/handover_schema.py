@@ -11,10 +11,10 @@ create index handovers_by_end on conversation_state (handler_until) where handle
 create index handed_over on conversation_state (handler, id) where handler <> 'agent' or waiting;
 
 create table idempotency_keys (
-    conversation_id integer not null references conversation_state (id),
+    conversation_id integer not null,
     key text not null,
     body text not null,
-    message_id integer not null references conversation_messages (id),
+    message_id integer not null,
     used_at real not null,
     primary key (conversation_id, key)
 ) strict;

@@ -104,7 +104,7 @@ def give_back(now_held: Handling, ending: Ending) -> Handling:
 
 
 def mute(now_held: Handling, reason: Mute, now: Moment) -> Handling | None:
-    """The conversation is muted for an hour. None if a person has it, or is requested: nothing would be asked anyway."""
+    """The conversation is muted for an hour. None if a person has it or is requested: nothing is asked then anyway."""
     if now_held.handler != "agent":
         return None
     return Handling("muted", now + MUTED_FOR, reason, waiting=now_held.waiting, unread=now_held.unread)
