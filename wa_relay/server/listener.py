@@ -20,7 +20,7 @@ from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail
 from wa_relay.model import PayloadError
-from wa_relay.server.access import Access, Level
+from wa_relay.server.access import LEAST_ROLE, Access, Level, actor_key, require_csrf_token
 from wa_relay.server.answers import HttpError, error_answer
 from wa_relay.server.body import MIB, body_key, read_body, require_media_type
 
@@ -100,10 +100,15 @@ def application(routes: Iterable[Route], access: Access) -> web.Application:
 
 
 async def _admit(request: web.Request, route: Route, access: Access) -> None:
-    access.require(request, route.access)
+    if route.access in LEAST_ROLE:
+        request[actor_key] = await access.admit(request, route.access)
+    else:
+        access.require(request, route.access)
     if route.method == "POST":
         request[body_key] = await read_body(request, route.limit, streams=route.streams)
         require_media_type(request, route.media_types)
+        if route.access in LEAST_ROLE:
+            require_csrf_token(request, request[body_key], request[actor_key])
 
 
 def _answer_error(request: web.Request, error: Exception) -> web.Response:

@@ -38,8 +38,8 @@ class ReadingRoutes:
     def routes(self) -> tuple[Route, ...]:
         """The routes for the listener."""
         return (
-            Route("GET", "/api/conversations/{phone:[^/]+}", self.conversation, access="token"),
-            Route("GET", "/api/stats", self.stats, access="token"),
+            Route("GET", "/api/conversations/{phone:[^/]+}", self.conversation, access="view"),
+            Route("GET", "/api/stats", self.stats, access="view"),
             Route("GET", "/health", self.health),
             Route("GET", "/metrics", self.metrics, access="local"),
             Route("GET", "/openapi.json", self.openapi),
