@@ -212,7 +212,7 @@ class Daemon:
         if not task.cancelled() and (error := task.exception()) is not None:
             fail("loop_fault", error, loop=task.get_name())
             self._ended = self._ended or LoopEnded(
-                f"the loop {task.get_name()} ended by an error ({type(error).__name__}); wa-relay stopped cleanly. "
+                f"the loop {task.get_name()} ended with an error ({type(error).__name__}); wa-relay stopped cleanly. "
                 "Start it again, and report this with the log."
             )
             self.stop()

@@ -438,7 +438,7 @@ def test_a_clock_that_is_off_by_a_minute_is_a_warning(tmp_path: Path, off: float
         ("rejected", "Hola {{1}}, gracias.", {"1": "{client_name}"}, "fail", "rejected"),
         ("unsubmitted", "Hola {{1}}, gracias.", {"1": "{client_name}"}, "fail", "unsubmitted"),
         ("approved", "Hola, gracias.", {"1": "{client_name}"}, "fail", "no variable 1"),
-        ("approved", "Hola {{1}}, de {{2}}.", {"1": "{client_name}"}, "warn", "wants 2"),
+        ("approved", "Hola {{1}}, de {{2}}.", {"1": "{client_name}"}, "warn", "also needs 2"),
     ],
 )
 def test_a_template_is_looked_at_before_it_is_needed(

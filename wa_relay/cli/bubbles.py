@@ -50,11 +50,11 @@ NOTICES = {
 }
 SKIPPED = {
     "outcome_not_followed": "this outcome is not followed up",
-    "opted_out": "the person had opted out",
+    "opted_out": "the customer had opted out",
     "too_old": "the call was too old",
-    "recent_opening": "there was an opening shortly before",
+    "recent_opening": "another opening was sent shortly before",
     "too_short": "the call was too short",
-    "condition": "what the call collected does not meet the condition",
+    "condition": "the collected values do not meet the condition",
     "handed_over": "a person had taken the conversation over",
 }
 
@@ -96,7 +96,7 @@ class Bubbles:
         if words:
             yield Padding(dot.join(words), (0, 0, 0, 2))
         if call.skipped:
-            yield Padding(Text(f"Nobody was written to: {SKIPPED[call.skipped]}.", style="yellow"), (0, 0, 0, 2))
+            yield Padding(Text(f"No opening was sent: {SKIPPED[call.skipped]}.", style="yellow"), (0, 0, 0, 2))
         if call.summary:
             yield Padding(Text(clean(call.summary.strip()), overflow="fold"), (0, 0, 0, 2))
 
@@ -104,7 +104,9 @@ class Bubbles:
         """The messages, with a line where a day begins; `of` is how many the whole thread has."""
         if of > len(messages):
             yield Text("")
-            yield Text(f"{len(messages)} of {of} messages are shown; --limit and --since choose which", style="dim")
+            yield Text(
+                f"{len(messages)} of {of} messages are shown; use --limit and --since to see others", style="dim"
+            )
         for message in messages:
             day = self._date(message.at)
             if day != self._day:
@@ -201,4 +203,4 @@ def _why(message: MessageEntry) -> str:
     reason = message.reason or ""
     if message.error_code:
         return f"{reason}, {message.error_code}: {meaning(message.error_code)}"
-    return f"{reason}: {message.error_message or REASONS.get(reason, 'no more is known')}"
+    return f"{reason}: {message.error_message or REASONS.get(reason, 'nothing more is known')}"

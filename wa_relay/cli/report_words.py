@@ -12,7 +12,7 @@ SKIPPED = {
     "outcome_not_followed": "outcome not followed up",
     "opted_out": "opted out before",
     "too_old": "too old",
-    "recent_opening": "written to shortly before",
+    "recent_opening": "another opening shortly before",
     "too_short": "call too short",
     "condition": "collected values don't match",
     "handed_over": "taken over by a person",
@@ -53,7 +53,7 @@ def facts(figures: Figures) -> list[tuple[str, str]]:
     pairs = [("other openings", ", ".join(f"{count:,} {name}" for count, name in others))]
     if figures.skipped:
         skipped = (f"{count:,} {SKIPPED.get(reason, reason)}" for reason, count in figures.skipped.items())
-        pairs.append(("not written to", ", ".join(skipped)))
+        pairs.append(("no opening", ", ".join(skipped)))
     if figures.median_first_reply_seconds is not None:
         pairs.append(("first reply after", f"{duration(figures.median_first_reply_seconds)} (median)"))
     pairs.append(("messages", f"{figures.inbound:,} in, {figures.outbound:,} out"))
@@ -66,11 +66,11 @@ def alerts(standing: Standing) -> list[str]:
     """What a person should act on, whatever the span: holds and undecided sends."""
     lines = []
     if standing.account_fault:
-        lines.append(f"Everything is held, Twilio refuses the account: {standing.account_fault}")
+        lines.append(f"Everything is held because Twilio refuses the account: {standing.account_fault}")
     if standing.paused_by_operator:
-        lines.append("Openings are paused. Let them go with: wa-relay resume")
+        lines.append("Openings are paused. To release them: wa-relay resume")
     if standing.paused_by_burst:
-        lines.append("The burst breaker holds openings. Look why so many are due, then: wa-relay resume")
+        lines.append("The burst breaker holds openings. Find out why this many are due, then run: wa-relay resume")
     if standing.uncertain:
         sends = "send needs" if standing.uncertain == 1 else "sends need"
         lines.append(f"{standing.uncertain:,} {sends} a decision: wa-relay resolve")

@@ -23,7 +23,7 @@ async def first_call(s: Stage) -> str:
     s.told(
         await s.from_elevenlabs("ElevenLabs has the campaign", "batch", batch_id=batch),
         "ElevenLabs",
-        f"{AGENT.name} calls the people of “{BATCH}”.",
+        f"{AGENT.name} calls the customers of “{BATCH}”.",
     )
     s.elevenlabs.start_call(batch, 0)
     await asyncio.sleep(1.2)
@@ -32,7 +32,7 @@ async def first_call(s: Stage) -> str:
     _tell_end(s, ended, ANA)
     call = f"/v1/convai/conversations/{ended.data['conversation_id']}"
     polled = await s.from_elevenlabs(f"wa-relay finds the call to {ANA.name}", "request", path=call)
-    s.told(polled, "wa-relay", "Polls, finds the call and reads how it went.")
+    s.told(polled, "wa-relay", "Polls, finds the call and reads its outcome.")
     sent = await _opening(s, ANA)
     how = "an approved template" if sent.data["content_sid"] else "free text"
     _show_sent(s, sent, ANA, f"Sends the opening, {how}, through Twilio:")
@@ -54,16 +54,16 @@ async def question(s: Stage, person: Person, *texts: str) -> Entry:
             s.told(inbound, "customer", f"{person.name} {words}")
         s.screen.theirs(person.name, str(inbound.data["body"]))
     if any(delivery.status != 200 for delivery in await written):
-        raise StepMissed(f"wa-relay did not take what {person.name} wrote")
+        raise StepMissed(f"wa-relay did not accept the message of {person.name}")
     await _tell_turn(s, person, texts)
     answer = await s.sent_after(f"the answer to {person.name} is sent", person.phone, before)
-    _show_sent(s, answer, person, f"Sends {AGENT.name}'s answer through Twilio:")
+    _show_sent(s, answer, person, f"Sends {AGENT.name}'s reply through Twilio:")
     return answer
 
 
 async def interest(s: Stage) -> None:
     """Lets Ana ask the price."""
-    s.screen.chapter("The customer answers, and the same agent goes on in text")
+    s.screen.chapter("The customer writes, and the same agent replies in text")
     answer = await question(s, ANA, "Sí me interesa, ¿precio?")
     await _show_read(s, answer, ANA)
 
@@ -101,21 +101,21 @@ async def voice_note(s: Stage) -> None:
 
 async def opt_out(s: Stage) -> None:
     """Lets Sara opt out."""
-    s.screen.chapter("Who writes BAJA is left alone")
+    s.screen.chapter("A customer who writes BAJA gets no more messages")
     await _notice(s, SARA, "BAJA", "BAJA")
     told = await s.until(
         f"wa-relay counts {SARA.name} as opted out", lambda: _conversation(s, SARA, lambda c: c["status"] != "active")
     )
-    s.now_told("wa-relay", f"{SARA.name} is now “{told['status']}”: no message goes there any more.")
+    s.now_told("wa-relay", f"{SARA.name} is now “{told['status']}” and gets no more messages.")
 
 
 async def backend(s: Stage) -> None:
     """Lets the campaign's backend tell of a call, as it may beside the polling."""
-    s.screen.chapter("A backend may tell of a call, too")
+    s.screen.chapter("A backend can report a call, too")
     s.awaited = "POST /api/call-completed is answered"
     status, told = await s.api("POST", "/api/call-completed", backend_report(DIEGO))
     if status >= 300:
-        raise StepMissed(f"POST /api/call-completed was answered with {status}: {told.get('message')}")
+        raise StepMissed(f"POST /api/call-completed returned {status}: {told.get('message')}")
     s.now_told("backend", f"POST /api/call-completed for {DIEGO.name}: {status} “{told['status']}”")
     _show_sent(s, await _opening(s, DIEGO), DIEGO, "Sends the opening:")
 
@@ -182,7 +182,7 @@ async def _tell_turn(s: Stage, person: Person, texts: tuple[str, ...]) -> None:
     )
     summary = await s.knew(asked, person)
     many = "" if len(texts) == 1 else f" once, with all {len(texts)} messages"
-    s.told(asked, "ElevenLabs", f"{AGENT.name} is asked{many}, and knows: “{summary}”")
+    s.told(asked, "ElevenLabs", f"{AGENT.name} gets the question{many}. Context: “{summary}”")
 
 
 async def _notice(s: Stage, person: Person, body: str, shown: str, media: str | None = None) -> None:
@@ -195,8 +195,8 @@ async def _notice(s: Stage, person: Person, body: str, shown: str, media: str | 
     s.screen.theirs(person.name, shown)
     answer = await s.sent_after(f"{person.name} is answered", person.phone, before)
     if len(s.elevenlabs.journal.entries("user_message")) > heard:
-        raise StepMissed(f"wa-relay put to {AGENT.name} what is answered without an agent")
-    _show_sent(s, answer, person, "Answers by itself, without the agent:")
+        raise StepMissed(f"wa-relay asked {AGENT.name} about a message that needs no agent")
+    _show_sent(s, answer, person, "Replies automatically, without the agent:")
 
 
 async def _nobody_wrote(s: Stage, person: Person) -> None:
@@ -206,9 +206,9 @@ async def _nobody_wrote(s: Stage, person: Person) -> None:
     )
     _, figures = await s.api("GET", "/api/stats")
     if told["messages"] or not figures["skipped"]:
-        raise StepMissed(f"wa-relay did not leave {person.name} alone")
+        raise StepMissed(f"wa-relay did not skip {person.name}")
     reason = ", ".join(figures["skipped"])
-    s.now_told("wa-relay", f"Records the call to {person.name} and writes to nobody: {reason}.")
+    s.now_told("wa-relay", f"Records the call to {person.name} and sends nothing: {reason}.")
 
 
 async def _conversation(s: Stage, person: Person, holds: Any) -> Any:

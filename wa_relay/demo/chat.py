@@ -28,8 +28,8 @@ async def chat(s: Stage) -> None:
     """Asks for messages and shows what comes back, until an empty line, `salir` or the end of the input."""
     s.screen.chapter("You are the customer")
     s.screen.note(
-        f"You are {ANA.name}, and {AGENT.name} has just called you. Write in Spanish: ask for the price, the hours, "
-        "say BAJA. An empty line or “salir” ends it."
+        f"You are {ANA.name}, and {AGENT.name} has just called you. Write in Spanish: ask for the price or the hours, "
+        "or write BAJA. An empty line or “salir” ends the demo."
     )
     keyboard = Keyboard()
     try:
@@ -41,7 +41,7 @@ async def chat(s: Stage) -> None:
         raise
     finally:
         keyboard.close()
-    s.screen.note("That was it: the conversation and its database are gone with the demo.")
+    s.screen.note("The demo is over. The conversation and its database are deleted.")
 
 
 async def _typed(s: Stage, keyboard: Keyboard) -> str | None:
@@ -58,7 +58,7 @@ async def _typed(s: Stage, keyboard: Keyboard) -> str | None:
         return None
     text = line.strip()
     if len(text) > LONGEST:
-        s.screen.note(f"WhatsApp takes {LONGEST} characters at most; this is cut.")
+        s.screen.note(f"WhatsApp allows {LONGEST} characters; the rest is cut off.")
         text = text[:LONGEST]
     if keyboard.terminal and console.is_terminal and not console.is_dumb_terminal:
         # What was typed becomes a bubble in its place.
@@ -82,7 +82,7 @@ async def _exchange(s: Stage, text: str) -> None:
     answer = await s.sent_after("you are answered", ANA.phone, before)
     asked = [one for one in s.elevenlabs.journal.after(heard) if one.kind == "user_message"]
     if asked and await s.knew(asked[0], ANA):
-        s.told(asked[0], "ElevenLabs", f"{AGENT.name} is asked, knowing the call and the thread.")
+        s.told(asked[0], "ElevenLabs", f"{AGENT.name} gets the question, with the call and the thread.")
     s.screen.ours("you", str(answer.data["shown"]))
 
 

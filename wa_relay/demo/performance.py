@@ -25,12 +25,12 @@ from wa_relay.model import RelayError
 from wa_relay.standins.elevenlabs import ElevenLabsStandin
 from wa_relay.standins.twilio import Delays, TwilioStandin
 
-_SCRIPTED = f"{', '.join(person.name.split()[0] for person in CALLED)} and {DIEGO.name.split()[0]}, who follow a script"
+_SCRIPTED = f"{', '.join(person.name.split()[0] for person in CALLED)} and {DIEGO.name.split()[0]} (scripted)"
 
 _WORDS = (
-    "An ElevenLabs voice agent calls people by phone. When a call ends, wa-relay writes to them by WhatsApp, and the "
-    "same agent answers what they write. Here all of that happens on this machine: no account, no network, nobody is "
-    "called and nobody is written to."
+    "An ElevenLabs voice agent calls customers by phone. When a call ends, wa-relay writes to the customer on WhatsApp, "
+    "and the same agent replies in text. Here all of it happens on this machine: no account, no network, no real call "
+    "and no real message."
 )
 
 
@@ -49,7 +49,7 @@ async def perform_opening(paper: Paper) -> None:
 
 async def perform_chat(paper: Paper, price_answer: str | None = None) -> None:
     """Plays the first call; then whoever is at the terminal is the customer."""
-    await _perform(paper, _chat, f"{ANA.name}, who is you at this terminal", price_answer)
+    await _perform(paper, _chat, f"{ANA.name}, played by you at this terminal", price_answer)
 
 
 async def _campaign(s: Stage) -> None:
@@ -58,7 +58,7 @@ async def _campaign(s: Stage) -> None:
     for act in (acts.burst, acts.voice_note, acts.opt_out, acts.backend, acts.results):
         await act(s)
     s.screen.show("")
-    s.screen.note("To be the customer yourself: wa-relay demo --chat\nTo begin with your own accounts: wa-relay init")
+    s.screen.note("To play the customer yourself: wa-relay demo --chat\nTo start with your own accounts: wa-relay init")
 
 
 async def _first(s: Stage) -> str:
@@ -89,7 +89,7 @@ async def _perform(
             await _watched(s, act)
     except (StepMissed, StartFailed) as error:
         kept = True
-        raise DemoEnded(f"the demo has failed: {error}. The daemon's log is {folder / 'daemon.log'}") from error
+        raise DemoEnded(f"the demo failed: {error}. The daemon's log is {folder / 'daemon.log'}") from error
     finally:
         if not kept:
             shutil.rmtree(folder, ignore_errors=True)
@@ -117,7 +117,7 @@ async def _watched(s: Stage, act: Callable[[Stage], Awaitable[object]]) -> None:
         if dying.done():
             how = dying.result()
             end = f"signal {-how} ({signal.Signals(-how).name})" if how < 0 else f"exit status {how}"
-            raise StepMissed(f"the daemon died ({end}) before this happened: {s.awaited}")
+            raise StepMissed(f"the daemon ended ({end}) before this happened: {s.awaited}")
         await playing
     finally:
         for task in (playing, dying):

@@ -93,12 +93,14 @@ class Stage:
         Raises `StepMissed` when it was told nothing of the kind.
         """
         session = asked.data["conversation_id"]
-        told = await self.from_elevenlabs(f"{AGENT.name} is told of the call", "context", conversation_id=session)
+        told = await self.from_elevenlabs(
+            f"{AGENT.name} gets the context of the call", "context", conversation_id=session
+        )
         calls = self.elevenlabs.world.conversations.values()
         for call in calls:
             if call.phone == person.phone and call.summary and call.summary in str(told.data["text"]):
                 return call.summary
-        raise StepMissed(f"{AGENT.name} was not told of the call to {person.name}")
+        raise StepMissed(f"{AGENT.name} did not get the context of the call to {person.name}")
 
     async def until(self, what: str, look: Callable[[], Awaitable[Any]]) -> Any:
         """Looks again and again, until there is something. Raises `StepMissed`."""
@@ -116,7 +118,7 @@ class Stage:
         try:
             return await work
         except TimeoutError as error:
-            raise StepMissed(f"it did not happen within {WITHIN:g} s that {what}") from error
+            raise StepMissed(f"this did not happen within {WITHIN:g} s: {what}") from error
 
     async def api(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Asks the daemon's API: status, and the JSON of the answer."""

@@ -40,7 +40,9 @@ def examine(path: Path, account_sid: str, end: float) -> list[Check]:
         with closing(open_for_reading(path)) as db:
             return [*checks, _sound(db, path, account_sid, end), *_waiting(db)]
     except DatabaseMissing:
-        found = Check(DATABASE, "warn", f"there is none at {path} yet", "start `wa-relay serve`, which makes it")
+        found = Check(
+            DATABASE, "warn", f"there is no database at {path} yet", "start `wa-relay serve`, which creates it"
+        )
         return [*checks, found, *skipped((SENDS, PAUSES), "there is no database yet")]
     except (DatabaseFault, sqlite3.Error, OSError) as error:
         words = error if isinstance(error, DatabaseFault) else _in_words(error, path)
@@ -65,25 +67,25 @@ def sqlite_version(version: tuple[int, ...]) -> Check:
 def daemon(holder: Holder | None) -> Check:
     """Says whether a daemon runs."""
     if holder is None:
-        return Check("daemon", "warn", "none runs on this database", "start it: wa-relay serve")
+        return Check("daemon", "warn", "no daemon runs on this database", "start it: wa-relay serve")
     return Check("daemon", "ok", f"runs (pid {holder.pid} since {holder.since})")
 
 
 def _folder(path: Path) -> Check:
     folder = path.parent
     if not folder.is_dir():
-        return Check(FOLDER, "fail", f"{folder} does not exist", f"make it (mkdir -p {folder}), or set database.path")
+        return Check(FOLDER, "fail", f"{folder} does not exist", f"create it (mkdir -p {folder}), or set database.path")
     if not os.access(folder, os.W_OK | os.X_OK):
         fix = "give it to the user that runs wa-relay, or set database.path"
         return Check(FOLDER, "fail", f"this user may not write to {folder}", fix)
     mode = folder.stat().st_mode
     others_write = mode & (stat.S_IWGRP | stat.S_IWOTH)
     if not others_write and not mode & (stat.S_IRWXG | stat.S_IRWXO):
-        return Check(FOLDER, "ok", f"only this user gets into {folder}")
+        return Check(FOLDER, "ok", f"only this user can access {folder}")
     may = "write to" if others_write else "look into"
     own = folder.stat().st_uid == os.geteuid() and not mode & stat.S_ISVTX
     fix = f"chmod 700 {folder}" if own else "give the database a folder of its own, mode 0700 (database.path)"
-    return Check(FOLDER, "warn", f"others may {may} {folder} (mode {stat.S_IMODE(mode):04o})", fix)
+    return Check(FOLDER, "warn", f"other users may {may} {folder} (mode {stat.S_IMODE(mode):04o})", fix)
 
 
 def _sound(db: sqlite3.Connection, path: Path, account_sid: str, end: float) -> Check:
@@ -93,14 +95,14 @@ def _sound(db: sqlite3.Connection, path: Path, account_sid: str, end: float) -> 
         fix = "put the first account back, or give the new one a database of its own (database.path)"
         return Check(DATABASE, "fail", message, fix)
     if not os.access(path, os.W_OK):
-        fix = "give it to the user that runs wa-relay, or look if the disk is mounted read-only"
+        fix = "give it to the user that runs wa-relay, or check whether the disk is mounted read-only"
         return Check(DATABASE, "fail", f"this user may not write to {path}", fix)
     if not _undamaged(db, end):
         fix = f"stop wa-relay, keep a copy of the file, then restore a backup or try: sqlite3 {path} .recover"
         return Check(DATABASE, "fail", f"{path} is damaged", fix)
     mode = path.stat().st_mode
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        message = f"others may read or change {path} (mode {stat.S_IMODE(mode):04o})"
+        message = f"other users may read or change {path} (mode {stat.S_IMODE(mode):04o})"
         return Check(DATABASE, "warn", message, f"chmod 600 {path}")
     return Check(DATABASE, "ok", str(path))
 
@@ -121,22 +123,29 @@ def _undamaged(db: sqlite3.Connection, end: float) -> bool:
 def _waiting(db: sqlite3.Connection) -> Iterator[Check]:
     standing = reports.standing(db)
     if standing.uncertain:
-        what = "1 send is" if standing.uncertain == 1 else f"{standing.uncertain:,} sends are"
-        yield Check(SENDS, "warn", f"{what} of unknown fate and never sent again", "decide each: wa-relay resolve")
+        what = "1 send has" if standing.uncertain == 1 else f"{standing.uncertain:,} sends have"
+        yield Check(
+            SENDS,
+            "warn",
+            f"{what} an unknown outcome and will not be sent again automatically",
+            "decide each: wa-relay resolve",
+        )
     else:
         yield Check(SENDS, "ok", "none")
     held = False
     if standing.account_fault:
         held = True
-        fix = "put that right: sending goes on by itself as soon as Twilio accepts a message again"
-        yield Check(PAUSES, "warn", f"all sending is held, Twilio refuses the account: {standing.account_fault}", fix)
+        fix = "correct that; sending continues as soon as Twilio accepts a message again"
+        yield Check(
+            PAUSES, "warn", f"all sending is held because Twilio refuses the account: {standing.account_fault}", fix
+        )
     if standing.paused_by_operator:
         held = True
-        yield Check(PAUSES, "warn", "openings are paused", "let them go: wa-relay resume")
+        yield Check(PAUSES, "warn", "openings are paused", "release them: wa-relay resume")
     if standing.paused_by_burst:
         held = True
         message = "the burst breaker holds openings: more than opening.burst_limit were due at a start"
-        yield Check(PAUSES, "warn", message, "look why so many are due, then: wa-relay resume")
+        yield Check(PAUSES, "warn", message, "find out why this many are due, then run: wa-relay resume")
     if not held:
         yield Check(PAUSES, "ok", "none")
 

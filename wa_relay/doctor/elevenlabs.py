@@ -29,7 +29,7 @@ async def examine(config: Config, end: float) -> list[Check]:
         except UpstreamError as error:
             refused = _failed(KEY, error)
             return [refused, *skipped((AGENTS,), "ElevenLabs can't be asked")]
-        taken = Check(KEY, "ok", "is taken, and may read batch calls")
+        taken = Check(KEY, "ok", "works and can read batch calls")
         if config.elevenlabs.transport == "http":
             why = "transport is http: the gateway talks to the agent"
             return [taken, *skipped((AGENTS,), why)]
@@ -52,7 +52,7 @@ async def _agents(api: ElevenLabs, config: Config, end: float) -> list[Check]:
         except UpstreamError as error:
             return [_failed(AGENTS, error)]
     if not wanted:
-        return skipped((AGENTS,), "poll.agent_ids names none, and none has made batch calls yet")
+        return skipped((AGENTS,), "poll.agent_ids is empty, and no agent has made batch calls yet")
     return list(await asyncio.gather(*(_agent(api, agent, end) for agent in wanted[:MOST_AGENTS])))
 
 
@@ -83,19 +83,19 @@ def judge(agent: AgentSettings) -> Check:
     """Says how well an agent's settings suit a text turn."""
     name, greets = _name(agent.agent_id), ""
     if agent.first_message and agent.first_message.strip():
-        greets = "greets first: each turn waits for its greeting and leaves it out"
+        greets = "greets first: each turn waits for the greeting and drops it"
     events = agent.client_events
     if events is not None and ANSWER not in events:
-        fix = f"switch {ANSWER} and {END} on in the agent's client events (Advanced)"
-        return Check(name, "fail", f"does not send {ANSWER}: no answer of it can be read", fix)
+        fix = f"enable {ANSWER} and {END} in the agent's client events (Advanced)"
+        return Check(name, "fail", f"does not send {ANSWER}: its replies can't be read", fix)
     faults, fixes = [], []
     if not agent.text_only and not agent.text_only_override:
-        faults.append("does not let a session ask for text only, so that answers are spoken too and cost as much")
-        fixes.append("allow the override of text only in the agent's Security settings")
+        faults.append("does not allow text only: each reply is also spoken, at the price of voice")
+        fixes.append("allow the text-only override in the agent's Security settings")
     if events is None or END not in events:
-        faults.append(f"does not send {END}: each answer waits elevenlabs.settle_seconds for more")
-        fixes.append(f"switch {END} on in its client events (Advanced)")
+        faults.append(f"does not send {END}: each reply waits elevenlabs.settle_seconds for more text")
+        fixes.append(f"enable {END} in its client events (Advanced)")
     message = "; ".join([*faults, *filter(None, [greets])])
     if faults:
         return Check(name, "warn", message, "; ".join(fixes))
-    return Check(name, "ok", message or "is set up for text")
+    return Check(name, "ok", message or "is ready for text")

@@ -21,8 +21,8 @@ def examine(config: Config | None, faults: Sequence[Fault]) -> list[Check]:
 
 def _source(config: Config | None) -> str:
     if config is None or config.path is None:
-        return "there is no file; the environment has all that `serve` needs"
-    return f"{config.path} has all that `serve` needs"
+        return "there is no file; the environment has everything that `serve` needs"
+    return f"{config.path} has everything that `serve` needs"
 
 
 def _faulty(fault: Fault) -> Check:
@@ -42,13 +42,13 @@ def _warned(warning: str) -> Check:
 def _openings(config: Config) -> Iterator[Check]:
     messages = config.opening.messages
     if not messages:
-        fix = "set opening.completed.body or opening.completed.content_sid, unless that is what you want"
-        yield Check("opening", "warn", "no outcome is followed up: nobody is written to after a call", fix)
+        fix = "set opening.completed.body or opening.completed.content_sid, unless this is intended"
+        yield Check("opening", "warn", "no outcome is followed up: no message is sent after a call", fix)
     for outcome, opening in messages.items():
         if not opening.content_sid:
             yield Check(
                 f"opening.{outcome}",
                 "warn",
-                "no template: a call opens no 24-hour window, and outside it WhatsApp refuses free text (63016)",
+                "no template: a call does not open the 24-hour window, and outside it WhatsApp refuses free text (63016)",
                 f"set opening.{outcome}.content_sid to an approved template",
             )

@@ -36,7 +36,7 @@ async def examine(config: Config, clock: Callable[[], Moment], end: float) -> li
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as http:
         account, skew = await _account(http, twilio, clock, end)
         if account.status == "fail":
-            return [account, skew, sender, *skipped(names, "Twilio does not take the account")]
+            return [account, skew, sender, *skipped(names, "Twilio rejects the account")]
         templates = await asyncio.gather(*(_template(http, config, outcome, end) for outcome in asked))
     return [account, skew, sender, *templates]
 
@@ -61,7 +61,7 @@ async def _account(
 
 def _refused(error: UpstreamError) -> Check:
     if error.status == 404:
-        return Check(ACCOUNT, "fail", "Twilio does not know the account (HTTP 404)", "correct twilio.account_sid")
+        return Check(ACCOUNT, "fail", "there is no such Twilio account (HTTP 404)", "correct twilio.account_sid")
     return failed(
         ACCOUNT, "Twilio", error, credentials="twilio.account_sid and twilio.auth_token", address="twilio.base_url"
     )
@@ -70,7 +70,7 @@ def _refused(error: UpstreamError) -> Check:
 def _standing(account_sid: str, status: str) -> Check:
     if status == "active":
         return Check(ACCOUNT, "ok", f"{account_sid} is active")
-    return Check(ACCOUNT, "fail", f"{account_sid} is {status}", "look in the Twilio console why")
+    return Check(ACCOUNT, "fail", f"{account_sid} is {status}", "see the Twilio console for the reason")
 
 
 def clock_check(date: str | None, now: Moment) -> Check:
@@ -80,11 +80,11 @@ def clock_check(date: str | None, now: Moment) -> Check:
     except (ValueError, TypeError, OverflowError):
         off = None
     if off is None:
-        return Check(CLOCK, "skipped", "Twilio did not tell its time")
+        return Check(CLOCK, "skipped", "Twilio sent no time")
     if abs(off) < SKEW:
         return Check(CLOCK, "ok", "agrees with Twilio's")
     message = f"is {abs(off):,.0f} s {'ahead of' if off > 0 else 'behind'} Twilio's"
-    return Check(CLOCK, "warn", message, "let the machine set its clock (NTP): timedatectl set-ntp true")
+    return Check(CLOCK, "warn", message, "synchronise the clock (NTP): timedatectl set-ntp true")
 
 
 def _sender(twilio: Twilio) -> Check:
@@ -93,8 +93,8 @@ def _sender(twilio: Twilio) -> Check:
     if not twilio.sender:
         return Check(SENDER, "ok", f"the messaging service {twilio.messaging_service_sid} chooses it")
     if twilio.sender == SANDBOX:
-        fix = "good for trying it out; for customers register a WhatsApp sender of your own with Twilio"
-        message = f"{twilio.sender} is the sandbox: it reaches only who has sent it the join words in the last 3 days"
+        fix = "enough for a test; for customers, register your own WhatsApp sender with Twilio"
+        message = f"{twilio.sender} is the sandbox: it reaches only phones that have joined it in the last 3 days"
         return Check(SENDER, "warn", message, fix)
     return Check(SENDER, "ok", twilio.sender)
 
@@ -122,7 +122,9 @@ def judge_template(outcome: str, template: Template, variables: Mapping[str, str
     """Says if a template can be sent: its approval, and its variables beside those of the configuration."""
     name, called = _name(outcome), f"the template {template.name}"
     if template.approval in WAITING:
-        return Check(name, "warn", f"{called} is being reviewed by WhatsApp", "wait: until then openings fail")
+        return Check(
+            name, "warn", f"{called} is being reviewed by WhatsApp", "wait for the approval: until then openings fail"
+        )
     if template.approval != "approved":
         why = f" ({template.rejection})" if template.rejection else ""
         fix = f"submit it for approval in the Twilio console, or set opening.{outcome}.content_sid to another one"
@@ -131,5 +133,5 @@ def judge_template(outcome: str, template: Template, variables: Mapping[str, str
     if unknown := sorted(set(variables) - template.places):
         return Check(name, "fail", f"{called} has no variable {', '.join(unknown)} (21656)", fix)
     if missing := sorted(template.places - set(variables)):
-        return Check(name, "warn", f"{called} wants {', '.join(missing)} too: its samples would be sent", fix)
+        return Check(name, "warn", f"{called} also needs {', '.join(missing)}: without them its samples are sent", fix)
     return Check(name, "ok", f"{called} is approved")

@@ -39,7 +39,7 @@ async def examine(config: Config, holder: Holder | None, now: Moment, end: float
     else:
         found = judge(config, status, body, holder, now)
     if holder is None and found.status == "fail":
-        found = Check(URL, "warn", f"{found.message}; no daemon runs", "start `wa-relay serve`, then ask again")
+        found = Check(URL, "warn", f"{found.message}; no daemon runs", "start `wa-relay serve`, then run doctor again")
     return [found, _twilio(config), _elevenlabs(config)]
 
 
@@ -64,22 +64,24 @@ def judge(config: Config, status: int, body: bytes, holder: Holder | None, now: 
     """Says if an answer is the health of the daemon that runs here."""
     url = f"{config.server.public_url}/health"
     if 300 <= status < 400:
-        fix = "set server.public_url to where it leads: Twilio signs the address that it calls"
+        fix = "set server.public_url to its target: Twilio signs the address that it calls"
         return Check(URL, "fail", f"{url} redirects (HTTP {status})", fix)
     health = _health_of(body)
     if health is None or status not in (200, 503):
-        return Check(URL, "fail", f"{url} answers HTTP {status}, and it is not wa-relay that answers", _way(config))
+        return Check(
+            URL, "fail", f"{url} responds with HTTP {status}, and the response is not from wa-relay", _way(config)
+        )
     if holder is not None and _another(health, holder, now):
-        message = f"{url} is answered by another relay than the one that runs here (pid {holder.pid})"
+        message = f"{url} leads to another relay, not to the one that runs here (pid {holder.pid})"
         return Check(URL, "fail", message, _way(config))
     if holder is None:
-        fix = "if the relay is meant to run here, correct where the address leads"
-        return Check(URL, "warn", f"{url} is answered by a relay, and none runs on this database", fix)
+        fix = "if the relay is meant to run here, let the address lead to this machine"
+        return Check(URL, "warn", f"{url} leads to a relay, and none runs on this database", fix)
     if health["status"] == "down":
-        fix = "it can store nothing: look at the database above, and at the log of `wa-relay serve`"
+        fix = "it can't store anything: check the database above and the log of `wa-relay serve`"
         return Check(URL, "fail", f"{url} leads here, and the relay is down", fix)
     if health["status"] != "ok":
-        fix = "look at the other warnings and at the log of `wa-relay serve`"
+        fix = "check the other warnings and the log of `wa-relay serve`"
         return Check(URL, "warn", f"{url} leads here, and the relay is {health['status']}", fix)
     if health["version"] != __version__:
         message = f"{url} leads here; the daemon is version {health['version']}, this command {__version__}"
@@ -108,10 +110,10 @@ def _another(health: Mapping[str, object], holder: Holder, now: Moment) -> bool:
 def _way(config: Config) -> str:
     server = config.server
     host = f"[{server.host}]" if ":" in server.host else server.host
-    port = f":{server.port}" if server.port else " at the port that it prints"
+    port = f":{server.port}" if server.port else " and the port that it prints"
     return (
-        f"let DNS, certificate and reverse proxy lead {server.public_url} to http://{host}{port}; "
-        f"if only this machine can't get there, try from outside: curl {server.public_url}/health"
+        f"let DNS, certificate and reverse proxy connect {server.public_url} to http://{host}{port}; "
+        f"if only this machine can't reach it, try from outside: curl {server.public_url}/health"
     )
 
 
@@ -125,9 +127,9 @@ def _elevenlabs(config: Config) -> Check:
     address = f"{config.server.public_url}/webhook/elevenlabs/post-call"
     if not config.elevenlabs.webhook_secret:
         if not config.poll.enabled:
-            fix = "without poll.enabled and elevenlabs.webhook_secret only POST /api/call-completed tells of calls"
-            return Check(ELEVENLABS, "warn", "off, as elevenlabs.webhook_secret is empty", fix)
-        return Check(ELEVENLABS, "ok", "off, as elevenlabs.webhook_secret is empty: calls are found by polling")
+            fix = "without poll.enabled and elevenlabs.webhook_secret only POST /api/call-completed reports calls"
+            return Check(ELEVENLABS, "warn", "off, because elevenlabs.webhook_secret is empty", fix)
+        return Check(ELEVENLABS, "ok", "off, because elevenlabs.webhook_secret is empty: calls are found by polling")
     message = f"enter at ElevenLabs, as the post-call webhook; not checked here:\n{address}"
     return _callable(ELEVENLABS, config, config.elevenlabs.base_url, message)
 
@@ -137,6 +139,6 @@ def _callable(name: str, config: Config, service: str, message: str) -> Check:
     if is_loopback(urlsplit(config.server.public_url).hostname or "") and not is_loopback(
         urlsplit(service).hostname or ""
     ):
-        fix = "set server.public_url to an https address that the internet can reach"
-        return Check(name, "warn", "server.public_url is this machine: nobody else can call it", fix)
+        fix = "set server.public_url to an https address that can be reached from the internet"
+        return Check(name, "warn", "server.public_url is this machine: no service can call it", fix)
     return Check(name, "ok", message)

@@ -157,7 +157,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     The file is examined by SQLite alone: a descriptor of it that this process opened and closed besides would drop
     SQLite's own locks, those of the daemon's writer included (see `lock`).
     """
-    missing = f"no database at {path}: it is made by `wa-relay serve`."
+    missing = f"there is no database at {path}. `wa-relay serve` creates it."
     try:
         size = path.stat().st_size
     except FileNotFoundError:
@@ -165,7 +165,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     except OSError as error:
         raise DatabaseUnusable(f"the database {path} can't be read: {error.strerror}.") from error
     if size == 0:
-        raise DatabaseMissing(f"the database at {path} is empty: it is made by `wa-relay serve`.", permanent=True)
+        raise DatabaseMissing(f"the database at {path} is empty. `wa-relay serve` creates its tables.", permanent=True)
     # By the path of the daemon, if one runs: SQLite's log lies beside that one.
     path = path_in_use(path) or path
     try:
@@ -176,7 +176,9 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         add_functions(connection)
         connection.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
         if _refuse_foreign_schema(connection, path):
-            raise DatabaseMissing(f"the database at {path} is empty: it is made by `wa-relay serve`.", permanent=True)
+            raise DatabaseMissing(
+                f"the database at {path} is empty. `wa-relay serve` creates its tables.", permanent=True
+            )
         return connection
     except sqlite3.Error as error:
         raise fault_of(error, path) from error
@@ -202,7 +204,7 @@ def fault_of(error: sqlite3.Error, path: Path) -> DatabaseFault:
     # With SQLite's own mark at its beginning it was a database once, and is cut off or spoilt.
     if "not a database" in message and _head(path) != _HEADER:
         return DatabaseForeign(
-            f"{path} is not a wa-relay database: it is something else. Set database.path to another file.",
+            f"{path} is not a wa-relay database. Set database.path to another file.",
             permanent=True,
         )
     if "malformed" in message or "not a database" in message:
@@ -231,7 +233,7 @@ def _refuse_foreign_file(path: Path) -> None:
         raise DatabaseUnusable(f"the database {path} can't be read: {error.strerror}.") from error
     if head and head != _HEADER:
         raise DatabaseForeign(
-            f"{path} is not a wa-relay database: it is something else. Set database.path to another file.",
+            f"{path} is not a wa-relay database. Set database.path to another file.",
             permanent=True,
         )
 
@@ -249,9 +251,7 @@ def _refuse_foreign_schema(connection: sqlite3.Connection, path: Path) -> bool:
         return True
     mark = connection.execute("pragma application_id").fetchone()[0]
     if mark != APPLICATION_ID:
-        raise DatabaseForeign(
-            f"{path} is the database of another program. Set database.path to another file.", permanent=True
-        )
+        raise DatabaseForeign(f"{path} belongs to another program. Set database.path to another file.", permanent=True)
     version = _version(connection)
     if version < OLDEST_VERSION:
         raise DatabaseForeign(

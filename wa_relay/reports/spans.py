@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 
 from wa_relay.model import Moment
 
-WANTED = "a date (2026-11-22), a time (2026-11-22T15:00) or a length back from now (7d, 24h, 30m)"
+WANTED = "a date (2026-11-22), a time (2026-11-22T15:00) or a time ago (7d, 24h, 30m)"
 FIRST_YEAR, LAST_YEAR = 1970, 9998
 
 _BACK = re.compile(r"([0-9]+)([dhm])")
@@ -53,7 +53,7 @@ def span(since: str | None, until: str | None, timezone: tzinfo, now: Moment) ->
     # A date as the end is the beginning of the next day: what begins there is after it.
     whole_day = until is not None and _DATE.fullmatch(until.strip())
     if first is not None and end is not None and (first >= end if whole_day else first > end):
-        raise SpanError("since", f"{since} is after until, {until}: exchange them")
+        raise SpanError("since", f"{since} is after until, {until}. Swap them")
     return Span(first, end)
 
 
@@ -75,25 +75,25 @@ def _moment(path: str, text: str, timezone: tzinfo, now: Moment) -> Moment:
     except SpanError:
         raise
     except ValueError:
-        raise SpanError(path, f"there is no such time as {wanted}: {WANTED} is wanted") from None
+        raise SpanError(path, f"{wanted} does not exist. Use {WANTED}") from None
     shown = wanted if len(wanted) <= 40 else wanted[:40] + "…"
-    raise SpanError(path, f"{shown!r} is none: {WANTED} is wanted")
+    raise SpanError(path, f"{shown!r} is not a time. Use {WANTED}")
 
 
 def _back(path: str, text: str, count: float, unit: float, now: Moment) -> Moment:
     if not count:
-        raise SpanError(path, f"{text} is no time at all: at least 1{text[-1]} is wanted")
+        raise SpanError(path, f"{text} is too short. Use at least 1{text[-1]}")
     start = now - count * unit
     if start < 0:
         shown = text if len(text) <= 20 else text[:20] + "…"
-        raise SpanError(path, f"{shown} goes back before {FIRST_YEAR}: a shorter length is wanted")
+        raise SpanError(path, f"{shown} goes back before {FIRST_YEAR}. Use a shorter time")
     # Whole seconds: the report tells its bounds in them.
     return float(int(start))
 
 
 def _year(path: str, text: str, year: int) -> None:
     if not FIRST_YEAR <= year <= LAST_YEAR:
-        raise SpanError(path, f"{text} is out of range: a year from {FIRST_YEAR} to {LAST_YEAR} is wanted")
+        raise SpanError(path, f"{text} is out of range. Use a year from {FIRST_YEAR} to {LAST_YEAR}")
 
 
 def _start_of(day: date, timezone: tzinfo) -> Moment:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from wa_relay.reports.figures import Failure, Figures, Openings
 
 REASONS = {
-    "refused": "Twilio refused the message and named no code: look it up in Twilio's log",
-    "undelivered": "WhatsApp did not deliver the message, and no code came: look it up in Twilio's log",
-    "expired": "it waited until it was worth nothing: the call was too old, or the 24-hour window had closed",
-    "cancelled": "it was not wanted any more: an opt-out, a person's decision, or the part before it failed",
+    "refused": "Twilio refused the message without a code. Check Twilio's log",
+    "undelivered": "WhatsApp did not deliver the message and sent no code. Check Twilio's log",
+    "expired": "it waited too long: the call was too old, or the 24-hour window had closed",
+    "cancelled": "it was cancelled: by an opt-out, by an operator, or because the part before it failed",
     "conversation_started": "the customer wrote while it waited for its delay or for quiet hours",
-    "empty_variable": "a variable of the template came out empty: set opening.default_name, or send the name",
+    "empty_variable": "a template variable was empty. Set opening.default_name, or provide the name",
 }
 """What a failure without a code of Twilio's means."""
 
