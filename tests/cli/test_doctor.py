@@ -249,7 +249,7 @@ def test_a_text_file_for_a_database_fails(tmp_path: Path) -> None:
             code, _, checks = await told(s)
             assert code == 1
             assert checks["database"]["status"] == "fail"
-            assert "something else" in checks["database"]["message"]
+            assert "not a wa-relay database" in checks["database"]["message"]
             assert checks["database"]["fix"] == "Set database.path to another file"
             assert checks["uncertain sends"]["status"] == checks["pauses"]["status"] == "skipped"
             assert s.relay.database.read_text() == "this is no database"
@@ -468,7 +468,7 @@ def test_a_template_that_is_not_there_fails_and_none_at_all_is_a_warning(tmp_pat
 @pytest.mark.parametrize(
     ("agent", "status", "words"),
     [
-        (GOOD_AGENT, "ok", "set up for text"),
+        (GOOD_AGENT, "ok", "ready for text"),
         (Agent(AGENT.agent_id, client_events=CHAT_EVENTS, text_only=True, first_message="Hola"), "ok", "greets"),
         (Agent(AGENT.agent_id, client_events=CHAT_EVENTS), "warn", "text only"),
         (Agent(AGENT.agent_id, client_events=DEFAULT_EVENTS, text_only=True), "warn", "agent_response_complete"),

@@ -78,14 +78,14 @@ def test_the_table_has_the_funnel_the_figures_the_failures_and_the_groups(story:
     assert "Campaña Octubre" in shown
 
 
-def test_a_hold_and_an_uncertain_send_are_told(story: Story) -> None:
+def test_a_hold_and_an_uncertain_send_are_reported(story: Story) -> None:
     assert "!" not in printed(story.path, "stats")
     story.call("conv_3")
     story.send(Unclear("read timeout"))
     control.pause(story.ledger, "ana", 0.0)
     shown = printed(story.path, "stats")
     assert "! 1 send needs a decision: wa-relay resolve" in shown
-    assert "! Openings are paused. Let them go with: wa-relay resume" in shown
+    assert "! Openings are paused. To release them: wa-relay resume" in shown
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])

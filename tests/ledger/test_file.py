@@ -243,7 +243,7 @@ def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "fault", "words"),
     [
-        (b"this is a text file\n", DatabaseForeign, "is something else"),
+        (b"this is a text file\n", DatabaseForeign, "is not a wa-relay database"),
         (b"SQLite format 3\x00" + b"\xff" * 5000, DatabaseUnusable, "damaged|can't be used"),
     ],
 )

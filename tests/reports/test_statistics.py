@@ -203,7 +203,7 @@ def test_failures_without_a_code_are_told_by_their_reason(story: Story, db: sqli
     control.resolve(story.ledger, 1, "cancel", None, "ana", story.now)
     (failure,) = told(db)["failures"]
     assert (failure["code"], failure["count"]) == ("cancelled", 1)
-    assert "not wanted" in failure["meaning"]
+    assert "opt-out" in failure["meaning"]
 
 
 def test_days_are_those_of_the_timezone(story: Story, db: sqlite3.Connection) -> None:

@@ -28,9 +28,9 @@ from wa_relay.standins.twilio import Delays, TwilioStandin
 _SCRIPTED = f"{', '.join(person.name.split()[0] for person in CALLED)} and {DIEGO.name.split()[0]} (scripted)"
 
 _WORDS = (
-    "An ElevenLabs voice agent calls customers by phone. When a call ends, wa-relay writes to the customer on WhatsApp, "
-    "and the same agent replies in text. Here all of it happens on this machine: no account, no network, no real call "
-    "and no real message."
+    "An ElevenLabs voice agent calls customers by phone. When a call ends, wa-relay writes to the customer on "
+    "WhatsApp, and the same agent replies in text. Here all of it happens on this machine: no account, no network, "
+    "no real call and no real message."
 )
 
 

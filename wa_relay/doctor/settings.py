@@ -49,6 +49,6 @@ def _openings(config: Config) -> Iterator[Check]:
             yield Check(
                 f"opening.{outcome}",
                 "warn",
-                "no template: a call does not open the 24-hour window, and outside it WhatsApp refuses free text (63016)",
+                "no template: a call opens no 24-hour window, and WhatsApp refuses free text outside it (63016)",
                 f"set opening.{outcome}.content_sid to an approved template",
             )
