@@ -151,11 +151,11 @@ def test_a_killed_daemon_ends_it_at_once_with_1_and_the_log_is_kept(place: Place
 
 def test_a_step_that_does_not_happen_ends_it_with_1_and_says_which(place: Place) -> None:
     process = place.start()
-    reads_until(process, "Valentina calls the people")
+    reads_until(process, "Valentina calls the customers")
     os.kill(place.daemon_of(process.pid), signal.SIGSTOP)
     code, _, err = finished(process)
     assert code == 1
-    assert "it did not happen within 8 s that wa-relay finds the call to Ana García" in err
+    assert "this did not happen within 8 s: wa-relay finds the call to Ana García" in err
     assert "daemon.log" in err
     assert "Traceback" not in err
     assert not place.processes()
@@ -197,7 +197,7 @@ def test_the_customer_is_who_writes_into_the_pipe(place: Place) -> None:
 
 def test_a_killed_daemon_ends_a_chat_that_waits_for_its_customer(place: Place) -> None:
     process = place.start("--chat", stdin=subprocess.PIPE)
-    reads_until(process, "ends it")
+    reads_until(process, "“salir”")
     os.kill(place.daemon_of(process.pid), signal.SIGKILL)
     code = process.wait(10)
     _, _, err = finished(process)
@@ -209,7 +209,7 @@ def test_on_a_terminal_what_is_typed_becomes_a_bubble(place: Place) -> None:
     ours, theirs = pty.openpty()
     process = place.start("--chat", stdin=theirs)
     os.close(theirs)
-    reads_until(process, "ends it")
+    reads_until(process, "“salir”")
     os.write(ours, "¿Cuánto cuesta?\n".encode())
     reads_until(process, "│ ¿Cuánto cuesta? │")
     reads_until(process, "$99.900")

@@ -117,7 +117,7 @@ async def _watched(s: Stage, act: Callable[[Stage], Awaitable[object]]) -> None:
         if dying.done():
             how = dying.result()
             end = f"signal {-how} ({signal.Signals(-how).name})" if how < 0 else f"exit status {how}"
-            raise StepMissed(f"the daemon ended ({end}) before this happened: {s.awaited}")
+            raise StepMissed(f"the daemon died ({end}) before this happened: {s.awaited}")
         await playing
     finally:
         for task in (playing, dying):
