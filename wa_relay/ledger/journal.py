@@ -41,6 +41,7 @@ Event = Literal[
     "merge",
     "operator",
     "hold",
+    "console",
 ]
 
 INSERT_ENTRY = """
@@ -52,7 +53,7 @@ SELECT_ENTRIES_AFTER = f"select {COLUMNS} from journal where id > :after order b
 SELECT_NEWEST_ID = "select coalesce(max(id), 0) as id from journal"
 SELECT_ENTRIES_OF_CONVERSATION = f"""
     select {COLUMNS} from journal
-    where conversation_id = :id and message_id is null and turn_id is null
+    where conversation_id = :id and message_id is null and turn_id is null and event <> 'console'
     union all select {COLUMNS} from journal
     where turn_id in (select turn_id from conversation_messages where conversation_id = :id) and message_id is null
     union all select {COLUMNS} from journal

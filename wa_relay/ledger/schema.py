@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 from sqlite_utils import Database
 
+from wa_relay.ledger.console_schema import CONSOLE_TABLES
 from wa_relay.ledger.handover_schema import HANDOVER_TABLES, HANDOVER_TRIGGERS
 
 MOVES = (
@@ -380,7 +381,7 @@ begin update turns set told_at = new.accepted_at where id = new.turn_id; end
 def create(database: Database) -> None:
     """Makes the tables, their constraints and the triggers that guard the moves of an outbound message."""
     moves = " or ".join(f"(old.status = '{a}' and new.status = '{b}')" for a, b in MOVES)
-    for statement in (_TABLES + HANDOVER_TABLES).split(";"):
+    for statement in (_TABLES + HANDOVER_TABLES + CONSOLE_TABLES).split(";"):
         if statement.strip():
             database.execute(statement)
     triggers = (_PROOF, _SENDING, _MOVED, _MOVE_ENTRY, _MESSAGE_ENTRY, _NEWEST_ENTRY, _TOLD)

@@ -1,0 +1,117 @@
+"""The console's log: what its users did, kept in the journal in the transaction of what they did."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from wa_relay.ledger import customers, journal
+from wa_relay.ledger.journal import Entry
+from wa_relay.ledger.store import Ledger
+from wa_relay.model import Moment
+from wa_relay.moments import stamp
+from wa_relay.phone import mask
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SELECT_PHONE_OF_MESSAGE = """
+    select s.id, s.phone_number from conversation_messages m join conversation_state s on s.id = m.conversation_id
+    where m.id = :id"""
+SELECT_CONSOLE_ENTRIES = """
+    select j.at, j.actor, j.reason, j.detail, j.facts, s.phone_number
+    from journal j left join conversation_state s on s.id = j.conversation_id
+    where j.event = 'console' order by j.id"""
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What a user of the console does. `address` or `message_id` says to whom; no texts in `detail`."""
+
+    user: str
+    action: str
+    address: str | None = None
+    message_id: int | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the console's log. `user` is None for a login with a name that no user has."""
+
+    at: Moment
+    user: str | None
+    action: str
+    phone_number: str | None
+    detail: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The line as `console log --json` prints it."""
+        return {
+            "at": stamp(self.at),
+            "user": self.user,
+            "action": self.action,
+            "phone_number": self.phone_number,
+            "detail": self.detail,
+        }
+
+
+def record_deed(ledger: Ledger, deed: Deed, now: Moment) -> None:
+    """Appends what a user did to the journal."""
+    conversation_id, phone = _whom(ledger, deed)
+    facts = {} if phone is None else {"masked": mask(phone)}
+    entry = Entry(
+        event="console",
+        reason=deed.action,
+        detail=deed.detail,
+        actor=deed.user,
+        conversation_id=conversation_id,
+        facts=facts,
+    )
+    journal.record(ledger, entry, now)
+
+
+def run_audited(
+    ledger: Ledger,
+    deed: Deed | None,
+    now: Moment,
+    operation: Callable[Concatenate[Ledger, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Runs an operation and records whose deed it was, in one transaction; the backend's deeds are not the console's.
+
+    What the operation raises leaves no entry.
+    """
+    result = operation(ledger, *args, **kwargs)
+    if deed is not None:
+        record_deed(ledger, deed, now)
+    return result
+
+
+def read_log(db: sqlite3.Connection) -> list[Line]:
+    """The console's log, oldest first; the number of a customer who was forgotten is masked. Reads only."""
+    return [
+        Line(row["at"], row["actor"], row["reason"], _shown(row["phone_number"], row["facts"]), row["detail"])
+        for row in db.execute(SELECT_CONSOLE_ENTRIES)
+    ]
+
+
+def _whom(ledger: Ledger, deed: Deed) -> tuple[int | None, str | None]:
+    if deed.address is not None:
+        customer = customers.find_customer(ledger, deed.address)
+        return (None, deed.address) if customer is None else (customer.id, customer.phone)
+    if deed.message_id is not None:
+        row = ledger.one(SELECT_PHONE_OF_MESSAGE, {"id": deed.message_id})
+        return (None, None) if row is None else (row["id"], row["phone_number"])
+    return None, None
+
+
+def _shown(phone: str | None, facts: str | None) -> str | None:
+    if phone is not None and (customers.is_number(phone) or mask(phone)[:1].isalpha()):
+        return phone
+    masked = json.loads(facts).get("masked") if facts else None
+    return masked if isinstance(masked, str) else None
