@@ -15,6 +15,7 @@ from wa_relay.config import Config, Twilio
 from wa_relay.doctor.check import LIMIT, Check, ask, skipped
 from wa_relay.doctor.upstreams import failed
 from wa_relay.model import Moment, UpstreamError
+from wa_relay.text.safe import one_line
 
 ACCOUNT, CLOCK, SENDER = "Twilio account", "clock", "Twilio sender"
 NAMES = (ACCOUNT, CLOCK, SENDER)
@@ -70,7 +71,7 @@ def _refused(error: UpstreamError) -> Check:
 def _standing(account_sid: str, status: str) -> Check:
     if status == "active":
         return Check(ACCOUNT, "ok", f"{account_sid} is active")
-    return Check(ACCOUNT, "fail", f"{account_sid} is {status}", "see the Twilio console for the reason")
+    return Check(ACCOUNT, "fail", f"{account_sid} is {one_line(status)}", "see the Twilio console for the reason")
 
 
 def clock_check(date: str | None, now: Moment) -> Check:
@@ -120,15 +121,15 @@ async def _template(http: aiohttp.ClientSession, config: Config, outcome: str, e
 
 def judge_template(outcome: str, template: Template, variables: Mapping[str, str]) -> Check:
     """Says if a template can be sent: its approval, and its variables beside those of the configuration."""
-    name, called = _name(outcome), f"the template {template.name}"
+    name, called = _name(outcome), f"the template {one_line(template.name)}"
     if template.approval in WAITING:
         return Check(
             name, "warn", f"{called} is being reviewed by WhatsApp", "wait for the approval: until then openings fail"
         )
     if template.approval != "approved":
-        why = f" ({template.rejection})" if template.rejection else ""
+        why = f" ({one_line(template.rejection)})" if template.rejection else ""
         fix = f"submit it for approval in the Twilio console, or set opening.{outcome}.content_sid to another one"
-        return Check(name, "fail", f"{called} is {template.approval}{why}", fix)
+        return Check(name, "fail", f"{called} is {one_line(template.approval)}{why}", fix)
     fix = f"correct opening.{outcome}.content_variables"
     if unknown := sorted(set(variables) - template.places):
         return Check(name, "fail", f"{called} has no variable {', '.join(unknown)} (21656)", fix)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wa_relay.doctor.check import Check
 from wa_relay.model import UpstreamError
+from wa_relay.text.safe import one_line
 
 
 def failed(name: str, service: str, error: UpstreamError, *, credentials: str, address: str) -> Check:
@@ -12,8 +13,8 @@ def failed(name: str, service: str, error: UpstreamError, *, credentials: str, a
         refused = "refuses the credentials" if error.status == 401 else "does not allow this with these credentials"
         return Check(name, "fail", f"{service} {refused} (HTTP {error.status})", f"correct {credentials}")
     if error.status is None:
-        return Check(name, "fail", error.message.partition(": ")[0], f"check the network, and {address}")
+        return Check(name, "fail", one_line(error.message.partition(": ")[0]), f"check the network, and {address}")
     if error.status == 429 or error.status >= 500:
         fix = f"try again later; if it persists, check the status page of {service}"
         return Check(name, "fail", f"{service} responds with HTTP {error.status}", fix)
-    return Check(name, "fail", error.message.rstrip("."), f"correct {credentials} and {address}")
+    return Check(name, "fail", one_line(error.message).rstrip("."), f"correct {credentials} and {address}")

@@ -15,6 +15,7 @@ from wa_relay.doctor.check import LIMIT, Check, ask, skipped
 from wa_relay.ledger.lock import Holder
 from wa_relay.model import Moment, UpstreamError
 from wa_relay.moments import moment
+from wa_relay.text.safe import one_line
 
 URL, TWILIO, ELEVENLABS = "public URL", "Twilio webhook", "ElevenLabs webhook"
 NAMES = (URL, TWILIO, ELEVENLABS)
@@ -35,7 +36,7 @@ async def examine(config: Config, holder: Holder | None, now: Moment, end: float
     try:
         status, body = await ask(_get(f"{url}/health"), url, end)
     except UpstreamError as error:
-        found = Check(URL, "fail", error.message, _way(config))
+        found = Check(URL, "fail", one_line(error.message), _way(config))
     else:
         found = judge(config, status, body, holder, now)
     if holder is None and found.status == "fail":
@@ -82,9 +83,11 @@ def judge(config: Config, status: int, body: bytes, holder: Holder | None, now: 
         return Check(URL, "fail", f"{url} leads here, and the relay is down", fix)
     if health["status"] != "ok":
         fix = "check the other warnings and the log of `wa-relay serve`"
-        return Check(URL, "warn", f"{url} leads here, and the relay is {health['status']}", fix)
+        return Check(URL, "warn", f"{url} leads here, and the relay is {one_line(str(health['status']))}", fix)
     if health["version"] != __version__:
-        message = f"{url} leads here; the daemon is version {health['version']}, this command {__version__}"
+        message = (
+            f"{url} leads here; the daemon is version {one_line(str(health['version']))}, this command {__version__}"
+        )
         return Check(URL, "warn", message, "restart the daemon")
     return Check(URL, "ok", f"{url} leads to this relay")
 
