@@ -35,7 +35,7 @@ STATEMENTS = {
 }
 # Beside a trigger, SQLite plans to look for children of each new row. It does so only while a foreign key is violated
 # (OP_FkIfZero), and ours are checked at once.
-OF_EVERYTHING = {"wa_relay.ledger.turns.INSERT_TURN"}
+OF_EVERYTHING = {"wa_relay.ledger.turns.INSERT_TURN", "wa_relay.ledger.held.INSERT_HELD_TURN"}
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import daily_limit, holds, journal, openings, outbox, sends, waiting
+from wa_relay.ledger import daily_limit, handover, holds, journal, openings, outbox, sends, waiting
 from wa_relay.ledger.daily_limit import DailyLimit
 from wa_relay.ledger.openings import KnownCall
 from wa_relay.ledger.outbox import MOVED, Proof
@@ -19,8 +19,9 @@ from wa_relay.model import Moment, Outgoing
 
 SELECT_DUE = """
     select m.id, m.conversation_id, m.kind, m.content, m.call_id, m.turn_id, m.due_at, m.not_after, m.attempts,
-        m.notice, m.epoch, m.sender, coalesce(m.to_address, s.reply_to, s.phone_number) as address,
-        s.status as consent, s.window_ends_at, s.bucket, s.bucket_at
+        m.notice, m.epoch, m.sender, m.part, coalesce(m.to_address, s.reply_to, s.phone_number) as address,
+        s.status as consent, s.window_ends_at, s.bucket, s.bucket_at, m.content_sid, m.content_variables, s.handler,
+        s.handler_reason, s.handler_by
     from conversation_messages m join conversation_state s on s.id = m.conversation_id
     where m.status = 'queued' and {kind} and m.due_at <= :now
         and (:sender is null or coalesce(m.sender, '') = :sender)
@@ -67,11 +68,17 @@ class _Due:
     notice: str | None
     epoch: int | None
     sender: str | None
+    part: int
     address: str
     consent: str
     window_ends_at: Moment | None
     bucket: float
     bucket_at: Moment
+    content_sid: str | None
+    content_variables: str | None
+    handler: policy.Handler
+    handler_reason: policy.HandlerReason | None
+    handler_by: str | None
 
     @property
     def call(self) -> int:
@@ -84,6 +91,7 @@ class _Due:
 CLAIMED = Proof("run")
 EXPIRED = Proof("rule", "it waited until the follow-up was too late")
 WHY_WORTHLESS = {
+    "handed_over": "a person has the conversation",
     "expired": "it waited until its window or its time had ended",
     "cancelled": "the customer's opt-out forbids it",
 }
@@ -213,6 +221,8 @@ class _Claim:
         reason = _worthless(message, self._now)
         if reason is not None:
             sends.end(self._ledger, message.id, reason, Proof("rule", WHY_WORTHLESS[reason]), self._now)
+            if reason == "handed_over":
+                handover.keep_question(self._ledger, message.conversation_id, message.turn_id, message.part, self._now)
             self.ended.append((message.id, reason))
             return
         call = openings.get_call_by_id(self._ledger, message.call) if message.kind == "opening" else None
@@ -256,6 +266,11 @@ def _worthless(message: _Due, now: Moment) -> str | None:
     # The confirmation of an opt-out is for who is out, and everything else for who is not.
     if (message.consent == "opted_out") != (message.notice == "opt_out"):
         return "cancelled"
+    handling = policy.Handling(message.handler, None, message.handler_reason, message.handler_by)
+    if not policy.may_speak(message.kind, handling):
+        return "handed_over"
+    if message.kind == "human" and message.content_sid is not None:
+        return None
     if message.kind == "opening":
         return "expired" if message.not_after is not None and message.not_after <= now else None
     return "expired" if message.window_ends_at is None or message.window_ends_at <= now else None
@@ -279,7 +294,7 @@ def _defer(ledger: Ledger, message: _Due, due_at: Moment, why: str, now: Moment)
 def _begin(ledger: Ledger, message: _Due, call: KnownCall | None, now: Moment) -> SendJob | str:
     """Marks one message as being sent; returns the reason instead when its text can't be made."""
     content, call_key = message.content, None
-    outgoing = Outgoing(message.id, message.address, body=message.content)
+    outgoing = _as_written(message)
     if call is not None:
         rendered = openings.render_opening(ledger, call, now)
         reason = _unsendable(ledger, message.id, rendered, now)
@@ -304,19 +319,26 @@ def _begin(ledger: Ledger, message: _Due, call: KnownCall | None, now: Moment) -
         ),
         sender=message.sender,
     )
-    variables = outgoing.content_variables
     parameters = {
         "id": message.id,
         "epoch": ledger.epoch,
         "content": content,
         "content_sid": outgoing.content_sid,
         "to_address": outgoing.to,
-        "variables": None if variables is None else json.dumps(dict(variables), ensure_ascii=False),
+        "variables": outbox.as_json(outgoing.content_variables),
     }
     ledger.run(MARK_SENDING, parameters | CLAIMED.columns(now))
     tokens = policy.refill(message.bucket, message.bucket_at, now)
     ledger.run(SPEND_ALLOWANCE, {"tokens": tokens - 1.0, "now": now, "id": message.conversation_id})
     return SendJob(outgoing, message.conversation_id, message.kind, call_key)
+
+
+def _as_written(message: _Due) -> Outgoing:
+    """A message that is sent as it is stored: a text, or the template that a person chose."""
+    if message.content_sid is None or message.kind == "opening":
+        return Outgoing(message.id, message.address, body=message.content)
+    variables = json.loads(message.content_variables or "{}")
+    return Outgoing(message.id, message.address, content_sid=message.content_sid, content_variables=variables)
 
 
 def _unsendable(ledger: Ledger, message_id: int, rendered: policy.Rendered, now: Moment) -> str | None:

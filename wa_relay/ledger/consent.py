@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import replace
 from typing import Literal
 
-from wa_relay.ledger import customers, journal, turns
+from wa_relay.ledger import customers, held, journal, turns
 from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
@@ -112,6 +112,7 @@ def _silence(ledger: Ledger, conversation_id: int, source: str, now: Moment) -> 
     ledger.run(SET_STATUS, {"status": "opted_out", "id": conversation_id})
     ledger.run(CANCEL_QUEUED, {"id": conversation_id, "now": now, "source": source})
     turns.cancel_turns(ledger, conversation_id, "opted_out", now)
+    held.answer_held(ledger, conversation_id, "opted_out", now)
 
 
 def _record(ledger: Ledger, conversation_id: int, reason: str, detail: str, source: str, now: Moment) -> None:

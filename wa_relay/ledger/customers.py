@@ -18,10 +18,11 @@ from wa_relay.phone import other_spelling
 
 SELECT_CUSTOMER_BY_ADDRESS = """
     select s.id, s.phone_number, s.status, s.created_at, s.call_id, s.agent_id, s.unanswered_turn_id, s.user_id,
-        s.reply_to
+        s.reply_to, s.handler
     from addresses a join conversation_state s on s.id = a.conversation_id where a.address = :address"""
 SELECT_CUSTOMER_BY_ID = """
-    select id, phone_number, status, created_at, call_id, agent_id, unanswered_turn_id, user_id, reply_to
+    select id, phone_number, status, created_at, call_id, agent_id, unanswered_turn_id, user_id, reply_to,
+        handler
     from conversation_state where id = :id"""
 SELECT_CONVERSATION_BY_ADDRESS = "select conversation_id from addresses where address = :address"
 SELECT_ADDRESSES = "select address from addresses where conversation_id = :id order by known_since, address"
@@ -54,6 +55,7 @@ class Customer:
     unanswered_turn_id: int | None
     user_id: str | None = None
     reply_to: str | None = None
+    handler: str = "agent"
 
 
 def is_number(address: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from wa_relay import policy
-from wa_relay.ledger import consent, customers, journal, notices, turns, waiting
+from wa_relay.ledger import consent, customers, handover, held, journal, notices, turns, waiting
 from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
@@ -26,7 +26,9 @@ INSERT_STRANGERS_MESSAGE = """
 NOTE_INBOUND = """
     update conversation_state set message_count = message_count + 1,
         last_message_at = greatest(last_message_at, :stamp), window_ends_at = greatest(window_ends_at, :window),
-        user_id = coalesce(:user_id, user_id)
+        user_id = coalesce(:user_id, user_id),
+        unread = unread + case when handler = 'agent' and not waiting then 0 else 1 end,
+        unanswered_since = case when handler = 'human' then coalesce(unanswered_since, :written_at) end
     where id = :id"""
 INSERT_STRANGERS_CONVERSATION = """
     insert into conversation_state (phone_number, client_name, elevenlabs_conversation_id, agent_id, status, started_at,
@@ -39,10 +41,12 @@ WHY_UNANSWERED = {
     "opted_out": "the customer has opted out",
     "too_late": "the message was found after its 24-hour window had ended",
     "fallback_sent": "the stranger has got the fallback text already",
+    "held": "the agent does not have the conversation: the message is kept for whoever answers",
+    "muted": "the customer repeats the same text: the conversation is muted",
     "unknown_sender": "strangers are not answered (reply.unknown_sender)",
 }
 
-Effect = Literal["turn", "duplicate", "stranger", "before_fence", "opted_out", "silent", "notice"]
+Effect = Literal["turn", "duplicate", "stranger", "before_fence", "opted_out", "silent", "notice", "held"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,7 @@ def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment
         return Received("duplicate")
     window = written + policy.WINDOW
     noted = {"stamp": stamp(written), "window": window, "user_id": inbound.user_id, "id": customer.id}
-    ledger.run(NOTE_INBOUND, noted)
+    ledger.run(NOTE_INBOUND, noted | {"written_at": message["written_at"]})
     received = Received("silent", row[0], customer.id)
     change = consent.change_of(ledger.rules, inbound)
     if change != "out":
@@ -166,7 +170,7 @@ def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment
         return received
     if customer.status == "opted_out" or window <= now:
         return _unanswered(ledger, received, "opted_out" if customer.status == "opted_out" else "too_late", now)
-    return _answer(ledger, customer, received, now)
+    return _answer(ledger, inbound, customer, received, now)
 
 
 def _opt_out(ledger: Ledger, inbound: Inbound, customer: Customer, received: Received, now: Moment) -> Received:
@@ -190,9 +194,15 @@ def _unanswered(ledger: Ledger, received: Received, reason: str, now: Moment) ->
     return received
 
 
-def _answer(ledger: Ledger, customer: Customer, received: Received, now: Moment) -> Received:
-    """Gives the message to a turn, or to the answer that the rules have for a stranger."""
+def _answer(ledger: Ledger, inbound: Inbound, customer: Customer, received: Received, now: Moment) -> Received:
+    """Gives the message to a turn, to the person who has the conversation, or to the answer for a stranger."""
     assert received.message_id is not None
+    if _asks_for_person(ledger, inbound):
+        asked_at = consent.written_at(inbound, now)
+        requested = handover.request(ledger, customer.id, "keyword", asked_at, now)
+        return replace(received, effect="notice", due_at=now) if requested else received
+    if customer.handler != "agent":
+        return _hold(ledger, customer, received, now)
     if customer.call_id is None:
         mode = ledger.rules.unknown_sender
         if mode == "fallback":
@@ -213,3 +223,16 @@ def _answer(ledger: Ledger, customer: Customer, received: Received, now: Moment)
         now=now,
     )
     return replace(received, effect="turn", due_at=due)
+
+
+def _asks_for_person(ledger: Ledger, inbound: Inbound) -> bool:
+    return inbound.attachment is None and policy.is_request(ledger.rules, inbound.text)
+
+
+def _hold(ledger: Ledger, customer: Customer, received: Received, now: Moment) -> Received:
+    """Keeps a message for whoever answers it: the agent does not have the conversation."""
+    assert received.message_id is not None
+    if not handover.keeps_messages(ledger, customer.id):
+        return _unanswered(ledger, received, "muted", now)
+    held.hold_message(ledger, customer.id, received.message_id, now)
+    return replace(_unanswered(ledger, received, "held", now), effect="held")

@@ -26,6 +26,7 @@ WHY_NO_OPENING = {
     "too_old": "the call ended before this database was made, too long ago, or at an unknown time",
     "opted_out": "the customer has opted out",
     "recent_opening": "the customer got an opening within opening.min_gap_hours",
+    "handed_over": "a person has the conversation",
     "too_short": "the call was shorter than min_call_seconds",
     "condition": "the call's collected values are not those of the outcome's `when`",
     "undecided": "the call's length or collected values are not known yet",

@@ -6,15 +6,17 @@ move them on. Every move states who made it (`Mover`) and what it rests on (`Pro
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
 
-Kind = Literal["opening", "reply", "notice"]
-Notice = Literal["fallback", "opt_out", "text_only"]
+Kind = Literal["opening", "reply", "notice", "human"]
+Notice = Literal["fallback", "opt_out", "text_only", "handover"]
 
 Mover = Literal["http", "receipt", "listing", "operator", "customer", "rule", "run"]
 """Who moves a message: Twilio's response to its send, a receipt, Twilio's list, a member of the team, the customer (an
@@ -22,9 +24,9 @@ opt-out), one of our rules (expiry, an empty variable), or this run of the daemo
 
 INSERT_OUTBOUND = """
     insert into conversation_messages (conversation_id, direction, kind, notice, content, status, call_id, turn_id,
-        part, to_address, created_at, due_at, not_after, sender)
+        part, to_address, created_at, due_at, not_after, sender, author, content_sid, content_variables)
     select id, 'outbound', :kind, :notice, :content, 'queued', :call_id, :turn_id, :part, :to_address, :now, :due_at,
-        :not_after, sender
+        :not_after, sender, :author, :content_sid, :content_variables
     from conversation_state where id = :conversation_id
     returning id"""
 COUNT_OUTBOUND = "update conversation_state set message_count = message_count + 1 where id = :id"
@@ -50,7 +52,8 @@ class NewMessage:
     """An outbound message as it enters the queue.
 
     `due_at` is None for a further part of an answer: it becomes due by what happens to the part before. `to_address`
-    is None for what goes to the address that wrote last.
+    is None for what goes to the address that wrote last. `author` is the person who wrote it, None for all other kinds;
+    `content_sid` and its variables are those of a template that a person chose.
     """
 
     conversation_id: int
@@ -63,6 +66,9 @@ class NewMessage:
     notice: Notice | None = None
     not_after: Moment | None = None
     to_address: str | None = None
+    author: str | None = None
+    content_sid: str | None = None
+    content_variables: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +135,16 @@ def queue_message(ledger: Ledger, message: NewMessage, now: Moment) -> int:
             "now": now,
             "due_at": message.due_at,
             "not_after": message.not_after,
+            "author": message.author,
+            "content_sid": message.content_sid,
+            "content_variables": as_json(message.content_variables),
         },
     )
+
+
+def as_json(variables: Mapping[str, str] | None) -> str | None:
+    """A template's variables as they are stored."""
+    return None if variables is None else json.dumps(dict(variables), ensure_ascii=False)
 
 
 def find_message(ledger: Ledger, message_id: int) -> Outbound | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import consent, holds, turns
+from wa_relay.ledger import consent, handover, holds, human, turns
 from wa_relay.ledger.outbox import MOVED, Outbound, Proof, get_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Moment, NotSent, SendRefused, SendResult, Unclear
@@ -139,6 +139,9 @@ def end(
     ended = get_message(ledger, message_id)
     if ended.turn_id is None:
         return
+    if ended.kind == "human":
+        human.restore_question(ledger, ended, now)
+        return
     follows = replace(proof, by="rule", evidence=f"the part before it ended: {reason}", code=None)
     for later in ledger.all(SELECT_LATER_PARTS, {"turn_id": ended.turn_id, "part": ended.part}):
         rest = {"id": later["id"], "reason": "cancelled", "code": None, "message": None}
@@ -156,12 +159,27 @@ def follow_refusal(ledger: Ledger, message: Outbound, code: str | None, now: Mom
         turns.leave_unanswered(ledger, message.conversation_id, message.turn_id)
 
 
+def _end_for_person(ledger: Ledger, message: Outbound, proof: Proof, now: Moment) -> Finished | None:
+    """Ends what the agent was sending, and provably has not sent, when a person has come meanwhile. None otherwise.
+
+    Back in the queue it would hold back what the person writes until its pause is over.
+    """
+    if handover.may_speak(ledger, message.conversation_id, message.kind):
+        return None
+    end(ledger, message.id, "handed_over", proof, now)
+    handover.keep_question(ledger, message.conversation_id, message.turn_id, message.part, now)
+    return Finished(message.id, "failed", "handed_over")
+
+
 def _try_again(ledger: Ledger, message: Outbound, result: NotSent, now: Moment) -> Finished:
+    proof = Proof("http", f"not sent: {result.evidence}", result.code)
+    if (ended := _end_for_person(ledger, message, proof, now)) is not None:
+        return ended
     pause = policy.retry_delay(
         message.attempts - 1, result.retry_after, base=policy.SEND_RETRY_BASE, cap=policy.SEND_RETRY_CAP
     )
     due = now + ledger.rules.scaled(pause)
-    requeue(ledger, message.id, due, Proof("http", f"not sent: {result.evidence}", result.code), now)
+    requeue(ledger, message.id, due, proof, now)
     return Finished(message.id, "queued", due_at=due)
 
 
@@ -186,9 +204,12 @@ def _refused(ledger: Ledger, message: Outbound, refusal: SendRefused, now: Momen
 
 def _hold_account(ledger: Ledger, message: Outbound, refusal: SendRefused, now: Moment) -> Finished:
     proof = Proof("http", "not sent: Twilio refused the account or the sender", refusal.code)
-    requeue(ledger, message.id, now, proof, now)
+    ended = _end_for_person(ledger, message, proof, now)
+    if ended is None:
+        requeue(ledger, message.id, now, proof, now)
     probe_at = holds.hold_account(ledger, refusal.code, refusal.meaning, message.began_at, now)
     if probe_at is None:
-        return Finished(message.id, "queued", due_at=now)
+        return ended or Finished(message.id, "queued", due_at=now)
     alarm = f"everything is held, Twilio refused with {refusal.code}: {refusal.meaning}"
-    return Finished(message.id, "queued", due_at=probe_at, alarm=alarm)
+    done = ended or Finished(message.id, "queued", due_at=probe_at)
+    return replace(done, alarm=alarm)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wa_relay import policy
-from wa_relay.ledger import journal, notices, questions
+from wa_relay.ledger import handover, journal, notices, questions
 from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.questions import TurnJob
 from wa_relay.ledger.store import Ledger
@@ -26,6 +26,7 @@ JOIN_TURN = "update conversation_messages set turn_id = :turn_id where id = :mes
 MOVE_QUESTION = """
     update conversation_messages set turn_id = :to_turn where turn_id = :from_turn and direction = 'inbound'"""
 CLEAR_UNANSWERED = "update conversation_state set unanswered_turn_id = null where id = :conversation_id"
+SELECT_FIRST_AT = "select first_at from turns where id = :turn_id"
 SELECT_TOOLS_RAN = "select tools_ran from turns where id = :turn_id"
 SELECT_UNANSWERED = "select unanswered_turn_id from conversation_state where id = :conversation_id"
 SET_UNANSWERED = "update conversation_state set unanswered_turn_id = :turn_id where id = :conversation_id"
@@ -246,16 +247,23 @@ def finish_silent(ledger: Ledger, turn_id: int, session_id: str | None, now: Mom
 
 
 def fail_turn(ledger: Ledger, turn_id: int, error: str, now: Moment) -> bool:
-    """Closes a turn without an answer. True when the fallback text goes out for it.
+    """Closes a turn without an answer. True when a text goes out for it: the fallback, or the notice of a handover.
 
-    Its question becomes part of the next turn's, unless a tool may have run: that question is never asked again.
+    Its question becomes part of the next turn's, unless a tool may have run: that question is never asked again. A turn
+    in which the agent asked for a person ends in silence: the notice has answered it.
     """
     turn = _asked(ledger, turn_id)
     if turn is None:
         return False
+    if handover.has_person(ledger, turn.conversation_id):
+        return not finish_silent(ledger, turn_id, None, now)
     ledger.run(MARK_FAILED, {"now": now, "error": error[:500], "turn_id": turn_id})
     _record(ledger, turn, "failed", error[:500], now, tools_ran=bool(turn.tools_ran))
     leave_unanswered(ledger, turn.conversation_id, turn_id)
+    if ledger.rules.handover_on_failure:
+        (asked_at,) = ledger.need_one(SELECT_FIRST_AT, {"turn_id": turn_id})
+        if handover.request(ledger, turn.conversation_id, "failure", asked_at, now, turn_id=turn_id):
+            return bool(ledger.rules.handover_notice)
     return notices.queue_fallback(ledger, turn.conversation_id, turn.call_id, turn_id, now)
 
 

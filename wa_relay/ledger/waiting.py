@@ -20,7 +20,7 @@ from wa_relay.model import Call, Moment
 SELECT_LAST_OPENING = """
     select max(coalesce(accepted_at, created_at)) from conversation_messages
     where conversation_id = :id and kind = 'opening' and status <> 'failed'"""
-SELECT_STATUS = "select status from conversation_state where id = :id"
+SELECT_STATUS = "select status, handler from conversation_state where id = :id"
 SELECT_WROTE_SINCE = """
     select 1 from conversation_messages
     where conversation_id = :id and direction = 'inbound' and accepted_at >= :since limit 1"""
@@ -50,8 +50,11 @@ class Decided:
 
 def customer_facts(ledger: Ledger, conversation_id: int | None, *, opted_out: bool) -> policy.CustomerFacts:
     """What the rules of openings ask of a customer; `conversation_id` is None for a new one."""
-    row = None if conversation_id is None else ledger.one(SELECT_LAST_OPENING, {"id": conversation_id})
-    return policy.CustomerFacts(opted_out, None if row is None else row[0])
+    if conversation_id is None:
+        return policy.CustomerFacts(opted_out)
+    (last_opening_at,) = ledger.need_one(SELECT_LAST_OPENING, {"id": conversation_id})
+    handler = ledger.need_one(SELECT_STATUS, {"id": conversation_id})["handler"]
+    return policy.CustomerFacts(opted_out, last_opening_at, handed_over=handler == "human")
 
 
 def decide(ledger: Ledger, call: KnownCall, now: Moment) -> Decided | None:

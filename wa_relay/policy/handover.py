@@ -16,13 +16,12 @@ from wa_relay.text.requests import LONGEST_REQUEST, request_form
 
 Handler = Literal["agent", "human", "muted"]
 Channel = Literal["console", "api", "cli"]
-Request = Literal["keyword", "tool", "failure"]
+HandoverRequest = Literal["keyword", "tool", "failure"]
 Mute = Literal["repeats_itself", "too_many_turns"]
-HandlerReason = Channel | Request | Mute
+HandlerReason = Channel | HandoverRequest | Mute
 Ending = Literal["released", "time_over", "nobody_free", "mute_over"]
 """Why a conversation goes back to the agent."""
 
-REQUESTS: tuple[Request, ...] = ("keyword", "tool", "failure")
 MUTED_FOR = 3600.0
 LONGEST_HOURS = 720.0
 LONGEST_HUMAN_MESSAGE = 1600
@@ -59,55 +58,55 @@ class Handling:
         return self.handler == "human" and self.by is None
 
 
-def take_over(now_held: Handling, operator: Operator, hours: float | None, rules: Rules, now: Moment) -> Handling:
+def take_over(before: Handling, operator: Operator, hours: float | None, rules: Rules, now: Moment) -> Handling:
     """A person takes the conversation, for `hours` or for `handover_return_after`."""
     lasts = rules.handover_return_after if hours is None else hours * 3600.0
     return replace(
-        now_held,
+        before,
         handler="human",
         until=now + lasts,
         reason=operator.channel,
         by=operator.name,
-        unread=now_held.unread if now_held.handler == "human" else 0,
+        unread=before.unread if before.handler == "human" else 0,
     )
 
 
-def write(now_held: Handling, operator: Operator, rules: Rules, now: Moment) -> Handling:
+def write(before: Handling, operator: Operator, rules: Rules, now: Moment) -> Handling:
     """A person writes: that takes the conversation over, and answers everything before it. A reason stays."""
-    kept = now_held.handler == "human"
+    kept = before.handler == "human"
     until = now + rules.handover_return_after
     return Handling(
         handler="human",
-        until=max(until, now_held.until or until) if kept and now_held.by is not None else until,
-        reason=now_held.reason if kept else operator.channel,
+        until=max(until, before.until or until) if kept and before.by is not None else until,
+        reason=before.reason if kept else operator.channel,
         by=operator.name,
     )
 
 
-def request(now_held: Handling, reason: Request, asked_at: Moment, rules: Rules, now: Moment) -> Handling | None:
+def request(before: Handling, reason: HandoverRequest, asked_at: Moment, rules: Rules, now: Moment) -> Handling | None:
     """A person is requested. None if a person has the conversation, or is requested already."""
-    if now_held.handler == "human":
+    if before.handler == "human":
         return None
     return Handling(
         "human",
         now + rules.handover_wait,
         reason,
         waiting=True,
-        unread=now_held.unread if now_held.waiting else 0,
+        unread=before.unread if before.waiting else 0,
         unanswered_since=asked_at,
     )
 
 
-def give_back(now_held: Handling, ending: Ending) -> Handling:
+def give_back(before: Handling, ending: Ending) -> Handling:
     """The agent has the conversation again. The request of a customer to whom nobody came stays open."""
-    return Handling(waiting=True, unread=now_held.unread) if ending == "nobody_free" else Handling()
+    return Handling(waiting=True, unread=before.unread) if ending == "nobody_free" else Handling()
 
 
-def mute(now_held: Handling, reason: Mute, now: Moment) -> Handling | None:
+def mute(before: Handling, reason: Mute, now: Moment) -> Handling | None:
     """The conversation is muted for an hour. None if a person has it or is requested: nothing is asked then anyway."""
-    if now_held.handler != "agent":
+    if before.handler != "agent":
         return None
-    return Handling("muted", now + MUTED_FOR, reason, waiting=now_held.waiting, unread=now_held.unread)
+    return Handling("muted", now + MUTED_FOR, reason, waiting=before.waiting, unread=before.unread)
 
 
 def ending_of(handling: Handling) -> Ending:
@@ -132,7 +131,7 @@ def is_request(rules: Rules, text: str) -> bool:
     return len(text) <= LONGEST_REQUEST and request_form(text) in rules.handover_keywords
 
 
-Refusal = Literal["opted_out", "window_closed", "quiet_hours"]
+HumanRefusal = Literal["opted_out", "window_closed", "quiet_hours"]
 
 
 def refuses_human_message(
@@ -144,7 +143,7 @@ def refuses_human_message(
     phone: str,
     rules: Rules,
     now: Moment,
-) -> Refusal | None:
+) -> HumanRefusal | None:
     """Why a person's message must not be sent, None if it may.
 
     A text needs an open window; a template needs none, but waits for no quiet hours: it is refused in them, unless the

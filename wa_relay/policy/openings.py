@@ -14,7 +14,9 @@ from wa_relay.policy.rules import OpeningText, Rules
 from wa_relay.text.plain import clean, visible
 from wa_relay.text.templates import render, render_variable
 
-SkipReason = Literal["outcome_not_followed", "opted_out", "too_old", "recent_opening", "too_short", "condition"]
+SkipReason = Literal[
+    "outcome_not_followed", "opted_out", "too_old", "recent_opening", "too_short", "condition", "handed_over"
+]
 
 DETAILS_WITHIN = 600.0
 """Seconds after its report for which a call waits for its length and its collected values (contract 8.1)."""
@@ -26,6 +28,7 @@ class CustomerFacts:
 
     opted_out: bool = False
     last_opening_at: Moment | None = None
+    handed_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ def plan_opening(
         return Skip("too_old")
     if customer.opted_out:
         return Skip("opted_out")
+    if customer.handed_over:
+        return Skip("handed_over")
     if rules.min_gap and customer.last_opening_at is not None and now - customer.last_opening_at < rules.min_gap:
         return Skip("recent_opening")
     until = (now if reported_at is None else reported_at) + DETAILS_WITHIN
