@@ -6,7 +6,6 @@ import itertools
 import os
 import random
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from bench.webhooks import WAITS, post
 from tests.big_ledger import make
 from wa_relay import reports
 from wa_relay.ledger import claims, file, inbox, questions, store, turns
+from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound
 from wa_relay.policy import Rules
@@ -200,7 +200,7 @@ def _reading(big: Path) -> list[Row]:
     return rows
 
 
-def _report(db: sqlite3.Connection, by: Grouping | None) -> tuple[float, float]:
+def _report(db: Queries, by: Grouping | None) -> tuple[float, float]:
     began, before = time.perf_counter(), time.process_time()
     reports.stats(db, span=Span(), by=by, timezone=BOGOTA)
     return time.perf_counter() - began, time.process_time() - before

@@ -1,28 +1,43 @@
-"""What several tests share: a ledger in which things happen, and a reader beside it."""
+"""What several tests share: a ledger in which things happen, a reader beside it, and a PostgreSQL server."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.engines import Cluster, Place, place_for
 from tests.story import Story
-from wa_relay.ledger.file import open_for_reading
+from wa_relay.ledger.engine import Queries
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """One PostgreSQL server for all tests of this process."""
+    started = Cluster()
+    yield started
+    started.stop()
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    """A new file, driven by the test as the daemon would."""
-    told = Story(tmp_path / "relay.db")
-    yield told
-    told.close()
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Where the test's database is: a file, unless the folder of the tests or the test wants otherwise."""
+    with place_for(getattr(request, "param", "sqlite"), tmp_path, request) as made:
+        yield made
 
 
 @pytest.fixture
-def db(story: Story) -> Iterator[sqlite3.Connection]:
-    """The story's file, read beside its writer."""
-    connection = open_for_reading(story.path)
+def story(place: Place) -> Iterator[Story]:
+    """A new database, driven by the test as the daemon would."""
+    driven = Story(place)
+    yield driven
+    driven.close()
+
+
+@pytest.fixture
+def db(story: Story) -> Iterator[Queries]:
+    """The story's database, read beside its writer."""
+    connection = story.place.open_for_reading()
     yield connection
     connection.close()

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from wa_relay.ledger import file
+from wa_relay.ledger.sqlite import SqliteEngine, add_functions
 
 
-class Flaky(sqlite3.Connection):
+class Flaky(SqliteEngine):
     """A connection whose next statements of the named kinds fail once each."""
 
     failing: list[str]
@@ -27,5 +28,5 @@ def flaky(path: Path, *failing: str, now: float) -> Flaky:
     file.open_for_writing(path, account_sid="AC1", now=now).connection.close()
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Flaky)
     connection.row_factory, connection.failing = sqlite3.Row, list(failing)
-    file.add_functions(connection)
+    add_functions(connection)
     return connection

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from wa_relay.ledger import calls, claims, file, inbox, receipts, sends, store, turns
+from tests.engines import Place
+from wa_relay.ledger import calls, claims, inbox, receipts, sends, store, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Call, Inbound, Receipt, SendResult
 from wa_relay.policy import OpeningText, Rules
@@ -29,10 +30,12 @@ RULES = Rules(
 class Story:
     """Drives the ledger as the daemon would. `now` is moved by the test; every send is accepted after 0.5 s."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, place: Place | Path) -> None:
+        place = Place(place, None) if isinstance(place, Path) else place
+        self.place = place
+        self.path = place.path
         self.now = NOW
-        opened = file.open_for_writing(path, account_sid="AC1", now=NOW - 86400.0)
+        opened = place.open_for_writing("AC1", NOW - 86400.0)
         self.ledger = Ledger(opened.connection, RULES)
         store.begin_run(self.ledger, NOW - 86400.0)
         self._sids = 0

@@ -25,6 +25,7 @@ from wa_relay.channel.inbound import listed_inbound
 from wa_relay.config import Config
 from wa_relay.config.rules import rules_of
 from wa_relay.ledger import file, sends, store, turns, waiting
+from wa_relay.ledger.engine import Engine, Opened
 from wa_relay.ledger.faults import AlreadyServed, DatabaseFault
 from wa_relay.ledger.lock import DatabaseLock, Holder
 from wa_relay.ledger.reader import Reader
@@ -171,7 +172,7 @@ class Daemon:
         if self._ended is not None:
             raise self._ended
 
-    def _open_database(self, lock: DatabaseLock) -> file.Opened:
+    def _open_database(self, lock: DatabaseLock) -> Opened[Engine]:
         # In a thread: waiting for the lock, a migration and a check of the file block for seconds, and a signal
         # that arrives meanwhile has to end the start.
         now, path, give_up = self._clock(), self._config.database.path, self._give_up.is_set
@@ -218,7 +219,7 @@ class Daemon:
             self.stop()
 
 
-async def _open_storage(common: Common, found: file.Opened, opened: AsyncExitStack) -> Storage:
+async def _open_storage(common: Common, found: Opened[Engine], opened: AsyncExitStack) -> Storage:
     now, path = common.clock(), common.config.database.path
     ledger = LedgerThread(Ledger(found.connection, common.rules), metrics.COMMIT_SECONDS.observe)
     opened.push_async_callback(ledger.close)

@@ -19,7 +19,7 @@ from tests.crash.forks import Daemons
 from tests.crash.judge import ENDS, Verdict, judge
 from tests.crash.people import FALLBACK, GREETING, Crowd, answer
 from tests.e2e.stage import AGENT, OVERRIDES, TOKEN, free_port, until
-from wa_relay.ledger.schema import MOVES
+from wa_relay.ledger.triggers import MOVES
 from wa_relay.standins.elevenlabs import Agent, ElevenLabsStandin
 from wa_relay.standins.twilio import PLAYABLE, Delays, Fault, TwilioStandin
 

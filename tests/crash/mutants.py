@@ -137,8 +137,8 @@ MUTANTS = (
     Mutant(
         "an unclear send holds nothing back",
         "wa_relay/ledger/sends.py",
-        '"in_flight": int(holds)} | proof',
-        '"in_flight": 0} | proof',
+        '"in_flight": holds} | proof',
+        '"in_flight": False} | proof',
     ),
     Mutant(
         "who opted out is not asked for before a send",
@@ -172,9 +172,9 @@ MUTANTS = (
     ),
     Mutant(
         "the file lets a message return to the queue without proof",
-        "wa_relay/ledger/schema.py",
-        "(_PROOF, _SENDING, ",
-        "(_SENDING, ",
+        "wa_relay/ledger/triggers.py",
+        "(_LEGAL_MOVE, _PROOF, _SENDING, ",
+        "(_LEGAL_MOVE, _SENDING, ",
     ),
     Mutant(
         "the greeting is taken for the answer",
@@ -287,7 +287,7 @@ MUTANTS = (
     Mutant(
         "one operation that fails leaves its half behind",
         "wa_relay/ledger/thread.py",
-        '            db.execute("rollback to operation")\n',
+        "            db.undo()\n",
         "",
     ),
     Mutant(

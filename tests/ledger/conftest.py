@@ -1,4 +1,4 @@
-"""A ledger on a real file, with the clock in the test's hand."""
+"""A ledger on either engine, with the clock in the test's hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from wa_relay.ledger import file, store
+from tests.engines import ENGINES, Place, place_for
+from wa_relay.ledger import store
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Call, Inbound
 from wa_relay.policy import OpeningText, Rules
@@ -29,15 +30,22 @@ RULES = Rules(
 )
 
 
+@pytest.fixture(params=ENGINES)
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """Where the test's database is: a file, then a PostgreSQL server."""
+    with place_for(request.param, tmp_path, request) as made:
+        yield made
+
+
 @pytest.fixture
-def make_ledger(tmp_path: Path) -> Iterator[Callable[..., Ledger]]:
+def make_ledger(place: Place) -> Iterator[Callable[..., Ledger]]:
     """Opens the test's database with the given rules; again, as after a restart."""
     opened: list[Ledger] = []
 
     def make(now: float = NOW - 3600.0, **rules: Any) -> Ledger:
         for ledger in opened:
             ledger.db.close()
-        found = file.open_for_writing(tmp_path / "relay.db", account_sid="AC1", now=now)
+        found = place.open_for_writing("AC1", now)
         ledger = Ledger(found.connection, replace(RULES, **rules))
         store.begin_run(ledger, now)
         opened.append(ledger)

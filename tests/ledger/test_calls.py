@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.engines import REFUSED
 from tests.ledger.conftest import NOW, PHONE, call
 from wa_relay.ledger import batches, call_details, calls, claims, consent, control, sends
 from wa_relay.ledger.faults import CallConflict
@@ -41,7 +42,7 @@ def test_the_same_call_from_any_source_counts_once(ledger: Ledger, source: str) 
 
 def test_the_file_itself_refuses_a_second_opening_for_a_call(ledger: Ledger) -> None:
     state = calls.record_call(ledger, call(), NOW)
-    with pytest.raises(sqlite3.IntegrityError, match="call_id"):
+    with pytest.raises(REFUSED, match="call_id"):
         queue_message(ledger, NewMessage(state.conversation_id, "opening", "otra vez", NOW, state.call_id), NOW)
 
 

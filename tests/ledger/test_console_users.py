@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
 
+from tests.engines import REFUSED
 from tests.story import ANA, Story
 from wa_relay.ledger import audit, console_sessions, console_users
 from wa_relay.ledger.audit import Deed
 from wa_relay.ledger.console_sessions import Attempt, Credentials
+from wa_relay.ledger.engine import Queries
 
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA"
 TOKEN, OTHER = "a" * 64, "b" * 64
@@ -42,11 +42,11 @@ def test_a_name_is_given_once(story: Story) -> None:
 
 
 def test_the_schema_refuses_a_password_that_is_not_hashed(story: Story) -> None:
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(REFUSED):
         console_users.set_password(story.ledger, "ana", "correct horse", "root", story.now)
 
 
-def test_a_session_is_found_until_it_ends(story: Story, db: sqlite3.Connection) -> None:
+def test_a_session_is_found_until_it_ends(story: Story, db: Queries) -> None:
     assert log_in(story)
     found = console_sessions.find_session(db, TOKEN, story.now)
     assert found is not None
@@ -55,7 +55,7 @@ def test_a_session_is_found_until_it_ends(story: Story, db: sqlite3.Connection) 
     assert console_sessions.find_session(db, OTHER, story.now) is None
 
 
-def test_a_role_holds_from_the_next_request_on(story: Story, db: sqlite3.Connection) -> None:
+def test_a_role_holds_from_the_next_request_on(story: Story, db: Queries) -> None:
     log_in(story)
     console_users.set_role(story.ledger, "ana", "viewer", "root", story.now)
     found = console_sessions.find_session(db, TOKEN, story.now)
@@ -63,7 +63,7 @@ def test_a_role_holds_from_the_next_request_on(story: Story, db: sqlite3.Connect
     assert found.role == "viewer"
 
 
-def test_a_removed_user_has_no_session(story: Story, db: sqlite3.Connection) -> None:
+def test_a_removed_user_has_no_session(story: Story, db: Queries) -> None:
     log_in(story)
     console_users.add_link(story.ledger, "ana", OTHER, "root", story.now)
     console_users.remove_user(story.ledger, "ana", "root", story.now)
@@ -71,7 +71,7 @@ def test_a_removed_user_has_no_session(story: Story, db: sqlite3.Connection) -> 
     assert console_users.list_users(db) == []
 
 
-def test_a_new_password_ends_every_session(story: Story, db: sqlite3.Connection) -> None:
+def test_a_new_password_ends_every_session(story: Story, db: Queries) -> None:
     log_in(story)
     console_users.set_password(story.ledger, "ana", HASH + "2", "root", story.now)
     assert console_sessions.find_session(db, TOKEN, story.now) is None
@@ -81,7 +81,7 @@ def test_a_password_that_changed_while_it_was_checked_opens_nothing(story: Story
     assert not log_in(story, password_hash=HASH + "old")
 
 
-def test_a_link_logs_in_once(story: Story, db: sqlite3.Connection) -> None:
+def test_a_link_logs_in_once(story: Story, db: Queries) -> None:
     console_users.add_link(story.ledger, "ana", OTHER, "root", story.now)
     end = story.now + 3600.0
     assert console_sessions.log_in_by_link(story.ledger, OTHER, TOKEN, end, "by link", story.now)
@@ -129,7 +129,7 @@ def test_a_success_clears_the_name_and_not_the_address(story: Story) -> None:
     assert not fail_to_log_in(story, "name eva", ADDRESS)
 
 
-def test_the_log_says_who_did_what_to_whom(story: Story, db: sqlite3.Connection) -> None:
+def test_the_log_says_who_did_what_to_whom(story: Story, db: Queries) -> None:
     story.call("conv_1")
     log_in(story)
     audit.record_deed(story.ledger, Deed("ana", "takeover", address=ANA), story.now)
@@ -143,7 +143,7 @@ def test_the_log_says_who_did_what_to_whom(story: Story, db: sqlite3.Connection)
     ]
 
 
-def test_what_an_operation_refuses_is_nobodys_deed(story: Story, db: sqlite3.Connection) -> None:
+def test_what_an_operation_refuses_is_nobodys_deed(story: Story, db: Queries) -> None:
     def refuse(_ledger: object) -> None:
         raise LookupError
 

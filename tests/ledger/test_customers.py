@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.engines import only_sqlite
 from tests.ledger.conftest import NOW, PHONE, call, written
 from wa_relay.ledger import calls, claims, consent, customers, inbox, receipts, sends, turns
 from wa_relay.ledger.faults import CallConflict
+from wa_relay.ledger.sqlite import SqliteEngine
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Receipt
 
@@ -161,11 +163,13 @@ def test_a_look_up_of_a_message_goes_by_the_address_that_it_was_sent_to(ledger: 
     assert (lookup.message_id, lookup.phone) == (job.outgoing.message_id, DIALLED)
 
 
+@only_sqlite
 def test_a_message_from_the_known_number_costs_one_read_to_find_the_customer(ledger: Ledger) -> None:
     calls.record_call(ledger, call(phone=PHONE), NOW)
     facts = {"user_id": BSUID, "wa_id": PHONE}
     inbox.record_inbound(ledger, written(sid="SM1", **facts), NOW + 1)
     statements: list[str] = []
+    assert isinstance(ledger.db, SqliteEngine)
     ledger.db.set_trace_callback(statements.append)
     inbox.record_inbound(ledger, written(sid="SM2", **facts), NOW + 2)
     ledger.db.set_trace_callback(None)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlite_utils import Database
 
 from tests.ledger.conftest import NOW
 from wa_relay.ledger import file, schema
@@ -49,15 +48,19 @@ def test_a_check_of_the_file_ends_when_the_start_is_given_up(tmp_path: Path) -> 
 LATER = file.SCHEMA_VERSION + 1
 
 
-def _add_notes(database: Database) -> None:
-    database.execute("create table notes (id integer primary key, text text not null) strict")
-    database.execute("create index notes_by_text on notes (text)")
+ADD_NOTES = """
+create table notes (
+    id key,
+    text text not null
+);
+create index notes_by_text on notes (text);
+"""
 
 
 def _migrate(path: Path) -> None:
     """Opens the file as a later release would, whose schema has one more table."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        file.migrate(db, path, NOW, create=schema.create, steps={file.SCHEMA_VERSION: _add_notes}, to=LATER)
+        file.migrate(db, path, NOW, create=schema.create, steps={file.SCHEMA_VERSION: ADD_NOTES}, to=LATER)
 
 
 def _of_this_version(path: Path) -> None:
@@ -190,7 +193,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_migration_is_reported(tmp_path: 
         closing(sqlite3.connect(path, isolation_level=None, factory=Full)) as db,
         pytest.raises(sqlite3.OperationalError, match="disk is full"),
     ):
-        file.migrate(db, path, NOW, create=schema.create, steps={file.SCHEMA_VERSION: _add_notes}, to=LATER)
+        file.migrate(db, path, NOW, create=schema.create, steps={file.SCHEMA_VERSION: ADD_NOTES}, to=LATER)
     assert _shape(path) == old
 
 

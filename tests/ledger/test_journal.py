@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 
 import pytest
 
+from tests.engines import REFUSED
 from tests.ledger.conftest import NOW, call, written
 from wa_relay.ledger import calls, claims, inbox, journal, sends
 from wa_relay.ledger.journal import Entry
@@ -63,7 +63,7 @@ def test_the_newest_entry_stays_so_that_no_id_is_given_twice(ledger: Ledger) -> 
     for _ in range(2):
         journal.record(ledger, Entry("call"), NOW)
     ledger.run("delete from journal where id = 1")
-    with pytest.raises(sqlite3.IntegrityError, match="newest entry stays"):
+    with pytest.raises(REFUSED, match="newest entry stays"):
         ledger.run("delete from journal where id = 2")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from datetime import time
 from typing import Any
 
 import pytest
 
+from tests.engines import REFUSED
 from tests.ledger.conftest import NOW, PHONE, call, written
 from wa_relay.ledger import calls, claims, control, inbox, receipts, sends, turns
 from wa_relay.ledger.claims import SendJob
@@ -99,17 +99,19 @@ def test_the_file_refuses_a_return_to_the_queue_without_proof(ledger: Ledger, st
     _claim(ledger)
     if status == "uncertain":
         sends.finish_send(ledger, 1, Unclear("timeout"), NOW)
-    with pytest.raises(sqlite3.IntegrityError, match="only with proof"):
-        ledger.run("update conversation_messages set status = 'queued', in_flight = 0, moved_by = 'rule' where id = 1")
+    with pytest.raises(REFUSED, match="only with proof"):
+        ledger.run(
+            "update conversation_messages set status = 'queued', in_flight = false, moved_by = 'rule' where id = 1"
+        )
 
 
 def test_the_file_refuses_two_messages_in_flight_to_one_person(ledger: Ledger) -> None:
     _opening(ledger, "conv_1")
     _opening(ledger, "conv_2")
     _claim(ledger)
-    with pytest.raises(sqlite3.IntegrityError, match="conversation_id"):
+    with pytest.raises(REFUSED, match="conversation_id"):
         ledger.run(
-            "update conversation_messages set status = 'sending', in_flight = 1, attempts = 1, attempted_at = 1,"
+            "update conversation_messages set status = 'sending', in_flight = true, attempts = 1, attempted_at = 1,"
             " epoch = 1, moved_by = 'run', moved_at = 1 where id = 2"
         )
 
@@ -119,7 +121,7 @@ def test_the_file_refuses_two_answers_to_a_turn(ledger: Ledger) -> None:
     (reply,) = _answer(ledger, "El plan cuesta $99.")
     row = ledger.one("select turn_id from conversation_messages where id = ?", (reply,))
     assert row is not None
-    with pytest.raises(sqlite3.IntegrityError, match="turn_id"):
+    with pytest.raises(REFUSED, match="turn_id"):
         queue_message(ledger, NewMessage(1, "reply", "otra", NOW, turn_id=row["turn_id"]), NOW)
 
 
@@ -127,7 +129,7 @@ def test_the_file_refuses_a_way_out_of_a_final_status(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
     sends.finish_send(ledger, 1, SendRefused("21211", "not a number", "customer"), NOW)
-    with pytest.raises(sqlite3.IntegrityError, match="illegal move"):
+    with pytest.raises(REFUSED, match="illegal move"):
         ledger.run("update conversation_messages set status = 'queued', reason = null where id = 1")
 
 
@@ -474,7 +476,7 @@ def test_receipts_that_do_not_come_are_asked_for_three_times(ledger: Ledger) -> 
 
 def test_the_file_refuses_a_move_that_does_not_state_who_made_it(ledger: Ledger) -> None:
     _opening(ledger)
-    with pytest.raises(sqlite3.IntegrityError, match="who made it"):
+    with pytest.raises(REFUSED, match="who made it"):
         ledger.run("update conversation_messages set status = 'failed', reason = 'cancelled' where id = 1")
 
 

@@ -9,12 +9,15 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import psycopg
 import pytest
 
+from tests.engines import Cluster
 from tests.ledger.conftest import NOW
 from wa_relay import ledger, reports
-from wa_relay.ledger import file
+from wa_relay.ledger import file, schema
 
 GROW = ("conversation_messages", "conversation_state", "calls", "turns", "journal", "receipts")
 SQL = re.compile(r"\s*(select|update|insert|delete)\b")
@@ -31,7 +34,11 @@ STATEMENTS = {
     f"{module.__name__}.{name}": value
     for module in _modules(ledger, reports)
     for name, value in vars(module).items()
-    if name.isupper() and isinstance(value, str) and SQL.match(value) and "{" not in value
+    if name.isupper()
+    and isinstance(value, str)
+    and SQL.match(value)
+    and "{" not in value
+    and module.__name__.rpartition(".")[2] not in {"server", "postgres"}
 }
 # Beside a trigger, SQLite plans to look for children of each new row. It does so only while a foreign key is violated
 # (OP_FkIfZero), and ours are checked at once.
@@ -56,6 +63,33 @@ def _plan(db: sqlite3.Connection, sql: str) -> list[str]:
 def test_no_statement_walks_through_a_whole_table(empty: sqlite3.Connection, name: str) -> None:
     walks = [step for step in _plan(empty, STATEMENTS[name]) if WHOLE_TABLE.match(step)]
     assert walks == []
+
+
+@pytest.fixture(scope="module")
+def server(cluster: Cluster) -> Iterator[psycopg.Connection[Any]]:
+    url = cluster.copy(NOW)
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+    cluster.drop(url)
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
+def test_every_statement_is_one_that_both_engines_take(server: psycopg.Connection[Any], name: str) -> None:
+    marks = list(dict.fromkeys(re.findall(r"(?<!:):([a-z]\w*)", re.sub(r"'[^']*'", "", STATEMENTS[name]))))
+    sql = re.sub(
+        r"(?<!:):([a-z]\w*)",
+        lambda found: f"${marks.index(found[1]) + 1}" if found[1] in marks else found[0],
+        STATEMENTS[name],
+    )
+    server.execute(f"prepare looked_at as {sql}".encode())
+    server.execute("deallocate looked_at")
+
+
+def test_the_schema_is_written_in_portable_words() -> None:
+    text = re.sub(r"'[^']*'", "", "\n".join([schema.TABLES, *schema.STEPS.values()]))
+    assert not re.findall(
+        r"\b(real|blob|strict|boolean|autoincrement|cast|primary key \()\b|integer primary key| in \(0, 1\)", text
+    )
 
 
 def test_most_statements_are_looked_at() -> None:

@@ -174,7 +174,7 @@ def test_an_opening_whose_begin_was_taken_back_counts_once_for_the_breaker(make_
     for number in range(6):
         calls.record_call(ledger, call(f"conv_{number}", phone=f"+5731385391{number:02}"), NOW)
     for _ in range(3):
-        ledger.db.execute("begin immediate")
+        ledger.db.begin()
         claimed = claims.claim_messages(ledger, 20, NOW)
         assert (claimed.burst, len(claimed.jobs)) == (0, 6)
         ledger.db.execute("rollback")

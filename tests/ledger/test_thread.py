@@ -15,8 +15,9 @@ from tests.flaky import flaky
 from tests.ledger.conftest import NOW, RULES, call
 from wa_relay.ledger import calls, control, file
 from wa_relay.ledger.faults import CallConflict, StorageUnavailable
+from wa_relay.ledger.sqlite import CHECKPOINT, CHECKPOINT_EVERY, SqliteEngine
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import CHECKPOINT, CHECKPOINT_EVERY, GROUP, LedgerThread
+from wa_relay.ledger.thread import GROUP, LedgerThread
 
 
 @asynccontextmanager
@@ -98,6 +99,7 @@ def test_a_conflict_takes_back_its_own_operation_and_repeats_no_other(tmp_path: 
             begun, may_go = threading.Event(), threading.Event()
 
             def hold(held: Ledger) -> None:
+                assert isinstance(held.db, SqliteEngine)
                 held.db.set_trace_callback(statements.append)
                 begun.set()
                 assert may_go.wait(10)

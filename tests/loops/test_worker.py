@@ -15,6 +15,7 @@ import pytest
 
 from tests.flaky import flaky
 from wa_relay.ledger import calls, inbox, store
+from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
@@ -131,7 +132,7 @@ class Room:
     async def until(self, what: object, sql: str, *parameters: object) -> None:
         """Waits for a value in the database, 10 s at most."""
 
-        def found(db: sqlite3.Connection) -> object:
+        def found(db: Queries) -> object:
             return db.execute(sql, parameters).fetchone()[0]
 
         async with asyncio.timeout(10):

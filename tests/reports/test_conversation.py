@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
-
+from tests.engines import only_sqlite
 from tests.story import ANA, LUIS, NOW, Story
 from wa_relay import reports
+from wa_relay.ledger.engine import Queries
+from wa_relay.ledger.sqlite import SqliteEngine
 from wa_relay.model import SendRefused, Unclear
 from wa_relay.moments import stamp
 
 
-def test_the_object_has_the_fields_of_the_contract_in_its_order(story: Story, db: sqlite3.Connection) -> None:
+def test_the_object_has_the_fields_of_the_contract_in_its_order(story: Story, db: Queries) -> None:
     story.call("conv_1", client_name="Ana García", batch_id="b1", batch_name="Octubre", summary="Quiere precios.")
     ((_, sid),) = story.send()
     story.receipt(sid, "read")
@@ -53,7 +54,7 @@ def test_the_object_has_the_fields_of_the_contract_in_its_order(story: Story, db
     assert list(told["messages"][1]) == list(told["messages"][0])
 
 
-def test_a_message_that_was_not_accepted_has_no_time_and_tells_why(story: Story, db: sqlite3.Connection) -> None:
+def test_a_message_that_was_not_accepted_has_no_time_and_tells_why(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.send(SendRefused("63016", "outside the window", "message"))
     story.call("conv_2", LUIS)
@@ -67,7 +68,7 @@ def test_a_message_that_was_not_accepted_has_no_time_and_tells_why(story: Story,
     assert (luis.messages[0].status, luis.messages[0].sent_at) == ("uncertain", None)
 
 
-def test_the_newest_messages_come_oldest_first_and_before_pages_back(story: Story, db: sqlite3.Connection) -> None:
+def test_the_newest_messages_come_oldest_first_and_before_pages_back(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.send()
     for number in range(5):
@@ -86,7 +87,7 @@ def test_the_newest_messages_come_oldest_first_and_before_pages_back(story: Stor
     assert [message.content for message in recent.messages] == ["mensaje 4"]
 
 
-def test_calls_come_newest_first_and_the_thread_points_at_the_latest(story: Story, db: sqlite3.Connection) -> None:
+def test_calls_come_newest_first_and_the_thread_points_at_the_latest(story: Story, db: Queries) -> None:
     story.call("conv_late", ended_at=NOW - 10)
     story.call("conv_early", ended_at=NOW - 500)
     found = reports.conversation(db, phone=ANA, limit=9)
@@ -95,9 +96,7 @@ def test_calls_come_newest_first_and_the_thread_points_at_the_latest(story: Stor
     assert found.call_key == "conv_late"
 
 
-def test_nobody_by_that_number_is_none_and_a_hidden_number_is_found_by_its_user_id(
-    story: Story, db: sqlite3.Connection
-) -> None:
+def test_nobody_by_that_number_is_none_and_a_hidden_number_is_found_by_its_user_id(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.write("hola", user_id="CO.1A2b")
     assert reports.conversation(db, phone=LUIS, limit=9) is None
@@ -106,9 +105,11 @@ def test_nobody_by_that_number_is_none_and_a_hidden_number_is_found_by_its_user_
     assert found.phone == ANA
 
 
-def test_no_query_for_one_person_walks_through_everybody(story: Story, db: sqlite3.Connection) -> None:
+@only_sqlite
+def test_no_query_for_one_person_walks_through_everybody(story: Story, db: Queries) -> None:
     story.call("conv_1")
     asked: list[str] = []
+    assert isinstance(db, SqliteEngine)
     db.set_trace_callback(asked.append)
     reports.conversation(db, phone=ANA, limit=9, before=99, since=NOW - 1)
     reports.conversation(db, phone="CO.none", limit=9)
@@ -120,7 +121,7 @@ def test_no_query_for_one_person_walks_through_everybody(story: Story, db: sqlit
             assert not step["detail"].startswith("SCAN"), (query, step["detail"])
 
 
-def test_what_needs_a_decision_is_listed_with_its_age(story: Story, db: sqlite3.Connection) -> None:
+def test_what_needs_a_decision_is_listed_with_its_age(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.send(Unclear("read timeout"))
     (row,) = reports.uncertain(db, NOW + 90.0)

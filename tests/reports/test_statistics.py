@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from tests.story import ANA, BOGOTA, EVA, LUIS, NOW, Story
 from wa_relay import reports
 from wa_relay.ledger import claims, control
+from wa_relay.ledger.engine import Queries
 from wa_relay.model import SendRefused, Unclear
 from wa_relay.reports import Grouping, Span
 from wa_relay.reports.tally import median, percentile
@@ -17,17 +17,17 @@ from wa_relay.reports.tally import median, percentile
 EVERYTHING = Span()
 
 
-def told(db: sqlite3.Connection, span: Span = EVERYTHING, by: Grouping | None = None) -> dict[str, Any]:
+def told(db: Queries, span: Span = EVERYTHING, by: Grouping | None = None) -> dict[str, Any]:
     """The report as programs get it."""
     return reports.stats(db, span=span, by=by, timezone=BOGOTA).to_json()
 
 
-def groups(db: sqlite3.Connection, by: Grouping, span: Span = EVERYTHING) -> dict[str | None, dict[str, Any]]:
+def groups(db: Queries, by: Grouping, span: Span = EVERYTHING) -> dict[str | None, dict[str, Any]]:
     """The groups of a report by their key, in its order."""
     return {group["key"]: group for group in told(db, span, by)["groups"]}
 
 
-def test_a_new_database_counts_nothing_and_divides_by_nothing(db: sqlite3.Connection) -> None:
+def test_a_new_database_counts_nothing_and_divides_by_nothing(db: Queries) -> None:
     assert told(db) == {
         "since": None,
         "until": None,
@@ -45,9 +45,7 @@ def test_a_new_database_counts_nothing_and_divides_by_nothing(db: sqlite3.Connec
     }
 
 
-def test_each_opening_counts_for_all_that_it_reached_and_all_of_them_add_up(
-    story: Story, db: sqlite3.Connection
-) -> None:
+def test_each_opening_counts_for_all_that_it_reached_and_all_of_them_add_up(story: Story, db: Queries) -> None:
     for number, status in enumerate(["", "delivered", "read", "failed"]):
         story.call(f"conv_{number}", f"+5730000000{number:02}")
         ((_, sid),) = story.send()
@@ -77,14 +75,14 @@ def test_each_opening_counts_for_all_that_it_reached_and_all_of_them_add_up(
     assert "WhatsApp" in report["failures"][1]["meaning"]
 
 
-def test_a_message_that_is_on_the_wire_is_still_queued(story: Story, db: sqlite3.Connection) -> None:
+def test_a_message_that_is_on_the_wire_is_still_queued(story: Story, db: Queries) -> None:
 
     story.call("conv_1")
     assert len(claims.claim_messages(story.ledger, 1, story.now).jobs) == 1
     assert told(db)["openings"]["queued"] == 1
 
 
-def test_a_reply_answers_the_latest_opening_that_had_got_away(story: Story, db: sqlite3.Connection) -> None:
+def test_a_reply_answers_the_latest_opening_that_had_got_away(story: Story, db: Queries) -> None:
     story.call("conv_1", batch_name="uno")
     story.send()  # accepted 0.5 s later
     story.now += 100.5
@@ -108,7 +106,7 @@ def test_a_reply_answers_the_latest_opening_that_had_got_away(story: Story, db: 
     assert by_batch["dos"]["reply_rate"] == 0.5
 
 
-def test_one_message_does_not_answer_two_openings(story: Story, db: sqlite3.Connection) -> None:
+def test_one_message_does_not_answer_two_openings(story: Story, db: Queries) -> None:
     story.call("conv_1", batch_name="uno")
     story.send()
     story.now += 100.0
@@ -120,7 +118,7 @@ def test_one_message_does_not_answer_two_openings(story: Story, db: sqlite3.Conn
     assert (by_batch["uno"]["replied"], by_batch["dos"]["replied"]) == (0, 1)
 
 
-def test_an_opening_that_was_not_delivered_was_not_answered(story: Story, db: sqlite3.Connection) -> None:
+def test_an_opening_that_was_not_delivered_was_not_answered(story: Story, db: Queries) -> None:
     story.call("conv_1")
     ((_, sid),) = story.send()
     story.now += 5.0
@@ -130,9 +128,7 @@ def test_an_opening_that_was_not_delivered_was_not_answered(story: Story, db: sq
     assert (report["replied"], report["reply_rate"], report["messages"]["inbound"]) == (0, None, 1)
 
 
-def test_a_message_that_a_listing_brought_late_counts_when_the_customer_wrote_it(
-    story: Story, db: sqlite3.Connection
-) -> None:
+def test_a_message_that_a_listing_brought_late_counts_when_the_customer_wrote_it(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.send()
     story.now += 7200.0
@@ -143,7 +139,7 @@ def test_a_message_that_a_listing_brought_late_counts_when_the_customer_wrote_it
     assert told(db, Span(NOW + 3600.0, None))["messages"]["inbound"] == 0
 
 
-def test_calls_count_by_their_end_and_what_follows_them_counts_with_them(story: Story, db: sqlite3.Connection) -> None:
+def test_calls_count_by_their_end_and_what_follows_them_counts_with_them(story: Story, db: Queries) -> None:
     story.call("conv_1", ended_at=NOW)
     story.now += 86400.0
     story.send()
@@ -156,7 +152,7 @@ def test_calls_count_by_their_end_and_what_follows_them_counts_with_them(story: 
     assert told(db, Span(None, NOW))["calls"] == 0
 
 
-def test_a_call_whose_end_is_unknown_counts_only_without_a_span(story: Story, db: sqlite3.Connection) -> None:
+def test_a_call_whose_end_is_unknown_counts_only_without_a_span(story: Story, db: Queries) -> None:
     story.call("conv_1", ended_at=None)
     assert told(db)["calls"] == 1
     assert told(db, Span(0.0, None))["calls"] == 0
@@ -164,9 +160,7 @@ def test_a_call_whose_end_is_unknown_counts_only_without_a_span(story: Story, db
     assert groups(db, "day")[None]["calls"] == 1
 
 
-def test_a_turn_lasts_from_the_customers_last_message_to_twilios_acceptance(
-    story: Story, db: sqlite3.Connection
-) -> None:
+def test_a_turn_lasts_from_the_customers_last_message_to_twilios_acceptance(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.send()
     for seconds in (3.0, 5.0, 9.0, 4.0):
@@ -180,7 +174,7 @@ def test_a_turn_lasts_from_the_customers_last_message_to_twilios_acceptance(
     assert turns == {"answered": 4, "failed": 0, "median_seconds": 5.0, "p95_seconds": 9.5}
 
 
-def test_a_turn_that_failed_counts_as_such_and_lasts_nothing(story: Story, db: sqlite3.Connection) -> None:
+def test_a_turn_that_failed_counts_as_such_and_lasts_nothing(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.send()
     story.write("Hola")
@@ -189,7 +183,7 @@ def test_a_turn_that_failed_counts_as_such_and_lasts_nothing(story: Story, db: s
     assert told(db)["turns"] == {"answered": 0, "failed": 1, "median_seconds": None, "p95_seconds": None}
 
 
-def test_an_answer_that_waits_to_be_sent_is_answered_and_has_no_length(story: Story, db: sqlite3.Connection) -> None:
+def test_an_answer_that_waits_to_be_sent_is_answered_and_has_no_length(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.send()
     story.write("Hola")
@@ -197,7 +191,7 @@ def test_an_answer_that_waits_to_be_sent_is_answered_and_has_no_length(story: St
     assert told(db)["turns"] == {"answered": 1, "failed": 0, "median_seconds": None, "p95_seconds": None}
 
 
-def test_failures_without_a_code_are_told_by_their_reason(story: Story, db: sqlite3.Connection) -> None:
+def test_failures_without_a_code_are_told_by_their_reason(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.send(Unclear("read timeout"))
     control.resolve(story.ledger, 1, "cancel", None, "ana", story.now)
@@ -206,7 +200,7 @@ def test_failures_without_a_code_are_told_by_their_reason(story: Story, db: sqli
     assert "opt-out" in failure["meaning"]
 
 
-def test_days_are_those_of_the_timezone(story: Story, db: sqlite3.Connection) -> None:
+def test_days_are_those_of_the_timezone(story: Story, db: Queries) -> None:
     midnight = reports.span("2026-11-19", None, BOGOTA, NOW).since
     assert midnight is not None
     story.now = midnight - 1.0
@@ -221,7 +215,7 @@ def test_days_are_those_of_the_timezone(story: Story, db: sqlite3.Connection) ->
     assert by_day["2026-11-19"]["messages"] == {"inbound": 1, "outbound": 0}
 
 
-def test_a_message_belongs_to_its_conversations_latest_call_before_it(story: Story, db: sqlite3.Connection) -> None:
+def test_a_message_belongs_to_its_conversations_latest_call_before_it(story: Story, db: Queries) -> None:
     story.call("conv_1", batch_id="b1", batch_name="Uno", agent_name="Sofía", group_id="5", group_name="Octubre")
     story.send()
     story.now += 10.0
@@ -242,20 +236,20 @@ def test_a_message_belongs_to_its_conversations_latest_call_before_it(story: Sto
     assert list(groups(db, "group")) == ["Octubre", None]
 
 
-def test_one_batch_is_one_group_though_a_report_of_it_lacks_the_name(story: Story, db: sqlite3.Connection) -> None:
+def test_one_batch_is_one_group_though_a_report_of_it_lacks_the_name(story: Story, db: Queries) -> None:
     story.call("conv_1", ANA, batch_id="b1")
     story.call("conv_2", LUIS, batch_id="b1", batch_name="Octubre")
     assert [(key, group["calls"]) for key, group in groups(db, "batch").items()] == [("Octubre", 2)]
 
 
-def test_two_batches_of_one_name_stay_two(story: Story, db: sqlite3.Connection) -> None:
+def test_two_batches_of_one_name_stay_two(story: Story, db: Queries) -> None:
     story.call("conv_1", ANA, batch_id="b1", batch_name="Octubre")
     story.call("conv_2", LUIS, batch_id="b2", batch_name="Octubre")
     assert list(groups(db, "batch")) == ["Octubre (b1)", "Octubre (b2)"]
 
 
 @pytest.mark.parametrize("by", ["day", "batch", "group", "agent"])
-def test_the_groups_add_up_to_the_whole(story: Story, db: sqlite3.Connection, by: Grouping) -> None:
+def test_the_groups_add_up_to_the_whole(story: Story, db: Queries, by: Grouping) -> None:
     for number in range(12):
         story.now += 9000.0
         phone = (ANA, LUIS, EVA)[number % 3]
@@ -280,7 +274,7 @@ def test_the_groups_add_up_to_the_whole(story: Story, db: sqlite3.Connection, by
     assert openings["sent"] >= openings["delivered"] >= openings["read"]
 
 
-def test_statistics_and_history_agree_on_the_messages(story: Story, db: sqlite3.Connection) -> None:
+def test_statistics_and_history_agree_on_the_messages(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.send()
     story.write("Hola")
@@ -301,7 +295,7 @@ def test_the_median_is_the_mean_of_the_middle_two_and_a_percentile_the_nearest_r
     assert percentile([7.0], 0.95) == 7.0
 
 
-def test_what_we_answer_by_ourselves_is_no_turn_of_the_agents(story: Story, db: sqlite3.Connection) -> None:
+def test_what_we_answer_by_ourselves_is_no_turn_of_the_agents(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.write("", attachment="audio")
     story.answer("nobody is asked")
@@ -310,7 +304,7 @@ def test_what_we_answer_by_ourselves_is_no_turn_of_the_agents(story: Story, db: 
     assert told(db)["messages"] == {"inbound": 1, "outbound": 1}
 
 
-def test_an_opening_that_an_opt_out_ended_is_cancelled_and_not_failed(story: Story, db: sqlite3.Connection) -> None:
+def test_an_opening_that_an_opt_out_ended_is_cancelled_and_not_failed(story: Story, db: Queries) -> None:
     story.write("hola")
     story.call("conv_1")
     story.write("baja")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from wa_relay.cli.options import Options
 from wa_relay.cli.pages import Page, page_for
 from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
+from wa_relay.ledger.engine import Queries
 from wa_relay.model import RelayError
 from wa_relay.reports import Conversation
 
@@ -57,12 +57,12 @@ def history(
             _follow(db, found, page)
 
 
-def _follow(db: sqlite3.Connection, shown: Conversation, page: Page) -> None:
+def _follow(db: Queries, shown: Conversation, page: Page) -> None:
     """Shows new messages, and new statuses of the messages shown, until Ctrl-C."""
     version = None
     while True:
         # Changes whenever another connection has committed: otherwise there is nothing to look for.
-        latest = db.execute("pragma data_version").fetchone()[0]
+        latest = db.version()
         if latest != version:
             version = latest
             current = reports.conversation(db, phone=shown.phone, limit=MAX_LIMIT)

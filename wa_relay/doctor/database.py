@@ -13,6 +13,7 @@ from pathlib import Path
 from wa_relay import reports
 from wa_relay.doctor.check import Check, sentences, skipped
 from wa_relay.ledger import store
+from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.faults import DatabaseFault, DatabaseMissing
 from wa_relay.ledger.file import fault_of, open_for_reading
 from wa_relay.ledger.lock import Holder
@@ -120,7 +121,7 @@ def _undamaged(db: sqlite3.Connection, end: float) -> bool:
         db.set_progress_handler(None, 0)
 
 
-def _waiting(db: sqlite3.Connection) -> Iterator[Check]:
+def _waiting(db: Queries) -> Iterator[Check]:
     standing = reports.standing(db)
     if standing.uncertain:
         what = "1 send has" if standing.uncertain == 1 else f"{standing.uncertain:,} sends have"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from wa_relay.ledger import customers, journal
+from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.journal import Entry
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
@@ -92,7 +92,7 @@ def run_audited(
     return result
 
 
-def read_log(db: sqlite3.Connection) -> list[Line]:
+def read_log(db: Queries) -> list[Line]:
     """The console's log, oldest first; the number of a customer who was forgotten is masked. Reads only."""
     return [
         Line(row["at"], row["actor"], row["reason"], _shown(row["phone_number"], row["facts"]), row["detail"])

@@ -15,20 +15,20 @@ INSERT_HINT = """
     on conflict do nothing"""
 DUE_HINTS = """
     update call_hints set tries = tries + 1, due_at = case
-        when :now < told_at + :patience and :now + 5 * (1 << min(tries, 4)) > told_at + :patience
+        when :now < told_at + :patience and :now + 5 * power(2, least(tries, 4)) > told_at + :patience
             then told_at + :patience
-        else :now + 5 * (1 << min(tries, 4)) end
+        else :now + 5 * power(2, least(tries, 4)) end
     where elevenlabs_conversation_id in
         (select elevenlabs_conversation_id from call_hints where due_at <= :now order by due_at limit :limit)
-    returning *"""
+    returning call, batch_id, recipient_id, told_at"""
 HINT_PATIENCE = 120.0
 """Seconds for which a call that the webhook reported waits for its batch (contract 5.1)."""
 
-DROP_HINT = "delete from call_hints where elevenlabs_conversation_id = ?"
+DROP_HINT = "delete from call_hints where elevenlabs_conversation_id = :key"
 
 SETTLED = "select batch_id, mark from settled_batches"
 SETTLE = """
-    insert into settled_batches (batch_id, mark) values (?, ?)
+    insert into settled_batches (batch_id, mark) values (:batch_id, :mark)
     on conflict (batch_id) do update set mark = excluded.mark"""
 
 
@@ -55,7 +55,7 @@ def due_hints(ledger: Ledger, limit: int, now: Moment) -> list[BatchHint]:
 
 def drop_hint(ledger: Ledger, key: str) -> None:
     """Forgets a hint that led to nothing."""
-    ledger.run(DROP_HINT, (key,))
+    ledger.run(DROP_HINT, {"key": key})
 
 
 def settled(ledger: Ledger) -> dict[str, str]:
@@ -65,4 +65,4 @@ def settled(ledger: Ledger) -> dict[str, str]:
 
 def settle(ledger: Ledger, batch_id: str, mark: str) -> None:
     """Remembers that a batch has nothing left to tell at this mark."""
-    ledger.run(SETTLE, (batch_id, mark))
+    ledger.run(SETTLE, {"batch_id": batch_id, "mark": mark})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
 from wa_relay.ledger import batches, call_details, consent, customers, failed_calls, openings, waiting
 from wa_relay.ledger.customers import Customer
+from wa_relay.ledger.engine import EngineName
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.ledger.openings import KnownCall
 from wa_relay.ledger.store import Ledger
@@ -41,9 +42,14 @@ INSERT_CALL = """
         :transcript, :seconds, :collected, :raw, :decide_by, :skipped, :details_at)"""
 MARK_PUSHED = "update relay set last_push_at = :now"
 SELECT_LAST_PUSH = "select last_push_at from relay"
-SELECT_UNKNOWN_KEYS = """
+SELECT_UNKNOWN_KEYS: Mapping[EngineName, str] = {
+    "sqlite": """
     select value from json_each(:keys)
-    where not exists (select 1 from calls where elevenlabs_conversation_id = value)"""
+    where not exists (select 1 from calls where elevenlabs_conversation_id = value)""",
+    "postgres": """
+    select value from json_array_elements_text(cast(:keys as json)) as keys (value)
+    where not exists (select 1 from calls where elevenlabs_conversation_id = value)""",
+}
 
 Plan = policy.Skip | policy.Write | policy.Wait
 
@@ -134,7 +140,7 @@ def as_created(state: CallState) -> CallState:
 
 def unknown_calls(ledger: Ledger, keys: Sequence[str]) -> set[str]:
     """Those of the keys that no call has."""
-    return {row[0] for row in ledger.all(SELECT_UNKNOWN_KEYS, {"keys": json.dumps(list(keys))})}
+    return {row[0] for row in ledger.all(SELECT_UNKNOWN_KEYS[ledger.db.name], {"keys": json.dumps(list(keys))})}
 
 
 def _note_push(ledger: Ledger, call: Call, now: Moment) -> bool:

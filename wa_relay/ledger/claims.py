@@ -24,7 +24,7 @@ SELECT_DUE = """
         s.handler_reason, s.handler_by
     from conversation_messages m join conversation_state s on s.id = m.conversation_id
     where m.status = 'queued' and {kind} and m.due_at <= :now
-        and (:sender is null or coalesce(m.sender, '') = :sender)
+        and (cast(:sender as text) is null or coalesce(m.sender, '') = :sender)
         and not exists (select 1 from conversation_messages b
             where b.conversation_id = m.conversation_id and b.in_flight)
         and not exists (select 1 from conversation_messages e
@@ -36,7 +36,7 @@ SELECT_DUE_OPENINGS = SELECT_DUE.format(kind="m.kind = 'opening'")
 SELECT_IN_FLIGHT = "select 1 from conversation_messages where conversation_id = :id and in_flight"
 
 MARK_SENDING = f"""
-    update conversation_messages set status = 'sending', in_flight = 1, attempts = attempts + 1, attempted_at = :now,
+    update conversation_messages set status = 'sending', in_flight = true, attempts = attempts + 1, attempted_at = :now,
         epoch = :epoch, content = :content, content_sid = :content_sid, content_variables = :variables,
         to_address = :to_address, waits_for = null, lookups = 0, lookup_matches = null, lookup_at = null, {MOVED}
     where id = :id and status = 'queued'"""
@@ -46,7 +46,7 @@ COUNT_BURST = """
     select count(*) as due from conversation_messages
     where status = 'queued' and kind = 'opening' and due_at <= :by and not released and coalesce(epoch, 0) <> :epoch"""
 COUNT_BEGUN = "update relay set openings_begun = openings_begun + 1 where watching"
-END_WATCH = "update relay set watching = 0"
+END_WATCH = "update relay set watching = false"
 SELECT_EXPIRED = """
     select id from conversation_messages
     where status = 'queued' and kind = 'opening' and not_after <= :now limit 500"""
@@ -209,7 +209,7 @@ class _Claim:
         if wanted < 1:
             return
         # More than are wanted: some of them end or are put off when they are examined.
-        parameters = {"openings": int(self._openings), "sender": self._sender, "limit": wanted * 2 + 8}
+        parameters = {"openings": self._openings, "sender": self._sender, "limit": wanted * 2 + 8}
         for row in self._ledger.all(sql, parameters | {"now": self._now}):
             if len(self.jobs) >= self._limit:
                 return

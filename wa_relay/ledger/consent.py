@@ -6,12 +6,12 @@ An opt-out holds for the customer, however the number is spelled.
 from __future__ import annotations
 
 import math
-import sqlite3
 from dataclasses import replace
 from typing import Literal
 
 from wa_relay.ledger import customers, held, journal, turns
 from wa_relay.ledger.customers import Customer
+from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
 from wa_relay.policy import Rules
@@ -53,7 +53,7 @@ def is_opted_out(ledger: Ledger, address: str) -> bool:
     return has_opted_out(ledger.db, address)
 
 
-def has_opted_out(db: sqlite3.Connection, address: str) -> bool:
+def has_opted_out(db: Queries, address: str) -> bool:
     """The same on any connection; reads only."""
     conversation_id = customers.find_conversation(db, address)
     if conversation_id is not None:

@@ -5,13 +5,13 @@ Every token comes and is stored as its SHA-256 hash in hexadecimal digits.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from wa_relay.ledger import journal
 from wa_relay.ledger.console_users import Role
+from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.journal import Entry
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
@@ -66,13 +66,13 @@ class Attempt:
     failures: tuple[int, ...]
 
 
-def find_session(db: sqlite3.Connection, token_hash: str, now: Moment) -> SessionUser | None:
+def find_session(db: Queries, token_hash: str, now: Moment) -> SessionUser | None:
     """The user of a session that has not ended; reads only."""
     row = db.execute(SELECT_SESSION, {"token": token_hash, "now": now}).fetchone()
     return None if row is None else SessionUser(*row)
 
 
-def find_credentials(db: sqlite3.Connection, name: str) -> Credentials | None:
+def find_credentials(db: Queries, name: str) -> Credentials | None:
     """What the password of a user is checked against, None for an unknown name; reads only."""
     row = db.execute(SELECT_CREDENTIALS, {"name": name}).fetchone()
     return None if row is None else Credentials(*row)

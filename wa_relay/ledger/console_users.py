@@ -6,11 +6,11 @@ A user's sessions and links end with the user, and with a change of the password
 from __future__ import annotations
 
 import re
-import sqlite3
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from wa_relay.ledger import journal
+from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.journal import Entry
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, RelayError
@@ -111,7 +111,7 @@ def add_link(ledger: Ledger, name: str, token_hash: str, by: str, now: Moment) -
     _record(ledger, "link", name, by, now)
 
 
-def list_users(db: sqlite3.Connection) -> list[User]:
+def list_users(db: Queries) -> list[User]:
     """Every user, by name; reads only."""
     return [User(*row) for row in db.execute(SELECT_USERS)]
 

@@ -11,7 +11,7 @@ from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, RelayError
 from wa_relay.policy import Hold
 
-RELEASE_OPENINGS = "update conversation_messages set released = 1 where status = 'queued' and kind = 'opening'"
+RELEASE_OPENINGS = "update conversation_messages set released = true where status = 'queued' and kind = 'opening'"
 COUNT_QUEUE = """
     select (select count(*) from conversation_messages where status = 'queued')
         + (select count(*) from conversation_messages where in_flight and status = 'sending') as pending,

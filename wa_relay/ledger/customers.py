@@ -8,10 +8,10 @@ have no index for it.)
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
 from wa_relay.phone import other_spelling
@@ -84,7 +84,7 @@ def get_customer(ledger: Ledger, conversation_id: int) -> Customer:
     return Customer(*ledger.need_one(SELECT_CUSTOMER_BY_ID, {"id": conversation_id}))
 
 
-def find_conversation(db: sqlite3.Connection, address: str) -> int | None:
+def find_conversation(db: Queries, address: str) -> int | None:
     """The id of a customer's conversation by any address; reads only, so that it can run beside the writer."""
     for spelling in spellings(address):
         row = db.execute(SELECT_CONVERSATION_BY_ADDRESS, {"address": spelling}).fetchone()
@@ -93,7 +93,7 @@ def find_conversation(db: sqlite3.Connection, address: str) -> int | None:
     return None
 
 
-def addresses_of(db: sqlite3.Connection, conversation_id: int) -> tuple[str, ...]:
+def addresses_of(db: Queries, conversation_id: int) -> tuple[str, ...]:
     """All known addresses of a conversation, the oldest first."""
     return tuple(row[0] for row in db.execute(SELECT_ADDRESSES, {"id": conversation_id}))
 

@@ -14,7 +14,7 @@ APART = 600.0
 SELECT_SAME_FAILED_CALL = """
     select elevenlabs_conversation_id from calls
     where conversation_id = :conversation_id and agent_id = :agent_id and outcome = 'failed'
-        and ended_at between :ended_at - :apart and :ended_at + :apart
+        and ended_at between :earliest and :latest
         and ((:by_batch and source = 'webhook') or (not :by_batch and elevenlabs_conversation_id like '%/%'))
     order by abs(ended_at - :ended_at) limit 1"""
 
@@ -30,7 +30,8 @@ def find_duplicate_failure(ledger: Ledger, call: Call, conversation_id: int) -> 
             "conversation_id": conversation_id,
             "agent_id": call.agent_id,
             "ended_at": call.ended_at,
-            "apart": APART,
+            "earliest": call.ended_at - APART,
+            "latest": call.ended_at + APART,
             "by_batch": by_batch,
         },
     )

@@ -31,6 +31,18 @@ class WrongAccount(DatabaseFault):
     exit_code = 78
 
 
+class RoleRefused(DatabaseFault):
+    """PostgreSQL refuses the role, its password or a right."""
+
+    exit_code = 78
+
+
+class ServerAway(DatabaseFault):
+    """PostgreSQL can't be reached just now."""
+
+    exit_code = 75
+
+
 class AlreadyServed(DatabaseFault):
     """Another daemon holds the database."""
 

@@ -6,18 +6,20 @@ transaction, and each change of the handler is journalled by the database itself
 
 from __future__ import annotations
 
+from wa_relay.ledger.dialects import Trigger
+
 HANDOVER_TABLES = """
 create index handovers_by_end on conversation_state (handler_until) where handler_until is not null;
 create index handed_over on conversation_state (handler, id) where handler <> 'agent' or waiting;
 
 create table idempotency_keys (
-    conversation_id integer not null,
+    conversation_id link not null,
     key text not null,
     body text not null,
-    message_id integer not null,
-    used_at real not null,
+    message_id link not null,
+    used_at moment not null,
     primary key (conversation_id, key)
-) strict;
+);
 create index idempotency_keys_by_age on idempotency_keys (used_at);
 """
 
@@ -27,50 +29,56 @@ SILENT_AGENT = """
             and (new.kind = 'opening' or s.handler_by is not null or s.handler_reason <> 'tool'))"""
 """True while the agent must not write: what it says in the turn in which it asked for a person still goes out."""
 
-_NO_SEND = f"""
-create trigger silent_agent_sends_nothing before update of status on conversation_messages
-when new.status = 'sending' and old.status <> 'sending' and new.kind in ('opening', 'reply') and {SILENT_AGENT}
-begin select raise(abort, 'a person has the conversation: the agent sends nothing'); end
-"""
-_NO_REPLY = f"""
-create trigger silent_agent_writes_nothing before insert on conversation_messages
-when new.kind in ('opening', 'reply') and {SILENT_AGENT}
-begin select raise(abort, 'a person has the conversation: the agent writes nothing'); end
-"""
-_NOT_OPENED = """
-create trigger silent_agent_gets_no_turn before insert on turns
-when new.state in ('open', 'asking')
-    and exists (select 1 from conversation_state s where s.id = new.conversation_id and s.handler <> 'agent')
-begin select raise(abort, 'the agent does not have the conversation: no turn is opened'); end
-"""
-_NOT_ASKED = """
-create trigger silent_agent_is_not_asked before update of state on turns
-when new.state in ('open', 'asking') and old.state <> new.state
-    and exists (select 1 from conversation_state s where s.id = new.conversation_id and s.handler <> 'agent')
-begin select raise(abort, 'the agent does not have the conversation: no turn is asked'); end
-"""
-_ENDS_ALL = """
-create trigger takeover_ends_what_was_begun before update of handler, handler_by on conversation_state
-when new.handler = 'human' and (new.handler_by is not null or new.handler_reason <> 'tool') and (
+_NO_SEND = Trigger(
+    "silent_agent_sends_nothing",
+    "before update of status on conversation_messages",
+    f"new.status = 'sending' and old.status <> 'sending' and new.kind in ('opening', 'reply') and {SILENT_AGENT}",
+    refuses="a person has the conversation: the agent sends nothing",
+)
+_NO_REPLY = Trigger(
+    "silent_agent_writes_nothing",
+    "before insert on conversation_messages",
+    f"new.kind in ('opening', 'reply') and {SILENT_AGENT}",
+    refuses="a person has the conversation: the agent writes nothing",
+)
+_NOT_OPENED = Trigger(
+    "silent_agent_gets_no_turn",
+    "before insert on turns",
+    """new.state in ('open', 'asking')
+    and exists (select 1 from conversation_state s where s.id = new.conversation_id and s.handler <> 'agent')""",
+    refuses="the agent does not have the conversation: no turn is opened",
+)
+_NOT_ASKED = Trigger(
+    "silent_agent_is_not_asked",
+    "before update of state on turns",
+    """new.state in ('open', 'asking') and old.state <> new.state
+    and exists (select 1 from conversation_state s where s.id = new.conversation_id and s.handler <> 'agent')""",
+    refuses="the agent does not have the conversation: no turn is asked",
+)
+_ENDS_ALL = Trigger(
+    "takeover_ends_what_was_begun",
+    "before update of handler, handler_by on conversation_state",
+    """new.handler = 'human' and (new.handler_by is not null or new.handler_reason <> 'tool') and (
     exists (select 1 from turns t
         where t.conversation_id = new.id and (t.state = 'open' or t.state = 'asking'))
     or exists (select 1 from conversation_messages m
-        where m.conversation_id = new.id and m.status = 'queued' and m.kind in ('opening', 'reply')))
-begin select raise(abort, 'a takeover ends what the agent has begun'); end
-"""
-_STATED = """
-create trigger handover_is_stated before update of handler, handler_by, waiting on conversation_state
-when (old.handler <> new.handler or old.handler_by is distinct from new.handler_by or old.waiting <> new.waiting)
-    and (new.handed_at is null or new.handed_code is null)
-begin select raise(abort, 'a handover states when and why'); end
-"""
-_ENTRY = """
-create trigger handover_is_journalled after update of handler, handler_by, waiting on conversation_state
-when old.handler <> new.handler or old.handler_by is distinct from new.handler_by or old.waiting <> new.waiting
-begin
+        where m.conversation_id = new.id and m.status = 'queued' and m.kind in ('opening', 'reply')))""",
+    refuses="a takeover ends what the agent has begun",
+)
+_STATED = Trigger(
+    "handover_is_stated",
+    "before update of handler, handler_by, waiting on conversation_state",
+    """(old.handler <> new.handler or old.handler_by is distinct from new.handler_by or old.waiting <> new.waiting)
+    and (new.handed_at is null or new.handed_code is null)""",
+    refuses="a handover states when and why",
+)
+_ENTRY = Trigger(
+    "handover_is_journalled",
+    "after update of handler, handler_by, waiting on conversation_state",
+    "old.handler <> new.handler or old.handler_by is distinct from new.handler_by or old.waiting <> new.waiting",
+    does="""
     insert into journal (at, event, reason, detail, actor, conversation_id, from_status, to_status)
     values (new.handed_at, case when new.handler = 'muted' then 'mute' else 'handover' end, new.handed_code,
-        new.handed_evidence, new.handed_actor, new.id, old.handler, new.handler);
-end
-"""
+        new.handed_evidence, new.handed_actor, new.id, old.handler, new.handler);""",
+)
 HANDOVER_TRIGGERS = (_NO_SEND, _NO_REPLY, _NOT_OPENED, _NOT_ASKED, _ENDS_ALL, _STATED, _ENTRY)

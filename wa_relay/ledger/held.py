@@ -13,8 +13,7 @@ from wa_relay.model import Moment
 SELECT_HELD_TURN = "select id from turns where conversation_id = :conversation_id and state = 'held'"
 INSERT_HELD_TURN = """
     insert into turns (conversation_id, call_id, state, first_at, last_at, due_at)
-    select id, call_id, 'held', :now, :now, :now from conversation_state where id = :conversation_id
-    returning id"""
+    select id, call_id, 'held', :now, :now, :now from conversation_state where id = :conversation_id"""
 HOLD_MESSAGE = "update conversation_messages set turn_id = :turn_id where id = :message_id"
 NOTE_HELD_MESSAGE = "update turns set last_at = greatest(last_at, :now) where id = :turn_id"
 HOLD_QUESTION = """

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from wa_relay import policy
 from wa_relay.ledger import journal
+from wa_relay.ledger.engine import Row
 from wa_relay.ledger.outbox import Outbound
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
@@ -159,7 +158,7 @@ def _set(ledger: Ledger, hold: Hold, attempted_at: Moment, now: Moment) -> bool:
     return ledger.run(SET_HOLD, parameters) > 0
 
 
-def _hold(row: sqlite3.Row) -> Hold:
+def _hold(row: Row) -> Hold:
     return Hold(
         subject=row["subject"],
         name=row["name"],

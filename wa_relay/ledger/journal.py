@@ -18,11 +18,11 @@ message, else its turn, else its conversation. Event `message` is not indexed, a
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from wa_relay.ledger.engine import Queries, Row
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, Scalar
 
@@ -115,22 +115,22 @@ def record(ledger: Ledger, entry: Entry, now: Moment) -> None:
     )
 
 
-def read_after(db: sqlite3.Connection, after: int, limit: int) -> list[Recorded]:
+def read_after(db: Queries, after: int, limit: int) -> list[Recorded]:
     """The entries after an id, oldest first; reads only, so that it can run beside the writer."""
     return [_recorded(row) for row in db.execute(SELECT_ENTRIES_AFTER, {"after": after, "limit": limit})]
 
 
-def newest_id(db: sqlite3.Connection) -> int:
+def newest_id(db: Queries) -> int:
     """The id of the newest entry, 0 for an empty journal: where a reader of what comes begins."""
     return int(db.execute(SELECT_NEWEST_ID).fetchone()[0])
 
 
-def read_of_conversation(db: sqlite3.Connection, conversation_id: int) -> list[Recorded]:
+def read_of_conversation(db: Queries, conversation_id: int) -> list[Recorded]:
     """Everything recorded about one conversation, oldest first, except that its messages were stored."""
     return [_recorded(row) for row in db.execute(SELECT_ENTRIES_OF_CONVERSATION, {"id": conversation_id})]
 
 
-def _recorded(row: sqlite3.Row) -> Recorded:
+def _recorded(row: Row) -> Recorded:
     entry = Entry(
         event=row["event"],
         reason=row["reason"],

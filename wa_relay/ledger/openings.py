@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
 from wa_relay.ledger import journal
+from wa_relay.ledger.engine import Row
 from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, Scalar, Source
@@ -169,6 +169,6 @@ def _record_wait(ledger: Ledger, call: KnownCall, message_id: int, due_at: Momen
     journal.record(ledger, entry, now)
 
 
-def _known(row: sqlite3.Row) -> KnownCall:
+def _known(row: Row) -> KnownCall:
     collected = None if row["collected"] is None else json.loads(row["collected"])
     return replace(KnownCall(*row), variables=json.loads(row["variables"]), collected=collected)

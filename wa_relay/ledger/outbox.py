@@ -7,11 +7,11 @@ move them on. Every move states who made it (`Mover`) and what it rests on (`Pro
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from wa_relay.ledger.engine import Row
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
 
@@ -27,8 +27,7 @@ INSERT_OUTBOUND = """
         part, to_address, created_at, due_at, not_after, sender, author, content_sid, content_variables)
     select id, 'outbound', :kind, :notice, :content, 'queued', :call_id, :turn_id, :part, :to_address, :now, :due_at,
         :not_after, sender, :author, :content_sid, :content_variables
-    from conversation_state where id = :conversation_id
-    returning id"""
+    from conversation_state where id = :conversation_id"""
 COUNT_OUTBOUND = "update conversation_state set message_count = message_count + 1 where id = :id"
 SELECT_OUTBOUND = """
     select m.id, m.conversation_id, m.kind, m.status, m.reason, m.content, m.content_sid, m.twilio_message_id,
@@ -170,7 +169,7 @@ def next_due(ledger: Ledger) -> Moment | None:
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def _outbound(row: sqlite3.Row) -> Outbound:
+def _outbound(row: Row) -> Outbound:
     return Outbound(
         id=row["id"],
         conversation_id=row["conversation_id"],

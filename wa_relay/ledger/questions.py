@@ -7,9 +7,9 @@ webhook should wait for them.
 from __future__ import annotations
 
 import json
-import sqlite3
 from dataclasses import dataclass, replace
 
+from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Line, Moment, Question
 from wa_relay.text.spanish import SPANISH
@@ -83,7 +83,7 @@ def messages_of_turn(ledger: Ledger, turn_id: int) -> list[TurnMessage]:
     return [TurnMessage(*row) for row in ledger.all(SELECT_MESSAGES_OF_TURN, {"turn_id": turn_id})]
 
 
-def inform(db: sqlite3.Connection, job: TurnJob) -> Informed:
+def inform(db: Queries, job: TurnJob) -> Informed:
     """Adds what is known of the call, and the thread before the customer's messages. Reads only."""
     row = db.execute(SELECT_CONTEXT_OF_CALL, {"call_id": job.call_id}).fetchone()
     call = None if row is None else CallContext(*row)
@@ -107,7 +107,7 @@ def inform(db: sqlite3.Connection, job: TurnJob) -> Informed:
     return Informed(question, call is not None and call.details_at is not None)
 
 
-def newest_inbound(db: sqlite3.Connection, turn_id: int) -> str | None:
+def newest_inbound(db: Queries, turn_id: int) -> str | None:
     """The SID of the customer's newest message. None if the turn is not being asked, or after an opt-out."""
     row = db.execute(SELECT_NEWEST_INBOUND_OF_TURN, {"turn_id": turn_id}).fetchone()
     return None if row is None else str(row[0])

@@ -6,13 +6,13 @@ A report that takes a second delays no webhook.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from wa_relay.ledger import file
+from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.faults import DatabaseFault, StorageUnavailable
 
 P = ParamSpec("P")
@@ -24,12 +24,10 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection: sqlite3.Connection | None = None
+        self._connection: Queries | None = None
         self._thread = ThreadPoolExecutor(1, "reader")
 
-    async def read(
-        self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def read(self, query: Callable[Concatenate[Queries, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs one query; raises `StorageUnavailable` when the database can't be read."""
         return await asyncio.get_running_loop().run_in_executor(
             self._thread, lambda: self._read(query, *args, **kwargs)
@@ -40,16 +38,23 @@ class Reader:
         self._thread.submit(self._drop)
         self._thread.shutdown()
 
-    def _read(self, query: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _read(self, query: Callable[Concatenate[Queries, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             if self._connection is None:
                 self._connection = file.open_for_reading(self._path)
+        except DatabaseFault as error:
+            raise _unreadable(error) from error
+        try:
             return query(self._connection, *args, **kwargs)
-        except (sqlite3.Error, DatabaseFault) as error:
+        except self._connection.Error as error:
             self._drop()
-            raise StorageUnavailable(f"the database can't be read: {error}. Try again.", retry_after=2.0) from error
+            raise _unreadable(error) from error
 
     def _drop(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _unreadable(error: Exception) -> StorageUnavailable:
+    return StorageUnavailable(f"the database can't be read: {error}. Try again.", retry_after=2.0)

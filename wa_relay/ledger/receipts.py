@@ -34,7 +34,7 @@ COUNT_LOOKUP = """
     where id = :id and status = 'uncertain'"""
 SELECT_ENDED_HOLDS = """
     select id from conversation_messages where in_flight and status = 'uncertain' and attempted_at <= :before"""
-RELEASE_CONVERSATION = "update conversation_messages set in_flight = 0 where id = :id"
+RELEASE_CONVERSATION = "update conversation_messages set in_flight = false where id = :id"
 
 SELECT_DUE_POLLS = """
     select id, twilio_message_id as sid from conversation_messages
@@ -225,7 +225,7 @@ def _not_found(ledger: Ledger, message: Outbound, matches: int, now: Moment) -> 
         lookups += 1
         following = policy.next_lookup(message.began_at, lookups, ledger.rules)
     holds = message.in_flight and now < message.began_at + ledger.rules.scaled(policy.HOLD)
-    ledger.run(COUNT_LOOKUP, {"id": message.id, "matches": matches, "at": following, "holds": int(holds)})
+    ledger.run(COUNT_LOOKUP, {"id": message.id, "matches": matches, "at": following, "holds": holds})
     if not holds:
         sends.free_next_part(ledger, message, now)
     alarm = f"message {message.id}: {matches} messages at Twilio could be it" if matches > 1 else None

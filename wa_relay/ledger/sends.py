@@ -16,7 +16,7 @@ from wa_relay.model import Accepted, Moment, NotSent, SendRefused, SendResult, U
 from wa_relay.moments import stamp
 
 MARK_SENT = f"""
-    update conversation_messages set status = 'sent', twilio_message_id = :sid, in_flight = 0, accepted_at = :at,
+    update conversation_messages set status = 'sent', twilio_message_id = :sid, in_flight = false, accepted_at = :at,
         sent_at = :stamp, poll_at = :poll_at, lookup_at = null, due_at = null, {MOVED}
     where id = :id"""
 NOTE_SENT = "update conversation_state set last_message_at = greatest(last_message_at, :stamp) where id = :id"
@@ -28,7 +28,7 @@ SELECT_LATER_PARTS = """
     select id from conversation_messages
     where turn_id = :turn_id and part > :part and direction = 'outbound' and status = 'queued'"""
 MARK_QUEUED = f"""
-    update conversation_messages set status = 'queued', in_flight = 0, due_at = :due, lookup_at = null, {MOVED}
+    update conversation_messages set status = 'queued', in_flight = false, due_at = :due, lookup_at = null, {MOVED}
     where id = :id"""
 MARK_UNCERTAIN = f"""
     update conversation_messages set status = 'uncertain', lookups = 0, lookup_matches = null, lookup_at = :now,
@@ -36,7 +36,7 @@ MARK_UNCERTAIN = f"""
     where id = :id"""
 MARK_FAILED = f"""
     update conversation_messages set status = 'failed', reason = :reason, error_code = :code, error_message = :message,
-        in_flight = 0, failed_at = :now, lookup_at = null, poll_at = null, {MOVED}
+        in_flight = false, failed_at = :now, lookup_at = null, poll_at = null, {MOVED}
     where id = :id"""
 SELECT_SID_OWNER = "select id from conversation_messages where twilio_message_id = :sid"
 SELECT_SENDING = "select id from conversation_messages where in_flight and status = 'sending'"
@@ -186,7 +186,7 @@ def _try_again(ledger: Ledger, message: Outbound, result: NotSent, now: Moment) 
 def _become_uncertain(ledger: Ledger, message: Outbound, proof: Proof, now: Moment) -> Finished:
     holds = now < message.began_at + ledger.rules.scaled(policy.HOLD)
     # Looked up at once, whatever time has passed since the attempt: a restart may be hours later.
-    ledger.run(MARK_UNCERTAIN, {"id": message.id, "in_flight": int(holds)} | proof.columns(now))
+    ledger.run(MARK_UNCERTAIN, {"id": message.id, "in_flight": holds} | proof.columns(now))
     if not holds:
         free_next_part(ledger, message, now)
     return Finished(message.id, "uncertain")

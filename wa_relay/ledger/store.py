@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from wa_relay.ledger.engine import Engine, Parameters
 from wa_relay.model import Moment
 
 if TYPE_CHECKING:
@@ -14,10 +13,14 @@ if TYPE_CHECKING:
     from wa_relay.policy import Rules
 
 BEGIN_RUN = """
-    update relay set epoch = epoch + 1, clean_stop = 0, started_at = :now, watching = 1, openings_begun = 0
+    update relay set epoch = epoch + 1, clean_stop = false, started_at = :now, watching = true, openings_begun = 0
     returning epoch, fence"""
-END_RUN = "update relay set clean_stop = 1"
-SELECT_RELAY = "select * from relay"
+END_RUN = "update relay set clean_stop = true"
+SELECT_RELAY = """
+    select fence, epoch, account_sid, started_at, watching, openings_begun, last_push_at, swept_to, clean_stop,
+        probed_at
+    from relay"""
+NOTHING: Parameters = {}
 
 
 @dataclass(slots=True)
@@ -28,7 +31,7 @@ class Ledger:
     is rolled back takes it along.
     """
 
-    db: sqlite3.Connection
+    db: Engine
     rules: Rules
     fence: Moment = 0.0
     epoch: int = 0
@@ -38,34 +41,28 @@ class Ledger:
         """Distinguishes this file from others, whose ids begin at 1 too: the millisecond in which it was made."""
         return format(int(self.fence * 1000.0), "x")
 
-    def one(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> sqlite3.Row | None:
+    def one(self, sql: str, parameters: Parameters = NOTHING) -> Any:
         """The first row of a query, None without one."""
-        row: sqlite3.Row | None = self.db.execute(sql, parameters).fetchone()  # type: ignore[arg-type]
-        return row
+        return self.db.execute(sql, parameters).fetchone()
 
-    def need_one(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> sqlite3.Row:
+    def need_one(self, sql: str, parameters: Parameters = NOTHING) -> Any:
         """The first row of a query that always has one; raises `LookupError` without one."""
         row = self.one(sql, parameters)
         if row is None:
             raise LookupError(f"no row: {' '.join(sql.split())[:120]}")
         return row
 
-    def all(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> list[sqlite3.Row]:
+    def all(self, sql: str, parameters: Parameters = NOTHING) -> list[Any]:
         """Every row of a query."""
-        return self.db.execute(sql, parameters).fetchall()  # type: ignore[arg-type]
+        return self.db.execute(sql, parameters).fetchall()
 
-    def run(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> int:
+    def run(self, sql: str, parameters: Parameters = NOTHING) -> int:
         """Executes a change and returns how many rows it changed."""
-        return self.db.execute(sql, parameters).rowcount  # type: ignore[arg-type]
+        return self.db.execute(sql, parameters).rowcount
 
-    def insert(self, sql: str, parameters: Mapping[str, Any] | Iterable[Any] = ()) -> int:
-        """Inserts a row with `returning id`, and returns that id."""
-        cursor = self.db.execute(sql, parameters)  # type: ignore[arg-type]
-        row = cursor.fetchone()
-        found = cursor.lastrowid if row is None else row[0]
-        if found is None:
-            raise LookupError(f"no row was inserted: {' '.join(sql.split())[:120]}")
-        return int(found)
+    def insert(self, sql: str, parameters: Parameters = NOTHING) -> int:
+        """Inserts a row, and returns its id."""
+        return self.db.insert(sql, parameters)
 
 
 def begin_run(ledger: Ledger, now: Moment) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -26,17 +25,6 @@ T = TypeVar("T")
 
 GROUP = 256
 """Operations that share a commit at most: bounds how long the first of them waits."""
-
-CHECKPOINT_EVERY, CHECKPOINT_SHARE = 32, 0.2
-"""Operations after which the log is brought into the main file, once their results are on their way, and the part of
-the time that its two syncs may take: where a sync is slow it is done as much less often.
-
-SQLite does it by itself inside the commit that makes the log 1,000 pages long, and whoever waits for that commit
-waits for two more syncs and for as many pages as different people wrote. Little and often, beside the event loop's
-work on the answers, most of it is hidden.
-"""
-
-CHECKPOINT = "pragma wal_checkpoint(passive)"
 
 BACKLOG = 20_000
 """Operations that may wait; beyond it further ones are refused."""
@@ -66,9 +54,6 @@ class LedgerThread:
         self._on_commit = on_commit
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closing = False
-        self._in_log = 0
-        self._checkpoint_from = 0.0
-        self._commit_takes = 0.0
         self._loop = asyncio.get_running_loop()
         self.fault: str | None = None
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -108,20 +93,11 @@ class LedgerThread:
             # The loop is gone when the process is being torn down: nobody waits any more.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(_deliver, outcomes)
-            self._in_log += len(group)
-            if self._in_log >= CHECKPOINT_EVERY and time.monotonic() >= self._checkpoint_from:
-                self._checkpoint()
-        with contextlib.suppress(sqlite3.Error):
+            self._ledger.db.rest(len(group))
+        with contextlib.suppress(Exception):
             store.end_run(self._ledger)
-            self._ledger.db.execute("pragma wal_checkpoint(truncate)")
+            self._ledger.db.finish()
         self._ledger.db.close()
-
-    def _checkpoint(self) -> None:
-        # One that fails is no loss: what is in the log is stored, and the next one takes it along.
-        with contextlib.suppress(sqlite3.Error):
-            self._ledger.db.execute(CHECKPOINT).fetchone()
-        self._in_log = 0
-        self._checkpoint_from = time.monotonic() + 2.0 * self._commit_takes / CHECKPOINT_SHARE
 
     def _next_group(self) -> list[_Job]:
         """Waits for an operation and takes it with those behind it; nothing once the ledger is closed."""
@@ -150,22 +126,16 @@ class LedgerThread:
     def _transaction(self, group: list[_Job], run: Callable[[_Job], _Outcome]) -> list[_Outcome]:
         """Runs a group and commits it; undoes the whole group when the storage fails, and raises that error."""
         db = self._ledger.db
-        if db.in_transaction:
-            # The last one could not be rolled back just then.
-            db.execute("rollback")
-        db.execute("begin immediate")
+        # The last one may not have been rolled back: then it is now.
+        db.rollback()
+        db.begin()
         try:
             outcomes = [run(job) for job in group]
             began = time.monotonic()
-            db.execute("commit")
-            # A commit is a sync and little else; one that was held up counts twice the one before at the most.
-            took = time.monotonic() - began
-            self._commit_takes = min(took, 2.0 * self._commit_takes) if self._commit_takes else took
-            self._on_commit(took)
+            db.commit()
+            self._on_commit(time.monotonic() - began)
         except BaseException:
-            # A full disk may have ended the transaction already.
-            if db.in_transaction:
-                db.execute("rollback")
+            db.rollback()
             raise
         return outcomes
 
@@ -176,7 +146,7 @@ class LedgerThread:
         try:
             return _Outcome(job.future, job.operation(self._ledger, *job.arguments), None)
         except Exception as error:
-            if _unavailable(error) or not db.in_transaction:
+            if db.is_unavailable(error) or not db.in_transaction:
                 raise
             if db.total_changes != before:
                 raise _HalfWay from error
@@ -185,32 +155,25 @@ class LedgerThread:
     def _operation_with_savepoint(self, job: _Job) -> _Outcome:
         """Runs one operation; what it raises is its own result, and what it changed is undone."""
         db = self._ledger.db
-        db.execute("savepoint operation")
+        db.savepoint()
         try:
             outcome = _Outcome(job.future, job.operation(self._ledger, *job.arguments), None)
         except Exception as error:
             # SQLite ends the whole transaction when the disk is full: there is nothing to go back to then.
-            if _unavailable(error) or not db.in_transaction:
+            if db.is_unavailable(error) or not db.in_transaction:
                 raise
-            db.execute("rollback to operation")
-            outcome = _Outcome(job.future, None, error)
-        db.execute("release operation")
+            db.undo()
+            return _Outcome(job.future, None, error)
+        db.release()
         return outcome
 
     def _refusal(self, error: Exception) -> Exception:
-        if not _unavailable(error):
+        if not self._ledger.db.is_unavailable(error):
             return error
         self.fault = str(error)
         refusal = StorageUnavailable(f"it could not be stored: {error}. It is tried again by itself.", retry_after=2.0)
         refusal.__cause__ = error
         return refusal
-
-
-def _unavailable(error: BaseException) -> bool:
-    """True for faults of the storage, false for those of the operation."""
-    return isinstance(error, sqlite3.DatabaseError) and not isinstance(
-        error, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.DataError
-    )
 
 
 def _deliver(outcomes: list[_Outcome]) -> None:

@@ -32,8 +32,7 @@ SELECT_UNANSWERED = "select unanswered_turn_id from conversation_state where id 
 SET_UNANSWERED = "update conversation_state set unanswered_turn_id = :turn_id where id = :conversation_id"
 CANCEL_TURNS = """
     update turns set state = 'cancelled', finished_at = :now
-    where conversation_id = :conversation_id and (state = 'open' or state = 'asking')
-    returning id"""
+    where conversation_id = :conversation_id and (state = 'open' or state = 'asking')"""
 """Spelt with `or` so that SQLite uses the two indexes that hold nothing else."""
 
 SELECT_DUE_TURNS = """
@@ -61,7 +60,7 @@ MARK_NOTICED = "update turns set state = 'noticed', finished_at = :now where id 
 """Closed by a notice: the agent was not asked, so it does not count as its answer."""
 
 MARK_FAILED = "update turns set state = 'failed', finished_at = :now, error = :error where id = :turn_id"
-MARK_TOOLS_RAN = "update turns set tools_ran = 1 where id = :turn_id and state = 'asking'"
+MARK_TOOLS_RAN = "update turns set tools_ran = true where id = :turn_id and state = 'asking'"
 TAKE_END = """
     update turns set last_at = (select o.last_at from turns o where o.id = :from_turn) where id = :to_turn"""
 COUNT_ASKED_AGAIN = "update turns set tries = tries - 1, asked_again = asked_again + 1 where id = :turn_id"
@@ -72,7 +71,7 @@ REOPEN_TURN = "update turns set state = 'open', due_at = :due_at where id = :tur
 COUNT_PUT_OFF = """
     update turns set tries = tries - 1, put_offs = put_offs + 1, put_off_at = coalesce(put_off_at, :now)
     where id = :turn_id"""
-ALLOW_FALLBACK = "update conversation_state set fallback_told = 0 where id = :conversation_id"
+ALLOW_FALLBACK = "update conversation_state set fallback_told = false where id = :conversation_id"
 
 INTERRUPTED = "interrupted after a tool may have run"
 PUT_OFF_LIMIT = 600.0

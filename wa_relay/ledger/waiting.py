@@ -6,12 +6,12 @@ until they are known. Everything that waits follows the configuration of the lat
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
 from wa_relay import policy
 from wa_relay.ledger import openings, sends
 from wa_relay.ledger.daily_limit import WAITS, DailyLimit
+from wa_relay.ledger.engine import Row
 from wa_relay.ledger.openings import KnownCall
 from wa_relay.ledger.outbox import Proof
 from wa_relay.ledger.store import Ledger
@@ -113,7 +113,7 @@ def replan(ledger: Ledger, now: Moment) -> int:
     return len(rows)
 
 
-def _replanned(ledger: Ledger, row: sqlite3.Row, call: KnownCall, daily: DailyLimit, now: Moment) -> Moment:
+def _replanned(ledger: Ledger, row: Row, call: KnownCall, daily: DailyLimit, now: Moment) -> Moment:
     due_at: Moment = row["due_at"]
     # What is due is examined anew when it is claimed, and a retry keeps its pause.
     if due_at <= now or row["attempts"]:

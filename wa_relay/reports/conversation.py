@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
 from wa_relay.ledger import customers
+from wa_relay.ledger.engine import Queries
 from wa_relay.model import Moment
 from wa_relay.moments import moment, optional_stamp, stamp
 from wa_relay.reports.snapshot import snapshot
@@ -146,7 +146,7 @@ class Conversation:
 
 
 def conversation(
-    db: sqlite3.Connection, *, phone: str, limit: int, before: int | None = None, since: Moment | None = None
+    db: Queries, *, phone: str, limit: int, before: int | None = None, since: Moment | None = None
 ) -> Conversation | None:
     """Reads one customer's thread, None for an unknown one.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+from wa_relay.ledger.engine import Queries
 from wa_relay.model import Moment
 from wa_relay.moments import stamp
 
@@ -61,7 +61,7 @@ class Standing:
     account_fault: str | None
 
 
-def uncertain(db: sqlite3.Connection, now: Moment) -> list[Undecided]:
+def uncertain(db: Queries, now: Moment) -> list[Undecided]:
     """Lists the sends that need a decision, the oldest first."""
     return [
         Undecided(
@@ -79,7 +79,7 @@ def uncertain(db: sqlite3.Connection, now: Moment) -> list[Undecided]:
     ]
 
 
-def standing(db: sqlite3.Connection) -> Standing:
+def standing(db: Queries) -> Standing:
     """Tells what holds openings back and how many sends wait for a decision."""
     row = db.execute(STANDING).fetchone()
     return Standing(row["uncertain"], bool(row["by_operator"]), bool(row["by_burst"]), row["account_fault"])

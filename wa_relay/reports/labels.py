@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from datetime import datetime, tzinfo
+
+from wa_relay.ledger.engine import Queries
 
 QUARTER = 900
 """Seconds. Every time zone of today is a whole number of quarters from UTC, so that none of them spans two days."""
@@ -21,9 +22,9 @@ class DayLabels:
 
     def __init__(self, timezone: tzinfo) -> None:
         self._timezone = timezone
-        self._days: dict[int, str] = {}
+        self._days: dict[float, str] = {}
 
-    def __call__(self, quarter: int | None) -> str | None:
+    def __call__(self, quarter: float | None) -> str | None:
         """Names the day; None for a call whose end is not known."""
         if quarter is None:
             return None
@@ -34,15 +35,13 @@ class DayLabels:
         return day
 
 
-def call_labels(db: sqlite3.Connection, by: str) -> dict[int | None, str | None]:
+def call_labels(db: Queries, by: str) -> dict[float | None, str | None]:
     """The name of each call's batch, group or agent; its id where no report named it.
 
     A name that belongs to several ids is told apart by them: two campaigns stay two.
     """
     identity, name = NAMED[by]
-    cursor = db.cursor()
-    cursor.row_factory = None
-    calls = cursor.execute(f"select id, {identity}, {name} from calls").fetchall()
+    calls = db.tuples(f"select id, {identity}, {name} from calls", {}).fetchall()
     pairs = {(key, named) for _, key, named in calls}
     names = {key: named for key, named in pairs if key and named}
     shared = {named for named, count in Counter(names.values()).items() if count > 1}

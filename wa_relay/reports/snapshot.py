@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from wa_relay.ledger.engine import Queries
+
 
 @contextmanager
-def snapshot(db: sqlite3.Connection) -> Iterator[None]:
+def snapshot(db: Queries) -> Iterator[None]:
     """Holds the database as it is: a message that comes between two queries is in none of them."""
-    db.execute("begin")
+    db.begin_snapshot()
     try:
         yield
     finally:
-        db.execute("rollback")
+        db.rollback()

@@ -7,12 +7,12 @@ and failures count by their own time. SQL finds and counts, `labels` names, `tal
 from __future__ import annotations
 
 import math
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import tzinfo
 from typing import Any, Literal
 
+from wa_relay.ledger.engine import Queries, Rows
 from wa_relay.reports.figures import Group, Statistics
 from wa_relay.reports.labels import NAMED, QUARTER, DayLabels, call_labels
 from wa_relay.reports.snapshot import snapshot
@@ -69,7 +69,7 @@ LATEST_CALL_BEFORE = """(
     order by coalesce(k.ended_at, k.recorded_at) desc, k.id desc limit 1)"""
 
 
-def stats(db: sqlite3.Connection, *, span: Span, by: Grouping | None, timezone: tzinfo) -> Statistics:
+def stats(db: Queries, *, span: Span, by: Grouping | None, timezone: tzinfo) -> Statistics:
     """Counts a span of time; with `by` also each group of it. Days are those of `timezone`.
 
     Calls whose end is not known count only without a span. Groups come by day, else the one with
@@ -89,13 +89,13 @@ def stats(db: sqlite3.Connection, *, span: Span, by: Grouping | None, timezone: 
 class _Tallies:
     """The tally of each quarter of an hour or call: those that have the same label share one."""
 
-    def __init__(self, db: sqlite3.Connection, by: Grouping | None, timezone: tzinfo) -> None:
+    def __init__(self, db: Queries, by: Grouping | None, timezone: tzinfo) -> None:
         self.labelled: defaultdict[str | None, Tally] = defaultdict(Tally)
         self._days = DayLabels(timezone) if by == "day" else None
         self._calls = call_labels(db, by) if by in NAMED else {}
-        self._known: dict[int | None, Tally] = {}
+        self._known: dict[float | None, Tally] = {}
 
-    def of(self, group: int | None) -> Tally:
+    def of(self, group: float | None) -> Tally:
         """The tally in which a quarter or a call is counted."""
         tally = self._known.get(group)
         if tally is None:
@@ -104,19 +104,17 @@ class _Tallies:
         return tally
 
 
-def _count(db: sqlite3.Connection, span: Span, by: Grouping | None, tallies: _Tallies) -> None:
+def _count(db: Queries, span: Span, by: Grouping | None, tallies: _Tallies) -> None:
     """Runs the queries and counts each row in the tally of its group."""
     bounds = {
         "since": -math.inf if span.since is None else span.since,
         "until": math.inf if span.until is None else span.until,
     }
     ended = "true" if span.everything else "c.ended_at >= :since and c.ended_at < :until"
-    cursor = db.cursor()
-    cursor.row_factory = None
 
-    def rows(query: str, moment: str, call: str) -> sqlite3.Cursor:
-        key = "null" if by is None else f"cast({moment} / {QUARTER} as integer)" if by == "day" else call
-        return cursor.execute(query.format(key=key, ended=ended), bounds)
+    def rows(query: str, moment: str, call: str) -> Rows:
+        key = "null" if by is None else f"floor({moment} / {QUARTER})" if by == "day" else call
+        return db.tuples(query.format(key=key, ended=ended), bounds)
 
     _count_calls(rows(SELECT_CALLS, "c.ended_at", "c.id"), tallies)
     _count_answers(rows(SELECT_ANSWERED, "t.finished_at", "t.call_id"), tallies)

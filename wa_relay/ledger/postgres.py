@@ -1,0 +1,230 @@
+"""The engine on PostgreSQL, over psycopg.
+
+All writers take one advisory lock for each transaction. PostgreSQL frees it after the commit is visible, so the next
+writer sees all that the one before wrote. One lock is simpler than a lock for each conversation, and what holds on
+SQLite by its one writer holds here by the same argument. A daemon shares one transaction among all operations that
+wait, so the lock is taken once for up to 256 of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.rows import tuple_row
+
+from wa_relay.ledger.engine import EngineName, Parameters
+
+WRITER = 0x77617231
+"""The key of the advisory lock that one writer at a time holds."""
+
+TAKE_WRITER_LOCK = f"select pg_advisory_xact_lock({WRITER})"
+SESSION = {
+    # Each at most 5 s: a daemon that hangs holds up the others no longer.
+    "idle_in_transaction_session_timeout": "5s",
+    "lock_timeout": "5s",
+    "tcp_user_timeout": "5s",
+    "tcp_keepalives_idle": "2",
+    "tcp_keepalives_interval": "1",
+    "tcp_keepalives_count": "3",
+    "standard_conforming_strings": "on",
+    "search_path": "public",
+    "TimeZone": "UTC",
+    # A plan of the writer uses an index: its queries ask for a few rows of large tables.
+    "jit": "off",
+}
+CONNECTION = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 5000,
+    "keepalives": 1,
+    "keepalives_idle": 2,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "application_name": "wa-relay",
+}
+
+_TOKENS = re.compile(r"'(?:[^']|'')*'|::|:([a-z_]\w*)|%|\?")
+
+
+_SELECT = re.compile(r"\s*select\b", re.IGNORECASE)
+
+
+class Row(tuple[Any, ...]):
+    """A row that is read by column name or by position; each set of columns has a subclass of its own."""
+
+    __slots__ = ()
+    _places: Mapping[str, int] = {}
+
+    def __getitem__(self, key: Any) -> Any:
+        return tuple.__getitem__(self, self._places[key] if isinstance(key, str) else key)
+
+    def keys(self) -> list[str]:
+        """The names of the columns."""
+        return list(self._places)
+
+
+@lru_cache(maxsize=1024)
+def _row_class(names: tuple[str, ...]) -> type[Row]:
+    return type("Row", (Row,), {"__slots__": (), "_places": {name: place for place, name in enumerate(names)}})
+
+
+def row_factory(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], Row]:
+    """Makes psycopg return `Row`s."""
+    return _row_class(tuple(column.name for column in cursor.description or ()))
+
+
+@lru_cache(maxsize=4096)
+def translated(sql: str) -> str:
+    """Writes named marks as psycopg does: `:name` becomes `%(name)s`, outside of quoted text."""
+
+    def mark(found: re.Match[str]) -> str:
+        if found[1]:
+            return f"%({found[1]})s"
+        if found[0] == "?":
+            return "%s"
+        return found[0].replace("%", "%%")
+
+    return _TOKENS.sub(mark, sql)
+
+
+class PostgresEngine:
+    """A connection to a server. Its transactions begin with `begin`, as SQLite's do; outside of one it commits itself.
+
+    Raises psycopg's errors.
+    """
+
+    name: EngineName = "postgres"
+    Error = psycopg.Error
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+        self._cursor = connection.cursor(row_factory=row_factory)
+        self.total_changes = 0
+
+    def execute(self, sql: str, parameters: Parameters | None = None, /) -> _Result:
+        """Runs a statement with named parameters."""
+        # One cursor for all would end the result that a caller still reads.
+        cursor = self.connection.cursor(row_factory=row_factory)
+        # An error dooms the transaction, so a statement that fails counts too.
+        self.total_changes += 1
+        cursor.execute(translated(sql), _without_nul(parameters) if parameters else None)
+        if _SELECT.match(sql):
+            self.total_changes -= 1
+        return _Result(cursor)
+
+    def tuples(self, sql: str, parameters: Parameters) -> _Result:
+        """Runs a query whose rows are plain tuples."""
+        cursor = self.connection.cursor(row_factory=tuple_row)
+        cursor.execute(translated(sql), _without_nul(parameters))
+        return _Result(cursor)
+
+    @property
+    def in_transaction(self) -> bool:
+        """True while a transaction is open on a connection that lives."""
+        return self.connection.pgconn.transaction_status not in (
+            pq.TransactionStatus.IDLE,
+            pq.TransactionStatus.UNKNOWN,
+        )
+
+    def begin(self) -> None:
+        """Begins a transaction and waits for its turn."""
+        self._command("begin")
+        self._command(TAKE_WRITER_LOCK)
+
+    def version(self) -> object:
+        """The transactions that are over."""
+        return self.execute("select cast(pg_current_snapshot() as text)").fetchone()[0]
+
+    def begin_snapshot(self) -> None:
+        """Begins a transaction that reads one moment."""
+        self._command("begin isolation level repeatable read read only")
+
+    def commit(self) -> None:
+        """Makes the transaction durable."""
+        self._command("commit")
+
+    def rollback(self) -> None:
+        """Undoes the transaction; a connection that was lost has undone it."""
+        if self.in_transaction:
+            self._command("rollback")
+
+    def insert(self, sql: str, parameters: Parameters) -> int:
+        """Inserts a row, and returns its key."""
+        row = self.execute(sql if "returning id" in sql else f"{sql} returning id", parameters).fetchone()
+        if row is None:
+            raise LookupError(f"no row was inserted: {' '.join(sql.split())[:120]}")
+        return int(row[0])
+
+    def savepoint(self) -> None:
+        """Begins an operation."""
+        self._command("savepoint operation")
+
+    def release(self) -> None:
+        """Ends an operation."""
+        self._command("release savepoint operation")
+
+    def undo(self) -> None:
+        """Undoes an operation."""
+        self._command("rollback to savepoint operation")
+        self._command("release savepoint operation")
+
+    def rest(self, operations: int) -> None:
+        """PostgreSQL keeps itself."""
+
+    def finish(self) -> None:
+        """PostgreSQL keeps itself."""
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self.connection.close()
+
+    def is_unavailable(self, error: BaseException) -> bool:
+        """True for faults of the storage: the connection, the server, its disk, a lock or a rule of concurrency."""
+        return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.InternalError)
+
+    def _command(self, sql: str) -> None:
+        self._cursor.execute(sql)
+
+
+class _Result:
+    """The rows of a statement; a change has none, where psycopg would raise."""
+
+    def __init__(self, cursor: psycopg.Cursor[Any]) -> None:
+        self._cursor = cursor
+
+    @property
+    def rowcount(self) -> int:
+        return self._cursor.rowcount
+
+    def fetchone(self) -> Any:
+        return self._cursor.fetchone() if self._cursor.description else None
+
+    def fetchall(self) -> list[Any]:
+        return self._cursor.fetchall() if self._cursor.description else []
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._cursor if self._cursor.description else ())
+
+
+def _without_nul(parameters: Parameters) -> Parameters:
+    """PostgreSQL's text holds no U+0000, which JSON from outside may bring."""
+    values = parameters.values() if isinstance(parameters, Mapping) else parameters
+    if not any(isinstance(value, str) and "\x00" in value for value in values):
+        return parameters
+    if isinstance(parameters, Mapping):
+        return {key: _replaced(value) for key, value in parameters.items()}
+    return [_replaced(value) for value in parameters]
+
+
+def _replaced(value: Any) -> Any:
+    return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
+
+
+def connect(url: str) -> psycopg.Connection[Any]:
+    """Connects to a server, with the limits of `CONNECTION` and `SESSION`; raises psycopg's errors."""
+    options = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
+    return psycopg.connect(url, autocommit=True, options=options, **CONNECTION)  # type: ignore[arg-type]
