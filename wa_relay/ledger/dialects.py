@@ -42,7 +42,7 @@ TYPES: dict[EngineName, dict[str, str]] = {
 }
 
 _COLUMN = re.compile(
-    r"^( {4}|alter table \w+ add column )(\w+) (key|link|moment|amount|flag|bytes|text)\b", re.MULTILINE
+    r"^( {4}|alter table \w+ add column )((?!primary\b)\w+) (key|link|moment|amount|flag|bytes|text)\b", re.MULTILINE
 )
 _TABLE = re.compile(r"create table (\w+)")
 _REFERENCE = re.compile(r"^( {4}(\w+) [^\n]*?) references (\w+) \((\w+)\)", re.MULTILINE)
