@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 
 import pytest
 
+from tests.engines import REFUSED
 from tests.ledger.conftest import NOW, PHONE, call, written
 from wa_relay.ledger import calls, claims, handover, human, inbox, journal, sends, turns
 from wa_relay.ledger.human import HumanMessage, Stored
@@ -129,13 +129,13 @@ def test_the_database_refuses_a_reply_of_the_agent_while_a_person_has_the_conver
         " values (1, 'outbound', 'reply', 'x', 'queued', 1.0)",
         "insert into turns (conversation_id, state, first_at, last_at, due_at) values (1, 'open', 1, 1, 1)",
     ):
-        with pytest.raises(sqlite3.IntegrityError, match="the agent"):
+        with pytest.raises(REFUSED, match="the agent"):
             ledger.run(statement)
 
 
 def test_the_database_refuses_a_takeover_that_leaves_the_agents_turn_open(ledger: Ledger) -> None:
     inbox.record_inbound(ledger, written("¿precio?"), NOW)
-    with pytest.raises(sqlite3.IntegrityError, match="ends what the agent has begun"):
+    with pytest.raises(REFUSED, match="ends what the agent has begun"):
         ledger.run(
             "update conversation_state set handler = 'human', handler_by = 'x', handler_reason = 'api',"
             " handler_until = 1.0, handed_at = 1.0, handed_code = 'api'"
@@ -143,7 +143,7 @@ def test_the_database_refuses_a_takeover_that_leaves_the_agents_turn_open(ledger
 
 
 def test_the_database_refuses_a_handover_that_says_not_when(ledger: Ledger) -> None:
-    with pytest.raises(sqlite3.IntegrityError, match="states when and why"):
+    with pytest.raises(REFUSED, match="states when and why"):
         ledger.run(
             "update conversation_state set handler = 'human', handler_by = 'x', handler_reason = 'api',"
             " handler_until = 1.0"
