@@ -14,15 +14,13 @@ from wa_relay.policy import Rules
 class InboundList:
     """Twilio's list, of which nothing but pages of inbound messages is asked."""
 
-    senders: tuple[str | None, ...] = (None,)
-
-    async def inbound_page(self, following: str | None, sender: str | None, /) -> Page:
+    async def inbound_page(self, following: str | None) -> Page:
         """One page: `following` is what the one before it named."""
-        raise AssertionError(f"a test's list says what its pages are: {following}, {sender}")
+        raise AssertionError(f"a test's list says what its pages are: {following}")
 
-    async def find(self, to: str, since: float, sender: str | None, /) -> tuple[Listed, ...]:
+    async def find(self, to: str, since: float) -> tuple[Listed, ...]:
         """Nothing: no send is looked up here."""
-        raise AssertionError(f"nothing is looked up: {to}, {since}, {sender}")
+        raise AssertionError(f"nothing is looked up: {to}, {since}")
 
     async def fetch(self, sid: str) -> Listed | None:
         """Nothing: no receipt is asked for here."""

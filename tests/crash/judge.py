@@ -9,13 +9,16 @@ import contextlib
 import re
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from tests.crash.people import ASKED, CALLED, CANARY, CONFIRMATION, FALLBACK, GREETING, Expected
 from tests.e2e.stage import TOKEN
+from wa_relay.ledger.engine import Queries
+from wa_relay.ledger.file import open_for_reading
+from wa_relay.reports import why
 from wa_relay.standins.elevenlabs import ElevenLabsStandin
 from wa_relay.standins.journal import Entry
 from wa_relay.standins.twilio import TwilioStandin
@@ -65,13 +68,13 @@ def judge(twilio: TwilioStandin, agents: ElevenLabsStandin, known: Expected, dat
     """Weighs the whole run."""
     verdict = Verdict()
     sent = [_sent(entry) for entry in twilio.journal.entries("accepted")]
-    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
-        db.row_factory = sqlite3.Row
+    with contextlib.closing(open_for_reading(database)) as db:
         rows = {row["id"]: row for row in db.execute("select * from conversation_messages")}
         moves = db.execute("select from_status, to_status, code from journal where from_status is not null").fetchall()
         refused = {row[0] for row in db.execute("select phone_number from opt_outs where source = 'twilio'")}
         phones = {row[0]: row[1] for row in db.execute("select id, phone_number from conversation_state")}
         turns = db.execute("select count(*) from turns where state in ('open', 'asking')").fetchone()[0]
+        _why(verdict, db, phones.values())
     outbound = [row for row in rows.values() if row["direction"] == "outbound"]
     verdict.check(not turns, f"{turns} turns are still open")
     _adoption(verdict, sent, outbound, known.resent)
@@ -82,6 +85,27 @@ def judge(twilio: TwilioStandin, agents: ElevenLabsStandin, known: Expected, dat
     _leaks(verdict, twilio, log)
     _met(verdict, twilio, agents, moves)
     return verdict
+
+
+def _why(verdict: Verdict, db: Queries, phones: Iterable[str]) -> None:
+    """What `why --json` prints is enough to rebuild how every message and every call ended."""
+    messages: dict[int, str] = {}
+    calls: dict[str, str | None] = {}
+    for phone in phones:
+        for entry in (decision.to_json() for decision in why(db, phone) or ()):
+            if entry["message_id"] is not None and entry["status"] is not None:
+                messages[entry["message_id"]] = entry["status"]
+            if entry["event"] == "call" and entry["reason"] != "filled_in":
+                calls[entry["call"]] = entry["reason"]
+    stored = {row[0]: row[1] for row in db.execute("select id, status from conversation_messages")}
+    skipped = {row[0]: row[1] for row in db.execute("select elevenlabs_conversation_id, skipped from calls")}
+    for number in sorted(stored.keys() | messages.keys()):
+        shown, real = messages.get(number), stored.get(number)
+        verdict.check(shown == real, f"`why` says that message {number} is {shown}, and it is {real}")
+    for key in sorted(skipped.keys() | calls.keys()):
+        shown, real = calls.get(key, "nothing"), skipped.get(key)
+        verdict.check(shown == real, f"`why` says {shown} of call {key}, and it is {real}")
+    verdict.figures.update({"rebuilt from why": len(messages) + len(calls)})
 
 
 def _sent(entry: Entry) -> Sent:

@@ -36,6 +36,12 @@ ENTRIES = {
         EVERY_DAY,
         "wa-relay stats --since 7d --by batch",
     ),
+    "why": Entry(
+        "wa_relay.cli.why:why",
+        "Show every decision about a customer, with its time and its rule.",
+        EVERY_DAY,
+        "wa-relay why +573138539155",
+    ),
     "pause": Entry(
         "wa_relay.cli.control:pause", "Hold openings until `resume`. Replies still go out.", EVERY_DAY, "wa-relay pause"
     ),

@@ -37,7 +37,7 @@ class QueueHealth:
     """The queue as `/health` shows it. Ages are seconds; `dead` counts what ended in the last 24 hours because
     of a fault.
 
-    `limited` is true while a sender's openings wait for its limit at Twilio. `templates` are those that are stopped.
+    `limited` is true while a sender's openings wait for its limit at Twilio.
     """
 
     pending: int
@@ -47,7 +47,6 @@ class QueueHealth:
     paused: Pause | None
     account_fault: str | None
     limited: bool = False
-    templates: tuple[Hold, ...] = ()
 
 
 def pause(ledger: Ledger, who: str | None, now: Moment) -> None:
@@ -60,11 +59,6 @@ def resume(ledger: Ledger, who: str | None, now: Moment) -> int:
     holds.release_openings(ledger, now, who)
     ledger.run(claims.END_WATCH)
     return ledger.run(RELEASE_OPENINGS)
-
-
-def resume_template(ledger: Ledger, content_sid: str, who: str | None, now: Moment) -> bool:
-    """Tries a stopped template at once. False if it is not stopped."""
-    return holds.probe_template_now(ledger, content_sid, now, who)
 
 
 def resolve(ledger: Ledger, message_id: int, decision: Decision, sid: str | None, who: str, now: Moment) -> str:
@@ -81,15 +75,15 @@ def resolve(ledger: Ledger, message_id: int, decision: Decision, sid: str | None
     if decision == "sent":
         if sid is None:
             raise ValueError("the decision `sent` needs Twilio's SID")
-        proof = Proof("operator", f"{who} found it at Twilio", actor=who)
+        proof = Proof("operator", f"found at Twilio by {who}", actor=who)
         done = sends.accept(ledger, message, sid, proof, message.attempted_at, now)
         if done.alarm:
             raise NotUncertain(f"{sid} belongs to another message.", permanent=True)
         return done.status
     if decision == "cancel":
-        sends.end(ledger, message_id, "cancelled", Proof("operator", f"{who} cancelled it", actor=who), now)
+        sends.end(ledger, message_id, "cancelled", Proof("operator", f"cancelled by {who}", actor=who), now)
         return "failed"
-    sends.requeue(ledger, message_id, now, Proof("operator", f"{who} asked to send it again", actor=who), now)
+    sends.requeue(ledger, message_id, now, Proof("operator", f"sent again, as decided by {who}", actor=who), now)
     return "queued"
 
 
@@ -105,14 +99,7 @@ def queue_health(ledger: Ledger, now: Moment) -> QueueHealth:
         paused = "burst"
     oldest = None if row["oldest"] is None else max(0.0, now - row["oldest"])
     return QueueHealth(
-        row["pending"],
-        oldest,
-        row["uncertain"],
-        row["dead"],
-        paused,
-        _fault(account),
-        "limited" in subjects,
-        tuple(hold for hold in held if hold.subject == "template"),
+        row["pending"], oldest, row["uncertain"], row["dead"], paused, _fault(account), "limited" in subjects
     )
 
 

@@ -16,6 +16,7 @@ from wa_relay.ledger.console_schema import CONSOLE_TABLES
 from wa_relay.ledger.dialects import statements, trigger_statements
 from wa_relay.ledger.engine import EngineName
 from wa_relay.ledger.handover_schema import HANDOVER_TABLES, HANDOVER_TRIGGERS
+from wa_relay.ledger.privacy_schema import PRIVACY_TABLES
 from wa_relay.ledger.triggers import TRIGGERS
 
 TABLES = """
@@ -225,8 +226,6 @@ create index customer_messages_of_turn on conversation_messages (turn_id)
 create index queued_openings on conversation_messages (due_at) where status = 'queued' and kind = 'opening';
 create index openings_over_limit on conversation_messages (due_at)
     where status = 'queued' and waits_for = 'daily_limit';
-create index messages_behind_template on conversation_messages (id)
-    where status = 'queued' and waits_for = 'template';
 create index templates_by_time on conversation_messages (attempted_at) where content_sid is not null;
 create index queued_replies on conversation_messages (due_at) where status = 'queued' and kind <> 'opening';
 create index queued_in_order on conversation_messages (conversation_id, id) where status = 'queued';
@@ -315,7 +314,7 @@ class Runner(Protocol):
 
 def create(database: Runner, engine: EngineName = "sqlite") -> None:
     """Makes the tables, their constraints and the triggers that guard the moves of an outbound message."""
-    apply(database, TABLES + HANDOVER_TABLES + CONSOLE_TABLES, engine)
+    apply(database, TABLES + HANDOVER_TABLES + CONSOLE_TABLES + PRIVACY_TABLES, engine)
     for trigger in (*TRIGGERS, *HANDOVER_TRIGGERS):
         for statement in trigger_statements(trigger, engine):
             database.execute(statement)

@@ -11,11 +11,13 @@ from wa_relay.reports.figures import Failure, Figures, Group, Statistics
 from wa_relay.reports.spans import Span, SpanError, span
 from wa_relay.reports.statistics import Grouping, stats
 from wa_relay.reports.tally import REASONS
+from wa_relay.reports.why import Decision, why
 
 __all__ = [
     "REASONS",
     "CallEntry",
     "Conversation",
+    "Decision",
     "Failure",
     "Figures",
     "Group",
@@ -31,4 +33,5 @@ __all__ = [
     "standing",
     "stats",
     "uncertain",
+    "why",
 ]

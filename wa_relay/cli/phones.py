@@ -1,0 +1,26 @@
+"""The phone of a command, as people type it: in one word or in several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from wa_relay import phone
+from wa_relay.model import RelayError
+
+Phone = Annotated[list[str], typer.Argument(metavar="PHONE", help="The phone number, with its country code.")]
+
+
+def read_phone(words: Sequence[str]) -> str:
+    """The number, or the BSUID, that the words of an argument spell; wrong usage for anything else."""
+    try:
+        return phone.parse(" ".join(words))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="PHONE") from None
+
+
+def unknown(number: str) -> RelayError:
+    """The refusal for a customer of whom nothing is stored."""
+    return RelayError(f"there is no call and no message with {number}.", permanent=True)
