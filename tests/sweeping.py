@@ -14,13 +14,15 @@ from wa_relay.policy import Rules
 class InboundList:
     """Twilio's list, of which nothing but pages of inbound messages is asked."""
 
-    async def inbound_page(self, following: str | None) -> Page:
-        """One page: `following` is what the one before it named."""
-        raise AssertionError(f"a test's list says what its pages are: {following}")
+    senders: tuple[str | None, ...] = (None,)
 
-    async def find(self, to: str, since: float) -> tuple[Listed, ...]:
+    async def inbound_page(self, following: str | None, sender: str | None, /) -> Page:
+        """One page: `following` is what the one before it named."""
+        raise AssertionError(f"a test's list says what its pages are: {following}, {sender}")
+
+    async def find(self, to: str, since: float, sender: str | None, /) -> tuple[Listed, ...]:
         """Nothing: no send is looked up here."""
-        raise AssertionError(f"nothing is looked up: {to}, {since}")
+        raise AssertionError(f"nothing is looked up: {to}, {since}, {sender}")
 
     async def fetch(self, sid: str) -> Listed | None:
         """Nothing: no receipt is asked for here."""

@@ -36,6 +36,7 @@ from wa_relay.loops import systemd
 from wa_relay.loops.answering import TurnWorker
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.intake import Intake
+from wa_relay.loops.rates import Rates
 from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.schedules import start_schedules
 from wa_relay.loops.sending import SendWorker
@@ -44,6 +45,7 @@ from wa_relay.loops.typing import TypingIndicator
 from wa_relay.loops.upstreams import Upstreams, open_upstreams
 from wa_relay.model import Moment, RelayError
 from wa_relay.moments import stamp
+from wa_relay.phone import address
 from wa_relay.policy import Rules
 from wa_relay.server.access import Access
 from wa_relay.server.calls import CallRoutes
@@ -239,7 +241,7 @@ async def _open_storage(common: Common, found: Opened[Engine], opened: AsyncExit
 def _make_loops(common: Common, storage: Storage, upstreams: Upstreams) -> Loops:
     config, rules, clock, wakers = common.config, common.rules, common.clock, common.wakers
     ledger = storage.ledger
-    sending = SendWorker(ledger, upstreams.twilio, wakers, clock, per_second=config.twilio.messages_per_second)
+    sending = SendWorker(ledger, upstreams.twilio, wakers, clock, rates=_rates(config, rules, clock()))
     intake = Intake(
         ledger,
         upstreams.elevenlabs,
@@ -270,6 +272,11 @@ def _make_loops(common: Common, storage: Storage, upstreams: Upstreams) -> Loops
         on_adopted=sending.circuit.succeeded,
     )
     return Loops(sending, answering, intake, reconciler)
+
+
+def _rates(config: Config, rules: Rules, now: Moment) -> Rates:
+    further = {number: each.messages_per_second for each in config.senders if (number := address(each.number))}
+    return Rates(config.twilio.messages_per_second, further, rules.default_sender, now)
 
 
 def _make_routes(

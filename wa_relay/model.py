@@ -175,7 +175,8 @@ ReceiptStatus = Literal["queued", "sent", "delivered", "read", "failed", "undeli
 class Receipt:
     """A delivery status. `message_id` is our own id from the callback's query, None without.
 
-    `database` is the mark of the database that sent it: ids begin again in every file.
+    `database` is the mark of the database that sent it: ids begin again in every file. `sender` is our number that the
+    message went out from, None if it was not given.
     """
 
     sid: str
@@ -184,6 +185,7 @@ class Receipt:
     error_code: str | None = None
     user_id: str | None = None
     database: str | None = None
+    sender: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,7 @@ class Outgoing:
     """One message as it goes to the channel: a body, or a template with its variables.
 
     `to` is `+57…` or a user id; the channel adds its prefix. `validity_seconds` is how long Twilio may keep it waiting.
-    `sender` is the number it is sent from, None for the default one.
+    `sender` is our number (`+57…`) that it is sent from, None for the default one.
     """
 
     message_id: int | None

@@ -31,7 +31,7 @@ async def _read(*texts: str, fault: Fault | None = None) -> Page:
                 await twilio.customer_writes(ANA, text)
             if fault is not None:
                 twilio.faults.next("list", fault)
-            return await channel.inbound_page(None)
+            return await channel.inbound_page(None, *channel.senders)
     finally:
         await twilio.stop()
 

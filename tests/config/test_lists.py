@@ -45,7 +45,7 @@ def test_a_sender_needs_only_its_number(tmp_path: Path) -> None:
 
 def test_conversations_begin_at_the_sender_of_their_agent(tmp_path: Path) -> None:
     rules = rules_of(from_toml(tmp_path, '[twilio]\nsender = "+573000000009"\n' + FIRST))
-    assert (rules.default_sender, rules.senders) == ("whatsapp:+573000000009", {"agent_1": "whatsapp:+573000000001"})
+    assert (rules.default_sender, rules.senders) == ("+573000000009", {"agent_1": "+573000000001"})
 
 
 SENDERS = [

@@ -23,7 +23,7 @@ class Pages(InboundList):
     def __init__(self, count: int, breaks_at: int | None = None) -> None:
         self._count, self.breaks_at = count, breaks_at
 
-    async def inbound_page(self, following: str | None) -> Page:
+    async def inbound_page(self, following: str | None, _sender: str | None, /) -> Page:
         """One page."""
         number = int(following or 0)
         if number == self.breaks_at:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from tests.ledger.conftest import NOW, call, written
-from wa_relay.ledger import calls, claims, control, holds, inbox, receipts, sends, turns
+from wa_relay.ledger import calls, claims, control, holds, inbox, outbox, receipts, sends, turns
 from wa_relay.ledger.outbox import Proof
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Receipt, SendRefused
+from wa_relay.policy import OpeningText
 
 
 def _sid(number: int) -> str:
@@ -197,3 +198,121 @@ def test_dead_counts_what_a_fault_ended_and_nothing_that_a_person_or_a_rule_ende
     sends.end(ledger, 1, reason, Proof("rule"), NOW, code=code)
     assert control.queue_health(ledger, NOW + 1).dead == dead
     assert control.queue_health(ledger, NOW + 86_401).dead == 0
+
+
+TEMPLATE = "HX" + "1" * 32
+OTHER = "HX" + "2" * 32
+TEMPLATES = {
+    "completed": OpeningText(content_sid=TEMPLATE, content_variables={"1": "{client_name}"}),
+    "voicemail": OpeningText(content_sid=OTHER),
+}
+STOPPING = ["21655", "63027", "63028", "63040", "63041", "63042"]
+
+
+def _called(ledger: Ledger, number: int, now: float, outcome: str = "completed") -> int:
+    state = calls.record_call(
+        ledger, call(f"conv_{number}", phone=f"+57313853{number:04}", ended_at=now, outcome=outcome), now
+    )
+    return state.message_id or 0
+
+
+def _claim(ledger: Ledger, now: float) -> list[int]:
+    return [job.outgoing.message_id or 0 for job in claims.claim_messages(ledger, 9, now).jobs]
+
+
+def _accept(ledger: Ledger, message_ids: list[int], now: float) -> None:
+    for message_id in message_ids:
+        sends.finish_send(ledger, message_id, Accepted(_sid(message_id)), now)
+
+
+@pytest.mark.parametrize("code", STOPPING)
+def test_a_templates_code_in_a_response_fails_its_message_and_the_others_with_that_template_wait(
+    make_ledger: Callable[..., Ledger], code: str
+) -> None:
+    ledger = make_ledger(burst_limit=0, openings=TEMPLATES)
+    first = _called(ledger, 1, NOW)
+    assert _claim(ledger, NOW) == [first]
+    finished = sends.finish_send(ledger, first, SendRefused(code, "stopped", "template"), NOW)
+    assert (finished.status, finished.reason) == ("failed", "refused")
+    assert finished.alarm is not None
+    assert TEMPLATE in finished.alarm
+    waiting, other = _called(ledger, 2, NOW + 1), _called(ledger, 3, NOW + 1, "voicemail")
+    assert _claim(ledger, NOW + 2) == [other]
+    assert outbox.get_message(ledger, waiting).status == "queued"
+    (hold,) = control.queue_health(ledger, NOW + 2).templates
+    assert (hold.name, hold.code, hold.since) == (TEMPLATE, code, NOW)
+    assert _claim(ledger, NOW + 599) == []
+    assert _claim(ledger, NOW + 600) == [waiting]
+
+
+@pytest.mark.parametrize("code", STOPPING)
+def test_a_templates_code_in_a_receipt_stops_it_too(make_ledger: Callable[..., Ledger], code: str) -> None:
+    ledger = make_ledger(burst_limit=0, openings=TEMPLATES)
+    first = _called(ledger, 1, NOW)
+    _accept(ledger, _claim(ledger, NOW), NOW)
+    assert _receipt(ledger, first, "undelivered", code, NOW + 2).alarm is not None
+    _called(ledger, 2, NOW + 3)
+    assert _claim(ledger, NOW + 3) == []
+
+
+@pytest.mark.parametrize("code", ["21656", "21654", "63013", "63016", "63024"])
+def test_other_codes_stop_no_template(make_ledger: Callable[..., Ledger], code: str) -> None:
+    ledger = make_ledger(burst_limit=0, openings=TEMPLATES)
+    first = _called(ledger, 1, NOW)
+    _claim(ledger, NOW)
+    sends.finish_send(ledger, first, SendRefused(code, "not right", "message"), NOW)
+    second = _called(ledger, 2, NOW + 1)
+    assert _claim(ledger, NOW + 1) == [second]
+
+
+def test_one_message_with_a_stopped_template_goes_out_every_ten_minutes_until_one_is_reported_sent(
+    make_ledger: Callable[..., Ledger],
+) -> None:
+    ledger = make_ledger(burst_limit=0, openings=TEMPLATES)
+    first = _called(ledger, 1, NOW)
+    _claim(ledger, NOW)
+    sends.finish_send(ledger, first, SendRefused("63041", "paused", "template"), NOW)
+    for number in range(2, 7):
+        _called(ledger, number, NOW)
+    probed = []
+    for at in range(0, 1900, 30):
+        found = _claim(ledger, NOW + at)
+        _accept(ledger, found, NOW + at)
+        probed += [(at, len(found))] if found else []
+    assert probed == [(600, 1), (1200, 1), (1800, 1)]
+    assert _receipt(ledger, 4, "sent", None, NOW + 1900).freed
+    assert control.queue_health(ledger, NOW + 1900).templates == ()
+    assert len(_claim(ledger, NOW + 1900)) == 2
+
+
+def test_a_stopped_template_stays_stopped_across_a_restart(make_ledger: Callable[..., Ledger]) -> None:
+    ledger = make_ledger(burst_limit=0, openings=TEMPLATES)
+    first = _called(ledger, 1, NOW)
+    _claim(ledger, NOW)
+    sends.finish_send(ledger, first, SendRefused("63041", "paused", "template"), NOW)
+    ledger = make_ledger(NOW + 5, burst_limit=0, openings=TEMPLATES)
+    _called(ledger, 2, NOW + 6)
+    assert _claim(ledger, NOW + 6) == []
+
+
+def test_a_person_tries_a_stopped_template_at_once(make_ledger: Callable[..., Ledger]) -> None:
+    ledger = make_ledger(burst_limit=0, openings=TEMPLATES)
+    first = _called(ledger, 1, NOW)
+    _claim(ledger, NOW)
+    sends.finish_send(ledger, first, SendRefused("63041", "paused", "template"), NOW)
+    _called(ledger, 2, NOW)
+    _called(ledger, 3, NOW)
+    assert _claim(ledger, NOW + 1) == []
+    assert not control.resume_template(ledger, OTHER, "ana", NOW + 2)
+    assert control.resume_template(ledger, TEMPLATE, "ana", NOW + 2)
+    assert len(_claim(ledger, NOW + 2)) == 1
+    assert _claim(ledger, NOW + 3) == []
+
+
+def test_a_person_ends_the_hold_of_a_template_with_which_nothing_waits(make_ledger: Callable[..., Ledger]) -> None:
+    ledger = make_ledger(burst_limit=0, openings=TEMPLATES)
+    first = _called(ledger, 1, NOW)
+    _claim(ledger, NOW)
+    sends.finish_send(ledger, first, SendRefused("63041", "paused", "template"), NOW)
+    assert control.resume_template(ledger, TEMPLATE, "ana", NOW + 2)
+    assert control.queue_health(ledger, NOW + 3).templates == ()

@@ -32,7 +32,7 @@ class Pages(InboundList):
     def __init__(self, *pages: tuple[Listed, ...]) -> None:
         self._pages = pages
 
-    async def inbound_page(self, following: str | None) -> Page:
+    async def inbound_page(self, following: str | None, _sender: str | None, /) -> Page:
         """One page."""
         number = int(following or 0)
         return Page(self._pages[number], str(number + 1) if number + 1 < len(self._pages) else None)
@@ -116,11 +116,11 @@ def test_a_sweep_that_succeeds_ends_the_row_of_failures(tmp_path: Path) -> None:
 
         failing = 3
 
-        async def inbound_page(self, following: str | None) -> Page:
+        async def inbound_page(self, following: str | None, _sender: str | None, /) -> Page:
             self.failing -= 1
             if self.failing >= 0:
                 raise UpstreamError("Twilio is not available", status=503)
-            return await super().inbound_page(following)
+            return await super().inbound_page(following, _sender)
 
     async def scenario() -> None:
         found = file.open_for_writing(tmp_path / "relay.db", account_sid="AC1", now=NOW - 3600.0)

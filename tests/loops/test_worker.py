@@ -22,6 +22,7 @@ from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.loops.answering import Agent, TurnWorker
 from wa_relay.loops.bell import Bell, Wakers
+from wa_relay.loops.rates import Rates
 from wa_relay.loops.sending import SendWorker
 from wa_relay.loops.worker import Worker
 from wa_relay.model import (
@@ -109,7 +110,7 @@ class Room:
 
     def sender(self, network: Network) -> SendWorker:
         """A worker that sends over a network."""
-        return SendWorker(self.ledger, network, Wakers(), time.time, per_second=50)
+        return SendWorker(self.ledger, network, Wakers(), time.time, rates=Rates(50, {}, "", time.time()))
 
     def asker(
         self,

@@ -126,6 +126,7 @@ def parse_receipt(fields: Fields, query: str) -> Receipt | None:
         database=values_of_query.get("d") or None,
         error_code=values.get("ErrorCode") or None,
         user_id=address(values.get("ExternalUserId", "")),
+        sender=address(values.get("From", "").replace(": ", ":+", 1)),
     )
 
 

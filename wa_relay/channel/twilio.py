@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, Self
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -32,7 +32,7 @@ _NOT_CONNECTED = (
 
 
 class TwilioChannel:
-    """One WhatsApp sender of one Twilio account."""
+    """The WhatsApp senders of one Twilio account. `sender` is the default one, `further` are the others (`+57…`)."""
 
     def __init__(
         self,
@@ -43,13 +43,15 @@ class TwilioChannel:
         sender: str,
         messaging_service_sid: str,
         base_url: str,
+        further: Sequence[str] = (),
         status_callback: str = "",
         database: str = "",
         send_timeout: float = 35.0,
         list_timeout: float = 20.0,
     ) -> None:
         self._account = account_sid
-        self._sender = sender
+        self._sender = address(sender) or ""
+        self._further = tuple(further)
         self._service = messaging_service_sid
         self._callback = status_callback
         self._database = database
@@ -62,7 +64,7 @@ class TwilioChannel:
 
     @classmethod
     def of(cls, http: aiohttp.ClientSession, settings: Twilio, **more: Any) -> Self:
-        """The sender that the settings name; without a `status_callback` no receipts are asked for."""
+        """The default sender that the settings name; without a `status_callback` no receipts are asked for."""
         return cls(
             http,
             account_sid=settings.account_sid,
@@ -98,11 +100,18 @@ class TwilioChannel:
             return Unclear("Twilio answered without a SID")
         return Accepted(created.sid, str(created.status or "queued"))
 
-    async def find(self, to: str, since: Moment) -> tuple[Listed, ...]:
-        """Every message to one person since a moment, newest first."""
+    @property
+    def senders(self) -> tuple[str | None, ...]:
+        """Our numbers whose inbound messages are listed; only None if a messaging service may have others."""
+        if self._service or not self._sender:
+            return (None,)
+        return (self._sender, *self._further)
+
+    async def find(self, to: str, since: Moment, sender: str | None = None) -> tuple[Listed, ...]:
+        """Every message from one of our numbers to one customer since a moment, newest first."""
         query: dict[str, object] = {"To": to_address(to), "PageSize": LIST_PAGE}
-        if self._sender:
-            query["From"] = self._sender
+        if sender or self._sender:
+            query["From"] = to_address(sender or self._sender)
         found: list[Listed] = []
         following: str | None = None
         for _ in range(MOST_PAGES):
@@ -114,16 +123,15 @@ class TwilioChannel:
                 break
         return tuple(found)
 
-    async def inbound_page(self, following: str | None) -> Page:
-        """One page of what was sent to us, newest first."""
+    async def inbound_page(self, following: str | None, sender: str | None = None) -> Page:
+        """One page of what was sent to one of our numbers, newest first; to any of them if `sender` is None."""
         query: dict[str, object] = {"PageSize": SWEEP_PAGE}
-        if not self._sender:
+        if sender is None:
             return await self._page(query, following)
-        query["To"] = self._sender
+        query["To"] = to_address(sender)
         page = await self._page(query, following)
         # A message to another number is not ours, whatever was asked for.
-        own = address(self._sender)
-        return Page(tuple(message for message in page.messages if message.to == own), page.next)
+        return Page(tuple(message for message in page.messages if message.to == sender), page.next)
 
     async def fetch(self, sid: str) -> Listed | None:
         """One message as Twilio has it now, None if it has none of that SID."""
@@ -166,8 +174,8 @@ class TwilioChannel:
         fields: dict[str, object] = {"to": to_address(message.to)}
         if self._service:
             fields["messaging_service_sid"] = self._service
-        if self._sender:
-            fields["from_"] = self._sender
+        if message.sender or self._sender:
+            fields["from_"] = to_address(message.sender or self._sender)
         if message.message_id is not None:
             mark = f"&d={self._database}" if self._database else ""
             fields["status_callback"] = f"{self._callback}?m={message.message_id}{mark}"

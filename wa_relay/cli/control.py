@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from typing import Annotated
+
 import typer
 
 from wa_relay.cli.change import Json, change, current_user
+from wa_relay.cli.options import Options
 from wa_relay.ledger import control
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Moment
+from wa_relay.model import Moment, RelayError
+
+_TEMPLATE = re.compile(r"HX[0-9a-fA-F]{32}")
 
 
 def pause(ctx: typer.Context) -> None:
@@ -22,12 +28,33 @@ def pause(ctx: typer.Context) -> None:
     typer.echo("Openings are paused. Replies still go out. To release the openings: wa-relay resume")
 
 
-def resume(ctx: typer.Context) -> None:
+def resume(
+    ctx: typer.Context,
+    template: Annotated[
+        str | None, typer.Option("--template", metavar="HX…", help="Try this stopped template at once instead.")
+    ] = None,
+) -> None:
     """Release the openings that `pause` or the burst breaker holds."""
     user = current_user()
+    if template is not None:
+        _resume_template(ctx.obj, template, user)
+        return
 
     def directly(ledger: Ledger, now: Moment) -> Json:
         return {"waiting": control.resume(ledger, user, now)}
 
     result = change(ctx.obj, "/resume", {"by": user}, directly)
     typer.echo(f"Openings go out again; {result.get('waiting', 0)} were waiting.")
+
+
+def _resume_template(options: Options, template: str, user: str) -> None:
+    if not _TEMPLATE.fullmatch(template):
+        raise typer.BadParameter("a template is HX and 32 hexadecimal digits", param_hint="--template")
+
+    def directly(ledger: Ledger, now: Moment) -> Json:
+        if not control.resume_template(ledger, template, user, now):
+            raise RelayError(f"the template {template} is not stopped.", permanent=True)
+        return {}
+
+    change(options, "/resume", {"by": user, "template": template}, directly)
+    typer.echo(f"The template {template} is tried at once.")

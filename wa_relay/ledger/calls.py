@@ -27,8 +27,8 @@ SELECT_LAST_CALL = "select max(coalesce(ended_at, recorded_at)) from calls where
 INSERT_CALLED_CONVERSATION = """
     insert into conversation_state
         (phone_number, client_name, elevenlabs_conversation_id, agent_id, status, started_at, last_message_at,
-        created_at)
-    values (:phone, :name, :key, :agent_id, :status, :stamp, :stamp, :now)"""
+        created_at, sender)
+    values (:phone, :name, :key, :agent_id, :status, :stamp, :stamp, :now, :sender)"""
 POINT_AT_CALL = """
     update conversation_state set call_id = :call_id, elevenlabs_conversation_id = :key, agent_id = :agent_id,
         client_name = coalesce(:name, client_name), call_summary = :summary
@@ -187,6 +187,7 @@ def _insert(
             "status": "opted_out" if opted_out else "active",
             "stamp": stamp(now),
             "now": now,
+            "sender": customers.first_sender(ledger.rules, call.agent_id),
         }
         conversation_id = customers.open_conversation(ledger, INSERT_CALLED_CONVERSATION, conversation, now)
     call_id = _insert_call(ledger, call, conversation_id, plan, now)

@@ -21,7 +21,7 @@ SELECT_DUE = """
     select m.id, m.conversation_id, m.kind, m.content, m.call_id, m.turn_id, m.due_at, m.not_after, m.attempts,
         m.notice, m.epoch, m.sender, m.part, coalesce(m.to_address, s.reply_to, s.phone_number) as address,
         s.status as consent, s.window_ends_at, s.bucket, s.bucket_at, m.content_sid, m.content_variables, s.handler,
-        s.handler_reason, s.handler_by
+        s.handler_reason, s.handler_by, m.waits_for
     from conversation_messages m join conversation_state s on s.id = m.conversation_id
     where m.status = 'queued' and {kind} and m.due_at <= :now
         and (cast(:sender as text) is null or coalesce(m.sender, '') = :sender)
@@ -79,6 +79,7 @@ class _Due:
     handler: policy.Handler
     handler_reason: policy.HandlerReason | None
     handler_by: str | None
+    waits_for: str | None
 
     @property
     def call(self) -> int:
@@ -100,6 +101,7 @@ WHY_WAITING = {
     "quiet_hours": "openings wait for the end of quiet hours",
     "daily_limit": "openings wait while opening.daily_limit customers have had a template in 24 hours",
     "sender_limited": "Twilio reported a limit of the sender for three openings in a row",
+    "template": "Twilio has stopped the template",
     "pair_limit": "WhatsApp limits how many messages one customer may get in a short time",
 }
 
@@ -128,8 +130,10 @@ class Claimed:
     next_due: Moment | None = None
 
 
-def claim_messages(ledger: Ledger, limit: int, now: Moment) -> Claimed:
+def claim_messages(ledger: Ledger, limit: int, now: Moment, sender: str | None = None) -> Claimed:
     """Marks what may be sent now as being sent: replies first, at most one message a conversation.
+
+    `sender` restricts it to one of our numbers, "" to messages whose number the messaging service chooses.
 
     Every rule of sending is asked here, in the transaction that makes the mark: account and
     operator holds, the breaker, consent, window, quiet hours, expiry, order and pair limit.
@@ -139,11 +143,15 @@ def claim_messages(ledger: Ledger, limit: int, now: Moment) -> Claimed:
     gate = policy.gate(held, ledger.rules, now)
     if not gate.everything:
         return Claimed((), next_due=outbox.next_due(ledger))
+    if gate.sender is not None and sender not in (None, gate.sender):
+        return Claimed((), next_due=outbox.next_due(ledger))
     if gate.probing:
         # One probe at a time: the next one when this one has failed, or has brought no result.
         limit = min(limit, 1)
     burst = _trips_breaker(ledger, now) if gate.openings else 0
-    claim = _Claim(ledger, limit, gate.openings and not burst, gate.sender, tuple(held), now)
+    claim = _Claim(
+        ledger, limit, gate.openings and not burst, gate.sender if sender is None else sender, tuple(held), now
+    )
     if gate.openings_first:
         claim.take_openings()
     claim.take_replies()
@@ -192,6 +200,7 @@ class _Claim:
         self._openings = openings
         self._sender = sender
         self._limited = {hold.name: hold.probe_at for hold in held if hold.subject == "limited"}
+        self._templates = {hold.name: hold for hold in held if hold.subject == "template"}
         self._now = now
         self._daily = DailyLimit(ledger, now)
 
@@ -237,6 +246,7 @@ class _Claim:
             self.jobs.append(job)
             if job.outgoing.content_sid is not None:
                 self._daily.count(message.sender, message.conversation_id)
+                self._count_template_probe(job.outgoing.content_sid)
 
     def _due(self, message: _Due, call: KnownCall | None) -> tuple[Moment, str]:
         """When a message that is due may really be sent, and the rule that delays it; `call` is an opening's."""
@@ -244,6 +254,9 @@ class _Claim:
             due_at, why = self._opening_due(message, call)
             if due_at > self._now:
                 return due_at, why
+        stopped = self._template_waits(message, call)
+        if stopped is not None:
+            return stopped, "template"
         tokens = policy.refill(message.bucket, message.bucket_at, self._now)
         if tokens >= 1.0:
             return self._now, ""
@@ -259,6 +272,22 @@ class _Claim:
         if self._ledger.rules.daily_limit and openings.needs_template(self._ledger, call, self._now):
             return self._daily.due_at(message.sender, message.conversation_id), daily_limit.WAITS
         return self._now, ""
+
+    def _template_waits(self, message: _Due, call: KnownCall | None) -> Moment | None:
+        """When a message whose template is stopped may be tried, None if it may go out."""
+        if not self._templates:
+            return None
+        name = message.content_sid
+        if call is not None:
+            name = openings.render_opening(self._ledger, call, self._now).content_sid
+        hold = None if name is None else self._templates.get(name)
+        return None if hold is None else policy.template_waits(hold, self._ledger.rules, self._now)
+
+    def _count_template_probe(self, content_sid: str) -> None:
+        hold = self._templates.get(content_sid)
+        if hold is not None:
+            probe_at = holds.count_probe(self._ledger, hold, self._now)
+            self._templates[content_sid] = replace(hold, probes=hold.probes + 1, probe_at=probe_at)
 
 
 def _worthless(message: _Due, now: Moment) -> str | None:
@@ -278,6 +307,8 @@ def _worthless(message: _Due, now: Moment) -> str | None:
 
 def _defer(ledger: Ledger, message: _Due, due_at: Moment, why: str, now: Moment) -> None:
     ledger.run(DEFER_MESSAGE, {"due_at": due_at, "why": why, "id": message.id})
+    if message.waits_for == why:
+        return
     entry = journal.Entry(
         "wait",
         why,

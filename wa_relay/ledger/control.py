@@ -37,7 +37,7 @@ class QueueHealth:
     """The queue as `/health` shows it. Ages are seconds; `dead` counts what ended in the last 24 hours because
     of a fault.
 
-    `limited` is true while a sender's openings wait for its limit at Twilio.
+    `limited` is true while a sender's openings wait for its limit at Twilio. `templates` are those that are stopped.
     """
 
     pending: int
@@ -47,6 +47,7 @@ class QueueHealth:
     paused: Pause | None
     account_fault: str | None
     limited: bool = False
+    templates: tuple[Hold, ...] = ()
 
 
 def pause(ledger: Ledger, who: str | None, now: Moment) -> None:
@@ -59,6 +60,11 @@ def resume(ledger: Ledger, who: str | None, now: Moment) -> int:
     holds.release_openings(ledger, now, who)
     ledger.run(claims.END_WATCH)
     return ledger.run(RELEASE_OPENINGS)
+
+
+def resume_template(ledger: Ledger, content_sid: str, who: str | None, now: Moment) -> bool:
+    """Tries a stopped template at once. False if it is not stopped."""
+    return holds.probe_template_now(ledger, content_sid, now, who)
 
 
 def resolve(ledger: Ledger, message_id: int, decision: Decision, sid: str | None, who: str, now: Moment) -> str:
@@ -99,7 +105,14 @@ def queue_health(ledger: Ledger, now: Moment) -> QueueHealth:
         paused = "burst"
     oldest = None if row["oldest"] is None else max(0.0, now - row["oldest"])
     return QueueHealth(
-        row["pending"], oldest, row["uncertain"], row["dead"], paused, _fault(account), "limited" in subjects
+        row["pending"],
+        oldest,
+        row["uncertain"],
+        row["dead"],
+        paused,
+        _fault(account),
+        "limited" in subjects,
+        tuple(hold for hold in held if hold.subject == "template"),
     )
 
 

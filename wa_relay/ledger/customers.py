@@ -10,19 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
 from wa_relay.phone import other_spelling
 
+if TYPE_CHECKING:
+    # Commands that only read find customers here; the policy's modules would slow their start.
+    from wa_relay.policy import Rules
+
 SELECT_CUSTOMER_BY_ADDRESS = """
     select s.id, s.phone_number, s.status, s.created_at, s.call_id, s.agent_id, s.unanswered_turn_id, s.user_id,
-        s.reply_to, s.handler
+        s.reply_to, s.handler, s.sender
     from addresses a join conversation_state s on s.id = a.conversation_id where a.address = :address"""
 SELECT_CUSTOMER_BY_ID = """
     select id, phone_number, status, created_at, call_id, agent_id, unanswered_turn_id, user_id, reply_to,
-        handler
+        handler, sender
     from conversation_state where id = :id"""
 SELECT_CONVERSATION_BY_ADDRESS = "select conversation_id from addresses where address = :address"
 SELECT_ADDRESSES = "select address from addresses where conversation_id = :id order by known_since, address"
@@ -34,6 +39,11 @@ INSERT_ADDRESS = """
 MOVE_ADDRESS = "update addresses set conversation_id = :id where address = :address"
 MARK_WRITING_ADDRESS = "update addresses set writes_since = :now where address = :address"
 SET_REPLY_TO = "update conversation_state set reply_to = :address where id = :id"
+FOLLOW_TO_SENDER = """
+    update conversation_state set sender = :sender where id = :id and coalesce(window_ends_at, 0) <= :window"""
+NAME_SENDER = "update conversation_state set sender = :sender where id = :id and sender is null"
+MOVE_QUEUED_TO_SENDER = """
+    update conversation_messages set sender = :sender where conversation_id = :id and status = 'queued'"""
 SHOW_NUMBER = """
     update conversation_state set phone_number = :address
     where id = :id and not exists (select 1 from conversation_state o where o.phone_number = :address)"""
@@ -44,6 +54,7 @@ class Customer:
     """A customer's conversation. `call_id` is the latest call, None for a stranger; `user_id` the latest BSUID.
 
     `phone` is the BSUID while no number is known. `reply_to` is the address that wrote last, None until one has.
+    `sender` is our number that the conversation uses, None while the messaging service chooses it.
     """
 
     id: int
@@ -56,6 +67,7 @@ class Customer:
     user_id: str | None = None
     reply_to: str | None = None
     handler: str = "agent"
+    sender: str | None = None
 
 
 def is_number(address: str) -> bool:
@@ -132,3 +144,22 @@ def set_reply_to(ledger: Ledger, conversation_id: int, address: str, now: Moment
     """Notes that the customer writes from this address from now on: replies go there."""
     ledger.run(SET_REPLY_TO, {"id": conversation_id, "address": address})
     ledger.run(MARK_WRITING_ADDRESS, {"address": address, "now": now})
+
+
+def first_sender(rules: Rules, agent_id: str) -> str | None:
+    """Our number at which a conversation with this agent begins; None if the messaging service chooses it."""
+    return rules.senders.get(agent_id) or rules.default_sender or None
+
+
+def follow_to_sender(ledger: Ledger, conversation_id: int, sender: str, window: Moment) -> None:
+    """Uses the number that the customer wrote to: the window, which ends at `window`, is open only there.
+
+    A message that a listing brings late changes nothing if the customer has written since.
+    """
+    if ledger.run(FOLLOW_TO_SENDER, {"id": conversation_id, "sender": sender, "window": window}):
+        ledger.run(MOVE_QUEUED_TO_SENDER, {"id": conversation_id, "sender": sender})
+
+
+def name_sender(ledger: Ledger, conversation_id: int, sender: str) -> None:
+    """Notes the number that the messaging service chose, as a receipt shows it."""
+    ledger.run(NAME_SENDER, {"id": conversation_id, "sender": sender})

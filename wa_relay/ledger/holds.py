@@ -22,7 +22,10 @@ SET_PROBE = """
     update holds set probes = :probes, probe_at = :probe_at where subject = :subject and name = :name"""
 END_HOLD = "delete from holds where subject = :subject and name = :name"
 END_LIMITS = "delete from holds where subject = 'limited' and probe_at <= :now"
-END_PROBED_SENDER = "delete from holds where subject = 'sender' and name = :name and since < :attempted_at"
+END_PROBED_HOLD = "delete from holds where subject = :subject and name = :name and since < :attempted_at"
+PROBE_TEMPLATE_NOW = "update holds set probe_at = :now where subject = 'template' and name = :name"
+FREE_TEMPLATES = """
+    update conversation_messages set due_at = :now where status = 'queued' and waits_for = 'template'"""
 SELECT_FAILED_IN_A_ROW = """
     select twilio_message_id as sid from conversation_messages
     where failed_at is not null and moved_by = 'receipt' and coalesce(sender, '') = :name
@@ -90,12 +93,14 @@ def end_account_hold(ledger: Ledger, now: Moment) -> None:
         journal.record(ledger, journal.Entry("hold", "account_released"), now)
 
 
-def count_probe(ledger: Ledger, hold: Hold, now: Moment) -> None:
-    """Notes that a message was claimed as a probe: the next one has to wait."""
+def count_probe(ledger: Ledger, hold: Hold, now: Moment) -> Moment:
+    """Notes that a message was claimed as a probe. Returns when the next one may go out."""
     probes = hold.probes if hold.subject == "account" else hold.probes + 1
     pause = policy.PROBE_PATIENCE if hold.subject == "account" else policy.probe_pause(hold.subject, probes)
-    parameters = {"subject": hold.subject, "name": hold.name, "probes": probes}
-    ledger.run(SET_PROBE, parameters | {"probe_at": now + ledger.rules.scaled(pause)})
+    probe_at = now + ledger.rules.scaled(pause)
+    parameters = {"subject": hold.subject, "name": hold.name, "probes": probes, "probe_at": probe_at}
+    ledger.run(SET_PROBE, parameters)
+    return probe_at
 
 
 def note_failure(ledger: Ledger, message: Outbound, code: str | None, now: Moment) -> str | None:
@@ -104,17 +109,59 @@ def note_failure(ledger: Ledger, message: Outbound, code: str | None, now: Momen
         return _hold_sender(ledger, message, "sender", code, now)
     if code in policy.LIMIT_CODES and _in_a_row(ledger, message, SELECT_LIMITED_IN_A_ROW):
         return _hold_sender(ledger, message, "limited", code, now)
-    return None
+    return hold_template(ledger, message, code, None, now)
 
 
 def note_success(ledger: Ledger, message: Outbound, now: Moment) -> bool:
-    """Ends the hold of a sender when the receipt of a probe says that it was sent. True if it did."""
+    """Ends the hold of a sender or a template when the receipt of a probe says that it was sent. True if it did."""
     if message.attempted_at is None:
         return False
-    ended = ledger.run(END_PROBED_SENDER, {"name": message.sender or "", "attempted_at": message.attempted_at})
+    ended = _end_probed(ledger, "sender", message.sender or "", message.attempted_at)
     if ended:
         journal.record(ledger, journal.Entry("hold", "sender_released", message_id=message.id), now)
-    return bool(ended)
+    return bool(ended) | _note_template(ledger, message, message.attempted_at, now)
+
+
+def _end_probed(ledger: Ledger, subject: Subject, name: str, attempted_at: Moment) -> bool:
+    return ledger.run(END_PROBED_HOLD, {"subject": subject, "name": name, "attempted_at": attempted_at}) > 0
+
+
+def _note_template(ledger: Ledger, message: Outbound, attempted_at: Moment, now: Moment) -> bool:
+    """Ends the hold of a template when the receipt of a probe says that it was sent. True if it did."""
+    name = message.content_sid
+    if name is None or not _end_probed(ledger, "template", name, attempted_at):
+        return False
+    ledger.run(FREE_TEMPLATES, {"now": now})
+    facts = {"template": name}
+    journal.record(ledger, journal.Entry("hold", "template_released", message_id=message.id, facts=facts), now)
+    return True
+
+
+def hold_template(ledger: Ledger, message: Outbound, code: str | None, meaning: str | None, now: Moment) -> str | None:
+    """Stops the template that a message met the code with. Returns an alarm if it was not stopped yet."""
+    attempted_at = message.attempted_at
+    if message.content_sid is None or attempted_at is None or code not in policy.TEMPLATE_CODES:
+        return None
+    name = message.content_sid
+    known = any(hold.subject == "template" and hold.name == name for hold in all_holds(ledger))
+    probe_at = now + ledger.rules.scaled(policy.probe_pause("template", 0))
+    if not _set(ledger, Hold("template", name, code, meaning, probe_at=probe_at), attempted_at, now) or known:
+        return None
+    entry = journal.Entry("hold", "template", meaning, message_id=message.id, facts={"code": code, "template": name})
+    journal.record(ledger, entry, now)
+    return f"the template {name} is stopped: Twilio reported {code}. Other messages with it wait"
+
+
+def probe_template_now(ledger: Ledger, content_sid: str, now: Moment, who: str | None) -> bool:
+    """Lets one message with a stopped template go out at once. False if that template is not stopped."""
+    if not ledger.run(PROBE_TEMPLATE_NOW, {"name": content_sid, "now": now}):
+        return False
+    if not ledger.run(FREE_TEMPLATES, {"now": now}):
+        # Nothing could prove it: the next message with it is the judge.
+        ledger.run(END_HOLD, {"subject": "template", "name": content_sid})
+    facts = {"template": content_sid}
+    journal.record(ledger, journal.Entry("operator", "resume", "a template is tried again", who, facts=facts), now)
+    return True
 
 
 def end_limits(ledger: Ledger, now: Moment) -> None:

@@ -32,8 +32,8 @@ NOTE_INBOUND = """
     where id = :id"""
 INSERT_STRANGERS_CONVERSATION = """
     insert into conversation_state (phone_number, client_name, elevenlabs_conversation_id, agent_id, status, started_at,
-        last_message_at, created_at)
-    values (:phone, :name, '', :agent_id, :status, :stamp, :stamp, :now)"""
+        last_message_at, created_at, sender)
+    values (:phone, :name, '', :agent_id, :status, :stamp, :stamp, :now, :sender)"""
 SET_AGENT = "update conversation_state set agent_id = :agent_id where id = :id"
 
 WHY_UNANSWERED = {
@@ -101,6 +101,10 @@ def _learn_addresses(ledger: Ledger, inbound: Inbound, customer: Customer, now: 
     return customer
 
 
+def _number_written_to(inbound: Inbound) -> str | None:
+    return inbound.to if inbound.to is not None and customers.is_number(inbound.to) else None
+
+
 def _receive_stranger(ledger: Ledger, inbound: Inbound, written: Moment, now: Moment) -> Received:
     mode = ledger.rules.unknown_sender
     change = consent.change_of(ledger.rules, inbound)
@@ -123,6 +127,7 @@ def _receive_stranger(ledger: Ledger, inbound: Inbound, written: Moment, now: Mo
         "status": status,
         "stamp": stamp(written),
         "now": began,
+        "sender": _number_written_to(inbound) or customers.first_sender(ledger.rules, agent_id),
     }
     conversation_id = customers.open_conversation(ledger, INSERT_STRANGERS_CONVERSATION, conversation, now)
     stranger = Customer(conversation_id, inbound.phone, status, began, None, agent_id, None)
@@ -152,6 +157,9 @@ def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment
     if row is None:
         return Received("duplicate")
     window = written + policy.WINDOW
+    to = _number_written_to(inbound)
+    if to is not None and to != customer.sender:
+        customers.follow_to_sender(ledger, customer.id, to, window)
     noted = {"stamp": stamp(written), "window": window, "user_id": inbound.user_id, "id": customer.id}
     ledger.run(NOTE_INBOUND, noted | {"written_at": message["written_at"]})
     received = Received("silent", row[0], customer.id)

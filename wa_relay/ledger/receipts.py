@@ -23,7 +23,7 @@ NOTE_RECEIPT = "update conversation_messages set receipt = :status where id = :i
 NOTE_USER = "update conversation_state set user_id = :user_id where id = :id and user_id is null"
 
 SELECT_DUE_LOOKUPS = """
-    select m.id, m.content, m.content_sid, m.attempted_at,
+    select m.id, m.content, m.content_sid, m.attempted_at, m.sender,
         coalesce(m.to_address, s.phone_number) as address
     from conversation_messages m join conversation_state s on s.id = m.conversation_id
     where m.status = 'uncertain' and m.lookup_at <= :now order by m.lookup_at limit :limit"""
@@ -65,12 +65,16 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """An unclear send to look for. `body` is None for a template, whose text the list does not show."""
+    """An unclear send to look for. `body` is None for a template, whose text the list does not show.
+
+    `sender` is the number it was sent from, None for the default one.
+    """
 
     message_id: int
     phone: str
     body: str | None
     attempted_at: Moment
+    sender: str | None = None
 
 
 def record_receipt(ledger: Ledger, receipt: Receipt, now: Moment) -> Noted:
@@ -80,6 +84,8 @@ def record_receipt(ledger: Ledger, receipt: Receipt, now: Moment) -> Noted:
         return Noted(False)
     parameters = {"sid": receipt.sid, "status": receipt.status, "code": receipt.error_code or ""}
     ledger.run(INSERT_RECEIPT, parameters | {"message_id": message.id, "now": now})
+    if receipt.sender and message.sender is None:
+        customers.name_sender(ledger, message.conversation_id, receipt.sender)
     if receipt.user_id:
         _learn_bsuid(ledger, message.conversation_id, receipt.user_id, now)
     alarm, adopted = None, message.sid is None
@@ -97,7 +103,13 @@ def record_receipt(ledger: Ledger, receipt: Receipt, now: Moment) -> Noted:
 def due_lookups(ledger: Ledger, limit: int, now: Moment) -> list[Lookup]:
     """Unclear sends whose look-up is due, the longest waiting first."""
     return [
-        Lookup(row["id"], row["address"], None if row["content_sid"] else row["content"], row["attempted_at"])
+        Lookup(
+            row["id"],
+            row["address"],
+            None if row["content_sid"] else row["content"],
+            row["attempted_at"],
+            row["sender"],
+        )
         for row in ledger.all(SELECT_DUE_LOOKUPS, {"now": now, "limit": limit})
     ]
 

@@ -226,6 +226,8 @@ create index customer_messages_of_turn on conversation_messages (turn_id)
 create index queued_openings on conversation_messages (due_at) where status = 'queued' and kind = 'opening';
 create index openings_over_limit on conversation_messages (due_at)
     where status = 'queued' and waits_for = 'daily_limit';
+create index messages_behind_template on conversation_messages (id)
+    where status = 'queued' and waits_for = 'template';
 create index templates_by_time on conversation_messages (attempted_at) where content_sid is not null;
 create index queued_replies on conversation_messages (due_at) where status = 'queued' and kind <> 'opening';
 create index queued_in_order on conversation_messages (conversation_id, id) where status = 'queued';

@@ -199,7 +199,8 @@ def _refused(ledger: Ledger, message: Outbound, refusal: SendRefused, now: Momen
     text = refusal.message or refusal.meaning
     end(ledger, message.id, "refused", proof, now, code=refusal.code, message=text)
     follow_refusal(ledger, message, refusal.code, now)
-    return Finished(message.id, "failed", "refused")
+    alarm = holds.hold_template(ledger, message, refusal.code, refusal.meaning, now)
+    return Finished(message.id, "failed", "refused", alarm=alarm)
 
 
 def _hold_account(ledger: Ledger, message: Outbound, refusal: SendRefused, now: Moment) -> Finished:

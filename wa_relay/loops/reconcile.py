@@ -32,16 +32,21 @@ TICK = 1.0
 class MessageList(Protocol):
     """Twilio's list of messages. Every method raises `UpstreamError`."""
 
-    async def find(self, to: str, since: Moment) -> tuple[Listed, ...]:
-        """Returns every message to one customer since a moment, newest first."""
+    @property
+    def senders(self) -> tuple[str | None, ...]:
+        """Our numbers to sweep, one after the other; None stands for all of them at once."""
+        ...
+
+    async def find(self, to: str, since: Moment, sender: str | None, /) -> tuple[Listed, ...]:
+        """Returns every message from one of our numbers to one customer since a moment, newest first."""
         ...
 
     async def fetch(self, sid: str) -> Listed | None:
         """Returns one message, or None if Twilio does not know it."""
         ...
 
-    async def inbound_page(self, following: str | None) -> Page:
-        """Returns one page of what customers sent, newest first."""
+    async def inbound_page(self, following: str | None, sender: str | None, /) -> Page:
+        """Returns one page of what customers sent to one of our numbers, newest first."""
         ...
 
 
@@ -106,9 +111,14 @@ class Reconciler:
             say("sweep_found", messages=found)
 
     async def _pages(self, back_to: Moment) -> AsyncIterator[list[Listed]]:
+        for sender in self._list.senders:
+            async for page in self._pages_of(sender, back_to):
+                yield page
+
+    async def _pages_of(self, sender: str | None, back_to: Moment) -> AsyncIterator[list[Listed]]:
         following: str | None = None
         while True:
-            page = await self._list.inbound_page(following)
+            page = await self._list.inbound_page(following, sender)
             self.failures = 0
             # Without a sender to filter by, the list also holds what did not come by WhatsApp.
             # What has no time may be history, which nobody answers.
@@ -133,7 +143,7 @@ class Reconciler:
 
     async def _look_up(self, lookup: Lookup) -> None:
         try:
-            listed = await self._list.find(lookup.phone, lookup.attempted_at - 5.0)
+            listed = await self._list.find(lookup.phone, lookup.attempted_at - 5.0, lookup.sender)
         except UpstreamError as error:
             self._away(error, "look_up_failed", lookup.message_id)
             await self._ledger.run(receipts.put_off_lookup, lookup.message_id, self._again_at(error))

@@ -9,11 +9,12 @@ from typing import Any, Protocol
 
 from wa_relay import metrics
 from wa_relay.ledger import claims, sends
-from wa_relay.ledger.claims import SendJob
+from wa_relay.ledger.claims import Claimed, SendJob
 from wa_relay.ledger.sends import Finished
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops.bell import Wakers
+from wa_relay.loops.rates import Rates
 from wa_relay.loops.worker import IDLE, Worker, rest_until
 from wa_relay.model import Accepted, Moment, NotSent, Outgoing, SendRefused, SendResult, Unclear
 from wa_relay.policy import Circuit
@@ -35,7 +36,7 @@ class Channel(Protocol):
 
 
 class SendWorker(Worker):
-    """Sends what the outbox holds, at the sender's rate."""
+    """Sends what the outbox holds, at the rate of each sender."""
 
     def __init__(
         self,
@@ -44,29 +45,40 @@ class SendWorker(Worker):
         wakers: Wakers,
         clock: Callable[[], Moment],
         *,
-        per_second: float,
+        rates: Rates,
     ) -> None:
         super().__init__(ledger, clock, wakers.send, SEND_SLOTS)
         self._channel = channel
         self._wakers = wakers
-        self._rate = per_second
-        self._tokens = 1.0
-        self._filled_at = clock()
+        self._rates = rates
         self.circuit = Circuit()
         # In a row. They open no circuit: each message waits by itself for as long as Twilio asks.
         self.refusals = 0
 
     async def _look(self) -> tuple[bool, float]:
         now = self._clock()
-        allowed = min(self.room, int(self._refilled(now)))
-        if not self.circuit.allows(now):
+        room = self.room
+        if room < 1 or not self.circuit.allows(now):
             return False, IDLE
         if self.circuit.half_open:
-            allowed = min(allowed, 1)
-        if allowed < 1:
-            return False, IDLE if self.room < 1 else max(0.002, (1.0 - self._tokens) / self._rate)
-        claimed = await self._ledger.run(claims.claim_messages, allowed, now)
-        due = claimed.next_due
+            room = 1
+        busy, pause, held_back = False, IDLE, False
+        for sender in self._rates.senders:
+            allowed = min(room, self._rates.allowed(sender, now))
+            if allowed < 1:
+                pause = min(pause, self._rates.rest(sender))
+                continue
+            claimed = await self._claim(sender, allowed, now)
+            room -= len(claimed.jobs)
+            busy |= bool(claimed.ended) or len(claimed.jobs) == allowed
+            pause = min(pause, rest_until(claimed.next_due, now))
+            held_back |= claimed.next_due is not None and claimed.next_due <= now
+        self._held_back = held_back
+        return busy, pause
+
+    async def _claim(self, sender: str | None, allowed: int, now: Moment) -> Claimed:
+        """Claims what one sender may send (None: any), and starts the requests."""
+        claimed = await self._ledger.run(claims.claim_messages, allowed, now, sender)
         if claimed.burst:
             warn(
                 "burst_held",
@@ -77,19 +89,11 @@ class SendWorker(Worker):
         for message_id, reason in claimed.ended:
             say("message_ended", message=message_id, reason=reason)
             self._wakers.board.announce(message_id)
-        self._tokens -= len(claimed.jobs)
+        self._rates.spend(sender, len(claimed.jobs))
         for job in claimed.jobs:
             self.circuit.tried(now)
             self._start(self._send(job))
-        self._held_back = due is not None and due <= now
-        return bool(claimed.ended) or len(claimed.jobs) == allowed, rest_until(due, now)
-
-    def _refilled(self, now: Moment) -> float:
-        # At most a tenth of a second's worth is saved up: no burst after a rest.
-        most = max(1.0, self._rate / 10.0)
-        self._tokens = min(most, self._tokens + max(0.0, now - self._filled_at) * self._rate)
-        self._filled_at = now
-        return self._tokens
+        return claimed
 
     async def _send(self, job: SendJob) -> None:
         began = time.perf_counter()

@@ -14,6 +14,7 @@ from wa_relay.config import Config
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.elevenlabs.signing import UrlSigner
 from wa_relay.loops.answering import Agent
+from wa_relay.phone import address
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ async def open_upstreams(config: Config, mark: str, opened: AsyncExitStack) -> U
         config.twilio,
         status_callback=f"{config.server.public_url}/webhook/twilio/status",
         database=mark,
+        further=[number for sender in config.senders if (number := address(sender.number))],
     )
     return Upstreams(api, twilio, _make_agent(config, api, http, opened))
 

@@ -33,11 +33,13 @@ from wa_relay.policy.holds import (
     RECEIPT_CODES,
     ROW,
     SENDER_CODES,
+    TEMPLATE_CODES,
     Gate,
     Hold,
     Subject,
     gate,
     probe_pause,
+    template_waits,
 )
 from wa_relay.policy.hours import closes_at, opens_at
 from wa_relay.policy.openings import (
@@ -104,6 +106,7 @@ __all__ = [
     "SENDER_CODES",
     "SEND_RETRY_BASE",
     "SEND_RETRY_CAP",
+    "TEMPLATE_CODES",
     "TURN_TRIES",
     "WINDOW",
     "WINDOW_MARGIN",
@@ -151,6 +154,7 @@ __all__ = [
     "request",
     "retry_delay",
     "take_over",
+    "template_waits",
     "turn_due",
     "unmet_condition",
     "validity",

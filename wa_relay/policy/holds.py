@@ -3,7 +3,8 @@
 An `operator` and a `burst` hold keep openings back until a person releases them. An `account` hold keeps everything
 back after Twilio refused the account or the sender in the response to a send; the first accepted probe ends it. A
 `sender` hold does so after receipts brought three such codes in a row, and ends with a receipt of a probe itself. A
-`limited` hold keeps the openings of one sender back for an hour. A `template` hold keeps back one template.
+`limited` hold keeps the openings of one sender back for an hour. A `template` hold keeps back one template, except
+for a probe every ten minutes, and ends when a receipt says that a probe was sent.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ RECEIPT_CODES = (ACCOUNT_CODES | SENDER_CODES) - {"20404", "401"}
 LIMIT_CODES = frozenset({"63018", "63038"})
 """Codes of a sender's limit: three openings in a row that receipts fail with them hold its openings."""
 
+TEMPLATE_CODES = frozenset({"21655", "63027", "63028", "63040", "63041", "63042"})
+"""Codes that stop their template, in the response to a send or in a receipt."""
+
 ROW = 3
 ACCOUNT_PROBES = (2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 """Seconds until a held account is tried again, by how often it was refused in a row."""
@@ -36,14 +40,15 @@ PROBE_PATIENCE = 60.0
 
 SENDER_PROBE, SENDER_PROBE_MOST = 600.0, 3600.0
 LIMIT_HOLD = 3600.0
+TEMPLATE_PROBE = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
     """One hold. `name` is the sender or the template that it is about, "" for the default sender or for everything.
 
-    `probes` counts refusals in a row (`account`) or probes made (`sender`). `probe_at` is when the next probe may go
-    out, or when a `limited` hold ends; None where only a person ends the hold.
+    `probes` counts refusals in a row (`account`) or probes made (`sender`, `template`). `probe_at` is when the next
+    probe may go out, or when a `limited` hold ends; None where only a person ends the hold.
     """
 
     subject: Subject
@@ -93,7 +98,14 @@ def probe_pause(subject: Subject, probes: int) -> float:
         return ACCOUNT_PROBES[min(max(probes, 1), len(ACCOUNT_PROBES)) - 1]
     if subject == "limited":
         return LIMIT_HOLD
+    if subject == "template":
+        return TEMPLATE_PROBE
     return min(SENDER_PROBE_MOST, SENDER_PROBE * 2.0 ** min(probes, 16))
+
+
+def template_waits(hold: Hold, rules: Rules, now: Moment) -> Moment | None:
+    """When a stopped template may be probed, None if that is now."""
+    return None if _is_due(hold, rules, now) else hold.probe_at
 
 
 def _is_due(hold: Hold, rules: Rules, now: Moment) -> bool:

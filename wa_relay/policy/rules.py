@@ -39,7 +39,8 @@ class Rules:
     `hours` holds the days of the week (0 is Monday) on which openings have hours of their own: no spans mean that
     none goes out that day. On the other days `quiet` counts. `holidays` is a country code: its holidays have the
     hours of Sunday, and none if Sunday has no hours here. `zone` is whose clock counts: `general` is `timezone`.
-    `senders` maps agents to the number at which their conversations begin; for the others it is `default_sender`.
+    `senders` maps agents to the number at which their conversations begin (`+57…`); for the others it is
+    `default_sender`, "" with a messaging service.
     `own_numbers` are ours (`+57…`); empty where any number may be (with a messaging service).
     """
 

@@ -50,11 +50,21 @@ class ControlRoutes:
         return json_answer({"success": True})
 
     async def resume(self, http: web.Request) -> web.StreamResponse:
-        """Lets the held openings go out."""
+        """Lets the held openings go out; with a `template`, only what that stopped template holds."""
+        template = _text(http, "template")
+        if template is not None:
+            return await self._resume_template(http, template)
         waiting = await self._ledger.run(control.resume, _who(http), self._clock())
         say("resumed", waiting=waiting)
         self._send.ring()
         return json_answer({"success": True, "waiting": waiting})
+
+    async def _resume_template(self, http: web.Request, template: str) -> web.StreamResponse:
+        if not await self._ledger.run(control.resume_template, template, _who(http), self._clock()):
+            return error_answer(409, "not_stopped", f"the template {template[:40]} is not stopped.")
+        say("template_resumed", template=template)
+        self._send.ring()
+        return json_answer({"success": True})
 
     async def resolve(self, http: web.Request) -> web.StreamResponse:
         """Applies an operator's decision about an uncertain send."""
@@ -80,9 +90,14 @@ class ControlRoutes:
 
 def _who(http: web.Request) -> str:
     """The user that the command names; the socket is the owner's alone, so it is believed."""
+    return _text(http, "by") or "operator"
+
+
+def _text(http: web.Request, name: str) -> str | None:
+    """A text of the body, at most 100 characters of it; None without one."""
     body = jsonbody.parse_object(http[body_key]) if http[body_key] else {}
-    who = body.get("by")
-    return who[:100] if isinstance(who, str) and who else "operator"
+    value = body.get(name)
+    return value[:100] if isinstance(value, str) and value else None
 
 
 @asynccontextmanager

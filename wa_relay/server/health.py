@@ -18,7 +18,7 @@ from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.sending import SendWorker
 from wa_relay.loops.signs import Signs
 from wa_relay.model import Moment
-from wa_relay.moments import optional_stamp
+from wa_relay.moments import optional_stamp, stamp
 
 Status = Literal["ok", "degraded", "down"]
 AWAY_AFTER = 3
@@ -64,6 +64,10 @@ class Health:
                 "last_success_at": optional_stamp(self.last_poll_at),
                 "consecutive_failures": self.poll_failures,
             }
+            shown["templates"] = [
+                {"content_sid": hold.name, "error_code": hold.code, "since": stamp(hold.since)}
+                for hold in (queue.templates if queue else ())
+            ]
         shown["upstreams"] = {
             name: {"status": "away" if failures >= AWAY_AFTER else "ok", "consecutive_failures": failures}
             for name, failures in self.upstreams.items()
@@ -126,7 +130,8 @@ def judge(queue: QueueHealth | None, failures: list[int], *, noticed: bool) -> S
     """Returns `down` if nothing can be stored, `degraded` if a person should look, else `ok`."""
     if queue is None:
         return "down"
-    if queue.uncertain or queue.paused or queue.limited or noticed or any(count >= AWAY_AFTER for count in failures):
+    held = queue.paused or queue.limited or queue.templates
+    if queue.uncertain or held or noticed or any(count >= AWAY_AFTER for count in failures):
         return "degraded"
     return "ok"
 
