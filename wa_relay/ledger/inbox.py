@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from wa_relay import policy
-from wa_relay.ledger import consent, customers, handover, held, journal, notices, turns, waiting
+from wa_relay.ledger import consent, customers, handover, held, journal, loops, notices, turns, waiting
 from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
@@ -211,6 +211,10 @@ def _answer(ledger: Ledger, inbound: Inbound, customer: Customer, received: Rece
         return replace(received, effect="notice", due_at=now) if requested else received
     if customer.handler != "agent":
         return _hold(ledger, customer, received, now)
+    plain = inbound.attachment is None
+    if plain and loops.repeats_itself(ledger, customer.id, received.message_id, inbound.text, now):
+        handover.mute(ledger, customer.id, "repeats_itself", now)
+        return _unanswered(ledger, received, "muted", now)
     if customer.call_id is None:
         mode = ledger.rules.unknown_sender
         if mode == "fallback":

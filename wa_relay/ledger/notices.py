@@ -27,8 +27,19 @@ def queue_notice(
     return queue_message(ledger, message, now)
 
 
-def queue_fallback(ledger: Ledger, conversation_id: int, call_id: int | None, turn_id: int | None, now: Moment) -> bool:
-    """Queues the fallback text, unless it has gone out since the agent last answered. True when it is queued."""
+def queue_fallback(
+    ledger: Ledger,
+    conversation_id: int,
+    call_id: int | None,
+    turn_id: int | None,
+    now: Moment,
+    *,
+    reason: str = "turn_failed",
+) -> bool:
+    """Queues the fallback text, unless it has gone out since the agent last answered. True when it is queued.
+
+    `reason` is the journal's code.
+    """
     if not ledger.rules.fallback:
         return False
     row = ledger.one(SELECT_FALLBACK_SENT, {"conversation_id": conversation_id})
@@ -37,7 +48,7 @@ def queue_fallback(ledger: Ledger, conversation_id: int, call_id: int | None, tu
     message_id = queue_notice(ledger, conversation_id, call_id, "fallback", ledger.rules.fallback, turn_id, now)
     entry = journal.Entry(
         "fallback",
-        "turn_failed" if turn_id is not None else "unknown_sender",
+        reason if turn_id is not None else "unknown_sender",
         "the fallback text is sent, once until the agent answers again",
         conversation_id=conversation_id,
         call_id=call_id,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wa_relay import policy
-from wa_relay.ledger import handover, journal, notices, questions
+from wa_relay.ledger import handover, journal, loops, notices, questions
 from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.questions import TurnJob
 from wa_relay.ledger.store import Ledger
@@ -168,6 +168,11 @@ def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
     jobs, answered = [], 0
     for row in ledger.all(SELECT_DUE_TURNS, {"now": now, "limit": limit}):
         turn = DueTurn(*row)
+        if loops.exceeds_turns(ledger, turn.conversation_id, turn.id, now):
+            handover.mute(ledger, turn.conversation_id, "too_many_turns", now)
+            notices.queue_fallback(ledger, turn.conversation_id, turn.call_id, turn.id, now, reason="too_many_turns")
+            answered += 1
+            continue
         ledger.run(BEGIN_TURN, {"now": now, "call_id": turn.call_id, "turn_id": turn.id})
         messages = questions.messages_of_turn(ledger, turn.id)
         if any(message.content.strip() for message in messages):

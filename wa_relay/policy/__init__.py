@@ -78,7 +78,7 @@ from wa_relay.policy.sending import (
     retry_delay,
     validity,
 )
-from wa_relay.policy.turns import DEBOUNCE_LIMIT, TURN_TRIES, turn_due
+from wa_relay.policy.turns import DEBOUNCE_LIMIT, LOOP_SPAN, LOOP_TEXT, TURN_TRIES, TURNS_SPAN, is_loop, turn_due
 
 __all__ = [
     "ACCOUNT_CODES",
@@ -93,6 +93,8 @@ __all__ = [
     "LONGEST_HOURS",
     "LONGEST_HUMAN_MESSAGE",
     "LOOKUPS",
+    "LOOP_SPAN",
+    "LOOP_TEXT",
     "NO_CAPACITY_BASE",
     "NO_CAPACITY_CAP",
     "PART_PAUSE",
@@ -107,6 +109,7 @@ __all__ = [
     "SEND_RETRY_BASE",
     "SEND_RETRY_CAP",
     "TEMPLATE_CODES",
+    "TURNS_SPAN",
     "TURN_TRIES",
     "WINDOW",
     "WINDOW_MARGIN",
@@ -137,6 +140,7 @@ __all__ = [
     "ending_of",
     "gate",
     "give_back",
+    "is_loop",
     "is_request",
     "match_unclear",
     "may_speak",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from wa_relay.model import Moment
 from wa_relay.policy.rules import Rules
 
@@ -9,7 +11,18 @@ DEBOUNCE_LIMIT = 15.0
 TURN_TRIES = 5
 """Times a turn may be begun, restarts included, before it counts as failed: a poison turn blocks nobody."""
 
+LOOP_TEXT, LOOP_TIMES, LOOP_SPAN = 15, 3, 600.0
+"""A text of at least so many characters, so many times in so many seconds, is a loop (contract 8.4)."""
+
+TURNS_SPAN = 3600.0
+"""Seconds in which `max_turns_per_hour` counts."""
+
 
 def turn_due(first_at: Moment, now: Moment, rules: Rules) -> Moment:
     """When a burst that began at `first_at` and goes on at `now` is put to the agent."""
     return min(now + rules.debounce, max(now, first_at + DEBOUNCE_LIMIT))
+
+
+def is_loop(earlier: Sequence[str | None]) -> bool:
+    """True if a text that came before, in turns with these states (None: in none), makes a loop now."""
+    return len(earlier) >= LOOP_TIMES - 1 and all(state == "answered" for state in earlier)
