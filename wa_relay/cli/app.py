@@ -21,7 +21,7 @@ from wa_relay.text.safe import one_line
 SUMMARY = "Continues ElevenLabs voice-agent calls over WhatsApp."
 EVERY_DAY, SET_UP, REPAIR = "Every day", "Set-up", "Repair"
 COMPLETE_VARIABLE = "_WA_RELAY_COMPLETE"
-"""Set by the completion script while it asks for words."""
+"""Set by the completion script while it asks for completions."""
 
 ENTRIES = {
     "history": Entry(

@@ -1,4 +1,4 @@
-"""A conversation as people know it: the calls, then the thread, the customer's on the left and ours on the right."""
+"""A conversation as chat bubbles: the calls, then the thread, the customer on the left and us on the right."""
 
 from __future__ import annotations
 
@@ -92,9 +92,9 @@ class Bubbles:
         yield Text("")
         yield Text.assemble((f"{sign} Call {when}", "bold"), dot, (clean(one_line(call.outcome)), outcome_style))
         about = [call.batch_name or call.batch_id, call.group_name, call.agent_name or call.agent_id]
-        words = [Text(clean(one_line(each)), style="dim") for each in about if each]
-        if words:
-            yield Padding(dot.join(words), (0, 0, 0, 2))
+        text = [Text(clean(one_line(each)), style="dim") for each in about if each]
+        if text:
+            yield Padding(dot.join(text), (0, 0, 0, 2))
         if call.skipped:
             yield Padding(Text(f"No opening was sent: {SKIPPED[call.skipped]}.", style="yellow"), (0, 0, 0, 2))
         if call.summary:
@@ -118,12 +118,12 @@ class Bubbles:
     def bubble(self, message: MessageEntry) -> RenderableType:
         """One message in its frame, with its time and its delivery."""
         ours = message.direction == "outbound"
-        said, footer = self._said(message), self._footer(message)
+        body, footer = self._body(message), self._footer(message)
         title = self._title(message)
-        lines: list[RenderableType] = [said, Align.right(footer)]
+        lines: list[RenderableType] = [body, Align.right(footer)]
         notes = self._notes(message)
         lines += notes
-        widest = max(self._width(text) for text in (said, footer, *notes))
+        widest = max(self._width(text) for text in (body, footer, *notes))
         width = min(max(widest, cell_len(title) + 2) + 4, self._most())
         panel = Panel(
             Group(*lines),
@@ -142,22 +142,22 @@ class Bubbles:
         line = Text.assemble((f"message {message.id} ", "dim"), (f"{short} ", "dim italic"), self._footer(message))
         return Align.right(Group(line, *self._notes(message)), width=self._page())
 
-    def _said(self, message: MessageEntry) -> Text:
-        said = Text(self._paper.clean(message.content), overflow="fold")
+    def _body(self, message: MessageEntry) -> Text:
+        body = Text(self._paper.clean(message.content), overflow="fold")
         if message.attachment is not None:
             named = ATTACHMENTS.get(message.attachment, "file")
-            said = Text.assemble((f"[{named}]", "italic"), "\n" if said else "", said, overflow="fold")
-        return said
+            body = Text.assemble((f"[{named}]", "italic"), "\n" if body else "", body, overflow="fold")
+        return body
 
     def _footer(self, message: MessageEntry) -> Text:
         clock = datetime.fromtimestamp(message.at, self._timezone).strftime("%H:%M")
         if message.direction == "inbound":
             return Text(clock, style="dim")
         sign, plain, style = MARKS[message.status]
-        words = message.status
+        text = message.status
         if message.status == "queued" and message.due_at is not None and message.due_at > message.created_at + 60.0:
-            words = f"queued until {self._soon(message.due_at, message.at)}"
-        return Text.assemble((f"{clock} ", "dim"), (f"{self._paper.mark(sign, plain)} {words}", style))
+            text = f"queued until {self._soon(message.due_at, message.at)}"
+        return Text.assemble((f"{clock} ", "dim"), (f"{self._paper.mark(sign, plain)} {text}", style))
 
     def _notes(self, message: MessageEntry) -> list[Text]:
         if message.status == "uncertain":
@@ -199,7 +199,7 @@ class Bubbles:
 
 
 def _why(message: MessageEntry) -> str:
-    """Why a message failed, in words, with what to do."""
+    """Returns why a message failed, and what to do."""
     reason = message.reason or ""
     if message.error_code:
         return f"{reason}, {message.error_code}: {meaning(message.error_code)}"

@@ -62,8 +62,8 @@ def _print(report: Report, *, no_color: bool) -> None:
     for check in report.checks:
         _print_check(check, paper)
     counts = {status: sum(check.status == status for check in report.checks) for status in MARKS}
-    words = (("fail", "broken"), ("warn", "to look at"), ("skipped", "skipped"), ("ok", "in order"))
-    paper.console.print("\n" + ", ".join(f"{counts[status]} {name}" for status, name in words if counts[status]) + ".")
+    names = (("fail", "broken"), ("warn", "to check"), ("skipped", "skipped"), ("ok", "in order"))
+    paper.console.print("\n" + ", ".join(f"{counts[status]} {name}" for status, name in names if counts[status]) + ".")
 
 
 def _print_check(check: Check, paper: Paper) -> None:

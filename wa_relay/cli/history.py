@@ -23,7 +23,7 @@ FOLLOW_SECONDS = 0.5
 
 def history(
     ctx: typer.Context,
-    words: Annotated[list[str], typer.Argument(metavar="PHONE", help="The phone number, with its country code.")],
+    parts: Annotated[list[str], typer.Argument(metavar="PHONE", help="The phone number, with its country code.")],
     limit: Annotated[
         int, typer.Option("--limit", "-n", help=f"Show only the newest messages, 1 to {MAX_LIMIT}.")
     ] = DEFAULT_LIMIT,
@@ -37,7 +37,7 @@ def history(
     """Show a customer's calls and the whole WhatsApp thread."""
     options: Options = ctx.obj
     try:
-        number = phone.parse(" ".join(words))
+        number = phone.parse(" ".join(parts))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="PHONE") from None
     if not 1 <= limit <= MAX_LIMIT:

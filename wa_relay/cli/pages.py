@@ -1,4 +1,4 @@
-"""A conversation as it is printed: for people or for programs, once and as it goes on."""
+"""A conversation as it is printed: for people or for programs, once or followed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Changes:
                 yield place
 
     def messages(self, conversation: Conversation) -> Iterator[tuple[MessageEntry, bool]]:
-        """Messages with something to tell; true beside those that were not there."""
+        """Messages that are new or have a new status; true beside the new ones."""
         for message in conversation.messages:
             new = message.id > self._newest
             if new or self._shown.get(message.id, message.status) != message.status:
@@ -82,7 +82,7 @@ class JsonPage:
 
 
 class BubblePage:
-    """The conversation as chat bubbles; what has got further afterwards is told in a line."""
+    """The conversation as chat bubbles; a new status is shown on a line of its own."""
 
     def __init__(self, paper: Paper, bubbles: Bubbles) -> None:
         self._print, self._bubbles = paper.console.print, bubbles

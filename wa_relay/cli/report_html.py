@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import tzinfo
 from html import escape
 
-from wa_relay.cli.report_words import alerts, duration, facts, funnel, key_words, percent, span_words
+from wa_relay.cli.report_text import alerts, duration, facts, funnel, group_name, percent, span_text
 from wa_relay.model import Moment
 from wa_relay.moments import stamp
 from wa_relay.reports import Figures, Group, Standing, Statistics
@@ -55,8 +55,8 @@ footer { color: var(--soft); font-size: .85rem; }
 
 
 def as_html(report: Statistics, standing: Standing, timezone: tzinfo, now: Moment) -> str:
-    """The page. Whatever a name holds is text in it; `now` is the moment it tells as its own."""
-    span = _text(span_words(report, timezone))
+    """Returns the page. Names are escaped; `now` is the time shown in its footer."""
+    span = _text(span_text(report, timezone))
     parts = [f'<section class="alert" role="alert">{_text(line)}</section>' for line in alerts(standing)]
     parts += [_funnel(report.total), _facts(report.total)]
     if report.total.failures:
@@ -97,7 +97,7 @@ def _funnel(figures: Figures) -> str:
 
 
 def _facts(figures: Figures) -> str:
-    pairs = "\n".join(f"<div><dt>{_text(name)}</dt><dd>{_text(words)}</dd></div>" for name, words in facts(figures))
+    pairs = "\n".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in facts(figures))
     return f"<section>\n<h2>Figures</h2>\n<dl>\n{pairs}\n</dl>\n</section>"
 
 
@@ -127,7 +127,7 @@ def _row(group: Group, by: str | None) -> str:
         duration(figures.median_turn_seconds),
     )
     numbers = "".join(f'<td class="num">{_text(cell)}</td>' for cell in cells)
-    return f'<tr><td class="key">{_text(key_words(group.key, by))}</td>{numbers}</tr>'
+    return f'<tr><td class="key">{_text(group_name(group.key, by))}</td>{numbers}</tr>'
 
 
 def _table(title: str, head: str, rows: str) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wa_relay.cli.output import Paper
-from wa_relay.cli.report_words import alerts, duration, facts, funnel, key_words, percent, span_words
+from wa_relay.cli.report_text import alerts, duration, facts, funnel, group_name, percent, span_text
 from wa_relay.reports import Figures, Standing, Statistics
 from wa_relay.text.safe import one_line
 
@@ -23,7 +23,7 @@ STYLES = ("cyan", "green", "green", "bright_blue", "magenta")
 
 def table(report: Statistics, standing: Standing, paper: Paper, timezone: tzinfo) -> Iterator[RenderableType]:
     """The parts of the report, from top to bottom."""
-    yield Text.assemble(("WhatsApp after the call", "bold"), "  ", (span_words(report, timezone), "dim"))
+    yield Text.assemble(("WhatsApp after the call", "bold"), "  ", (span_text(report, timezone), "dim"))
     for line in alerts(standing):
         yield Text(f"! {paper.clean(one_line(line))}", style="bold yellow")
     yield Text("")
@@ -57,8 +57,8 @@ def _facts(figures: Figures) -> Table:
     grid = Table.grid(padding=(0, 1))
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")
-    for name, words in facts(figures):
-        grid.add_row(name, words)
+    for name, text in facts(figures):
+        grid.add_row(name, text)
     return grid
 
 
@@ -88,7 +88,7 @@ def _failures(figures: Figures, paper: Paper) -> RenderableType:
 def _groups(report: Statistics, paper: Paper) -> RenderableType:
     rows = [
         (
-            Text(paper.clean(one_line(key_words(group.key, report.by))), style="" if group.key else "dim"),
+            Text(paper.clean(one_line(group_name(group.key, report.by))), style="" if group.key else "dim"),
             _counts(group.figures),
         )
         for group in report.groups
@@ -96,8 +96,8 @@ def _groups(report: Statistics, paper: Paper) -> RenderableType:
     if paper.console.width < NARROW:
         parts: list[RenderableType] = [Text(f"By {report.by}", style="bold")]
         for key, counts in rows:
-            words = ", ".join(f"{name} {count}" for name, count in zip(COLUMNS, counts, strict=True))
-            parts += [key, Padding(Text(words, style="dim"), (0, 0, 0, 2))]
+            text = ", ".join(f"{name} {count}" for name, count in zip(COLUMNS, counts, strict=True))
+            parts += [key, Padding(Text(text, style="dim"), (0, 0, 0, 2))]
         return Group(*parts)
     grid = _framed(f"By {report.by}")
     grid.add_column(str(report.by), overflow="fold", ratio=1)

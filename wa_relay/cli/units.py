@@ -118,9 +118,9 @@ WantedBy=timers.target
 
 def _command(installation: Installation, *arguments: str) -> str:
     program, *first = installation.program
-    words = (*first, "--config", str(installation.config), *arguments)
+    parts = (*first, "--config", str(installation.config), *arguments)
     # A $ begins a variable in the arguments, and is itself in the program's path.
-    return " ".join((_quoted(program), *(_quoted(word).replace("$", "$$") for word in words)))
+    return " ".join((_quoted(program), *(_quoted(word).replace("$", "$$") for word in parts)))
 
 
 def _place(installation: Installation) -> str:

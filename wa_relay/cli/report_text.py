@@ -1,4 +1,4 @@
-"""The report's figures in words and steps, for the table and for the page alike."""
+"""The report's figures as text and as steps, for the table and for the page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NONE = {"day": "unknown end", "batch": "no batch", "group": "no group", "agent":
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the funnel. `share` is its part of the calls, 0 to 1, for the bar; `part` says it in words."""
+    """One step of the funnel. `share` is its part of the calls, 0 to 1, for the bar; `part` is the same as text."""
 
     name: str
     count: int
@@ -77,7 +77,7 @@ def alerts(standing: Standing) -> list[str]:
     return lines
 
 
-def span_words(report: Statistics, timezone: tzinfo) -> str:
+def span_text(report: Statistics, timezone: tzinfo) -> str:
     """The span of the report in local time."""
     name = str(timezone)
     if report.since is None and report.until is None:
@@ -87,20 +87,20 @@ def span_words(report: Statistics, timezone: tzinfo) -> str:
     return f"{since}{until}({name})"
 
 
-def key_words(key: str | None, by: str | None) -> str:
-    """What a group is called."""
+def group_name(key: str | None, by: str | None) -> str:
+    """The name of a group; a group without a key has one too."""
     return key if key is not None else NONE.get(by or "", "none")
 
 
 def percent(part: float | None) -> str:
-    """A part of one as a percentage, a dash where there is none."""
+    """Returns a share of 0 to 1 as a percentage, a dash for None."""
     if part is None:
         return "-"
     return f"{part * 100:.0f} %" if part in {0.0, 1.0} else f"{part * 100:.1f} %"
 
 
 def duration(seconds: float | None) -> str:
-    """A time in the units that people say; a dash where there is none."""
+    """Returns a duration in seconds, minutes or hours, a dash for None."""
     if seconds is None:
         return "-"
     if seconds < 60:
@@ -113,10 +113,10 @@ def duration(seconds: float | None) -> str:
 
 
 def _turns(figures: Figures) -> str:
-    words = f"{figures.answered:,} answered, {figures.failed_turns:,} failed"
+    text = f"{figures.answered:,} answered, {figures.failed_turns:,} failed"
     if figures.median_turn_seconds is None:
-        return words
-    return f"{words}, {duration(figures.median_turn_seconds)} median, {duration(figures.p95_turn_seconds)} p95"
+        return text
+    return f"{text}, {duration(figures.median_turn_seconds)} median, {duration(figures.p95_turn_seconds)} p95"
 
 
 def _local(moment: Moment, timezone: tzinfo) -> str:
