@@ -254,6 +254,10 @@ class _Claim:
             due_at, why = self._opening_due(message, call)
             if due_at > self._now:
                 return due_at, why
+        if message.notice == "reopen":
+            due_at, why = self._reopening_due(message)
+            if due_at > self._now:
+                return due_at, why
         stopped = self._template_waits(message, call)
         if stopped is not None:
             return stopped, "template"
@@ -272,6 +276,12 @@ class _Claim:
         if self._ledger.rules.daily_limit and openings.needs_template(self._ledger, call, self._now):
             return self._daily.due_at(message.sender, message.conversation_id), daily_limit.WAITS
         return self._now, ""
+
+    def _reopening_due(self, message: _Due) -> tuple[Moment, str]:
+        allowed = policy.opens_at(self._now, self._ledger.rules, message.address)
+        if allowed > self._now:
+            return allowed, "quiet_hours"
+        return self._daily.due_at(message.sender, message.conversation_id), daily_limit.WAITS
 
     def _template_waits(self, message: _Due, call: KnownCall | None) -> Moment | None:
         """When a message whose template is stopped may be tried, None if it may go out."""
@@ -298,7 +308,9 @@ def _worthless(message: _Due, now: Moment) -> str | None:
     handling = policy.Handling(message.handler, None, message.handler_reason, message.handler_by)
     if not policy.may_speak(message.kind, handling):
         return "handed_over"
-    if message.kind == "human" and message.content_sid is not None:
+    if message.notice == "reopen" and message.handler != "agent":
+        return "handed_over"
+    if message.kind != "opening" and message.content_sid is not None:
         return None
     if message.kind == "opening":
         return "expired" if message.not_after is not None and message.not_after <= now else None
@@ -365,7 +377,7 @@ def _begin(ledger: Ledger, message: _Due, call: KnownCall | None, now: Moment) -
 
 
 def _as_written(message: _Due) -> Outgoing:
-    """A message that is sent as it is stored: a text, or the template that a person chose."""
+    """A message that is sent as it is stored: a text, or a template other than an opening's."""
     if message.content_sid is None or message.kind == "opening":
         return Outgoing(message.id, message.address, body=message.content)
     variables = json.loads(message.content_variables or "{}")

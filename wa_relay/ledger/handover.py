@@ -29,7 +29,8 @@ SELECT_CANCELLED_QUESTIONS = """
 CANCEL_AGENTS_MESSAGES = """
     update conversation_messages set status = 'failed', reason = 'handed_over', failed_at = :now, moved_at = :now,
         moved_by = :by, moved_code = null, moved_actor = :actor, evidence = :evidence
-    where conversation_id = :id and status = 'queued' and (kind = 'opening' or (kind = 'reply' and :replies))"""
+    where conversation_id = :id and status = 'queued'
+        and (kind = 'opening' or notice = 'reopen' or (kind = 'reply' and :replies))"""
 SELECT_ENDED_HANDOVERS = """
     select id from conversation_state
     where handler_until is not null and handler_until <= :now order by handler_until limit :limit"""

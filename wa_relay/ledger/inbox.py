@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from wa_relay import policy
-from wa_relay.ledger import consent, customers, handover, held, journal, loops, notices, turns, waiting
+from wa_relay.ledger import consent, customers, handover, held, journal, loops, notices, turns, waiting, window
 from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
@@ -156,16 +156,17 @@ def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment
     row = ledger.one(INSERT_INBOUND, message)
     if row is None:
         return Received("duplicate")
-    window = written + policy.WINDOW
+    window_ends_at = written + policy.WINDOW
     to = _number_written_to(inbound)
     if to is not None and to != customer.sender:
-        customers.follow_to_sender(ledger, customer.id, to, window)
-    noted = {"stamp": stamp(written), "window": window, "user_id": inbound.user_id, "id": customer.id}
+        customers.follow_to_sender(ledger, customer.id, to, window_ends_at)
+    noted = {"stamp": stamp(written), "window": window_ends_at, "user_id": inbound.user_id, "id": customer.id}
     ledger.run(NOTE_INBOUND, noted | {"written_at": message["written_at"]})
     received = Received("silent", row[0], customer.id)
     change = consent.change_of(ledger.rules, inbound)
     if change != "out":
         waiting.end_by_customer(ledger, customer.id, written, now)
+        window.cancel_reopening(ledger, customer.id, now)
     if change is not None:
         if consent.is_superseded(ledger, inbound, customer.id, customer.phone):
             return _unanswered(ledger, received, "superseded", now)
@@ -176,7 +177,7 @@ def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment
     # Twilio has answered what carries an OptOutType itself.
     if inbound.opt_out is not None:
         return received
-    if customer.status == "opted_out" or window <= now:
+    if customer.status == "opted_out" or window_ends_at <= now:
         return _unanswered(ledger, received, "opted_out" if customer.status == "opted_out" else "too_late", now)
     return _answer(ledger, inbound, customer, received, now)
 

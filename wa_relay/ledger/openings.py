@@ -90,7 +90,15 @@ def get_call_by_id(ledger: Ledger, call_id: int) -> KnownCall:
 
 def render_opening(ledger: Ledger, call: KnownCall, now: Moment) -> policy.Rendered:
     """The opening of a call as it would be sent now."""
-    values = policy.opening_values(
+    values = opening_values(ledger, call)
+    ends_at = call.window_ends_at
+    window_open = ends_at is not None and now < ends_at - policy.WINDOW_MARGIN
+    return policy.render_opening(opening_text(ledger, call), values, window_open=window_open)
+
+
+def opening_values(ledger: Ledger, call: KnownCall) -> dict[str, Scalar]:
+    """The values of a call's placeholders."""
+    return policy.opening_values(
         ledger.rules,
         call.variables,
         name=call.client_name,
@@ -98,9 +106,6 @@ def render_opening(ledger: Ledger, call: KnownCall, now: Moment) -> policy.Rende
         batch_name=call.batch_name,
         group_name=call.group_name,
     )
-    ends_at = call.window_ends_at
-    window_open = ends_at is not None and now < ends_at - policy.WINDOW_MARGIN
-    return policy.render_opening(opening_text(ledger, call), values, window_open=window_open)
 
 
 def opening_text(ledger: Ledger, call: KnownCall) -> policy.OpeningText:

@@ -16,7 +16,7 @@ from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
 
 Kind = Literal["opening", "reply", "notice", "human"]
-Notice = Literal["fallback", "opt_out", "text_only", "handover"]
+Notice = Literal["fallback", "opt_out", "text_only", "handover", "reopen"]
 
 Mover = Literal["http", "receipt", "listing", "operator", "customer", "rule", "run"]
 """Who moves a message: Twilio's response to its send, a receipt, Twilio's list, a member of the team, the customer (an
@@ -52,7 +52,7 @@ class NewMessage:
 
     `due_at` is None for a further part of an answer: it becomes due by what happens to the part before. `to_address`
     is None for what goes to the address that wrote last. `author` is the person who wrote it, None for all other kinds;
-    `content_sid` and its variables are those of a template that a person chose.
+    `content_sid` and its variables are those of a template other than an opening's.
     """
 
     conversation_id: int

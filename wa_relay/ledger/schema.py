@@ -174,7 +174,7 @@ create table conversation_messages (
     call_id link references calls (id),
     turn_id link references turns (id),
     part integer not null default 0,
-    notice text check (notice in ('fallback', 'opt_out', 'text_only', 'handover')),
+    notice text check (notice in ('fallback', 'opt_out', 'text_only', 'handover', 'reopen')),
     author text,
     attachment text,
     created_at moment not null,

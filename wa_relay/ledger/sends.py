@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import consent, handover, holds, human, turns
+from wa_relay.ledger import consent, handover, holds, human, turns, window
 from wa_relay.ledger.outbox import MOVED, Outbound, Proof, get_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Moment, NotSent, SendRefused, SendResult, Unclear
@@ -40,7 +40,6 @@ MARK_FAILED = f"""
     where id = :id"""
 SELECT_SID_OWNER = "select id from conversation_messages where twilio_message_id = :sid"
 SELECT_SENDING = "select id from conversation_messages where in_flight and status = 'sending'"
-CLOSE_WINDOW = "update conversation_state set window_ends_at = least(window_ends_at, :now) where id = :id"
 
 ACCEPTED = Proof("http", "Twilio accepted it")
 KILLED = Proof("run", "the process ended while it was being sent")
@@ -144,7 +143,8 @@ def end(
         return
     follows = replace(proof, by="rule", evidence=f"the part before it ended: {reason}", code=None)
     for later in ledger.all(SELECT_LATER_PARTS, {"turn_id": ended.turn_id, "part": ended.part}):
-        rest = {"id": later["id"], "reason": "cancelled", "code": None, "message": None}
+        why = "window_closed" if code == "63016" else "cancelled"
+        rest = {"id": later["id"], "reason": why, "code": None, "message": None}
         ledger.run(MARK_FAILED, rest | follows.columns(now))
 
 
@@ -153,7 +153,7 @@ def follow_refusal(ledger: Ledger, message: Outbound, code: str | None, now: Mom
     if code == "21610":
         consent.opt_out(ledger, message.address, "twilio", now)
     elif code == "63016":
-        ledger.run(CLOSE_WINDOW, {"now": now, "id": message.conversation_id})
+        window.close(ledger, message, now)
     # It never arrived. A further part that expires leaves a question that was answered in part.
     if code == "30036" and message.kind == "reply" and message.part == 0 and message.turn_id is not None:
         turns.leave_unanswered(ledger, message.conversation_id, message.turn_id)
