@@ -33,6 +33,8 @@ from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops import systemd
+from wa_relay.loops.alarms import Alarms
+from wa_relay.loops.alerting import Alerting, receiver_of
 from wa_relay.loops.answering import TurnWorker
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.intake import Intake
@@ -103,6 +105,7 @@ class Storage:
     ledger: LedgerThread
     reports: Reader
     threads: Reader
+    events: Reader
     mark: str
 
 
@@ -114,6 +117,7 @@ class Loops:
     answering: TurnWorker
     intake: Intake
     reconciler: Reconciler
+    alerting: Alerting | None
 
 
 class Daemon:
@@ -192,6 +196,8 @@ class Daemon:
         }
         if self._config.poll.enabled:
             running["poll"] = loops.intake.poll()
+        if loops.alerting is not None:
+            running |= {"alert_watch": loops.alerting.watch(), "alerts": loops.alerting.deliver()}
         background = [asyncio.create_task(loop, name=name) for name, loop in running.items()]
         workers = [
             asyncio.create_task(_send_after_sweep(loops, self._rules), name="send"),
@@ -231,11 +237,11 @@ async def _open_storage(common: Common, found: Opened[Engine], opened: AsyncExit
     await ledger.run(waiting.replan, now)
     if uncertain or reopened:
         warn("rescued", sends=uncertain, turns=reopened)
-    # Two readers: no turn waits for somebody's report.
-    reports, threads = Reader(path), Reader(path)
-    opened.callback(reports.close)
-    opened.callback(threads.close)
-    return Storage(ledger, reports, threads, mark)
+    # Three readers: neither a turn nor an event waits for somebody's report.
+    reports, threads, events = Reader(path), Reader(path), Reader(path)
+    for reader in (reports, threads, events):
+        opened.callback(reader.close)
+    return Storage(ledger, reports, threads, events, mark)
 
 
 def _make_loops(common: Common, storage: Storage, upstreams: Upstreams) -> Loops:
@@ -271,7 +277,17 @@ def _make_loops(common: Common, storage: Storage, upstreams: Upstreams) -> Loops
         # A send that Twilio turns out to have accepted was no failure of Twilio.
         on_adopted=sending.circuit.succeeded,
     )
-    return Loops(sending, answering, intake, reconciler)
+    return Loops(sending, answering, intake, reconciler, _make_alerting(common, storage, intake))
+
+
+def _make_alerting(common: Common, storage: Storage, intake: Intake) -> Alerting | None:
+    """The loop of alerts; None if nobody receives them."""
+    config = common.config
+    if not config.alerts.url:
+        return None
+    alarms = Alarms(common.signs, lambda: intake.health.consecutive_failures, config.database.path.parent)
+    receiver = receiver_of(config.alerts.url, config.alerts.secret.reveal())
+    return Alerting(storage.ledger, storage.events, common.clock, common.rules, receiver, alarms)
 
 
 def _rates(config: Config, rules: Rules, now: Moment) -> Rates:

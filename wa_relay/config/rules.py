@@ -52,6 +52,7 @@ def rules_of(config: Config) -> Rules:
         opt_out_keywords=request_forms(config.opt_out.keywords),
         return_keywords=request_forms(config.opt_out.return_keywords),
         opt_out_phrases=opt_out_phrases() if config.opt_out.phrases else frozenset(),
+        alerts=frozenset(config.alerts.events) if config.alerts.url else frozenset(),
         threads_kept=config.retention.threads_days * 24 * HOUR,
         divisor=config.time_divisor,
         **_reply_rules(config.reply),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wa_relay import policy
-from wa_relay.ledger import customers, held, notices
+from wa_relay.ledger import alerts, customers, held, notices
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
 from wa_relay.policy import Ending, Handling, HandoverRequest, Mute, Operator
@@ -110,6 +110,7 @@ def request(
         return False
     silence_agent(ledger, conversation_id, None, now, asked_turn=turn_id if reason == "tool" else None)
     set_handling(ledger, conversation_id, after, reason, WHY[reason], None, now)
+    alerts.raise_wanted(ledger, conversation_id, reason, now)
     if ledger.rules.handover_notice:
         (call_id,) = ledger.need_one(SELECT_CALL_OF_CONVERSATION, {"id": conversation_id})
         answers = turn_id if reason == "failure" else None
@@ -138,6 +139,7 @@ def mute(ledger: Ledger, conversation_id: int, reason: Mute, now: Moment) -> boo
     if not HELD_AFTER[reason]:
         held.answer_held(ledger, conversation_id, "muted", now)
     set_handling(ledger, conversation_id, after, reason, WHY[reason], None, now)
+    alerts.raise_muted(ledger, conversation_id, reason, now)
     return True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wa_relay import policy
-from wa_relay.ledger import journal
+from wa_relay.ledger import alerts, journal
 from wa_relay.ledger.engine import Row
 from wa_relay.ledger.outbox import Outbound
 from wa_relay.ledger.store import Ledger
@@ -62,7 +62,7 @@ def set_by_person(ledger: Ledger, now: Moment, who: str | None) -> None:
 
 def hold_burst(ledger: Ledger, held: int, now: Moment) -> None:
     """Holds the openings that the breaker counted, until a person releases them."""
-    _set(ledger, Hold("burst"), now, now)
+    _set(ledger, Hold("burst"), now, now, held=held)
     journal.record(ledger, journal.Entry("hold", "burst", facts={"held": held}), now)
 
 
@@ -191,7 +191,8 @@ def _hold_sender(ledger: Ledger, message: Outbound, subject: Subject, code: str 
     return f"everything is held: Twilio reported {code} for three messages in a row"
 
 
-def _set(ledger: Ledger, hold: Hold, attempted_at: Moment, now: Moment) -> bool:
+def _set(ledger: Ledger, hold: Hold, attempted_at: Moment, now: Moment, *, held: int | None = None) -> bool:
+    begins = not any((known.subject, known.name) == (hold.subject, hold.name) for known in all_holds(ledger))
     parameters = {
         "subject": hold.subject,
         "name": hold.name,
@@ -202,7 +203,11 @@ def _set(ledger: Ledger, hold: Hold, attempted_at: Moment, now: Moment) -> bool:
         "attempted_at": attempted_at,
         "now": now,
     }
-    return ledger.run(SET_HOLD, parameters) > 0
+    if not ledger.run(SET_HOLD, parameters):
+        return False
+    if begins:
+        alerts.raise_held(ledger, hold, held, now)
+    return True
 
 
 def _hold(row: Row) -> Hold:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import consent, customers, holds, sends
+from wa_relay.ledger import alerts, consent, customers, holds, sends
 from wa_relay.ledger.outbox import MOVED, Outbound, Proof, find_message, find_message_by_sid, get_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Listed, Moment, Receipt
@@ -143,7 +143,9 @@ def release_holds(ledger: Ledger, now: Moment) -> int:
     rows = ledger.all(SELECT_ENDED_HOLDS, {"before": now - ledger.rules.scaled(policy.HOLD)})
     for row in rows:
         ledger.run(RELEASE_CONVERSATION, {"id": row["id"]})
-        sends.free_next_part(ledger, get_message(ledger, row["id"]), now)
+        message = get_message(ledger, row["id"])
+        sends.free_next_part(ledger, message, now)
+        alerts.raise_uncertain(ledger, message.id, message.kind, message.conversation_id, now)
     return len(rows)
 
 
@@ -240,5 +242,7 @@ def _not_found(ledger: Ledger, message: Outbound, matches: int, now: Moment) -> 
     ledger.run(COUNT_LOOKUP, {"id": message.id, "matches": matches, "at": following, "holds": holds})
     if not holds:
         sends.free_next_part(ledger, message, now)
+    if not message.lookups:
+        alerts.raise_uncertain(ledger, message.id, message.kind, message.conversation_id, now)
     alarm = f"message {message.id}: {matches} messages at Twilio could be it" if matches > 1 else None
     return sends.Finished(message.id, "uncertain", alarm=alarm)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from wa_relay.ledger.alerts_schema import ALERT_TABLES, ALERT_TRIGGERS
 from wa_relay.ledger.console_schema import CONSOLE_TABLES
 from wa_relay.ledger.dialects import statements, trigger_statements
 from wa_relay.ledger.engine import EngineName
@@ -306,6 +307,15 @@ create table settled_batches (
 """
 
 
+EVERY_TABLE = (
+    TABLES,
+    HANDOVER_TABLES,
+    CONSOLE_TABLES,
+    PRIVACY_TABLES,
+    ALERT_TABLES,
+)
+
+
 class Runner(Protocol):
     """What runs a statement: sqlite-utils' database, or an engine."""
 
@@ -316,8 +326,8 @@ class Runner(Protocol):
 
 def create(database: Runner, engine: EngineName = "sqlite") -> None:
     """Makes the tables, their constraints and the triggers that guard the moves of an outbound message."""
-    apply(database, TABLES + HANDOVER_TABLES + CONSOLE_TABLES + PRIVACY_TABLES, engine)
-    for trigger in (*TRIGGERS, *HANDOVER_TRIGGERS):
+    apply(database, "".join(EVERY_TABLE), engine)
+    for trigger in (*TRIGGERS, *HANDOVER_TRIGGERS, *ALERT_TRIGGERS):
         for statement in trigger_statements(trigger, engine):
             database.execute(statement)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wa_relay import policy
-from wa_relay.ledger import handover, journal, loops, notices, questions
+from wa_relay.ledger import alerts, handover, journal, loops, notices, questions
 from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.questions import TurnJob
 from wa_relay.ledger.store import Ledger
@@ -227,6 +227,7 @@ def finish_turn(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: 
     ledger.run(MARK_ANSWERED, {"now": now, "session_id": session_id, "turn_id": turn_id})
     _record(ledger, turn, "answered", "the agent answered", now, session=session_id, parts=len(parts))
     ledger.run(ALLOW_FALLBACK, {"conversation_id": turn.conversation_id})
+    alerts.clear_agent_failures(ledger, turn.conversation_id)
     message_ids = []
     for number, part in enumerate(parts):
         # A further part becomes due by the acceptance or the receipt of the one before it.
@@ -247,6 +248,7 @@ def finish_silent(ledger: Ledger, turn_id: int, session_id: str | None, now: Mom
     ledger.run(MARK_SILENT, {"now": now, "session_id": session_id, "turn_id": turn_id})
     _record(ledger, turn, "silent", "the agent answered with silence", now, session=session_id)
     ledger.run(ALLOW_FALLBACK, {"conversation_id": turn.conversation_id})
+    alerts.clear_agent_failures(ledger, turn.conversation_id)
     return True
 
 
@@ -263,6 +265,7 @@ def fail_turn(ledger: Ledger, turn_id: int, error: str, now: Moment) -> bool:
         return not finish_silent(ledger, turn_id, None, now)
     ledger.run(MARK_FAILED, {"now": now, "error": error[:500], "turn_id": turn_id})
     _record(ledger, turn, "failed", error[:500], now, tools_ran=bool(turn.tools_ran))
+    alerts.count_agent_failure(ledger, turn.conversation_id, now)
     leave_unanswered(ledger, turn.conversation_id, turn_id)
     if ledger.rules.handover_on_failure:
         (asked_at,) = ledger.need_one(SELECT_FIRST_AT, {"turn_id": turn_id})

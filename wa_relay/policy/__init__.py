@@ -4,6 +4,16 @@ Pure: facts, rules and `now` in, a decision out. The ledger asks inside its tran
 workers ask between their awaits; neither decides by itself.
 """
 
+from wa_relay.policy.alerts import (
+    ALERT_SPACING,
+    FAILURES_IN_A_ROW,
+    LEAST_FREE_BYTES,
+    UNANSWERED_SPACING,
+    Alert,
+    AlertType,
+    disk_is_low,
+    next_alert_try,
+)
 from wa_relay.policy.capacity import NO_CAPACITY_BASE, NO_CAPACITY_CAP, AdaptiveLimit
 from wa_relay.policy.handover import (
     LONGEST_HOURS,
@@ -82,13 +92,16 @@ from wa_relay.policy.turns import DEBOUNCE_LIMIT, LOOP_SPAN, LOOP_TEXT, TURN_TRI
 
 __all__ = [
     "ACCOUNT_CODES",
+    "ALERT_SPACING",
     "BURST_WATCH",
     "CLOCK_TOLERANCE",
     "DEBOUNCE_LIMIT",
     "FAILURES",
+    "FAILURES_IN_A_ROW",
     "HOLD",
     "LATE_LOOKUP",
     "LATE_LOOKUPS_END",
+    "LEAST_FREE_BYTES",
     "LIMIT_CODES",
     "LONGEST_HOURS",
     "LONGEST_HUMAN_MESSAGE",
@@ -111,9 +124,12 @@ __all__ = [
     "TEMPLATE_CODES",
     "TURNS_SPAN",
     "TURN_TRIES",
+    "UNANSWERED_SPACING",
     "WINDOW",
     "WINDOW_MARGIN",
     "AdaptiveLimit",
+    "Alert",
+    "AlertType",
     "Circuit",
     "CustomerFacts",
     "Ending",
@@ -137,6 +153,7 @@ __all__ = [
     "allowed_at",
     "client_name",
     "closes_at",
+    "disk_is_low",
     "ending_of",
     "gate",
     "give_back",
@@ -145,6 +162,7 @@ __all__ = [
     "match_unclear",
     "may_speak",
     "mute",
+    "next_alert_try",
     "next_lookup",
     "next_receipt_poll",
     "opening_values",

@@ -41,6 +41,7 @@ class Rules:
     hours of Sunday, and none if Sunday has no hours here. `zone` is whose clock counts: `general` is `timezone`.
     `senders` maps agents to the number at which their conversations begin (`+57…`); for the others it is
     `default_sender`, "" with a messaging service.
+    `alerts` are the types that are reported; none without a receiver.
     `own_numbers` are ours (`+57…`); empty where any number may be (with a messaging service).
     """
 
@@ -80,6 +81,7 @@ class Rules:
     handover_return_after: float = 12 * 3600.0
     handover_wait: float = 30 * 60.0
     handover_unanswered: float = 15 * 60.0
+    alerts: frozenset[str] = frozenset()
     threads_kept: float = 0.0
     divisor: float = 1.0
 
