@@ -17,7 +17,7 @@ LABELS: dict[str, set[tuple[str, ...]]] = {
     "wa_relay_paused": {(by,) for by in ("operator", "burst", "account")},
     "wa_relay_sends_total": {
         (kind, result)
-        for kind in ("opening", "reply", "notice")
+        for kind in ("opening", "reply", "notice", "human")
         for result in ("accepted", "refused", "failed", "uncertain")
     },
     "wa_relay_turns_total": {(result,) for result in ("answered", "failed", "silent")},

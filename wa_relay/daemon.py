@@ -37,6 +37,7 @@ from wa_relay.loops.alarms import Alarms
 from wa_relay.loops.alerting import Alerting, receiver_of
 from wa_relay.loops.answering import TurnWorker
 from wa_relay.loops.bell import Wakers
+from wa_relay.loops.handovers import HandoverKeeper
 from wa_relay.loops.intake import Intake
 from wa_relay.loops.rates import Rates
 from wa_relay.loops.reconcile import Reconciler
@@ -52,8 +53,12 @@ from wa_relay.policy import Rules
 from wa_relay.server.access import Access
 from wa_relay.server.calls import CallRoutes
 from wa_relay.server.control import ControlRoutes, control_socket
+from wa_relay.server.conversations import ConversationRoutes
+from wa_relay.server.desk import Desk
+from wa_relay.server.desk_control import DeskControl
 from wa_relay.server.health import Checkup, Watched
 from wa_relay.server.listener import RequestLedger, Route, application
+from wa_relay.server.operating import OperatingRoutes
 from wa_relay.server.protocol import Runner
 from wa_relay.server.reading import ReadingRoutes
 from wa_relay.server.webhooks import Trust, WebhookRoutes
@@ -118,6 +123,7 @@ class Loops:
     intake: Intake
     reconciler: Reconciler
     alerting: Alerting | None
+    handovers: HandoverKeeper
 
 
 class Daemon:
@@ -161,10 +167,13 @@ class Daemon:
             access = Access(
                 config.server.token.reveal(), config.server.push_token.reveal(), config.server.trusted_proxies
             )
-            routes = _make_routes(common, storage, upstreams, loops, access)
+            desk = Desk(RequestLedger(storage.ledger), storage.reports, clock, common.wakers, loops.sending.silence)
+            routes = _make_routes(common, storage, upstreams, loops, access, desk)
             site, url = await _listen(config, application(routes, access), opened)
             control = ControlRoutes(RequestLedger(storage.ledger), clock, common.wakers.send)
-            control_path = await opened.enter_async_context(control_socket(config.database.path, control.routes()))
+            control_path = await opened.enter_async_context(
+                control_socket(config.database.path, (*control.routes(), *DeskControl(desk).routes()))
+            )
             lock.announce(Holder(os.getpid(), stamp(self._began), str(control_path)))
             await opened.enter_async_context(self._working(loops, common.wakers))
             _log_startup_warnings(config, self._rules)
@@ -193,6 +202,7 @@ class Daemon:
             "follow_up": loops.intake.follow_up(),
             "follow_sends": loops.reconciler.follow_sends(),
             "sweep": loops.reconciler.sweep_inbound(),
+            "handovers": loops.handovers.run(),
         }
         if self._config.poll.enabled:
             running["poll"] = loops.intake.poll()
@@ -277,7 +287,8 @@ def _make_loops(common: Common, storage: Storage, upstreams: Upstreams) -> Loops
         # A send that Twilio turns out to have accepted was no failure of Twilio.
         on_adopted=sending.circuit.succeeded,
     )
-    return Loops(sending, answering, intake, reconciler, _make_alerting(common, storage, intake))
+    handovers = HandoverKeeper(ledger, clock, wakers)
+    return Loops(sending, answering, intake, reconciler, _make_alerting(common, storage, intake), handovers)
 
 
 def _make_alerting(common: Common, storage: Storage, intake: Intake) -> Alerting | None:
@@ -296,7 +307,7 @@ def _rates(config: Config, rules: Rules, now: Moment) -> Rates:
 
 
 def _make_routes(
-    common: Common, storage: Storage, upstreams: Upstreams, loops: Loops, access: Access
+    common: Common, storage: Storage, upstreams: Upstreams, loops: Loops, access: Access, desk: Desk
 ) -> tuple[Route, ...]:
     config, clock, wakers, signs = common.config, common.clock, common.wakers, common.signs
     ledger = RequestLedger(storage.ledger)
@@ -312,6 +323,8 @@ def _make_routes(
     return (
         *CallRoutes(ledger, loops.intake, wakers.board, upstreams.twilio, clock).routes(),
         *WebhookRoutes(ledger, loops.intake, trust, access, clock, wakers, signs).routes(),
+        *ConversationRoutes(desk, ledger, storage.reports, clock).routes(),
+        *OperatingRoutes(ledger, clock, wakers.send).routes(),
         *ReadingRoutes(access, storage.reports, checkup, common.rules.timezone, clock).routes(),
     )
 

@@ -25,7 +25,7 @@ from wa_relay.model import ReceiptStatus, Source
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PAUSES = ("operator", "burst", "account")
 OUTCOMES = ("completed", "voicemail", "failed", "cancelled", "unusable_number")
-KINDS = ("opening", "reply", "notice")
+KINDS = ("opening", "reply", "notice", "human")
 SEND_RESULTS = ("accepted", "refused", "failed", "uncertain")
 TURN_RESULTS = ("answered", "failed", "silent")
 WEBHOOK_CODES: Mapping[str, tuple[int, ...]] = {

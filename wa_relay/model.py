@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 Moment = float
 Scalar = str | int | float | bool
@@ -283,7 +283,7 @@ class Page:
 class Line:
     """One message of a thread, as context for the agent. `role` is who said it."""
 
-    role: Literal["customer", "agent"]
+    role: Literal["customer", "agent", "operator"]
     text: str
 
 
@@ -292,8 +292,8 @@ class Question:
     """One turn put to the agent.
 
     `call_key` is the phone call's conversation id, None for a stranger. `text` is all that the
-    customer wrote since the last answer. `thread` is what was said in WhatsApp before it,
-    oldest first.
+    customer wrote since the last answer. `thread` is what was written in WhatsApp before it,
+    oldest first. `nobody_free` is true after a request for a person to which nobody came.
     """
 
     agent_id: str
@@ -303,6 +303,7 @@ class Question:
     summary: str | None = None
     transcript: str | None = None
     thread: tuple[Line, ...] = ()
+    nobody_free: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,3 +319,10 @@ class Silence:
     """The agent chose not to answer: nothing is sent, and the question is not asked again."""
 
     session_id: str | None = None
+
+
+class NoteTools(Protocol):
+    """Records that a turn must not be asked again: its agent called, or may have called, a tool."""
+
+    async def __call__(self, *, handover: bool = False) -> None:
+        """Returns when the record is durable. With `handover`, the tool is the one that asks for a person."""

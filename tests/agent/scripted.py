@@ -216,5 +216,5 @@ async def lost(service: Scripted, socket: Socket) -> None:
     await asyncio.sleep(0)
 
 
-async def no_note() -> None:
+async def no_note(*, handover: bool = False) -> None:
     """Records nothing."""

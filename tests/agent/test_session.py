@@ -78,7 +78,7 @@ def outcome_of(service: Scripted) -> tuple[Answer | Silence | RelayError, list[i
     """What one question led to, and how many frames the service had heard when tools were noted."""
     noted: list[int] = []
 
-    async def note() -> None:
+    async def note(*, handover: bool = False) -> None:
         noted.append(len(service.frames))
 
     async def scenario() -> Answer | Silence | RelayError:

@@ -130,7 +130,7 @@ def test_a_refusal_for_lack_of_capacity_is_no_try_and_no_fault_of_the_service() 
 )
 def test_a_turn_whose_tools_may_have_run_is_not_tried_again(failure: TryFailedError | Answer) -> None:
     async def scenario() -> None:
-        async def record() -> None:
+        async def record(*, handover: bool = False) -> None:
             recorded.append(1)
 
         recorded: list[int] = []

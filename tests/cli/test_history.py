@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,7 +154,7 @@ def test_json_is_the_conversations_object_in_utf_8_whatever_the_locale(thread: S
     db.close()
     assert wanted is not None
     for env in ({}, {"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}):
-        assert json.loads(run(thread.path, "history", ANA, "--json", **env).stdout) == wanted.to_json()
+        assert json.loads(run(thread.path, "history", ANA, "--json", **env).stdout) == wanted.to_json(time.time())
 
 
 def test_limit_shows_the_newest_and_says_that_there_are_more(thread: Story) -> None:

@@ -231,7 +231,7 @@ def test_the_same_key_returns_the_same_message_and_another_body_is_a_mismatch(le
 
 def test_a_keyword_requests_a_person_and_the_notice_answers_it(ledger: Ledger) -> None:
     inbox.record_inbound(ledger, written("¡Asesor!"), NOW)
-    assert _handling(ledger) == Handling("human", NOW + 1800, "keyword", None, True, 0, NOW)
+    assert _handling(ledger) == Handling("human", NOW + 1800, "keyword", None, NOW, 0, NOW)
     assert _send(ledger, NOW) == [NOTICE]
     inbox.record_inbound(ledger, written("¿asesor?", sid="SM2"), NOW + 5)
     assert _send(ledger, NOW + 6) == []
@@ -297,7 +297,7 @@ def test_a_failed_turn_requests_a_person_instead_of_the_fallback(make_ledger: Ca
     inbox.record_inbound(ledger, written("¿precio?"), NOW)
     (job,) = _asked(ledger, NOW + 3)
     assert turns.fail_turn(ledger, job.turn_id, "no answer", NOW + 4)
-    assert _handling(ledger) == Handling("human", NOW + 4 + 1800, "failure", None, True, 0, NOW)
+    assert _handling(ledger) == Handling("human", NOW + 4 + 1800, "failure", None, NOW + 4, 0, NOW)
     assert _send(ledger, NOW + 4) == [NOTICE]
     handover.end_due(ledger, 5, NOW + 1804)
     assert [job.question.text for job in _asked(ledger, NOW + 1805)] == ["¿precio?"]

@@ -19,10 +19,12 @@ def test_the_object_has_the_fields_of_the_contract_in_its_order(story: Story, db
     story.write("Sí me interesa, ¿precio?")
     found = reports.conversation(db, phone=ANA, limit=100)
     assert found is not None
-    told = found.to_json()
+    told = found.to_json(story.now)
     assert list(told) == [
         *("conversation_id", "phone_number", "client_name", "status", "elevenlabs_conversation_id", "agent_id"),
-        *("call_summary", "started_at", "last_message_at", "message_count", "addresses", "calls", "messages"),
+        *("call_summary", "started_at", "last_message_at", "message_count", "addresses", "sender", "handler"),
+        *("handler_until", "handler_reason", "handler_by", "waiting", "window_ends_at", "unread", "unanswered_since"),
+        *("calls", "messages"),
     ]
     assert told["conversation_id"] == "conv_local_1"
     assert (told["client_name"], told["status"], told["agent_id"]) == ("Ana García", "active", "agent_1")
@@ -48,6 +50,7 @@ def test_the_object_has_the_fields_of_the_contract_in_its_order(story: Story, db
         "error_code": None,
         "reason": None,
         "sent_at": stamp(NOW + 0.5),
+        "author": None,
     }
     assert told["messages"][1]["status"] == "received"
     assert told["messages"][1]["sent_at"] == stamp(NOW + 60)
@@ -77,7 +80,7 @@ def test_the_newest_messages_come_oldest_first_and_before_pages_back(story: Stor
     newest = reports.conversation(db, phone=ANA, limit=2)
     assert newest is not None
     assert [message.content for message in newest.messages] == ["mensaje 3", "mensaje 4"]
-    assert newest.message_count == 6
+    assert newest.overview.message_count == 6
     assert newest.newest == newest.messages[-1].id
     earlier = reports.conversation(db, phone=ANA, limit=2, before=newest.messages[0].id)
     assert earlier is not None
@@ -93,7 +96,7 @@ def test_calls_come_newest_first_and_the_thread_points_at_the_latest(story: Stor
     found = reports.conversation(db, phone=ANA, limit=9)
     assert found is not None
     assert [call.key for call in found.calls] == ["conv_late", "conv_early"]
-    assert found.call_key == "conv_late"
+    assert found.overview.call_key == "conv_late"
 
 
 def test_nobody_by_that_number_is_none_and_a_hidden_number_is_found_by_its_user_id(story: Story, db: Queries) -> None:

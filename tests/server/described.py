@@ -37,7 +37,8 @@ def check(method: str, path: str, answer: Answer) -> None:
 
 def template(path: str) -> str:
     """The path as the description has it."""
-    return re.sub(r"^/api/conversations/[^/]+$", "/api/conversations/{phone}", path)
+    path = re.sub(r"^/api/conversations/[^/]+", "/api/conversations/{phone}", path)
+    return re.sub(r"^/api/messages/[^/]+", "/api/messages/{id}", path)
 
 
 @cache

@@ -14,6 +14,8 @@ from tests.server.served import Served
 from tests.server.test_routes import ASKED, POSTED
 from wa_relay.server.openapi import description
 
+OPERATORS = ("/api/conversations", "/api/messages", "/api/pause", "/api/resume")
+CHANGE = {200, 400, 401, 403, 404, 413, 415, 422, 503}
 EXPECTED = {
     ("POST", "/api/call-completed"): {200, 202, 400, 401, 409, 413, 415, 422, 503},
     ("POST", "/api/test-whatsapp"): {200, 400, 401, 413, 415, 422, 502, 503},
@@ -21,6 +23,15 @@ EXPECTED = {
     ("POST", "/webhook/twilio/status"): {204, 400, 403, 413, 415, 422, 503},
     ("POST", "/webhook/elevenlabs/post-call"): {200, 400, 403, 413, 415, 422, 503},
     ("GET", "/api/conversations/{phone}"): {200, 401, 404, 422, 503},
+    ("GET", "/api/conversations"): {200, 401, 403, 422, 503},
+    ("POST", "/api/conversations/{phone}/messages"): {200, 400, 401, 403, 404, 409, 413, 415, 422, 503},
+    ("POST", "/api/conversations/{phone}/takeover"): CHANGE,
+    ("POST", "/api/conversations/{phone}/release"): CHANGE,
+    ("POST", "/api/conversations/{phone}/read"): CHANGE,
+    ("POST", "/api/conversations/{phone}/opt-out"): CHANGE,
+    ("POST", "/api/messages/{id}/resolve"): {200, 400, 401, 403, 404, 409, 413, 415, 422, 503},
+    ("POST", "/api/pause"): {200, 401, 403, 413, 415, 503},
+    ("POST", "/api/resume"): {200, 401, 403, 413, 415, 503},
     ("GET", "/api/stats"): {200, 401, 422, 503},
     ("GET", "/health"): {200, 503},
     ("GET", "/metrics"): {200, 401},
@@ -72,9 +83,14 @@ def test_each_of_its_schemas_is_one_and_each_reference_leads_somewhere() -> None
 def test_every_route_is_described_with_every_status() -> None:
     described = {key: {int(status) for status in one["responses"]} for key, one in OPERATIONS.items()}
     assert described == EXPECTED
-    assert {path for _, path in described} == {*POSTED, "/api/conversations/{phone}", *ASKED[1:]}
+    operators = {
+        path for _, path in described if path.startswith(("/api/conversations", "/api/messages", "/api/pause"))
+    }
+    assert {path for _, path in described} == {*POSTED, *operators, "/api/resume", *ASKED[1:]}
 
 
-@pytest.mark.parametrize(("method", "path"), [key for key in EXPECTED if 400 in EXPECTED[key]])
+@pytest.mark.parametrize(
+    ("method", "path"), [key for key in EXPECTED if 400 in EXPECTED[key] and EXPECTED[key] is not CHANGE]
+)
 def test_what_wants_a_body_says_so(method: str, path: str) -> None:
     assert OPERATIONS[method, path]["requestBody"]["required"] is True

@@ -21,11 +21,14 @@ from wa_relay.standins.twilio import Fault
 INCOMING = "/webhook/twilio/incoming"
 THREAD = [
     *("conversation_id", "phone_number", "client_name", "status", "elevenlabs_conversation_id", "agent_id"),
-    *("call_summary", "started_at", "last_message_at", "message_count", "addresses", "calls", "messages"),
+    *("call_summary", "started_at", "last_message_at", "message_count", "addresses", "sender", "handler"),
+    *("handler_until", "handler_reason", "handler_by", "waiting", "window_ends_at", "unread", "unanswered_since"),
+    *("calls", "messages"),
 ]
 CALL = ["elevenlabs_conversation_id", "batch_id", "batch_name", "outcome", "group_name", "ended_at"]
 MESSAGE = [
     *("id", "direction", "kind", "content", "twilio_message_id", "status", "error_code", "reason", "sent_at"),
+    "author",
 ]
 FIGURES = [
     *("since", "until", "calls", "skipped", "openings", "replied", "reply_rate", "median_first_reply_seconds"),

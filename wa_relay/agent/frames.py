@@ -12,6 +12,7 @@ from wa_relay.model import Scalar
 
 Frame = str
 
+_HANDED_OVER = "A person of the team has been asked for and will write in this chat."
 _NOT_AVAILABLE = "The tool {name!r} is not available in this channel (WhatsApp text): answer without it."
 
 
@@ -42,10 +43,15 @@ def pong(event_id: object) -> Frame:
     return json.dumps({"type": "pong", "event_id": event_id})
 
 
-def tool_unavailable(tool_call_id: str, tool_name: str) -> Frame:
-    """Answers a client tool call with an error, so that the agent continues without the tool."""
-    result = _NOT_AVAILABLE.format(name=tool_name)
-    return json.dumps({"type": "client_tool_result", "tool_call_id": tool_call_id, "result": result, "is_error": True})
+def tool_result(tool_call_id: str, tool_name: str, *, hands_over: bool) -> Frame:
+    """Answers a client tool call: with success for the tool by which the agent asks for a person.
+
+    Any other is answered with an error in words, so that the agent continues without the tool.
+    """
+    result = _HANDED_OVER if hands_over else _NOT_AVAILABLE.format(name=tool_name)
+    return json.dumps(
+        {"type": "client_tool_result", "tool_call_id": tool_call_id, "result": result, "is_error": not hands_over}
+    )
 
 
 def tool_not_approved(tool_call_id: str) -> Frame:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 import aiohttp
@@ -18,7 +17,7 @@ from wa_relay.agent.tries import Limits, Tries, TryFailedError
 from wa_relay.elevenlabs.refusals import detail, lacks_capacity
 from wa_relay.http import Answer as HttpAnswer
 from wa_relay.http import AnswerTooLarge, fetch, retry_after
-from wa_relay.model import AgentError, Answer, Moment, Question, Silence
+from wa_relay.model import AgentError, Answer, Moment, NoteTools, Question, Silence
 
 _ANSWER_FIELDS = ("response", "message", "text", "agent_response")
 _MAX_BODY = 1024 * 1024
@@ -56,7 +55,7 @@ class GatewayAgent:
         self._headers = {"xi-api-key": api_key, "Content-Type": "application/json", "Accept": "application/json"}
         self._tries = Tries(turn_timeout, limits)
 
-    async def answer(self, question: Question, _note_tools: Callable[[], Awaitable[None]]) -> Answer | Silence:
+    async def answer(self, question: Question, _note_tools: NoteTools) -> Answer | Silence:
         """What the gateway answers. Raises `NoCapacityError`, and `AgentError` when no try brought text.
 
         A gateway does not say which tools were called.

@@ -23,7 +23,7 @@ def recap(question: Question, limit: int = RECAP_LIMIT) -> str:
     The call's summary, else its transcript, takes at most half; of the thread the newest lines stay.
     """
     opening = SPANISH.context_without_call if question.call_key is None else SPANISH.context_after_call
-    parts = [opening]
+    parts = [f"{opening} {SPANISH.nobody_free}" if question.nobody_free else opening]
     call = _call(question, limit // 2)
     if call or question.thread:
         parts.append(SPANISH.data_notice)

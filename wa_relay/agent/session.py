@@ -6,7 +6,6 @@ Each try is a session of its own: signed URL, connection, turn, close.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from wa_relay.agent.turn import Ask, Turn
 from wa_relay.elevenlabs.address import WrongAddressError, socket_url
 from wa_relay.elevenlabs.refusals import lacks_capacity
 from wa_relay.elevenlabs.signing import UrlSigner
-from wa_relay.model import Answer, Moment, Question, Silence, UpstreamError
+from wa_relay.model import Answer, Moment, NoteTools, Question, Silence, UpstreamError
 
 if TYPE_CHECKING:
     from wa_relay.elevenlabs.client import AgentSettings, ElevenLabs
@@ -40,7 +39,8 @@ class TextAgent:
     """Answers questions with text sessions of ElevenLabs agents. `http` stays the caller's to close.
 
     `turn_timeout` seconds for a session, `settle` seconds of quiet end an answer whose end is not announced.
-    `base_url` is `elevenlabs.base_url`: the WebSocket goes to its host. `signer` fetches the signed URLs, `api` does
+    `base_url` is `elevenlabs.base_url`: the WebSocket goes to its host. `handover_tool` is the client tool by which
+    agents ask for a person. `signer` fetches the signed URLs, `api` does
     without one.
     """
 
@@ -54,6 +54,7 @@ class TextAgent:
         turn_timeout: float,
         settle: float,
         base_url: str = "",
+        handover_tool: str = "",
         signer: UrlSigner | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -61,15 +62,16 @@ class TextAgent:
         self._http = http
         self._settle = settle
         self._base_url = base_url
+        self._handover_tool = handover_tool
         self._tries = Tries(turn_timeout, limits)
         self._settings = SettingsCache(api)
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def answer(self, question: Question, note_tools: Callable[[], Awaitable[None]]) -> Answer | Silence:
+    async def answer(self, question: Question, note_tools: NoteTools) -> Answer | Silence:
         """What the agent answers. Raises `NoCapacityError`, and `AgentError` when no try brought an answer.
 
         `note_tools` is awaited before a tool that the agent called, or may call, can have an effect that a second
-        session would repeat.
+        session would repeat; with `handover` before the agent is told that a person will come.
         """
         tools = ToolNote(note_tools)
         return await self._tries.first_answer(
@@ -106,6 +108,7 @@ class TextAgent:
             context=recap(question),
             variables=own,
             greeting=UNKNOWN,
+            handover_tool=self._handover_tool,
         )
         if settings is None:
             return ask
@@ -184,6 +187,8 @@ class _Carrier:
             self._turn.closed(None, "")
 
     async def _send(self, frames: list[str]) -> None:
+        if self._turn.handover_requested:
+            await self._tools.make(handover=True)
         if self._turn.tools_called or (self._unseen and self._turn.asked):
             # Before the frames: they may hold the tool's result, or the question that makes the agent call one.
             await self._tools.make()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wa_relay.logs import say
-from wa_relay.model import AgentError, Answer, Moment, NoCapacityError, Silence
+from wa_relay.model import AgentError, Answer, Moment, NoCapacityError, NoteTools, Silence
 from wa_relay.policy import Circuit, retry_delay
 from wa_relay.text.markup import to_whatsapp
 from wa_relay.text.plain import visible
@@ -57,18 +57,24 @@ class TryFailedError(Exception):
 
 
 class ToolNote:
-    """Records once, durably, that a turn's tools were or may have been called. Such a turn is never asked again."""
+    """Records once, durably, that a turn's tools were or may have been called. Such a turn is never asked again.
 
-    def __init__(self, record: Callable[[], Awaitable[None]]) -> None:
+    That the agent has asked for a person is recorded once, too.
+    """
+
+    def __init__(self, record: NoteTools) -> None:
         self._record = record
         self.made = False
+        self.handed_over = False
 
-    async def make(self) -> None:
+    async def make(self, *, handover: bool = False) -> None:
         """Returns when the record is durable."""
-        if not self.made:
-            # Set before: a record that was interrupted may have become durable.
-            self.made = True
-            await self._record()
+        if self.handed_over if handover else self.made:
+            return
+        # Set before: a record that was interrupted may have become durable.
+        self.made = True
+        self.handed_over = self.handed_over or handover
+        await self._record(handover=handover)
 
 
 class Tries:

@@ -43,6 +43,7 @@ class Ask:
     `settle` is the quiet, in seconds, after which an agent that announces no end has answered;
     `announces_end` is true for an agent whose events include `agent_response_complete`.
     `deadline` is on the clock of `now`. `text_only` asks for that override: only for an agent that allows it.
+    `handover_tool` is the client tool that asks for a person; empty for none.
     """
 
     text: str
@@ -53,6 +54,7 @@ class Ask:
     greeting: Greeting = UNKNOWN
     announces_end: bool = False
     text_only: bool = False
+    handover_tool: str = ""
 
 
 class Turn:
@@ -61,6 +63,7 @@ class Turn:
     def __init__(self, ask: Ask) -> None:
         self.outcome: Outcome | None = None
         self.session_id: str | None = None
+        self.handover_requested = False  # the agent has called the handover tool
         self._ask = ask
         self._out: list[Frame] = []
         self._put_at: Moment = ask.deadline  # when the question is put at the latest
@@ -295,8 +298,7 @@ class Turn:
             self._before[event_id] = heard + text
 
     def _on_correction(self, event: Body, now: Moment) -> None:
-        body = body_of(event, "agent_response_correction_event")
-        event_id = id_of(body)
+        event_id = id_of(body := body_of(event, "agent_response_correction_event"))
         original, corrected = text_of(body, "original_agent_response"), text_of(body, "corrected_agent_response")
         if not self._asked or corrected is None or event_id in self._before:
             return
@@ -329,8 +331,10 @@ class Turn:
         self._tools.client_called()
         if call_id is None:
             return
+        name = text_of(body, "tool_name") or "?"
+        self.handover_requested |= (hands_over := name == self._ask.handover_tool)
         if body.get("expects_response") is not False:
-            self._out.append(frames.tool_unavailable(call_id, text_of(body, "tool_name") or "?"))
+            self._out.append(frames.tool_result(call_id, name, hands_over=hands_over))
             self._owed = self._asked
         self._on_work(event, now)
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from wa_relay.channel.errors import meaning
 from wa_relay.cli.output import Paper
 from wa_relay.model import Moment
-from wa_relay.reports import REASONS, CallEntry, Conversation, MessageEntry
+from wa_relay.reports import REASONS, CallEntry, Conversation, MessageEntry, Overview
 from wa_relay.text.safe import one_line
 
 WIDEST, SHARE = 100, 0.75
@@ -47,6 +47,7 @@ NOTICES = {
     "fallback": "notice: no answer yet",
     "opt_out": "notice: opt-out confirmed",
     "text_only": "notice: text only",
+    "handover": "notice: a person will write",
 }
 SKIPPED = {
     "outcome_not_followed": "this outcome is not followed up",
@@ -69,13 +70,19 @@ class Bubbles:
     def heading(self, conversation: Conversation) -> Iterator[RenderableType]:
         """Who it is, and the calls."""
         clean = self._paper.clean
-        name = Text(clean(one_line(conversation.client_name)), style="bold") if conversation.client_name else Text()
+        name = (
+            Text(clean(one_line(conversation.overview.client_name)), style="bold")
+            if conversation.overview.client_name
+            else Text()
+        )
         person = Text.assemble(name, "  " if name else "", (clean(conversation.phone), "bold cyan"))
         yield person
-        count = conversation.message_count
+        count = conversation.overview.message_count
         state = Text(f"{count} message{'' if count == 1 else 's'}", style="dim")
-        if conversation.status == "opted_out":
+        if conversation.overview.status == "opted_out":
             state = Text.assemble(("opted out", "bold red"), self._dot(), state)
+        if (handler := _handler(conversation.overview)) is not None:
+            state = Text.assemble((clean(one_line(handler)), "bold yellow"), self._dot(), state)
         yield state
         calls = conversation.calls
         for call in reversed(calls[:CALLS_SHOWN]):
@@ -170,6 +177,8 @@ class Bubbles:
     def _title(self, message: MessageEntry) -> str:
         if message.kind == "notice":
             return NOTICES.get(message.notice or "", "notice")
+        if message.author is not None:
+            return self._paper.clean(one_line(message.author))
         return "opening" if message.kind == "opening" else ""
 
     def _width(self, text: Text) -> int:
@@ -196,6 +205,15 @@ class Bubbles:
     def _soon(self, moment: Moment, before: Moment) -> str:
         same = self._date(moment) == self._date(before)
         return datetime.fromtimestamp(moment, self._timezone).strftime("%H:%M") if same else self._long(moment)
+
+
+def _handler(conversation: Overview) -> str | None:
+    """Who has the conversation, in words; None while the agent has it and no person is requested."""
+    if conversation.handler == "muted":
+        return "muted"
+    if conversation.waiting_since is not None:
+        return "a person is requested"
+    return f"taken over by {conversation.handler_by}" if conversation.handler == "human" else None
 
 
 def _why(message: MessageEntry) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import tzinfo
 from typing import Protocol
@@ -73,7 +74,7 @@ class JsonPage:
         """Prints the object."""
         self._changes.note(conversation)
         indent = None if self._one_line else 2
-        write_document(json.dumps(conversation.to_json(), ensure_ascii=False, indent=indent) + "\n")
+        write_document(json.dumps(conversation.to_json(time.time()), ensure_ascii=False, indent=indent) + "\n")
 
     def go_on(self, conversation: Conversation) -> None:
         """Prints a line for each message that is new or has changed."""
@@ -93,7 +94,7 @@ class BubblePage:
         self._changes.note(conversation)
         for part in self._bubbles.heading(conversation):
             self._print(part)
-        for part in self._bubbles.thread(conversation.messages, of=conversation.message_count):
+        for part in self._bubbles.thread(conversation.messages, of=conversation.overview.message_count):
             self._print(part)
 
     def go_on(self, conversation: Conversation) -> None:

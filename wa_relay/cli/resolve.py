@@ -52,7 +52,7 @@ def resolve(
     number = _number(message_id)
     if len(decisions) != 1:
         raise typer.BadParameter("choose one of --sent SID, --resend, --cancel")
-    if sent is not None and not _is_sid(sent):
+    if sent is not None and not control.is_sid(sent):
         raise typer.BadParameter("a SID is SM or MM and 32 hexadecimal digits", param_hint="--sent")
     (decision,) = decisions
     if not yes:
@@ -120,7 +120,3 @@ def _number(message_id: str) -> int:
     if not (message_id.isascii() and message_id.isdigit() and int(message_id) > 0):
         raise typer.BadParameter("a message id is a whole number, as listed by `wa-relay resolve`")
     return int(message_id)
-
-
-def _is_sid(text: str) -> bool:
-    return len(text) == 34 and text[:2] in ("SM", "MM") and all(digit in "0123456789abcdefABCDEF" for digit in text[2:])

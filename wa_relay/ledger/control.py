@@ -29,7 +29,11 @@ Decision = Literal["sent", "resend", "cancel"]
 
 
 class NotUncertain(RelayError):
-    """A decision about a message that needs none."""
+    """A decision about a message that needs none. `unknown` is true where there is no such message."""
+
+    def __init__(self, message: str, *, unknown: bool = False) -> None:
+        super().__init__(message, permanent=True)
+        self.unknown = unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,11 @@ class QueueHealth:
     account_fault: str | None
     limited: bool = False
     templates: tuple[Hold, ...] = ()
+
+
+def is_sid(text: str) -> bool:
+    """True for a message SID of Twilio's: SM or MM and 32 hexadecimal digits."""
+    return len(text) == 34 and text[:2] in ("SM", "MM") and all(digit in "0123456789abcdefABCDEF" for digit in text[2:])
 
 
 def pause(ledger: Ledger, who: str | None, now: Moment) -> None:
@@ -74,17 +83,17 @@ def resolve(ledger: Ledger, message_id: int, decision: Decision, sid: str | None
     """
     message = find_message(ledger, message_id) if message_id < 2**63 else None
     if message is None:
-        raise NotUncertain(f"there is no message {message_id}.", permanent=True)
+        raise NotUncertain(f"there is no message {message_id}.", unknown=True)
     if message.status != "uncertain":
         known = f" ({message.sid})" if message.sid else ""
-        raise NotUncertain(f"message {message_id} is already {message.status}{known}.", permanent=True)
+        raise NotUncertain(f"message {message_id} is already {message.status}{known}.")
     if decision == "sent":
         if sid is None:
             raise ValueError("the decision `sent` needs Twilio's SID")
         proof = Proof("operator", f"found at Twilio by {who}", actor=who)
         done = sends.accept(ledger, message, sid, proof, message.attempted_at, now)
         if done.alarm:
-            raise NotUncertain(f"{sid} belongs to another message.", permanent=True)
+            raise NotUncertain(f"{sid} belongs to another message.")
         return done.status
     if decision == "cancel":
         sends.end(ledger, message_id, "cancelled", Proof("operator", f"cancelled by {who}", actor=who), now)

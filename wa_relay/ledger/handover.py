@@ -15,11 +15,11 @@ from wa_relay.model import Moment
 from wa_relay.policy import Ending, Handling, HandoverRequest, Mute, Operator
 
 SELECT_HANDLING = """
-    select handler, handler_until, handler_reason, handler_by, waiting, unread, unanswered_since
+    select handler, handler_until, handler_reason, handler_by, waiting_since, unread, unanswered_since
     from conversation_state where id = :id"""
 SET_HANDLING = """
     update conversation_state set handler = :handler, handler_until = :until, handler_reason = :reason,
-        handler_by = :by, waiting = :waiting, unread = :unread, unanswered_since = :unanswered_since,
+        handler_by = :by, waiting_since = :waiting_since, unread = :unread, unanswered_since = :unanswered_since,
         handed_at = :now, handed_code = :code, handed_actor = :actor, handed_evidence = :evidence
     where id = :id"""
 SELECT_CANCELLED_QUESTIONS = """
@@ -56,8 +56,7 @@ HELD_AFTER: dict[Mute, bool] = {"repeats_itself": False, "too_many_turns": True}
 
 def handling_of(ledger: Ledger, conversation_id: int) -> Handling:
     """Who has a conversation; raises `LookupError` for an unknown one."""
-    handling = Handling(*ledger.need_one(SELECT_HANDLING, {"id": conversation_id}))
-    return replace(handling, waiting=bool(handling.waiting))
+    return Handling(*ledger.need_one(SELECT_HANDLING, {"id": conversation_id}))
 
 
 def take_over(ledger: Ledger, address: str, operator: Operator, hours: float | None, now: Moment) -> int | None:
@@ -215,7 +214,7 @@ def set_handling(
         "until": after.until,
         "reason": after.reason,
         "by": after.by,
-        "waiting": after.waiting,
+        "waiting_since": after.waiting_since,
         "unread": after.unread,
         "unanswered_since": after.unanswered_since,
     }

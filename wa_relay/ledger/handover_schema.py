@@ -10,7 +10,7 @@ from wa_relay.ledger.dialects import Trigger
 
 HANDOVER_TABLES = """
 create index handovers_by_end on conversation_state (handler_until) where handler_until is not null;
-create index handed_over on conversation_state (handler, id) where handler <> 'agent' or waiting;
+create index handed_over on conversation_state (handler, id) where handler <> 'agent' or waiting_since is not null;
 
 create table idempotency_keys (
     conversation_id link not null,
@@ -67,15 +67,17 @@ _ENDS_ALL = Trigger(
 )
 _STATED = Trigger(
     "handover_is_stated",
-    "before update of handler, handler_by, waiting on conversation_state",
-    """(old.handler <> new.handler or old.handler_by is distinct from new.handler_by or old.waiting <> new.waiting)
+    "before update of handler, handler_by, waiting_since on conversation_state",
+    """(old.handler <> new.handler or old.handler_by is distinct from new.handler_by
+    or old.waiting_since is distinct from new.waiting_since)
     and (new.handed_at is null or new.handed_code is null)""",
     refuses="a handover states when and why",
 )
 _ENTRY = Trigger(
     "handover_is_journalled",
-    "after update of handler, handler_by, waiting on conversation_state",
-    "old.handler <> new.handler or old.handler_by is distinct from new.handler_by or old.waiting <> new.waiting",
+    "after update of handler, handler_by, waiting_since on conversation_state",
+    """old.handler <> new.handler or old.handler_by is distinct from new.handler_by
+    or old.waiting_since is distinct from new.waiting_since""",
     does="""
     insert into journal (at, event, reason, detail, actor, conversation_id, from_status, to_status)
     values (new.handed_at, case when new.handler = 'muted' then 'mute' else 'handover' end, new.handed_code,

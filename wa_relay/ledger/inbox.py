@@ -27,7 +27,7 @@ NOTE_INBOUND = """
     update conversation_state set message_count = message_count + 1,
         last_message_at = greatest(last_message_at, :stamp), window_ends_at = greatest(window_ends_at, :window),
         user_id = coalesce(:user_id, user_id),
-        unread = unread + case when handler = 'agent' and not waiting then 0 else 1 end,
+        unread = unread + case when handler = 'agent' and waiting_since is null then 0 else 1 end,
         unanswered_since = case when handler = 'human' then coalesce(unanswered_since, :written_at) end
     where id = :id"""
 INSERT_STRANGERS_CONVERSATION = """

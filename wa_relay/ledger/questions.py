@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.store import Ledger
@@ -18,7 +19,7 @@ SELECT_MESSAGES_OF_TURN = """
     select id, content, attachment from conversation_messages
     where turn_id = :turn_id and direction = 'inbound' order by sent_at, id"""
 SELECT_THREAD_BEFORE_TURN = """
-    select direction, content, attachment from conversation_messages
+    select kind, content, attachment from conversation_messages
     where id in (select id from conversation_messages
             where conversation_id = :conversation_id and id < :first_message_id)
         and kind <> 'notice' and status <> 'failed' and length(content) > 0
@@ -31,7 +32,12 @@ SELECT_NEWEST_INBOUND_OF_TURN = """
     where t.id = :turn_id and t.state = 'asking' and s.status = 'active'
         and m.direction = 'inbound' and m.twilio_message_id is not null
     order by m.id desc limit 1"""
+SELECT_NOBODY_FREE = """
+    select handler = 'agent' and waiting_since is not null from conversation_state where id = :id"""
 SELECT_CONTEXT_OF_CALL = "select variables, summary, transcript, details_at from calls where id = :call_id"
+
+SPEAKERS: dict[str, Literal["customer", "agent", "operator"]] = {"customer": "customer", "human": "operator"}
+"""Who wrote a message of each kind; all others are the agent's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +99,8 @@ def inform(db: Queries, job: TurnJob) -> Informed:
         "turn_id": job.turn_id,
     }
     thread = [
-        Line("customer" if direction == "inbound" else "agent", text_for_agent(content, attachment))
-        for direction, content, attachment in db.execute(SELECT_THREAD_BEFORE_TURN, before)
+        Line(SPEAKERS.get(kind, "agent"), text_for_agent(content, attachment))
+        for kind, content, attachment in db.execute(SELECT_THREAD_BEFORE_TURN, before)
     ]
     thread.reverse()
     question = replace(
@@ -103,6 +109,7 @@ def inform(db: Queries, job: TurnJob) -> Informed:
         summary=call.summary if call else None,
         transcript=call.transcript if call else None,
         thread=tuple(thread),
+        nobody_free=bool(db.execute(SELECT_NOBODY_FREE, {"id": job.conversation_id}).fetchone()[0]),
     )
     return Informed(question, call is not None and call.details_at is not None)
 

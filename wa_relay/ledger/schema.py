@@ -74,7 +74,7 @@ create table conversation_state (
     handler_reason text check (handler_reason in
         ('console', 'api', 'cli', 'keyword', 'tool', 'failure', 'repeats_itself', 'too_many_turns')),
     handler_by text,
-    waiting flag not null default false,
+    waiting_since moment,
     unread integer not null default 0 check (unread >= 0),
     unanswered_since moment,
     handed_at moment,

@@ -32,7 +32,8 @@ SELECT_UNANSWERED = "select unanswered_turn_id from conversation_state where id 
 SET_UNANSWERED = "update conversation_state set unanswered_turn_id = :turn_id where id = :conversation_id"
 CANCEL_TURNS = """
     update turns set state = 'cancelled', finished_at = :now
-    where conversation_id = :conversation_id and (state = 'open' or state = 'asking')"""
+    where conversation_id = :conversation_id and (state = 'open' or state = 'asking')
+    returning id"""
 """Spelt with `or` so that SQLite uses the two indexes that hold nothing else."""
 
 SELECT_DUE_TURNS = """

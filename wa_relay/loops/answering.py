@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from wa_relay import metrics
 from wa_relay.ledger import questions, turns
 from wa_relay.ledger.faults import StorageUnavailable
+from wa_relay.ledger.handover import request_in_turn
 from wa_relay.ledger.questions import Informed, TurnJob
 from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.thread import LedgerThread
@@ -17,7 +18,7 @@ from wa_relay.logs import fail, say, warn
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.typing import TypingIndicator
 from wa_relay.loops.worker import IDLE, Worker, rest_until
-from wa_relay.model import AgentError, Answer, Moment, NoCapacityError, Question, Silence
+from wa_relay.model import AgentError, Answer, Moment, NoCapacityError, NoteTools, Question, Silence
 from wa_relay.policy import NO_CAPACITY_BASE, NO_CAPACITY_CAP, AdaptiveLimit, Rules, retry_delay
 from wa_relay.text.markup import to_whatsapp
 from wa_relay.text.plain import visible
@@ -34,7 +35,7 @@ class Agent(Protocol):
 
     needs_context: bool
 
-    async def answer(self, question: Question, note_tools: Callable[[], Awaitable[None]], /) -> Answer | Silence:
+    async def answer(self, question: Question, note_tools: NoteTools, /) -> Answer | Silence:
         """Answers one question within the turn's time.
 
         Awaits `note_tools` before the effect of a tool that was, or may have been, called. Raises `NoCapacityError`
@@ -138,7 +139,11 @@ class TurnWorker(Worker):
         """Asks the agent, and shows that it is typing while it thinks."""
         typing = None if self._typing is None else asyncio.create_task(self._typing.run(job.turn_id))
         try:
-            return await self._agent.answer(question, lambda: self._note_tools(job))
+
+            async def note_tools(*, handover: bool = False) -> None:
+                await self._note_tools(job, handover=handover)
+
+            return await self._agent.answer(question, note_tools)
         finally:
             if typing is not None:
                 typing.cancel()
@@ -163,9 +168,13 @@ class TurnWorker(Worker):
             self._wakers.send.ring()
             return taken
 
-    async def _note_tools(self, job: TurnJob) -> None:
-        """Returns once it is durable that the turn is never to be asked again."""
-        await self._persist(turns.note_tools, job.turn_id)
+    async def _note_tools(self, job: TurnJob, *, handover: bool) -> None:
+        """Returns once it is durable that the turn is never to be asked again, or that the agent asks for a person."""
+        if not handover:
+            await self._persist(turns.note_tools, job.turn_id)
+        elif await self._persist(request_in_turn, job.turn_id, self._clock()):
+            say("handover_requested", turn=job.turn_id, conversation=job.conversation_id, why="tool")
+            self._wakers.send.ring()
 
     async def _put_off(self, job: TurnJob, error: NoCapacityError, ids: dict[str, Any]) -> None:
         """Gives a turn back for which there was no room, or fails it when it has waited too long."""

@@ -15,6 +15,7 @@ from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.rates import Rates
+from wa_relay.loops.silence import Silence
 from wa_relay.loops.worker import IDLE, Worker, rest_until
 from wa_relay.model import Accepted, Moment, NotSent, Outgoing, SendRefused, SendResult, Unclear
 from wa_relay.policy import Circuit
@@ -52,6 +53,7 @@ class SendWorker(Worker):
         self._wakers = wakers
         self._rates = rates
         self.circuit = Circuit()
+        self.silence = Silence()
         # In a row. They open no circuit: each message waits by itself for as long as Twilio asks.
         self.refusals = 0
 
@@ -97,7 +99,10 @@ class SendWorker(Worker):
 
     async def _send(self, job: SendJob) -> None:
         began = time.perf_counter()
-        result = await self._request(job.outgoing)
+        if self.silence.covers(job.conversation_id, job.kind):
+            result: SendResult = NotSent("a person is taking the conversation over", answered=True)
+        else:
+            result = await self._request(job.outgoing)
         metrics.count_send(job.kind, _RESULTS[type(result)], time.perf_counter() - began)
         message_id = job.outgoing.message_id
         assert message_id is not None

@@ -58,6 +58,7 @@ def _make_agent(config: Config, api: ElevenLabs, http: aiohttp.ClientSession, op
         turn_timeout=settings.turn_timeout_seconds,
         settle=settings.settle_seconds,
         base_url=settings.base_url,
+        handover_tool=config.handover.tool,
         signer=UrlSigner(http, settings.base_url, key),
     )
     opened.push_async_callback(agent.close)

@@ -40,7 +40,7 @@ class Operator:
 class Handling:
     """Who has a conversation. `by` is None while nobody has come to a customer who asked for a person.
 
-    `waiting` is true while a person is requested and none has written yet. `unread` counts what the customer wrote
+    `waiting_since` is when a person was requested, None once one has written. `unread` counts what the customer wrote
     since a person last looked or wrote. `unanswered_since` is the time of the first message that nobody has answered.
     """
 
@@ -48,9 +48,14 @@ class Handling:
     until: Moment | None = None
     reason: HandlerReason | None = None
     by: str | None = None
-    waiting: bool = False
+    waiting_since: Moment | None = None
     unread: int = 0
     unanswered_since: Moment | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """True while a person is requested and none has written yet."""
+        return self.waiting_since is not None
 
     @property
     def is_requested(self) -> bool:
@@ -91,7 +96,7 @@ def request(before: Handling, reason: HandoverRequest, asked_at: Moment, rules: 
         "human",
         now + rules.handover_wait,
         reason,
-        waiting=True,
+        waiting_since=before.waiting_since if before.waiting else now,
         unread=before.unread if before.waiting else 0,
         unanswered_since=asked_at,
     )
@@ -99,14 +104,14 @@ def request(before: Handling, reason: HandoverRequest, asked_at: Moment, rules: 
 
 def give_back(before: Handling, ending: Ending) -> Handling:
     """The agent has the conversation again. The request of a customer to whom nobody came stays open."""
-    return Handling(waiting=True, unread=before.unread) if ending == "nobody_free" else Handling()
+    return Handling(waiting_since=before.waiting_since, unread=before.unread) if ending == "nobody_free" else Handling()
 
 
 def mute(before: Handling, reason: Mute, now: Moment) -> Handling | None:
     """The conversation is muted for an hour. None if a person has it or is requested: nothing is asked then anyway."""
     if before.handler != "agent":
         return None
-    return Handling("muted", now + MUTED_FOR, reason, waiting=before.waiting, unread=before.unread)
+    return Handling("muted", now + MUTED_FOR, reason, waiting_since=before.waiting_since, unread=before.unread)
 
 
 def ending_of(handling: Handling) -> Ending:

@@ -5,7 +5,7 @@ values that know their JSON. `conversation` is one person's thread, `statistics`
 `spans` the time it is about, `decisions` what waits for a person.
 """
 
-from wa_relay.reports.conversation import CallEntry, Conversation, MessageEntry, conversation
+from wa_relay.reports.conversation import CallEntry, Conversation, MessageEntry, Overview, conversation
 from wa_relay.reports.decisions import Standing, Undecided, standing, uncertain
 from wa_relay.reports.figures import Failure, Figures, Group, Statistics
 from wa_relay.reports.spans import Span, SpanError, span
@@ -23,6 +23,7 @@ __all__ = [
     "Group",
     "Grouping",
     "MessageEntry",
+    "Overview",
     "Span",
     "SpanError",
     "Standing",

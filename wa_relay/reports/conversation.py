@@ -6,28 +6,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from wa_relay.ledger import customers
-from wa_relay.ledger.engine import Queries
+from wa_relay.ledger.engine import Queries, Row
 from wa_relay.model import Moment
 from wa_relay.moments import moment, optional_stamp, stamp
 from wa_relay.reports.snapshot import snapshot
 
-SELECT_CONVERSATION = """
-    select id, phone_number, client_name, status, elevenlabs_conversation_id, agent_id, call_summary, started_at,
-        last_message_at, message_count
-    from conversation_state where id = :id"""
+OVERVIEW_COLUMNS = """id, phone_number, client_name, status, elevenlabs_conversation_id, agent_id, call_summary,
+        started_at, last_message_at, message_count, sender, handler, handler_until, handler_reason, handler_by,
+        waiting_since, window_ends_at, unread, unanswered_since"""
+SELECT_OVERVIEW = f"select {OVERVIEW_COLUMNS} from conversation_state where id = :id"
 SELECT_CALLS = """
     select elevenlabs_conversation_id, batch_id, batch_name, outcome, group_name, ended_at, agent_id, agent_name,
         summary, skipped, recorded_at
     from calls where conversation_id = :id
     order by coalesce(ended_at, recorded_at) desc, id desc"""
-SELECT_MESSAGES = """
-    select id, direction, kind, content, twilio_message_id, status, error_code, reason, sent_at, error_message, notice,
-        attachment, created_at, due_at
+MESSAGE_COLUMNS = """id, direction, kind, content, twilio_message_id, status, error_code, reason, sent_at,
+        error_message, notice, attachment, created_at, due_at, author"""
+SELECT_MESSAGES = f"""
+    select {MESSAGE_COLUMNS}
     from conversation_messages
     where id in (select id from conversation_messages where conversation_id = :id and id < :before)
         and case when sent_at is null then created_at >= :since_moment else sent_at >= :since end
     order by id desc limit :limit"""
 
+SELECT_MESSAGE = f"select {MESSAGE_COLUMNS} from conversation_messages where id = :id"
 SELECT_NEWEST_MESSAGE = "select coalesce(max(id), 0) from conversation_messages where conversation_id = :id"
 
 HIGHEST_ID = 2**63 - 1
@@ -66,7 +68,8 @@ class MessageEntry:
     """One message of a thread, as it stands.
 
     `sent_at` (RFC 3339, UTC) is when Twilio accepted it or the customer's arrived, None before.
-    `due_at` is when a message that waits may go, None when something else must come first.
+    `due_at` is when a message that waits may go, None when something else must come first. `author` is the person who
+    wrote it, None for all but messages of kind `human`.
     """
 
     id: int
@@ -83,6 +86,7 @@ class MessageEntry:
     attachment: str | None
     created_at: Moment
     due_at: Moment | None
+    author: str | None
 
     @property
     def at(self) -> Moment:
@@ -101,14 +105,16 @@ class MessageEntry:
             "error_code": self.error_code,
             "reason": self.reason,
             "sent_at": self.sent_at,
+            "author": self.author,
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
-    """A customer's thread: `messages` is a part of it, `message_count` counts all of it.
+class Overview:
+    """A conversation without its calls and messages. `message_count` counts the whole thread.
 
-    `newest` is the id of the thread's last message, shown or not; 0 without any.
+    `handler` is who has it until `handler_until`. `waiting_since` is when a person was requested, None once one has
+    written. `window_ends_at` may be past. `sender` is None for the default one.
     """
 
     id: int
@@ -121,28 +127,91 @@ class Conversation:
     started_at: str
     last_message_at: str
     message_count: int
+    sender: str | None
+    handler: str
+    handler_until: Moment | None
+    handler_reason: str | None
+    handler_by: str | None
+    waiting_since: Moment | None
+    window_ends_at: Moment | None
+    unread: int
+    unanswered_since: Moment | None
     addresses: tuple[str, ...]
-    newest: int
-    calls: tuple[CallEntry, ...]
-    messages: tuple[MessageEntry, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """The object of `GET /api/conversations/{phone}` and of `history --json`."""
+    def to_json(self, now: Moment) -> dict[str, Any]:
+        """The object of a conversation, with the window as it is at `now`."""
+        window_open = self.window_ends_at is not None and self.window_ends_at > now
         return {
             "conversation_id": f"conv_local_{self.id}",
             "phone_number": self.phone,
             "client_name": self.client_name,
             "status": self.status,
-            "elevenlabs_conversation_id": self.call_key,
-            "agent_id": self.agent_id,
+            "elevenlabs_conversation_id": self.call_key or None,
+            "agent_id": self.agent_id or None,
             "call_summary": self.call_summary,
             "started_at": self.started_at,
             "last_message_at": self.last_message_at,
             "message_count": self.message_count,
             "addresses": list(self.addresses),
+            "sender": self.sender,
+            "handler": self.handler,
+            "handler_until": optional_stamp(self.handler_until),
+            "handler_reason": self.handler_reason,
+            "handler_by": self.handler_by,
+            "waiting": self.waiting_since is not None,
+            "window_ends_at": optional_stamp(self.window_ends_at) if window_open else None,
+            "unread": self.unread,
+            "unanswered_since": optional_stamp(self.unanswered_since),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A customer's thread: `messages` is a part of it.
+
+    `newest` is the id of the thread's last message, shown or not; 0 without any.
+    """
+
+    overview: Overview
+    newest: int
+    calls: tuple[CallEntry, ...]
+    messages: tuple[MessageEntry, ...]
+
+    @property
+    def id(self) -> int:
+        """The number of the conversation."""
+        return self.overview.id
+
+    @property
+    def phone(self) -> str:
+        """The customer's number, or the BSUID while no number is known."""
+        return self.overview.phone
+
+    def to_json(self, now: Moment) -> dict[str, Any]:
+        """The object of `GET /api/conversations/{phone}` and of `history --json`."""
+        return self.overview.to_json(now) | {
             "calls": [call.to_json() for call in self.calls],
             "messages": [message.to_json() for message in self.messages],
         }
+
+
+def overview(db: Queries, conversation_id: int) -> Overview:
+    """Reads one conversation without its thread; raises `LookupError` for an unknown one."""
+    row = db.execute(SELECT_OVERVIEW, {"id": conversation_id}).fetchone()
+    if row is None:
+        raise LookupError(f"no conversation {conversation_id}")
+    return overview_of(db, row)
+
+
+def overview_of(db: Queries, row: Row) -> Overview:
+    """A conversation from its row, which has `OVERVIEW_COLUMNS` in order."""
+    return Overview(*(*row, customers.addresses_of(db, row["id"])))
+
+
+def message(db: Queries, message_id: int) -> MessageEntry | None:
+    """Reads one message, None for an unknown one."""
+    row = db.execute(SELECT_MESSAGE, {"id": message_id}).fetchone()
+    return None if row is None else MessageEntry(*row)
 
 
 def conversation(
@@ -157,8 +226,7 @@ def conversation(
         conversation_id = customers.find_conversation(db, phone)
         if conversation_id is None:
             return None
-        row = db.execute(SELECT_CONVERSATION, {"id": conversation_id}).fetchone()
-        addresses = customers.addresses_of(db, conversation_id)
+        found = overview(db, conversation_id)
         calls = db.execute(SELECT_CALLS, {"id": conversation_id}).fetchall()
         wanted = {
             "id": conversation_id,
@@ -170,18 +238,8 @@ def conversation(
         messages = db.execute(SELECT_MESSAGES, wanted).fetchall()
         newest = db.execute(SELECT_NEWEST_MESSAGE, {"id": conversation_id}).fetchone()[0]
     return Conversation(
-        id=row["id"],
-        phone=row["phone_number"],
-        client_name=row["client_name"],
-        status=row["status"],
-        call_key=row["elevenlabs_conversation_id"] or None,
-        agent_id=row["agent_id"] or None,
-        call_summary=row["call_summary"],
-        started_at=row["started_at"],
-        last_message_at=row["last_message_at"],
-        message_count=row["message_count"],
-        addresses=addresses,
-        newest=newest,
+        found,
+        newest,
         calls=tuple(CallEntry(*call) for call in calls),
         messages=tuple(MessageEntry(*message) for message in reversed(messages)),
     )

@@ -15,6 +15,7 @@ REASONS = {
     "undelivered": "WhatsApp did not deliver the message and sent no code. Check Twilio's log",
     "expired": "it waited too long: the call was too old, or the 24-hour window had closed",
     "cancelled": "it was cancelled: by an opt-out, by an operator, or because the part before it failed",
+    "handed_over": "a person took the conversation over before it was sent",
     "conversation_started": "the customer wrote while it waited for its delay or for quiet hours",
     "empty_variable": "a template variable was empty. Set opening.default_name, or provide the name",
 }

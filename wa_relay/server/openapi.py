@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 from wa_relay import __version__
-
-Json = dict[str, Any]
-
-TEXT: Json = {"type": "string"}
-MAYBE_TEXT: Json = {"type": ["string", "null"]}
-NUMBER: Json = {"type": ["number", "null"]}
-WHOLE: Json = {"type": "integer"}
-MAYBE_WHOLE: Json = {"type": ["integer", "null"]}
-MOMENT: Json = {"type": "string", "format": "date-time"}
-MAYBE_MOMENT: Json = {"type": ["string", "null"], "format": "date-time"}
-PHONE: Json = {"type": "string", "pattern": r"^\+[1-9][0-9]{7,14}$", "examples": ["+573138539155"]}
+from wa_relay.server import openapi_operators as operators
+from wa_relay.server.openapi_parts import (
+    MAYBE_MOMENT,
+    MAYBE_TEXT,
+    MAYBE_WHOLE,
+    NUMBER,
+    PHONE,
+    TEXT,
+    WHOLE,
+    Json,
+    answer,
+    errors,
+    query,
+    record,
+    ref,
+)
 
 
 @cache
@@ -34,6 +38,7 @@ def description() -> Json:
             "/api/call-completed": {"post": _call_completed()},
             "/api/test-whatsapp": {"post": _test_whatsapp()},
             "/api/conversations/{phone}": {"get": _conversation()},
+            **operators.paths(),
             "/api/stats": {"get": _stats()},
             "/webhook/twilio/incoming": {"post": _twilio("A customer's message", "200", "An empty TwiML response")},
             "/webhook/twilio/status": {"post": _twilio("A delivery receipt", "204", "Stored")},
@@ -46,67 +51,47 @@ def description() -> Json:
             "securitySchemes": {
                 "token": {"type": "apiKey", "in": "header", "name": "X-Service-Token"},
                 "push_token": {"type": "apiKey", "in": "header", "name": "X-Service-Token"},
+                "session": {"type": "apiKey", "in": "cookie", "name": "wa_relay_session"},
                 "twilio": {"type": "apiKey", "in": "header", "name": "X-Twilio-Signature"},
                 "elevenlabs": {"type": "apiKey", "in": "header", "name": "ElevenLabs-Signature"},
             },
-            "schemas": {"Error": _error(), "Call": _call(), "CallResult": _call_result(), "Conversation": _thread()},
+            "schemas": {
+                "Error": _error(),
+                "Call": _call(),
+                "CallResult": _call_result(),
+                "Conversation": operators.thread(),
+                "ListedConversation": operators.listed(),
+                "Message": operators.message(),
+            },
         },
     }
 
 
-def _object(properties: Json, required: tuple[str, ...] | None = None) -> Json:
-    return {"type": "object", "properties": properties, "required": list(properties if required is None else required)}
-
-
-def _ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _json(text: str, schema: Json) -> Json:
-    return {"description": text, "content": {"application/json": {"schema": schema}}}
-
-
-def _errors(*statuses: int) -> Json:
-    text = {
-        400: "The body is not valid JSON, or the request is not valid HTTP",
-        401: "The token is missing or wrong",
-        403: "The signature does not match, or the form is for another account",
-        404: "No conversation with this number",
-        409: "The call is known with another phone",
-        413: "The body is too large",
-        415: "The body has another media type",
-        422: "Fields are missing or invalid",
-        502: "Twilio refused, or did not accept within 10 s",
-        503: "It could not be stored within 2 s: try again",
-    }
-    return {str(status): _json(text[status], _ref("Error")) for status in statuses}
-
-
 def _call_completed() -> Json:
     results = {
-        "200": _json(
-            "The call's state: sent, failed, skipped, or its current state if it was known", _ref("CallResult")
+        "200": answer(
+            "The call's state: sent, failed, skipped, or its current state if it was known", ref("CallResult")
         ),
-        "202": _json("Stored; the opening will be sent, or its outcome is not known yet", _ref("CallResult")),
+        "202": answer("Stored; the opening will be sent, or its outcome is not known yet", ref("CallResult")),
     }
     return {
         "summary": "Report a finished phone call",
         "security": [{"token": []}, {"push_token": []}],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Call")}}},
-        "responses": {**results, **_errors(400, 401, 409, 413, 415, 422, 503)},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": ref("Call")}}},
+        "responses": {**results, **errors(400, 401, 409, 413, 415, 422, 503)},
     }
 
 
 def _test_whatsapp() -> Json:
-    result = _object({"success": {"const": True}, "whatsapp_message_id": MAYBE_TEXT, "status": TEXT})
-    body = _object({"to": PHONE, "message": {"type": "string", "minLength": 1, "maxLength": 1600}})
+    result = record({"success": {"const": True}, "whatsapp_message_id": MAYBE_TEXT, "status": TEXT})
+    body = record({"to": PHONE, "message": {"type": "string", "minLength": 1, "maxLength": 1600}})
     return {
         "summary": "Send one message that is part of no conversation",
         "security": [{"token": []}],
         "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         "responses": {
-            "200": _json("Accepted, or `uncertain`", result),
-            **_errors(400, 401, 413, 415, 422, 502, 503),
+            "200": answer("Accepted, or `uncertain`", result),
+            **errors(400, 401, 413, 415, 422, 502, 503),
         },
     }
 
@@ -119,28 +104,28 @@ def _conversation() -> Json:
             "required": True,
             "schema": {**TEXT, "examples": ["+573138539155", "CO.1A2b3C"]},
         },
-        _query("limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": 100}),
-        _query("before", {"type": "integer", "minimum": 1}),
+        query("limit", {"type": "integer", "minimum": 1, "maximum": 500, "default": 100}),
+        query("before", {"type": "integer", "minimum": 1}),
     ]
     return {
         "summary": "One customer's calls and thread",
         "security": [{"token": []}],
         "parameters": parameters,
-        "responses": {"200": _json("The conversation", _ref("Conversation")), **_errors(401, 404, 422, 503)},
+        "responses": {"200": answer("The conversation", ref("Conversation")), **errors(401, 404, 422, 503)},
     }
 
 
 def _stats() -> Json:
     parameters = [
-        _query("since", {"type": "string", "examples": ["2026-11-01", "7d"]}),
-        _query("until", {"type": "string", "examples": ["2026-11-30"]}),
-        _query("by", {"type": "string", "enum": ["day", "batch", "group", "agent"]}),
+        query("since", {"type": "string", "examples": ["2026-11-01", "7d"]}),
+        query("until", {"type": "string", "examples": ["2026-11-30"]}),
+        query("by", {"type": "string", "enum": ["day", "batch", "group", "agent"]}),
     ]
     return {
         "summary": "The report",
         "security": [{"token": []}],
         "parameters": parameters,
-        "responses": {"200": _json("The figures", _report()), **_errors(401, 422, 503)},
+        "responses": {"200": answer("The figures", _report()), **errors(401, 422, 503)},
     }
 
 
@@ -150,7 +135,7 @@ def _twilio(summary: str, status: str, text: str) -> Json:
         "summary": summary,
         "security": [{"twilio": []}],
         "requestBody": {"required": True, "content": form},
-        "responses": {status: {"description": text}, **_errors(400, 403, 413, 415, 422, 503)},
+        "responses": {status: {"description": text}, **errors(400, 403, 413, 415, 422, 503)},
     }
 
 
@@ -160,18 +145,18 @@ def _post_call() -> Json:
         "security": [{"elevenlabs": []}],
         "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
         "responses": {
-            "200": _json("Accepted", _object({"success": {"const": True}})),
-            **_errors(400, 403, 413, 415, 422, 503),
+            "200": answer("Accepted", record({"success": {"const": True}})),
+            **errors(400, 403, 413, 415, 422, 503),
         },
     }
 
 
 def _health() -> Json:
     # Null if the database does not answer.
-    queue = _object(dict.fromkeys(("pending", "uncertain", "dead"), MAYBE_WHOLE) | {"oldest_seconds": NUMBER})
-    poller = _object({"enabled": {"type": "boolean"}, "last_success_at": MAYBE_MOMENT, "consecutive_failures": WHOLE})
-    upstream = _object({"status": {"enum": ["ok", "away"]}, "consecutive_failures": WHOLE})
-    health = _object(
+    queue = record(dict.fromkeys(("pending", "uncertain", "dead"), MAYBE_WHOLE) | {"oldest_seconds": NUMBER})
+    poller = record({"enabled": {"type": "boolean"}, "last_success_at": MAYBE_MOMENT, "consecutive_failures": WHOLE})
+    upstream = record({"status": {"enum": ["ok", "away"]}, "consecutive_failures": WHOLE})
+    health = record(
         {
             "status": {"enum": ["ok", "degraded", "down"]},
             "version": TEXT,
@@ -181,14 +166,14 @@ def _health() -> Json:
             "paused": {"enum": [None, "operator", "burst", "account"]},
             "queue": queue,
             "poller": poller,
-            "upstreams": _object({"twilio": upstream, "elevenlabs": upstream}),
+            "upstreams": record({"twilio": upstream, "elevenlabs": upstream}),
         },
         ("status", "version", "instance", "uptime_seconds", "database", "paused", "queue", "upstreams"),
     )
     return {
         "summary": "The daemon's health; `poller` only for this machine or with the token",
         "security": [{}, {"token": []}],
-        "responses": {"200": _json("It works", health), "503": _json("Nothing can be stored", health)},
+        "responses": {"200": answer("It works", health), "503": answer("Nothing can be stored", health)},
     }
 
 
@@ -197,7 +182,7 @@ def _metrics() -> Json:
     return {
         "summary": "Metrics for Prometheus; for this machine or with the token",
         "security": [{}, {"token": []}],
-        "responses": {"200": figures, **_errors(401)},
+        "responses": {"200": figures, **errors(401)},
     }
 
 
@@ -205,17 +190,13 @@ def _openapi() -> Json:
     return {
         "summary": "This description",
         "security": [],
-        "responses": {"200": _json("The description", {"type": "object"})},
+        "responses": {"200": answer("The description", {"type": "object"})},
     }
 
 
-def _query(name: str, schema: Json) -> Json:
-    return {"name": name, "in": "query", "required": False, "schema": schema}
-
-
 def _error() -> Json:
-    field = _object({"path": TEXT, "message": TEXT})
-    return _object(
+    field = record({"path": TEXT, "message": TEXT})
+    return record(
         {
             "success": {"const": False},
             "error": TEXT,
@@ -228,7 +209,7 @@ def _error() -> Json:
 
 
 def _call() -> Json:
-    recipient = _object(
+    recipient = record(
         {
             "id": TEXT,
             "phone_number": PHONE,
@@ -238,7 +219,7 @@ def _call() -> Json:
         },
         ("phone_number", "status"),
     )
-    metadata = _object(
+    metadata = record(
         {
             "client_name": MAYBE_TEXT,
             "client_id": {"type": ["integer", "string", "null"]},
@@ -247,7 +228,7 @@ def _call() -> Json:
         },
         (),
     )
-    return _object(
+    return record(
         {
             "agent_id": TEXT,
             "agent_name": MAYBE_TEXT,
@@ -263,7 +244,7 @@ def _call() -> Json:
 
 
 def _call_result() -> Json:
-    return _object(
+    return record(
         {
             "success": {"const": True},
             "status": {"enum": ["message_sent", "message_queued", "message_failed", "skipped"]},
@@ -290,47 +271,22 @@ def _call_result() -> Json:
     )
 
 
-def _thread() -> Json:
-    call = {"elevenlabs_conversation_id": TEXT, "outcome": TEXT, "ended_at": MAYBE_MOMENT}
-    call |= dict.fromkeys(("batch_id", "batch_name", "group_name"), MAYBE_TEXT)
-    message = {
-        "id": WHOLE,
-        "direction": {"enum": ["inbound", "outbound"]},
-        "kind": {"enum": ["opening", "reply", "customer", "notice"]},
-        "content": TEXT,
-        "twilio_message_id": MAYBE_TEXT,
-        "status": TEXT,
-        "error_code": MAYBE_TEXT,
-        "reason": MAYBE_TEXT,
-        "sent_at": MAYBE_MOMENT,
-    }
-    person = {"conversation_id": TEXT, "phone_number": TEXT, "client_name": MAYBE_TEXT}
-    person |= {"status": {"enum": ["active", "opted_out"]}, "started_at": MOMENT, "last_message_at": MOMENT}
-    person |= dict.fromkeys(("elevenlabs_conversation_id", "agent_id", "call_summary"), MAYBE_TEXT)
-    lists = {
-        "addresses": {"type": "array", "items": TEXT},
-        "calls": {"type": "array", "items": _object(call)},
-        "messages": {"type": "array", "items": _object(message)},
-    }
-    return _object({**person, "message_count": WHOLE, **lists})
-
-
 def _report() -> Json:
     openings = dict.fromkeys(("queued", "sent", "delivered", "read", "failed", "uncertain", "cancelled"), WHOLE)
     turns = {"answered": WHOLE, "failed": WHOLE, "median_seconds": NUMBER, "p95_seconds": NUMBER}
-    failure = _object({"code": TEXT, "meaning": TEXT, "count": WHOLE})
-    return _object(
+    failure = record({"code": TEXT, "meaning": TEXT, "count": WHOLE})
+    return record(
         {
             "since": MAYBE_MOMENT,
             "until": MAYBE_MOMENT,
             "calls": WHOLE,
             "skipped": {"type": "object", "additionalProperties": WHOLE},
-            "openings": _object(openings),
+            "openings": record(openings),
             "replied": WHOLE,
             "reply_rate": NUMBER,
             "median_first_reply_seconds": NUMBER,
-            "messages": _object({"inbound": WHOLE, "outbound": WHOLE}),
-            "turns": _object(turns),
+            "messages": record({"inbound": WHOLE, "outbound": WHOLE}),
+            "turns": record(turns),
             "opted_out": WHOLE,
             "failures": {"type": "array", "items": failure},
             "groups": {"type": "array", "items": {"type": "object"}},

@@ -5,19 +5,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from datetime import tzinfo
-from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
-from wa_relay import metrics, phone, reports
+from wa_relay import metrics, reports
 from wa_relay.ledger.reader import Reader
-from wa_relay.model import Moment, PayloadError
+from wa_relay.model import Moment
 from wa_relay.server.access import Access
-from wa_relay.server.answers import HttpError, json_answer, text_answer
-from wa_relay.server.body import target
+from wa_relay.server.answers import json_answer, text_answer
 from wa_relay.server.health import Checkup, exposition
 from wa_relay.server.listener import Route
 from wa_relay.server.openapi import description
+from wa_relay.server.parameters import customer, faulty, parameters, unknown_customer, whole
 
 MOST_MESSAGES, USUAL_MESSAGES = 500, 100
 GROUPINGS: tuple[reports.Grouping, ...] = ("day", "batch", "group", "agent")
@@ -47,31 +46,26 @@ class ReadingRoutes:
 
     async def conversation(self, http: web.Request) -> web.StreamResponse:
         """One customer's calls and thread."""
-        try:
-            # From the path as it arrived: the router has decoded some of it already.
-            given = unquote(target(http).partition("?")[0].rpartition("/")[2])
-            customer = phone.e164(given) or phone.parse(given)
-        except ValueError as error:
-            raise _faulty("phone", str(error)) from None
-        asked = _parameters(http)
-        limit = _whole(asked.get("limit"), "limit", USUAL_MESSAGES, 1, MOST_MESSAGES)
-        before = _whole(asked["before"], "before", 0, 1, 2**63 - 1) if asked.get("before") else None
-        query = functools.partial(reports.conversation, phone=customer, limit=limit, before=before)
+        address = customer(http)
+        asked = parameters(http)
+        limit = whole(asked.get("limit"), "limit", USUAL_MESSAGES, 1, MOST_MESSAGES)
+        before = whole(asked["before"], "before", 0, 1, 2**63 - 1) if asked.get("before") else None
+        query = functools.partial(reports.conversation, phone=address, limit=limit, before=before)
         found = await self._reader.read(query)
         if found is None:
-            raise HttpError(404, "unknown_conversation", "nobody with this number has been called or has written.")
-        return json_answer(found.to_json())
+            raise unknown_customer()
+        return json_answer(found.to_json(self._clock()))
 
     async def stats(self, http: web.Request) -> web.StreamResponse:
         """The report, of a span of time and by a grouping."""
-        asked = _parameters(http)
+        asked = parameters(http)
         by = next((grouping for grouping in GROUPINGS if grouping == asked.get("by")), None)
         if by is None and asked.get("by"):
-            raise _faulty("by", f"one of {', '.join(GROUPINGS)}")
+            raise faulty("by", f"one of {', '.join(GROUPINGS)}")
         try:
             span = reports.span(asked.get("since") or None, asked.get("until") or None, self._timezone, self._clock())
         except reports.SpanError as error:
-            raise _faulty(error.path, error.message) from None
+            raise faulty(error.path, error.message) from None
         query = functools.partial(reports.stats, span=span, by=by, timezone=self._timezone)
         return json_answer((await self._reader.read(query)).to_json())
 
@@ -88,20 +82,3 @@ class ReadingRoutes:
     async def openapi(self, _http: web.Request) -> web.StreamResponse:
         """The description of all of this."""
         return json_answer(description())
-
-
-def _parameters(http: web.Request) -> dict[str, str]:
-    """Returns the query's parameters; of one that is given twice, the last value."""
-    return dict(parse_qsl(http.query_string, keep_blank_values=True))
-
-
-def _whole(given: str | None, path: str, usual: int, least: int, most: int) -> int:
-    if given is None or given == "":
-        return usual
-    if not (given.isascii() and given.isdigit() and len(given) < 20 and least <= int(given) <= most):
-        raise _faulty(path, f"a whole number from {least} to {most}")
-    return int(given)
-
-
-def _faulty(path: str, wanted: str) -> PayloadError:
-    return PayloadError("a parameter of the query is invalid.", code="invalid_payload", fields=[(path, wanted)])

@@ -35,6 +35,7 @@ class Phrases:
     thread_heading: str = ""
     earlier_omitted: str = ""
     message_cut: str = ""
+    nobody_free: str = ""
 
     def unreadable(self, attachment: str) -> str:
         """The note that stands for an attachment that the agent can't open."""
@@ -60,7 +61,7 @@ SPANISH = Phrases(
     other_attachment="un archivo",
     attachment_note="[El cliente envió {attachment} que no se puede abrir aquí]",
     speakers=_frozen({"agent": "Agente", "user": "Cliente"}),
-    thread_speakers=_frozen({"customer": "Cliente", "agent": "Tú"}),
+    thread_speakers=_frozen({"customer": "Cliente", "agent": "Tú", "operator": "Asesor (persona del equipo)"}),
     context_after_call=(
         "Contexto (no lo menciones ni lo leas en voz alta): esta es la misma conversación que tuviste con esta"
         " persona por teléfono y que ahora continúa por WhatsApp, en texto. No saludes ni te presentes otra vez."
@@ -76,5 +77,9 @@ SPANISH = Phrases(
     nothing_known="No hay resumen ni transcripción de la llamada.",
     thread_heading="Mensajes de WhatsApp hasta ahora, del más antiguo al más reciente:",
     earlier_omitted="(se omiten los mensajes anteriores)",
+    nobody_free=(
+        "El cliente pidió hablar con una persona y nadie del equipo estuvo disponible: díselo si viene al caso, y"
+        " ayúdale tú mientras tanto."
+    ),
     message_cut="\n[… aquí se recortó una parte del mensaje, que era demasiado largo …]\n",
 )

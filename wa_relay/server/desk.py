@@ -1,0 +1,70 @@
+"""The desk: what operators do with conversations, for the routes of the API and for the control socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+from wa_relay.ledger import customers, handover, human
+from wa_relay.ledger.human import Failure, HumanMessage, Stored
+from wa_relay.ledger.reader import Reader
+from wa_relay.logs import say
+from wa_relay.loops.bell import Wakers
+from wa_relay.loops.silence import Silence
+from wa_relay.model import Moment
+from wa_relay.policy import Operator
+from wa_relay.server.listener import RequestLedger
+
+
+class Desk:
+    """Takes conversations over, gives them back and writes in them. Each returns None for an unknown customer."""
+
+    def __init__(
+        self, ledger: RequestLedger, reader: Reader, clock: Callable[[], Moment], wakers: Wakers, silence: Silence
+    ) -> None:
+        self._ledger = ledger
+        self._reader = reader
+        self._clock = clock
+        self._wakers = wakers
+        self._silence = silence
+
+    async def take_over(self, address: str, operator: Operator, hours: float | None) -> int | None:
+        """Takes a conversation over, for `hours` or for `handover.return_after_hours`. Returns its id."""
+        with await self._silencing(address):
+            taken = await self._ledger.run(handover.take_over, address, operator, hours, self._clock())
+        if taken is not None:
+            say("taken_over", conversation=taken, by=operator.name, source=operator.channel)
+            self._wakers.send.ring()
+        return taken
+
+    async def release(self, address: str, operator: Operator) -> int | None:
+        """Gives a conversation back to the agent. Returns its id."""
+        released = await self._ledger.run(handover.release, address, operator, self._clock())
+        if released is not None:
+            say("released", conversation=released, by=operator.name, source=operator.channel)
+            self._wakers.turn.ring()
+        return released
+
+    async def note_read(self, address: str) -> int | None:
+        """Records that an operator has looked. Returns the conversation's id."""
+        return await self._ledger.run(handover.note_read, address)
+
+    async def write(self, address: str, message: HumanMessage, operator: Operator, key: str | None) -> Stored | Failure:
+        """Stores an operator's message, due at once; that takes the conversation over. Returns why if it is refused."""
+        with await self._silencing(address):
+            stored = await self._ledger.run(human.write, address, message, operator, key, self._clock())
+        if isinstance(stored, Stored) and not stored.repeated:
+            say(
+                "operator_wrote",
+                conversation=stored.conversation_id,
+                message=stored.message_id,
+                by=operator.name,
+                source=operator.channel,
+                anyway=message.anyway or None,
+            )
+            self._wakers.send.ring()
+        return stored
+
+    async def _silencing(self, address: str) -> AbstractContextManager[None]:
+        conversation_id = await self._reader.read(customers.find_conversation, address)
+        return nullcontext() if conversation_id is None else self._silence.during_takeover(conversation_id)

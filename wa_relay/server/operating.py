@@ -1,0 +1,78 @@
+"""The routes that decide about the outbox: uncertain sends, pause and resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+from wa_relay.ledger import control
+from wa_relay.ledger.control import Decision
+from wa_relay.logs import say
+from wa_relay.loops.bell import Bell
+from wa_relay.model import Moment, PayloadError
+from wa_relay.server.access import actor_key
+from wa_relay.server.answers import JSON, HttpError, json_answer
+from wa_relay.server.body import body_key
+from wa_relay.server.listener import RequestLedger, Route
+from wa_relay.sources import jsonbody
+
+DECISIONS: dict[str, Decision] = {"sent": "sent", "resend": "resend", "cancel": "cancel"}
+HIGHEST_ID = 2**63 - 1
+
+
+class OperatingRoutes:
+    """`POST /api/messages/{id}/resolve`, `/api/pause` and `/api/resume`."""
+
+    def __init__(self, ledger: RequestLedger, clock: Callable[[], Moment], send: Bell) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._send = send
+
+    def routes(self) -> tuple[Route, ...]:
+        """The routes for the listener."""
+        return (
+            Route(
+                "POST", "/api/messages/{id:[0-9]{1,19}}/resolve", self.resolve, access="administer", media_types=(JSON,)
+            ),
+            Route("POST", "/api/pause", self.pause, access="operate"),
+            Route("POST", "/api/resume", self.resume, access="administer"),
+        )
+
+    async def resolve(self, http: web.Request) -> web.StreamResponse:
+        """Applies a decision about an uncertain send."""
+        body = jsonbody.parse_object(http[body_key])
+        decision, sid = body.get("decision"), body.get("sid")
+        if not isinstance(decision, str) or decision not in DECISIONS:
+            raise _invalid("decision", "sent, resend or cancel")
+        if decision == "sent" and not (isinstance(sid, str) and control.is_sid(sid)):
+            raise _invalid("sid", "Twilio's SID of the message: SM or MM and 32 hexadecimal digits")
+        message_id = min(int(http.match_info["id"]), HIGHEST_ID)
+        who, chosen = http[actor_key].name, str(sid) if decision == "sent" else None
+        try:
+            status = await self._ledger.run(
+                control.resolve, message_id, DECISIONS[decision], chosen, who, self._clock()
+            )
+        except control.NotUncertain as error:
+            code, status_code = ("unknown_message", 404) if error.unknown else ("not_uncertain", 409)
+            raise HttpError(status_code, code, error.message) from None
+        say("resolved", message=message_id, decision=decision, status=status)
+        self._send.ring()
+        return json_answer({"success": True, "status": status})
+
+    async def pause(self, http: web.Request) -> web.StreamResponse:
+        """Holds openings."""
+        await self._ledger.run(control.pause, http[actor_key].name, self._clock())
+        say("paused", by="operator")
+        return json_answer({"success": True})
+
+    async def resume(self, http: web.Request) -> web.StreamResponse:
+        """Lets the held openings go out."""
+        waiting = await self._ledger.run(control.resume, http[actor_key].name, self._clock())
+        say("resumed", waiting=waiting)
+        self._send.ring()
+        return json_answer({"success": True, "waiting": waiting})
+
+
+def _invalid(path: str, wanted: str) -> PayloadError:
+    return PayloadError("a field is invalid.", code="invalid_payload", fields=[(path, wanted)])
