@@ -43,6 +43,8 @@ STATEMENTS = {
 # Beside a trigger, SQLite plans to look for children of each new row. It does so only while a foreign key is violated
 # (OP_FkIfZero), and ours are checked at once.
 OF_EVERYTHING = {"wa_relay.ledger.turns.INSERT_TURN", "wa_relay.ledger.held.INSERT_HELD_TURN"}
+# Once in a customer's life (ledger/merging.py).
+OF_EVERYTHING |= {"wa_relay.ledger.merging.MOVE_TURNS", "wa_relay.ledger.merging.DELETE_CONVERSATION"}
 
 
 @pytest.fixture(scope="module")

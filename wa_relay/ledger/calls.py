@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import batches, call_details, consent, customers, failed_calls, openings, waiting
+from wa_relay.ledger import batches, call_details, consent, customers, failed_calls, merging, openings, waiting
 from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.engine import EngineName
 from wa_relay.ledger.faults import CallConflict
@@ -102,7 +102,7 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
         opted_out = consent.stranger_opted_out(ledger, call.phone)
     else:
         if call.phone != customer.phone:
-            customer = consent.learn_address(ledger, customer, call.phone, now)
+            customer = merging.learn_address(ledger, customer, call.phone, now)
         opted_out = customer.status == "opted_out"
     plan = policy.plan_opening(
         call,

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import daily_limit, handover, holds, journal, openings, outbox, sends, waiting
+from wa_relay.ledger import daily_limit, handover, holds, journal, merging, openings, outbox, sends, waiting
 from wa_relay.ledger.daily_limit import DailyLimit
 from wa_relay.ledger.openings import KnownCall
 from wa_relay.ledger.outbox import MOVED, Proof
@@ -23,7 +23,7 @@ SELECT_DUE = """
         s.status as consent, s.window_ends_at, s.bucket, s.bucket_at, m.content_sid, m.content_variables, s.handler,
         s.handler_reason, s.handler_by, m.waits_for
     from conversation_messages m join conversation_state s on s.id = m.conversation_id
-    where m.status = 'queued' and {kind} and m.due_at <= :now
+    where m.status = 'queued' and {kind} and m.due_at <= :now and not s.merging
         and (cast(:sender as text) is null or coalesce(m.sender, '') = :sender)
         and not exists (select 1 from conversation_messages b
             where b.conversation_id = m.conversation_id and b.in_flight)
@@ -138,6 +138,7 @@ def claim_messages(ledger: Ledger, limit: int, now: Moment, sender: str | None =
     Every rule of sending is asked here, in the transaction that makes the mark: account and
     operator holds, the breaker, consent, window, quiet hours, expiry, order and pair limit.
     """
+    merging.merge_idle(ledger, now)
     holds.end_limits(ledger, now)
     held = holds.all_holds(ledger)
     gate = policy.gate(held, ledger.rules, now)

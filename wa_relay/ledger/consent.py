@@ -80,7 +80,7 @@ def opt_out(ledger: Ledger, address: str, source: str, now: Moment, at: Moment |
         shown = address if customer is None else customer.phone
         ledger.run(INSERT_OPT_OUT, {"address": shown, "at": now if at is None else at, "source": source})
     if customer is not None:
-        _silence(ledger, customer.id, source, now)
+        silence(ledger, customer.id, source, now)
         _record(ledger, customer.id, "out" if new else "out_again", f"opted out: {source}", source, now)
     return new
 
@@ -96,19 +96,18 @@ def opt_in(ledger: Ledger, address: str, conversation_id: int | None, at: Moment
 
 
 def learn_address(ledger: Ledger, customer: Customer, address: str, now: Moment) -> Customer:
-    """Adds an address to a customer. An opt-out that holds for the address holds for the customer from then on."""
-    added = customers.add_address(ledger, customer, address, now)
-    if not added or customer.status == "opted_out":
+    """Adds an address that no customer has. An opt-out that holds for it holds for the customer from then on."""
+    customers.add_address(ledger, customer, address, now)
+    if customer.status == "opted_out" or not stranger_opted_out(ledger, address):
         return customer
-    if not stranger_opted_out(ledger, address):
-        return customer
-    _silence(ledger, customer.id, "keyword", now)
+    silence(ledger, customer.id, "keyword", now)
     detail = "an address turned out to be this customer's, and had opted out"
     _record(ledger, customer.id, "out", detail, "customer", now)
     return replace(customer, status="opted_out")
 
 
-def _silence(ledger: Ledger, conversation_id: int, source: str, now: Moment) -> None:
+def silence(ledger: Ledger, conversation_id: int, source: str, now: Moment) -> None:
+    """Notes the opt-out in a conversation, and ends what waits there and what is asked."""
     ledger.run(SET_STATUS, {"status": "opted_out", "id": conversation_id})
     ledger.run(CANCEL_QUEUED, {"id": conversation_id, "now": now, "source": source})
     turns.cancel_turns(ledger, conversation_id, "opted_out", now)

@@ -31,12 +31,8 @@ SELECT_CUSTOMER_BY_ID = """
     from conversation_state where id = :id"""
 SELECT_CONVERSATION_BY_ADDRESS = "select conversation_id from addresses where address = :address"
 SELECT_ADDRESSES = "select address from addresses where conversation_id = :id order by known_since, address"
-SELECT_OWNER = """
-    select s.id, s.call_id from addresses a join conversation_state s on s.id = a.conversation_id
-    where a.address = :address"""
 INSERT_ADDRESS = """
     insert into addresses (address, kind, conversation_id, known_since) values (:address, :kind, :id, :now)"""
-MOVE_ADDRESS = "update addresses set conversation_id = :id where address = :address"
 MARK_WRITING_ADDRESS = "update addresses set writes_since = :now where address = :address"
 SET_REPLY_TO = "update conversation_state set reply_to = :address where id = :id"
 FOLLOW_TO_SENDER = """
@@ -119,25 +115,12 @@ def open_conversation(ledger: Ledger, sql: str, conversation: Mapping[str, str |
     return conversation_id
 
 
-def add_address(ledger: Ledger, customer: Customer, address: str, now: Moment) -> bool:
-    """Adds an address to a customer. False if it stays with another conversation, or was known.
-
-    A BSUID moves from a stranger, or from a customer whose last call is older: what is written from it belongs to the
-    latest call. Numbers never move. Two conversations that turn out to be one customer stay two until they are merged.
-    """
-    row = ledger.one(SELECT_OWNER, {"address": address})
+def add_address(ledger: Ledger, customer: Customer, address: str, now: Moment) -> None:
+    """Adds an address that no customer has; the schema refuses any other."""
     added = {"id": customer.id, "address": address}
-    if row is None:
-        ledger.run(INSERT_ADDRESS, added | {"kind": "phone" if is_number(address) else "bsuid", "now": now})
-    else:
-        owner, owners_call = row
-        older = customer.call_id is not None and (owners_call is None or owners_call < customer.call_id)
-        if owner == customer.id or is_number(address) or not older:
-            return False
-        ledger.run(MOVE_ADDRESS, added)
+    ledger.run(INSERT_ADDRESS, added | {"kind": "phone" if is_number(address) else "bsuid", "now": now})
     if is_number(address) and not is_number(customer.phone):
         ledger.run(SHOW_NUMBER, added)
-    return True
 
 
 def set_reply_to(ledger: Ledger, conversation_id: int, address: str, now: Moment) -> None:

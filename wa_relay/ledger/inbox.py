@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from wa_relay import policy
-from wa_relay.ledger import consent, customers, handover, held, journal, loops, notices, turns, waiting, window
+from wa_relay.ledger import consent, customers, handover, held, journal, loops, merging, notices, turns, waiting, window
 from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
@@ -93,9 +93,9 @@ def _learn_addresses(ledger: Ledger, inbound: Inbound, customer: Customer, now: 
     number = inbound.phone if customers.is_number(inbound.phone) else inbound.wa_id
     for address in (inbound.phone, inbound.wa_id):
         if address is not None and address not in (customer.phone, customer.reply_to, customer.user_id):
-            customer = consent.learn_address(ledger, customer, address, now)
+            customer = merging.learn_address(ledger, customer, address, now)
     if inbound.user_id is not None and inbound.user_id != customer.user_id:
-        customer = consent.learn_address(ledger, customer, inbound.user_id, now)
+        customer = merging.learn_address(ledger, customer, inbound.user_id, now)
     if number is not None and number != (customer.reply_to or customer.phone):
         customers.set_reply_to(ledger, customer.id, number, now)
     return customer

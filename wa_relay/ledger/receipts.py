@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import alerts, consent, customers, holds, sends
+from wa_relay.ledger import alerts, customers, holds, merging, sends
 from wa_relay.ledger.outbox import MOVED, Outbound, Proof, find_message, find_message_by_sid, get_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Listed, Moment, Receipt
@@ -88,6 +88,7 @@ def record_receipt(ledger: Ledger, receipt: Receipt, now: Moment) -> Noted:
         customers.name_sender(ledger, message.conversation_id, receipt.sender)
     if receipt.user_id:
         _learn_bsuid(ledger, message.conversation_id, receipt.user_id, now)
+        message = get_message(ledger, message.id)
     alarm, adopted = None, message.sid is None
     if adopted:
         proof = Proof("receipt", "a receipt reported its SID")
@@ -199,7 +200,7 @@ def _learn_bsuid(ledger: Ledger, conversation_id: int, bsuid: str, now: Moment) 
     customer = customers.get_customer(ledger, conversation_id)
     if customer.user_id != bsuid:
         ledger.run(NOTE_USER, {"user_id": bsuid, "id": conversation_id})
-        consent.learn_address(ledger, customer, bsuid, now)
+        merging.learn_address(ledger, customer, bsuid, now)
 
 
 def _move(ledger: Ledger, message: Outbound, receipt: Receipt, now: Moment) -> Noted:

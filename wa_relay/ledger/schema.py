@@ -49,7 +49,7 @@ create table holds (
 );
 
 create table conversation_state (
-    id key,
+    id lasting,
     phone_number text not null unique,
     client_name text,
     elevenlabs_conversation_id text not null,
@@ -81,10 +81,20 @@ create table conversation_state (
     handed_code text,
     handed_actor text,
     handed_evidence text,
+    merging flag not null default false,
     check ((handler = 'agent') = (handler_reason is null)),
     check ((handler = 'agent') = (handler_until is null)),
     check (handler_by is null or handler = 'human'),
     check (unanswered_since is null or handler = 'human')
+);
+
+create table merges (
+    id key,
+    younger_id link not null,
+    older_id link not null,
+    noted_at moment not null,
+    unique (younger_id, older_id),
+    check (older_id < younger_id)
 );
 
 create table addresses (

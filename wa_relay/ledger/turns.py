@@ -40,6 +40,7 @@ SELECT_DUE_TURNS = """
     select t.id, t.conversation_id, s.call_id, s.agent_id, s.phone_number, s.elevenlabs_conversation_id, t.put_offs
     from turns t join conversation_state s on s.id = t.conversation_id
     where t.state = 'open' and t.due_at <= :now
+        and not s.merging
         and not exists (select 1 from turns a where a.conversation_id = t.conversation_id and a.state = 'asking')
     order by t.due_at limit :limit"""
 SELECT_NEXT_TURN_DUE = "select min(due_at) from turns where state = 'open'"

@@ -33,6 +33,7 @@ from wa_relay.policy.handover import (
     mute,
     refuses_human_message,
     request,
+    stricter,
     take_over,
     write,
 )
@@ -175,6 +176,7 @@ __all__ = [
     "render_opening",
     "request",
     "retry_delay",
+    "stricter",
     "take_over",
     "template_waits",
     "turn_due",

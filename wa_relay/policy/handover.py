@@ -159,3 +159,21 @@ def refuses_human_message(
     if not template:
         return "window_closed" if window_ends_at is None or window_ends_at <= now else None
     return None if anyway or opens_at(now, rules, phone) <= now else "quiet_hours"
+
+
+STRICTNESS: dict[Handler, int] = {"agent": 0, "muted": 1, "human": 2}
+
+
+def stricter(one: Handling, other: Handling) -> Handling:
+    """Who has the conversation when two of one customer are merged: a person before a mute before the agent.
+
+    Of two alike the one that lasts longer, and a person who has come before one who was requested.
+    """
+    rank = max(one, other, key=lambda each: (STRICTNESS[each.handler], each.by is not None, each.until or 0.0))
+    since = [each.unanswered_since for each in (one, other) if each.unanswered_since is not None]
+    return replace(
+        rank,
+        waiting=one.waiting or other.waiting,
+        unread=one.unread + other.unread,
+        unanswered_since=min(since) if since and rank.handler == "human" else None,
+    )
