@@ -12,14 +12,11 @@ from wa_relay.ledger import (
     calls,
     claims,
     consent,
-    console_schema,
     customers,
     handover,
-    handover_schema,
     inbox,
     journal,
     merging,
-    privacy_schema,
     receipts,
     schema,
     sends,
@@ -243,8 +240,7 @@ def test_three_that_are_one_are_merged_when_the_last_of_them_is_idle(ledger: Led
 
 
 def test_every_table_that_names_a_conversation_is_moved() -> None:
-    text = schema.TABLES + handover_schema.HANDOVER_TABLES + privacy_schema.PRIVACY_TABLES
-    text += console_schema.CONSOLE_TABLES
+    text = "".join(schema.EVERY_TABLE)
     tables = re.findall(r"create table (\w+) \(\n(.*?)\n\);", text, re.DOTALL)
     named = {name for name, columns in tables if re.search(r"^ +conversation_id link\b", columns, re.MULTILINE)}
     moved = {found[1] for move in merging.MOVES if (found := re.search(r"update (\w+) set", move))}

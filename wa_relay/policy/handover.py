@@ -170,10 +170,11 @@ def stricter(one: Handling, other: Handling) -> Handling:
     Of two alike the one that lasts longer, and a person who has come before one who was requested.
     """
     rank = max(one, other, key=lambda each: (STRICTNESS[each.handler], each.by is not None, each.until or 0.0))
+    wanted = [each.waiting_since for each in (one, other) if each.waiting_since is not None]
     since = [each.unanswered_since for each in (one, other) if each.unanswered_since is not None]
     return replace(
         rank,
-        waiting=one.waiting or other.waiting,
+        waiting_since=min(wanted) if wanted else None,
         unread=one.unread + other.unread,
         unanswered_since=min(since) if since and rank.handler == "human" else None,
     )
