@@ -17,15 +17,28 @@ def clean(text: str) -> str:
     return _SURROGATE.sub("\ufffd", _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
+class _Letters(dict[int, str | None]):
+    """For `str.translate`: keeps letters and digits, drops what joins to them, and makes blanks of the rest.
+
+    Accents and what nobody sees (a soft hyphen, a joiner) divide no word. Every message goes through it: a look-up
+    for each character takes a tenth of the time of asking for its category.
+    """
+
+    def __missing__(self, code: int) -> str | None:
+        category = unicodedata.category(chr(code))
+        found = None if category in ("Mn", "Me", "Cf") else chr(code) if category[0] in "LN" else " "
+        if code < _REMEMBERED:
+            self[code] = found
+        return found
+
+
+_REMEMBERED = 0x3000
+_LETTERS = _Letters()
+
+
 def keyword(text: str) -> str:
     """Returns the normal form of a keyword: `¡BAJA!` and `bája 🙏` are `baja`."""
-    letters = (
-        character if unicodedata.category(character)[0] in "LN" else " "
-        for character in unicodedata.normalize("NFKD", text)
-        # Accents and what nobody sees (a soft hyphen, a joiner) divide no word.
-        if unicodedata.category(character) not in ("Mn", "Me", "Cf")
-    )
-    return " ".join("".join(letters).casefold().split())
+    return " ".join(unicodedata.normalize("NFKD", text).translate(_LETTERS).casefold().split())
 
 
 def visible(text: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 
 from wa_relay.text.opt_out_phrases import COURTESY, ENGLISH, PORTUGUESE, SPANISH
 from wa_relay.text.plain import keyword
@@ -20,16 +20,16 @@ _REPEATED = re.compile(r"([^\W\d_])\1+")
 _PART = re.compile(r"\(([^()\[\]]*)\)|\[([^()\[\]]*)\]")
 
 
+@lru_cache(maxsize=64)
 def request_form(text: str) -> str:
     """Returns what a message asks for, in a form to compare; "" if nothing is left of it.
 
     Case, accents, punctuation, emoji, repeated letters ("STOPPP") and courtesy words are ignored.
     """
-    words = _REPEATED.sub(r"\1", f" {keyword(text)} ")
-    for courtesy in _courtesies():
-        # Twice: a word that repeats shares its blank with the one before.
-        words = words.replace(courtesy, " ").replace(courtesy, " ")
-    return " ".join(words.split())
+    words = _REPEATED.sub(r"\1", keyword(text))
+    if _courtesy_words().isdisjoint(words.split()):
+        return words
+    return " ".join(_courtesies().sub(" ", f" {words} ").split())
 
 
 def request_forms(texts: Iterable[str]) -> frozenset[str]:
@@ -56,5 +56,12 @@ def expand(template: str) -> Iterator[str]:
 
 
 @cache
-def _courtesies() -> tuple[str, ...]:
-    return tuple(_REPEATED.sub(r"\1", f" {keyword(courtesy)} ") for courtesy in COURTESY)
+def _courtesies() -> re.Pattern[str]:
+    forms = (_REPEATED.sub(r"\1", keyword(courtesy)) for courtesy in COURTESY)
+    return re.compile("(?<= )(?:" + "|".join(forms) + ")(?= )")
+
+
+@cache
+def _courtesy_words() -> frozenset[str]:
+    """The last word of each courtesy: most messages have none of them, and need no search for the rest."""
+    return frozenset(_REPEATED.sub(r"\1", keyword(courtesy)).split()[-1] for courtesy in COURTESY)
