@@ -56,6 +56,7 @@ from wa_relay.server.control import ControlRoutes, control_socket
 from wa_relay.server.conversations import ConversationRoutes
 from wa_relay.server.desk import Desk
 from wa_relay.server.desk_control import DeskControl
+from wa_relay.server.events import EventRoutes
 from wa_relay.server.health import Checkup, Watched
 from wa_relay.server.listener import RequestLedger, Route, application
 from wa_relay.server.operating import OperatingRoutes
@@ -168,14 +169,15 @@ class Daemon:
                 config.server.token.reveal(), config.server.push_token.reveal(), config.server.trusted_proxies
             )
             desk = Desk(RequestLedger(storage.ledger), storage.reports, clock, common.wakers, loops.sending.silence)
-            routes = _make_routes(common, storage, upstreams, loops, access, desk)
+            events = EventRoutes(access, storage.events, clock)
+            routes = (*_make_routes(common, storage, upstreams, loops, access, desk), *events.routes())
             site, url = await _listen(config, application(routes, access), opened)
             control = ControlRoutes(RequestLedger(storage.ledger), clock, common.wakers.send)
             control_path = await opened.enter_async_context(
                 control_socket(config.database.path, (*control.routes(), *DeskControl(desk).routes()))
             )
             lock.announce(Holder(os.getpid(), stamp(self._began), str(control_path)))
-            await opened.enter_async_context(self._working(loops, common.wakers))
+            await opened.enter_async_context(self._working(loops, common.wakers, events))
             _log_startup_warnings(config, self._rules)
             say("listening", url=url, database=str(config.database.path), version=__version__)
             ready(Listens(url, found.created))
@@ -195,7 +197,7 @@ class Daemon:
         return file.open_for_writing(path, account_sid=self._config.twilio.account_sid, now=now, give_up=give_up)
 
     @asynccontextmanager
-    async def _working(self, loops: Loops, wakers: Wakers) -> AsyncIterator[None]:
+    async def _working(self, loops: Loops, wakers: Wakers, events: EventRoutes) -> AsyncIterator[None]:
         """Runs the loops. On the way out the schedules end first, then the loops, and the workers end their jobs."""
         scheduler = start_schedules(self._config, wakers)
         running: dict[str, Coroutine[Any, Any, None]] = {
@@ -203,6 +205,7 @@ class Daemon:
             "follow_sends": loops.reconciler.follow_sends(),
             "sweep": loops.reconciler.sweep_inbound(),
             "handovers": loops.handovers.run(),
+            "events": events.run(),
         }
         if self._config.poll.enabled:
             running["poll"] = loops.intake.poll()

@@ -33,6 +33,7 @@ EXPECTED = {
     ("POST", "/api/pause"): {200, 401, 403, 413, 415, 503},
     ("POST", "/api/resume"): {200, 401, 403, 413, 415, 503},
     ("GET", "/api/stats"): {200, 401, 422, 503},
+    ("GET", "/api/events"): {200, 401, 503},
     ("GET", "/health"): {200, 503},
     ("GET", "/metrics"): {200, 401},
     ("GET", "/openapi.json"): {200},

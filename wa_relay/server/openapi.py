@@ -40,6 +40,7 @@ def description() -> Json:
             "/api/conversations/{phone}": {"get": _conversation()},
             **operators.paths(),
             "/api/stats": {"get": _stats()},
+            "/api/events": {"get": _events()},
             "/webhook/twilio/incoming": {"post": _twilio("A customer's message", "200", "An empty TwiML response")},
             "/webhook/twilio/status": {"post": _twilio("A delivery receipt", "204", "Stored")},
             "/webhook/elevenlabs/post-call": {"post": _post_call()},
@@ -92,6 +93,27 @@ def _test_whatsapp() -> Json:
         "responses": {
             "200": answer("Accepted, or `uncertain`", result),
             **errors(400, 401, 413, 415, 422, 502, 503),
+        },
+    }
+
+
+def _events() -> Json:
+    seen = {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "schema": TEXT,
+        "description": "Continues after this event, up to 24 hours back",
+    }
+    return {
+        "summary": "Follow what happens: messages, their statuses, calls and handlers",
+        "security": [{"token": []}],
+        "parameters": [seen],
+        "responses": {
+            "200": {
+                "description": "Server-sent events (`message`, `status`, `call`, `handler`) with an id and JSON data",
+                "content": {"text/event-stream": {"schema": TEXT}},
+            },
+            **_errors(401, 503),
         },
     }
 

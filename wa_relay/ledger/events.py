@@ -1,0 +1,104 @@
+"""What `/api/events` and `wa-relay tail` show: the journal's entries about messages, calls and handlers.
+
+An event has the id of its entry. Those grow in the order in which entries become visible (`journal`), so a reader that
+continues after an id misses nothing, over restarts and with any number of daemons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from wa_relay.ledger import journal
+from wa_relay.ledger.engine import Queries, Row
+from wa_relay.model import Moment
+
+EventKind = Literal["message", "status", "call", "handler"]
+
+SELECT_EVENTS_AFTER = """
+    select j.id, j.at, j.event, j.reason, j.message_id, j.from_status, j.to_status,
+        c.elevenlabs_conversation_id as call_key, c.outcome, s.id as conversation_id, s.phone_number
+    from (select id, at, event, reason, message_id, call_id, conversation_id, from_status, to_status from journal
+        where id > :after order by id limit :limit) j
+    left join conversation_messages m on m.id = j.message_id
+    left join calls c on c.id = j.call_id and j.event = 'call'
+    left join conversation_state s on s.id = coalesce(m.conversation_id, c.conversation_id, j.conversation_id)
+    order by j.id"""
+"""The conversation is that of the message or call itself: it may have been merged into another one meanwhile."""
+
+SELECT_FIRST_AT_AFTER = "select at from journal where id > :after order by id limit 1"
+
+REPLAYED = 86400.0
+"""Seconds for which a client that was away can catch up (contract 9.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that has happened. `status` is that of the message, the outcome of the call, or the handler.
+
+    `message_id` is None except for a message and its statuses, `call_key` except for a call.
+    """
+
+    id: int
+    at: Moment
+    kind: EventKind
+    conversation_id: int
+    phone: str
+    status: str
+    message_id: int | None = None
+    call_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events in the order of their ids.
+
+    `last` is the id up to which the journal was read; `full` is true if there may be more already.
+    """
+
+    events: tuple[Event, ...]
+    last: int
+    full: bool
+
+
+def read_events(db: Queries, after: int, limit: int) -> Page:
+    """Reads at most `limit` entries after an id; reads only, beside the writer."""
+    rows = db.execute(SELECT_EVENTS_AFTER, {"after": after, "limit": limit}).fetchall()
+    events = tuple(event for row in rows if (event := _event(row)) is not None)
+    return Page(events, int(rows[-1]["id"]) if rows else after, len(rows) == limit)
+
+
+def position_after(db: Queries, last_event_id: str, now: Moment) -> int:
+    """Where a client continues that has seen `last_event_id`: after it, or from now on.
+
+    From now on also if that id was never given, or if what followed it is more than 24 hours old.
+    """
+    newest = journal.newest_id(db)
+    if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 19):
+        return newest
+    seen = int(last_event_id)
+    if seen >= newest:
+        return newest
+    first = db.execute(SELECT_FIRST_AT_AFTER, {"after": seen}).fetchone()
+    return seen if first is not None and first[0] >= now - REPLAYED else newest
+
+
+def _event(row: Row) -> Event | None:
+    """The event of an entry; None for entries of other kinds, and if the customer was erased meanwhile."""
+    if row["conversation_id"] is None:
+        return None
+    kind: EventKind
+    status, message_id = row["to_status"], row["message_id"]
+    if row["event"] == "message":
+        kind = "message"
+    elif message_id is not None and row["from_status"] is not None:
+        kind = "status"
+    elif row["event"] == "call" and row["call_key"] is not None and row["reason"] != "filled_in":
+        kind, status, message_id = "call", row["outcome"], None
+    elif row["event"] in ("handover", "mute") and status is not None:
+        kind, message_id = "handler", None
+    else:
+        return None
+    return Event(
+        row["id"], row["at"], kind, row["conversation_id"], row["phone_number"], status, message_id, row["call_key"]
+    )
