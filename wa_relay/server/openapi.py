@@ -10,6 +10,7 @@ from wa_relay.server.openapi_parts import (
     MAYBE_MOMENT,
     MAYBE_TEXT,
     MAYBE_WHOLE,
+    MOMENT,
     NUMBER,
     PHONE,
     TEXT,
@@ -113,7 +114,7 @@ def _events() -> Json:
                 "description": "Server-sent events (`message`, `status`, `call`, `handler`) with an id and JSON data",
                 "content": {"text/event-stream": {"schema": TEXT}},
             },
-            **_errors(401, 503),
+            **errors(401, 503),
         },
     }
 
@@ -177,6 +178,7 @@ def _health() -> Json:
     # Null if the database does not answer.
     queue = record(dict.fromkeys(("pending", "uncertain", "dead"), MAYBE_WHOLE) | {"oldest_seconds": NUMBER})
     poller = record({"enabled": {"type": "boolean"}, "last_success_at": MAYBE_MOMENT, "consecutive_failures": WHOLE})
+    template = record({"content_sid": TEXT, "error_code": MAYBE_TEXT, "since": MOMENT})
     upstream = record({"status": {"enum": ["ok", "away"]}, "consecutive_failures": WHOLE})
     health = record(
         {
@@ -188,12 +190,13 @@ def _health() -> Json:
             "paused": {"enum": [None, "operator", "burst", "account"]},
             "queue": queue,
             "poller": poller,
+            "templates": {"type": "array", "items": template},
             "upstreams": record({"twilio": upstream, "elevenlabs": upstream}),
         },
         ("status", "version", "instance", "uptime_seconds", "database", "paused", "queue", "upstreams"),
     )
     return {
-        "summary": "The daemon's health; `poller` only for this machine or with the token",
+        "summary": "The daemon's health; `poller` and `templates` only for this machine or with the token",
         "security": [{}, {"token": []}],
         "responses": {"200": answer("It works", health), "503": answer("Nothing can be stored", health)},
     }
