@@ -87,7 +87,7 @@ def test_every_route_is_described_with_every_status() -> None:
     operators = {
         path for _, path in described if path.startswith(("/api/conversations", "/api/messages", "/api/pause"))
     }
-    assert {path for _, path in described} == {*POSTED, *operators, "/api/resume", *ASKED[1:]}
+    assert {path for _, path in described} == {*POSTED, *operators, "/api/resume", "/api/events", *ASKED[1:]}
 
 
 @pytest.mark.parametrize(
