@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from wa_relay import policy
 from wa_relay.channel.errors import CODES, classify, meaning
+from wa_relay.channel.errors_es import MEANINGS, meaning_in_spanish
 from wa_relay.model import NotSent, SendRefused, Unclear
 
 MOMENTARY = ["20429", "20500", "20503", "14107", "30001", "63018", "21611", "63009", "63010", "63012", "63017", "63019"]
@@ -154,3 +155,20 @@ def test_the_codes_that_hold_everything_are_those_of_the_account_and_the_sender(
     kinds = {code: kind for code, (kind, _) in CODES.items()}
     assert {code for code, kind in kinds.items() if kind == "account"} == policy.ACCOUNT_CODES - {"401"}
     assert {code for code, kind in kinds.items() if kind == "sender"} == policy.SENDER_CODES
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_every_code_says_what_happened_and_what_to_do_in_english_and_in_spanish(code: str) -> None:
+    for sentence in (meaning(code), meaning_in_spanish(code)):
+        happened, colon, advice = sentence.partition(": ")
+        assert colon
+        assert len(happened) > 10
+        assert len(advice) > 5
+    assert meaning(code) != meaning_in_spanish(code)
+
+
+def test_the_spanish_sentences_are_those_of_the_known_codes() -> None:
+    assert set(MEANINGS) == set(CODES)
+    assert meaning_in_spanish("InvalidSandboxRequest") == MEANINGS["63015"]
+    assert "99999" in meaning_in_spanish("99999")
+    assert meaning_in_spanish(None) == meaning_in_spanish("")
