@@ -105,7 +105,8 @@ CODES: dict[str, tuple[Kind, str]] = {
     "21910": ("message", "sender and receiver are of different channels: twilio.sender must begin with whatsapp:"),
     "21654": (
         "message",
-        "variables were sent without a template, or a trial account may send only templates: set content_sid, or upgrade",
+        "variables were sent without a template, or a trial account may send only templates: set content_sid, "
+        "or upgrade",
     ),
     "21655": ("template", "there is no such template: correct content_sid"),
     "21656": ("message", "the template's variables are not right: correct content_variables"),
