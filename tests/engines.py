@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import signal
 import sqlite3
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +74,22 @@ class Cluster:
         """Removes a database, whoever is still connected."""
         name = url.partition("?")[0].rpartition("/")[2]
         self._run(f"drop database if exists {name} with (force)")
+
+    def kill_server(self) -> None:
+        """Ends the server as a crash does: every connection is lost, and what was committed is in its log."""
+        pid = self._server.get_pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGQUIT)
+        end = time.monotonic() + 20.0
+        while Path(f"/proc/{pid}").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
+            assert time.monotonic() < end, "the server does not end"
+            time.sleep(0.02)
+
+    def start_server(self) -> None:
+        """Starts the server again, as it was started."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._server.ensure_postgres_running()
 
     def stop(self) -> None:
         """Ends the server and removes its files."""

@@ -19,9 +19,7 @@ ROOMS = (
     ("sources", "agent", "reports"),
     ("loops",),
     ("server",),
-    ("doctor",),
-    ("console",),
-    ("daemon",),
+    ("daemon", "doctor"),
     ("standins",),
     ("demo",),
     ("cli",),
@@ -59,8 +57,6 @@ PURE = (
 IMPURE_MODULES = {"aiohttp", "asyncio", "httpx", "os", "pathlib", "socket", "sqlite3", "subprocess", "time", "twilio"}
 HOMES = {
     "twilio": {"channel"},
-    "argon2": {"console"},
-    "jinja2": {"console"},
     "typer": {"cli", "demo"},
     "rich": {"cli", "demo"},
     "sqlite3": {"ledger", "cli", "doctor"},

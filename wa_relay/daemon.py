@@ -18,19 +18,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
-
-from wa_relay import __version__, metrics
+from wa_relay import __version__
 from wa_relay.channel.inbound import listed_inbound
 from wa_relay.config import Config
 from wa_relay.config.rules import rules_of
-from wa_relay.ledger import file, sends, store, turns, waiting
 from wa_relay.ledger.engine import Engine, Opened
-from wa_relay.ledger.faults import AlreadyServed, DatabaseFault
+from wa_relay.ledger.faults import DatabaseFault, ServerAway
+from wa_relay.ledger.location import location_of
 from wa_relay.ledger.lock import DatabaseLock, Holder
-from wa_relay.ledger.reader import Reader
-from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops import systemd
 from wa_relay.loops.alarms import Alarms
@@ -39,11 +34,13 @@ from wa_relay.loops.answering import TurnWorker
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.handovers import HandoverKeeper
 from wa_relay.loops.intake import Intake
+from wa_relay.loops.lease import DatabaseClock, Lease
 from wa_relay.loops.rates import Rates
 from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.schedules import start_schedules
 from wa_relay.loops.sending import SendWorker
 from wa_relay.loops.signs import Signs
+from wa_relay.loops.storage import Storage, open_storage
 from wa_relay.loops.typing import TypingIndicator
 from wa_relay.loops.upstreams import Upstreams, open_upstreams
 from wa_relay.model import Moment, RelayError
@@ -60,8 +57,8 @@ from wa_relay.server.events import EventRoutes
 from wa_relay.server.health import Checkup, Watched
 from wa_relay.server.listener import RequestLedger, Route, application
 from wa_relay.server.operating import OperatingRoutes
-from wa_relay.server.protocol import Runner
 from wa_relay.server.reading import ReadingRoutes
+from wa_relay.server.site import listen
 from wa_relay.server.webhooks import Trust, WebhookRoutes
 
 SEND_GRACE = 40.0
@@ -74,6 +71,9 @@ LOCK_PATIENCE = 5.0
 """Seconds for which a start waits for a command that is changing the database: after a kill it checks the file
 first, which takes 3 s with a million messages.
 """
+
+RESTART_PAUSE = 1.0
+"""Seconds between two starts after a lost lease while the database is away."""
 
 SWEEP_WITHIN = 3.0
 """Seconds for which sending waits at the start for the first sweep: a customer may have opted out meanwhile."""
@@ -105,17 +105,6 @@ class Common:
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
-    """The writer and the readers. `mark` names the database in Twilio's callbacks."""
-
-    ledger: LedgerThread
-    reports: Reader
-    threads: Reader
-    events: Reader
-    mark: str
-
-
-@dataclass(frozen=True, slots=True)
 class Loops:
     """What runs in the background."""
 
@@ -138,11 +127,20 @@ class Daemon:
         self._stop = asyncio.Event()
         self._give_up = threading.Event()
         self._ended: LoopEnded | None = None
+        self._place = location_of(config)
+        self.lease_lost = False
 
     def stop(self) -> None:
         """Asks the daemon to end; one that is still starting gives up."""
         self._stop.set()
         self._give_up.set()
+
+    def _lose(self) -> None:
+        """Ends at once: other daemons have taken over this one's work."""
+        if not self.lease_lost:
+            warn("lease_lost", what="this daemon was away for over 10 s: others have its work, and it starts again")
+        self.lease_lost = True
+        self.stop()
 
     async def run(self, ready: Callable[[Listens], None]) -> None:
         """Serves until it is stopped; calls `ready` once it listens.
@@ -150,36 +148,43 @@ class Daemon:
         Raises a `DatabaseFault` if the database can't be used, `AlreadyServed` if the port is taken, and
         `LoopEnded` after a clean stop if one of the loops ended by itself.
         """
-        config, clock = self._config, self._clock
+        config = self._config
         async with AsyncExitStack() as opened:
-            lock = DatabaseLock(config.database.path)
-            opened.callback(lock.release)
+            lock = None if self._place.is_shared else DatabaseLock(config.database.path)
+            if lock is not None:
+                opened.callback(lock.release)
             try:
                 found = await asyncio.to_thread(self._open_database, lock)
             except DatabaseFault:
                 if self._stop.is_set():
                     return
                 raise
+            shared_clock = DatabaseClock(self._clock)
+            clock = shared_clock if self._place.is_shared else self._clock
             common = Common(config, self._rules, clock, Wakers(), Signs())
-            storage = await _open_storage(common, found, opened)
+            storage = await open_storage(config, self._rules, found, opened, clock=clock, on_lost=self._lose)
             await opened.enter_async_context(systemd.watchdog(storage.ledger))
             upstreams = await open_upstreams(config, storage.mark, opened)
-            loops = _make_loops(common, storage, upstreams)
+            rates = _rates(config, self._rules, clock())
+            lease = Lease(storage.ledger, shared_clock, rates.share, shared=self._place.is_shared)
+            await lease.begin()
+            loops = _make_loops(common, storage, upstreams, rates)
             access = Access(
                 config.server.token.reveal(), config.server.push_token.reveal(), config.server.trusted_proxies
             )
             desk = Desk(RequestLedger(storage.ledger), storage.reports, clock, common.wakers, loops.sending.silence)
             events = EventRoutes(access, storage.events, clock)
-            routes = (*_make_routes(common, storage, upstreams, loops, access, desk), *events.routes())
-            site, url = await _listen(config, application(routes, access), opened)
-            control = ControlRoutes(RequestLedger(storage.ledger), clock, common.wakers.send)
-            control_path = await opened.enter_async_context(
-                control_socket(config.database.path, (*control.routes(), *DeskControl(desk).routes()))
-            )
-            lock.announce(Holder(os.getpid(), stamp(self._began), str(control_path)))
-            await opened.enter_async_context(self._working(loops, common.wakers, events))
+            routes = (*_make_routes(common, storage, upstreams, loops, access, desk, lease), *events.routes())
+            site, url = await listen(config.server, application(routes, access), opened)
+            if lock is not None:
+                control = ControlRoutes(RequestLedger(storage.ledger), clock, common.wakers.send)
+                control_path = await opened.enter_async_context(
+                    control_socket(config.database.path, (*control.routes(), *DeskControl(desk).routes()))
+                )
+                lock.announce(Holder(os.getpid(), stamp(self._began), str(control_path)))
+            await opened.enter_async_context(self._working(loops, common.wakers, events, lease))
             _log_startup_warnings(config, self._rules)
-            say("listening", url=url, database=str(config.database.path), version=__version__)
+            say("listening", url=url, database=self._place.shown, version=__version__)
             ready(Listens(url, found.created))
             systemd.notify("READY=1", os.environ)
             await self._stop.wait()
@@ -189,29 +194,34 @@ class Daemon:
         if self._ended is not None:
             raise self._ended
 
-    def _open_database(self, lock: DatabaseLock) -> Opened[Engine]:
+    def _open_database(self, lock: DatabaseLock | None) -> Opened[Engine]:
         # In a thread: waiting for the lock, a migration and a check of the file block for seconds, and a signal
         # that arrives meanwhile has to end the start.
-        now, path, give_up = self._clock(), self._config.database.path, self._give_up.is_set
-        lock.take(stamp(now), LOCK_PATIENCE, give_up)
-        return file.open_for_writing(path, account_sid=self._config.twilio.account_sid, now=now, give_up=give_up)
+        now, give_up = self._clock(), self._give_up.is_set
+        if lock is not None:
+            lock.take(stamp(now), LOCK_PATIENCE, give_up)
+        account_sid = self._config.twilio.account_sid
+        return self._place.open_for_writing(account_sid=account_sid, now=now, give_up=give_up)
 
     @asynccontextmanager
-    async def _working(self, loops: Loops, wakers: Wakers, events: EventRoutes) -> AsyncIterator[None]:
+    async def _working(self, loops: Loops, wakers: Wakers, events: EventRoutes, lease: Lease) -> AsyncIterator[None]:
         """Runs the loops. On the way out the schedules end first, then the loops, and the workers end their jobs."""
         scheduler = start_schedules(self._config, wakers)
-        running: dict[str, Coroutine[Any, Any, None]] = {
-            "follow_up": loops.intake.follow_up(),
-            "follow_sends": loops.reconciler.follow_sends(),
-            "sweep": loops.reconciler.sweep_inbound(),
-            "handovers": loops.handovers.run(),
-            "events": events.run(),
+        running: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+            "follow_up": loops.intake.follow_up,
+            "follow_sends": loops.reconciler.follow_sends,
+            "sweep": loops.reconciler.sweep_inbound,
+            "handovers": loops.handovers.run,
         }
         if self._config.poll.enabled:
-            running["poll"] = loops.intake.poll()
+            running["poll"] = loops.intake.poll
         if loops.alerting is not None:
-            running |= {"alert_watch": loops.alerting.watch(), "alerts": loops.alerting.deliver()}
-        background = [asyncio.create_task(loop, name=name) for name, loop in running.items()]
+            running |= {"alert_watch": loops.alerting.watch, "alerts": loops.alerting.deliver}
+        background = [asyncio.create_task(_lead(lease, loop), name=name) for name, loop in running.items()]
+        # Every daemon renews its own lease, and serves its own listeners.
+        background += [
+            asyncio.create_task(each.run(), name=name) for name, each in (("lease", lease), ("events", events))
+        ]
         workers = [
             asyncio.create_task(_send_after_sweep(loops, self._rules), name="send"),
             asyncio.create_task(loops.answering.run(), name="answer"),
@@ -225,7 +235,8 @@ class Daemon:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            await asyncio.gather(loops.answering.stop(TURN_GRACE), loops.sending.stop(SEND_GRACE))
+            turn_grace, send_grace = (0.0, 0.0) if self.lease_lost else (TURN_GRACE, SEND_GRACE)
+            await asyncio.gather(loops.answering.stop(turn_grace), loops.sending.stop(send_grace))
             # A sender that still waits for the first sweep must not wait any longer.
             loops.reconciler.swept_once.set()
             await asyncio.gather(*workers, return_exceptions=True)
@@ -240,27 +251,16 @@ class Daemon:
             self.stop()
 
 
-async def _open_storage(common: Common, found: Opened[Engine], opened: AsyncExitStack) -> Storage:
-    now, path = common.clock(), common.config.database.path
-    ledger = LedgerThread(Ledger(found.connection, common.rules), metrics.COMMIT_SECONDS.observe)
-    opened.push_async_callback(ledger.close)
-    mark = await ledger.run(store.begin_run, now)
-    uncertain = await ledger.run(sends.rescue_sends, now)
-    reopened = await ledger.run(turns.rescue_turns, now)
-    await ledger.run(waiting.replan, now)
-    if uncertain or reopened:
-        warn("rescued", sends=uncertain, turns=reopened)
-    # Three readers: neither a turn nor an event waits for somebody's report.
-    reports, threads, events = Reader(path), Reader(path), Reader(path)
-    for reader in (reports, threads, events):
-        opened.callback(reader.close)
-    return Storage(ledger, reports, threads, events, mark)
+async def _lead(lease: Lease, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs a loop once this daemon leads: of several on one database, one polls, sweeps and keeps the schedules."""
+    await lease.leading.wait()
+    await loop()
 
 
-def _make_loops(common: Common, storage: Storage, upstreams: Upstreams) -> Loops:
+def _make_loops(common: Common, storage: Storage, upstreams: Upstreams, rates: Rates) -> Loops:
     config, rules, clock, wakers = common.config, common.rules, common.clock, common.wakers
     ledger = storage.ledger
-    sending = SendWorker(ledger, upstreams.twilio, wakers, clock, rates=_rates(config, rules, clock()))
+    sending = SendWorker(ledger, upstreams.twilio, wakers, clock, rates=rates)
     intake = Intake(
         ledger,
         upstreams.elevenlabs,
@@ -310,7 +310,13 @@ def _rates(config: Config, rules: Rules, now: Moment) -> Rates:
 
 
 def _make_routes(
-    common: Common, storage: Storage, upstreams: Upstreams, loops: Loops, access: Access, desk: Desk
+    common: Common,
+    storage: Storage,
+    upstreams: Upstreams,
+    loops: Loops,
+    access: Access,
+    desk: Desk,
+    lease: Lease,
 ) -> tuple[Route, ...]:
     config, clock, wakers, signs = common.config, common.clock, common.wakers, common.signs
     ledger = RequestLedger(storage.ledger)
@@ -321,40 +327,15 @@ def _make_routes(
         config.twilio.verify_signature,
         config.elevenlabs.webhook_secret.reveal(),
     )
-    watched = Watched(storage.ledger, loops.sending, loops.answering, loops.intake, loops.reconciler, signs)
+    watched = Watched(storage.ledger, loops.sending, loops.answering, loops.intake, loops.reconciler, signs, lease)
     checkup = Checkup(watched, clock, polling=config.poll.enabled, instance=secrets.token_hex(8))
-    routes = (
+    return (
         *CallRoutes(ledger, loops.intake, wakers.board, upstreams.twilio, clock).routes(),
         *WebhookRoutes(ledger, loops.intake, trust, access, clock, wakers, signs).routes(),
         *ConversationRoutes(desk, ledger, storage.reports, clock).routes(),
         *OperatingRoutes(ledger, clock, wakers.send).routes(),
         *ReadingRoutes(access, storage.reports, checkup, common.rules.timezone, clock).routes(),
     )
-    if not config.console.enabled:
-        return routes
-    # Imported only where it is on: argon2 and Jinja2 take 8 MB.
-    from wa_relay.console import site
-
-    parts = site.Parts(ledger, storage.reports, storage.threads, access, checkup, upstreams.templates, clock)
-    return (*routes, *site.routes(parts, config))
-
-
-async def _listen(config: Config, app: web.Application, opened: AsyncExitStack) -> tuple[web.TCPSite, str]:
-    """Starts to listen. Returns the site, and the address with the port that was found."""
-    server = config.server
-    runner = Runner(app, shutdown_timeout=6.0)
-    await runner.setup()
-    opened.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, server.host, server.port, backlog=4096)
-    try:
-        await site.start()
-    except OSError as error:
-        raise AlreadyServed(
-            f"port {server.port} of {server.host} is not available: {error.strerror}. Set server.port to another "
-            "one, or stop what listens there."
-        ) from error
-    host, port = runner.addresses[0][:2]
-    return site, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def _send_after_sweep(loops: Loops, rules: Rules) -> None:
@@ -379,7 +360,7 @@ def _log_startup_warnings(config: Config, rules: Rules) -> None:
 
 async def serve(config: Config, ready: Callable[[Listens], None]) -> None:
     """Runs a daemon until SIGTERM or SIGINT; a second signal ends the process at once."""
-    daemon = Daemon(config)
+    daemons = [Daemon(config)]
     loop, signals = asyncio.get_running_loop(), 0
 
     def stop() -> None:
@@ -387,9 +368,22 @@ async def serve(config: Config, ready: Callable[[Listens], None]) -> None:
         signals += 1
         if signals > 1:
             os._exit(0)
-        daemon.stop()
+        daemons[-1].stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     with contextlib.suppress(asyncio.CancelledError):
-        await daemon.run(ready)
+        await daemons[-1].run(ready)
+        while daemons[-1].lease_lost and not signals:
+            daemons.append(Daemon(config))
+            await _run_again(daemons[-1])
+
+
+async def _run_again(daemon: Daemon) -> None:
+    """Runs a daemon after a lost lease: one whose database is away again tries until it is back."""
+    try:
+        await daemon.run(lambda _listens: None)
+    except ServerAway as error:
+        warn("storage_away", message=error.message)
+        daemon.lease_lost = True
+        await asyncio.sleep(RESTART_PAUSE)

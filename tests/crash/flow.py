@@ -14,6 +14,7 @@ from typing import Any, Literal
 from tests.crash.world import MADE, Store, call_of, written_by
 from wa_relay.ledger import calls, claims, inbox, receipts, sends, turns
 from wa_relay.ledger.claims import SendJob
+from wa_relay.ledger.sqlite import SqliteEngine
 from wa_relay.model import Accepted, Listed, NotSent, Receipt, SendRefused, SendResult, Unclear
 
 Moment = Literal["before", "after"]
@@ -148,7 +149,7 @@ class Driver:
             self._store.run(turns.finish_turn, turn_id, parts, None, self.now)
 
 
-class Dying(sqlite3.Connection):
+class Dying(SqliteEngine):
     """A connection whose process is killed at a commit: before it is made, or right after.
 
     A commit of nothing does not count: a kill there is a kill at the one before.
@@ -182,7 +183,7 @@ def die_at(commit: int, when: Moment, work: Callable[[], None]) -> bool:
         try:
             Dying.at, Dying.when, Dying.commits = commit, when, 0
             connect = sqlite3.connect
-            sqlite3.connect = lambda *told, **more: connect(*told, **more, factory=Dying)  # type: ignore[assignment]
+            sqlite3.connect = lambda *told, **more: connect(*told, **(more | {"factory": Dying}))
             work()
             code = 0
         finally:

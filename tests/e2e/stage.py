@@ -109,6 +109,8 @@ class Relay:
         for layer in (self._settings, changes):
             for section, values in layer.items():
                 own.setdefault(section, {}).update(values)
+        if "url" in own["database"]:
+            del own["database"]["path"]
         text = "".join(f"[{section}]\n" + "".join(map(_line, values.items())) for section, values in own.items())
         self.config.write_text(text, encoding="utf-8")
         self.config.chmod(0o600)

@@ -43,8 +43,9 @@ def make_ledger(place: Place) -> Iterator[Callable[..., Ledger]]:
     opened: list[Ledger] = []
 
     def make(now: float = NOW - 3600.0, **rules: Any) -> Ledger:
-        for ledger in opened:
-            ledger.db.close()
+        if opened:
+            end_runs(opened[-1])
+            opened[-1].db.close()
         found = place.open_for_writing("AC1", now)
         ledger = Ledger(found.connection, replace(RULES, **rules))
         store.begin_run(ledger, now)
@@ -60,6 +61,11 @@ def make_ledger(place: Place) -> Iterator[Callable[..., Ledger]]:
 def ledger(make_ledger: Callable[..., Ledger]) -> Ledger:
     """A new database, made an hour ago."""
     return make_ledger()
+
+
+def end_runs(ledger: Ledger) -> None:
+    """Ends every daemon, as if killed long enough ago."""
+    ledger.run("update runs set ended_at = seen_at where ended_at is null")
 
 
 def call(key: str = "conv_1", **facts: Any) -> Call:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.engines import only_sqlite
-from tests.ledger.conftest import NOW, PHONE, call, written
+from tests.ledger.conftest import NOW, PHONE, call, end_runs, written
 from wa_relay.ledger import calls, claims, consent, customers, inbox, receipts, sends, turns
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.ledger.sqlite import SqliteEngine
@@ -160,6 +160,7 @@ def test_a_look_up_of_a_message_goes_by_the_address_that_it_was_sent_to(ledger: 
     calls.record_call(ledger, call(phone=DIALLED), NOW)
     (job,) = claims.claim_messages(ledger, 9, NOW).jobs
     inbox.record_inbound(ledger, written(phone=WRITTEN), NOW + 1)
+    end_runs(ledger)
     sends.rescue_sends(ledger, NOW + 2)
     (lookup,) = receipts.due_lookups(ledger, 9, NOW + 2)
     assert (lookup.message_id, lookup.phone) == (job.outgoing.message_id, DIALLED)

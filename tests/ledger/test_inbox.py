@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.ledger.conftest import NOW, PHONE, call, written
+from tests.ledger.conftest import NOW, PHONE, call, end_runs, written
 from wa_relay.ledger import calls, claims, consent, control, inbox, questions, sends, turns
 from wa_relay.ledger.questions import TurnJob
 from wa_relay.ledger.store import Ledger
@@ -98,6 +98,7 @@ def test_a_turn_that_was_being_asked_at_a_crash_is_asked_again_with_what_came_si
     inbox.record_inbound(known, written("uno", sid="SM1"), NOW)
     _turn(known, NOW + 2)
     inbox.record_inbound(known, written("dos", sid="SM2"), NOW + 3)
+    end_runs(known)
     assert turns.rescue_turns(known, NOW + 9) == 1
     assert _turn(known, NOW + 9).question.text == "uno\ndos"
 
@@ -106,6 +107,7 @@ def test_a_turn_that_brings_the_daemon_down_five_times_fails_with_the_fallback(k
     inbox.record_inbound(known, written(), NOW)
     for _ in range(5):
         _turn(known, NOW + 10)
+        end_runs(known)
         turns.rescue_turns(known, NOW + 10)
     assert turns.claim_turns(known, 5, NOW + 20).jobs == ()
     assert _notices(known) == ["fallback"]

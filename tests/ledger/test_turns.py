@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ledger.conftest import NOW, call, written
+from tests.ledger.conftest import NOW, call, end_runs, written
 from wa_relay.ledger import calls, inbox, turns
 from wa_relay.ledger.questions import TurnJob
 from wa_relay.ledger.store import Ledger
@@ -50,6 +50,7 @@ def test_a_turn_whose_tools_may_have_run_fails_at_the_start_instead_of_being_ask
     ledger: Ledger, asked: TurnJob
 ) -> None:
     assert turns.note_tools(ledger, asked.turn_id)
+    end_runs(ledger)
     assert turns.rescue_turns(ledger, NOW + 9) == 1
     assert (_state(ledger, asked.turn_id), _replies(ledger)) == ("failed", ["notice"])
     assert turns.claim_turns(ledger, 5, NOW + 60).jobs == ()
@@ -85,6 +86,7 @@ def test_a_turn_that_is_put_off_does_not_count_as_tried(ledger: Ledger, asked: T
         assert turns.put_off_turn(ledger, turn.turn_id, now, now - 57.0)
         turn = _claim(ledger, now)
         assert turn.put_offs == count
+    end_runs(ledger)
     assert turns.rescue_turns(ledger, now) == 1
     assert _state(ledger, turn.turn_id) == "open"
 

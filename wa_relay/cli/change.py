@@ -6,7 +6,6 @@ import getpass
 import json
 import os
 import socket
-import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -18,8 +17,9 @@ from wa_relay.cli.options import Options
 from wa_relay.cli.settings import load_config
 from wa_relay.config import Config
 from wa_relay.config.rules import rules_of
-from wa_relay.ledger import file, store
+from wa_relay.ledger import store
 from wa_relay.ledger.faults import AlreadyServed, DatabaseMissing
+from wa_relay.ledger.location import location_of
 from wa_relay.ledger.lock import DatabaseLock, Holder
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, RelayError
@@ -41,6 +41,9 @@ class DaemonDoesNotAnswer(RelayError):
 def change(options: Options, path: str, body: Json, directly: Change) -> Json:
     """Posts `body` to `path` of the running daemon; if none runs, calls `directly` in one transaction."""
     config = load_config(options)
+    if location_of(config).is_shared:
+        # Every daemon works from the database: none has to be asked.
+        return _change_directly(config, directly, time.time())
     database = config.database.path
     if not database.exists():
         raise DatabaseMissing(f"there is no database at {database}. `wa-relay serve` creates it.", permanent=True)
@@ -59,19 +62,19 @@ def change(options: Options, path: str, body: Json, directly: Change) -> Json:
 
 
 def _change_directly(config: Config, directly: Change, now: Moment) -> Json:
-    database = config.database.path
-    try:
-        opened = file.open_for_writing(database, account_sid="", now=now)
-        with closing(opened.connection):
-            ledger = Ledger(opened.connection, rules_of(config))
+    place = location_of(config)
+    opened = place.open_for_writing(account_sid="", now=now)
+    with closing(opened.connection) as db:
+        try:
+            ledger = Ledger(db, rules_of(config))
             row = ledger.need_one(store.SELECT_RELAY)
             ledger.fence, ledger.epoch = row["fence"], row["epoch"]
-            ledger.db.execute("begin immediate")
-            result = directly(ledger, now)
-            ledger.db.execute("commit")
-            return result
-    except sqlite3.Error as error:
-        raise file.fault_of(error, database) from error
+            db.begin()
+            result = directly(ledger, db.now(now))
+            db.commit()
+        except db.Error as error:
+            raise place.fault_of(error) from error
+        return result
 
 
 class _ControlConnection(HTTPConnection):

@@ -13,6 +13,7 @@ from wa_relay.cli.pages import Page, page_for
 from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
 from wa_relay.ledger.engine import Queries
+from wa_relay.ledger.location import location_of
 from wa_relay.model import RelayError
 from wa_relay.reports import Conversation
 
@@ -47,7 +48,7 @@ def history(
         start = reports.span(since, None, config.timezone, time.time()).since
     except reports.SpanError as error:
         raise typer.BadParameter(error.message, param_hint=f"--{error.path}") from None
-    with reading(config.database.path) as db:
+    with reading(location_of(config)) as db:
         found = reports.conversation(db, phone=number, limit=limit, since=start)
         if found is None:
             raise RelayError(f"there is no call and no message with {number}.", permanent=True)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 from wa_relay.ledger.engine import Queries
-from wa_relay.ledger.file import fault_of, open_for_reading
+from wa_relay.ledger.location import Location
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Queries]:
-    """Opens the database read-only and closes it; raises a `DatabaseFault` for any error of SQLite meanwhile."""
-    with closing(open_for_reading(path)) as db:
+def reading(place: Location) -> Iterator[Queries]:
+    """Opens the database read-only and closes it; raises a `DatabaseFault` for any of its errors meanwhile."""
+    with closing(place.open_for_reading()) as db:
         try:
             yield db
-        except sqlite3.Error as error:
-            raise fault_of(error, path) from error
+        except db.Error as error:
+            raise place.fault_of(error) from error

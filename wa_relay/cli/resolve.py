@@ -16,6 +16,7 @@ from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
 from wa_relay.ledger import control
 from wa_relay.ledger.control import Decision
+from wa_relay.ledger.location import location_of
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
 from wa_relay.reports import Undecided
@@ -76,7 +77,7 @@ def _decide(options: Options, number: int, decision: Decision, sid: str | None) 
 
 
 def _uncertain(options: Options) -> list[Undecided]:
-    with reading(load_config(options).database.path) as db:
+    with reading(location_of(load_config(options))) as db:
         return reports.uncertain(db, time.time())
 
 

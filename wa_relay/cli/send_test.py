@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import aiohttp
@@ -22,6 +21,7 @@ from wa_relay.cli.settings import load_config
 from wa_relay.config import Config, ConfigError, require_serve
 from wa_relay.ledger import consent
 from wa_relay.ledger.faults import DatabaseMissing
+from wa_relay.ledger.location import Location, location_of
 from wa_relay.model import Accepted, Listed, NotSent, Outgoing, RelayError, SendRefused, Unclear, UpstreamError
 from wa_relay.text.plain import clean, visible
 from wa_relay.text.safe import one_line
@@ -83,7 +83,7 @@ def send_test(
         raise typer.BadParameter(f"must be 0 to {MAX_WAIT:g} seconds", param_hint="--wait")
     config = load_config(options)
     _require_twilio(config)
-    _refuse_opted_out(config.database.path, number)
+    _refuse_opted_out(location_of(config), number)
     result = asyncio.run(_send(config, number, text, wait))
     _show(result, wait, as_json=as_json)
     if not result.connected:
@@ -110,7 +110,7 @@ def _require_twilio(config: Config) -> None:
         raise ConfigError(faults)
 
 
-def _refuse_opted_out(database: Path, number: str) -> None:
+def _refuse_opted_out(database: Location, number: str) -> None:
     """Raises `RelayError` for a customer who has opted out. Without a database nobody has."""
     try:
         with reading(database) as db:

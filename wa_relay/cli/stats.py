@@ -20,6 +20,7 @@ from wa_relay.cli.report_csv import as_csv
 from wa_relay.cli.report_html import as_html
 from wa_relay.cli.report_table import table
 from wa_relay.cli.settings import load_config
+from wa_relay.ledger.location import location_of
 from wa_relay.reports import Standing, Statistics
 
 FILE_WIDTH = 100
@@ -69,7 +70,7 @@ def stats(
         span = reports.span(since, until, config.timezone, time.time())
     except reports.SpanError as error:
         raise typer.BadParameter(error.message, param_hint=f"--{error.path}") from None
-    with reading(config.database.path) as db:
+    with reading(location_of(config)) as db:
         report = reports.stats(db, span=span, by=None if by is None else by.value, timezone=config.timezone)
         standing = reports.standing(db)
     if form is Format.table and output is None:

@@ -14,6 +14,7 @@ from wa_relay.cli.output import Paper, results, write_document
 from wa_relay.cli.phones import Phone, read_phone, unknown
 from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
+from wa_relay.ledger.location import location_of
 from wa_relay.reports import Decision
 
 
@@ -26,7 +27,7 @@ def why(
     options: Options = ctx.obj
     number = read_phone(phone)
     config = load_config(options)
-    with reading(config.database.path) as db:
+    with reading(location_of(config)) as db:
         decisions = reports.why(db, number)
     if decisions is None:
         raise unknown(number)

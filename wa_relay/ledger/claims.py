@@ -44,7 +44,7 @@ SPEND_ALLOWANCE = "update conversation_state set bucket = :tokens, bucket_at = :
 DEFER_MESSAGE = "update conversation_messages set due_at = :due_at, waits_for = :why where id = :id"
 COUNT_BURST = """
     select count(*) as due from conversation_messages
-    where status = 'queued' and kind = 'opening' and due_at <= :by and not released and coalesce(epoch, 0) <> :epoch"""
+    where status = 'queued' and kind = 'opening' and due_at <= :by and not released and coalesce(epoch, 0) < :epoch"""
 COUNT_BEGUN = "update relay set openings_begun = openings_begun + 1 where watching"
 END_WATCH = "update relay set watching = false"
 SELECT_EXPIRED = """
@@ -179,7 +179,7 @@ def _trips_breaker(ledger: Ledger, now: Moment) -> int:
         return 0
     limit, end = ledger.rules.burst_limit, relay["started_at"] + policy.BURST_WATCH
     # The first look after the minute still counts: in it, sending may have been held.
-    due: int = ledger.need_one(COUNT_BURST, {"by": min(now, end), "epoch": ledger.epoch})["due"] if limit else 0
+    due: int = ledger.need_one(COUNT_BURST, {"by": min(now, end), "epoch": relay["watch_epoch"]})["due"] if limit else 0
     if not limit or due + relay["openings_begun"] <= limit:
         if not limit or now > end:
             ledger.run(END_WATCH)

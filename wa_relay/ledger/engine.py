@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from wa_relay.model import Moment
+
 EngineName = Literal["sqlite", "postgres"]
 Parameters = Mapping[str, Any] | Sequence[Any]
 
@@ -122,6 +124,27 @@ class Engine(Queries, Protocol):
 
     def undo(self) -> None:
         """Undoes the operation, and leaves the rest of the transaction as it is."""
+        ...
+
+    @property
+    def is_shared(self) -> bool:
+        """True if several daemons may run on the database."""
+        ...
+
+    def now(self, clock: Moment) -> Moment:
+        """The database's time: `clock` where it has none of its own."""
+        ...
+
+    def hold_lease(self, run: int) -> None:
+        """Makes every transaction from now on one of this run: without its lease none begins (`LeaseLost`)."""
+        ...
+
+    def lease_holds(self) -> bool:
+        """True while nobody else can have taken over. May be called from any thread."""
+        ...
+
+    def find_commit(self) -> bool:
+        """After `CommitLost`: true if that transaction was committed. Raises while the database is away."""
         ...
 
     def rest(self, operations: int) -> None:

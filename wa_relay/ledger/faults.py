@@ -56,5 +56,13 @@ class StorageUnavailable(RelayError):
     """
 
 
+class LeaseLost(StorageUnavailable):
+    """This daemon was away for too long: another one has taken over its work, and it starts again."""
+
+
+class CommitLost(StorageUnavailable):
+    """The connection was lost while a commit was on its way: it may have happened."""
+
+
 class CallConflict(RelayError):
     """A call is reported with another phone than the one it is known with."""

@@ -9,6 +9,7 @@ wait, so the lock is taken once for up to 256 of them.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,11 +19,25 @@ from psycopg import pq
 from psycopg.rows import tuple_row
 
 from wa_relay.ledger.engine import EngineName, Parameters
+from wa_relay.ledger.faults import CommitLost, LeaseLost
+from wa_relay.ledger.store import LEASE
+from wa_relay.model import Moment
 
 WRITER = 0x77617231
 """The key of the advisory lock that one writer at a time holds."""
 
 TAKE_WRITER_LOCK = f"select pg_advisory_xact_lock({WRITER})"
+FIND_LEASE = """
+    select 1 from runs
+    where id = {run} and ended_at is null and lease_until > extract(epoch from clock_timestamp())"""
+MARK_COMMIT = """
+    update runs set marker = {marker}, seen_at = extract(epoch from clock_timestamp()),
+        lease_until = extract(epoch from clock_timestamp()) + {lease}
+    where id = {run}"""
+FIND_MARKER = "select marker from runs where id = {run}"
+LEASE_MARGIN = 1.0
+"""Seconds before the end of the lease from which on nothing more is begun."""
+
 SESSION = {
     # Each at most 5 s: a daemon that hangs holds up the others no longer.
     "idle_in_transaction_session_timeout": "5s",
@@ -100,10 +115,18 @@ class PostgresEngine:
     name: EngineName = "postgres"
     Error = psycopg.Error
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self.connection = connection
-        self._cursor = connection.cursor(row_factory=row_factory)
+    def __init__(self, url: str) -> None:
+        self._url = url
         self.total_changes = 0
+        self._changes_before = 0
+        self._run: int | None = None
+        self._marker = 0
+        self._lease_ends = 0.0
+        self._connect()
+
+    def _connect(self) -> None:
+        self.connection = connect(self._url)
+        self._cursor = self.connection.cursor(row_factory=row_factory)
 
     def execute(self, sql: str, parameters: Parameters | None = None, /) -> _Result:
         """Runs a statement with named parameters."""
@@ -131,9 +154,23 @@ class PostgresEngine:
         )
 
     def begin(self) -> None:
-        """Begins a transaction and waits for its turn."""
-        self._command("begin")
-        self._command(TAKE_WRITER_LOCK)
+        """Begins a transaction and waits for its turn; connects again first where that is needed.
+
+        Raises `LeaseLost` if another daemon may have taken over.
+        """
+        if self.connection.closed:
+            self._connect()
+        self._changes_before = self.total_changes
+        if self._run is None:
+            self._command(f"begin; {TAKE_WRITER_LOCK}")
+            return
+        self._command(f"begin; {TAKE_WRITER_LOCK}; {FIND_LEASE.format(run=self._run)}")
+        if self._cursor.fetchone() is None:
+            self.rollback()
+            raise LeaseLost(
+                "this daemon was away for over 10 s, and others have taken over its work. It starts again.",
+                retry_after=2.0,
+            )
 
     def version(self) -> object:
         """The transactions that are over."""
@@ -144,8 +181,50 @@ class PostgresEngine:
         self._command("begin isolation level repeatable read read only")
 
     def commit(self) -> None:
-        """Makes the transaction durable."""
-        self._command("commit")
+        """Makes the transaction durable.
+
+        A transaction that changed something renews the lease and counts a marker, by which `find_commit` recognises
+        it. Raises `CommitLost` if the connection ended before the server's answer.
+        """
+        if self._run is None or self.total_changes == self._changes_before:
+            self._command("commit")
+            return
+        self._marker += 1
+        began = _boot_time()
+        try:
+            self._command(f"{MARK_COMMIT.format(run=self._run, marker=self._marker, lease=LEASE)}; commit")
+        except psycopg.Error as error:
+            if self.connection.closed:
+                raise CommitLost(f"the connection was lost during a commit: {error}", retry_after=2.0) from error
+            raise
+        self._lease_ends = began + LEASE
+
+    @property
+    def is_shared(self) -> bool:
+        """Any number of daemons may run."""
+        return True
+
+    def now(self, clock: Moment) -> Moment:  # noqa: ARG002 - the other engine needs it
+        """The server's clock."""
+        return float(self.execute("select extract(epoch from clock_timestamp()) as at").fetchone()["at"])
+
+    def hold_lease(self, run: int) -> None:
+        """Makes every transaction one of this run. The current one, which began it, counts already."""
+        self._run = run
+        self._lease_ends = _boot_time() + LEASE
+
+    def lease_holds(self) -> bool:
+        """True for 10 s from before the last commit that renewed the lease, less a second for what is under way."""
+        return self._run is None or _boot_time() < self._lease_ends - LEASE_MARGIN
+
+    def find_commit(self) -> bool:
+        """Looks for the marker of the last commit, once the transaction that was lost is over on the server."""
+        if self.connection.closed:
+            self._connect()
+        self._command(f"begin; {TAKE_WRITER_LOCK}; {FIND_MARKER.format(run=self._run)}")
+        row = self._cursor.fetchone()
+        self.rollback()
+        return row is not None and row["marker"] >= self._marker
 
     def rollback(self) -> None:
         """Undoes the transaction; a connection that was lost has undone it."""
@@ -187,7 +266,10 @@ class PostgresEngine:
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.InternalError)
 
     def _command(self, sql: str) -> None:
+        """Runs statements without parameters in one round trip; the rows that stay are those of the last one."""
         self._cursor.execute(sql)
+        while self._cursor.nextset():
+            pass
 
 
 class _Result:
@@ -222,6 +304,11 @@ def _without_nul(parameters: Parameters) -> Parameters:
 
 def _replaced(value: Any) -> Any:
     return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
+
+
+def _boot_time() -> float:
+    """Seconds that also pass while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def connect(url: str) -> psycopg.Connection[Any]:

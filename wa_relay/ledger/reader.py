@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from wa_relay.ledger import file
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.faults import DatabaseFault, StorageUnavailable
+from wa_relay.ledger.location import Location
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,8 +22,8 @@ T = TypeVar("T")
 class Reader:
     """Runs queries, in the order in which they were asked for."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, place: Location | Path) -> None:
+        self._place = Location(place) if isinstance(place, Path) else place
         self._connection: Queries | None = None
         self._thread = ThreadPoolExecutor(1, "reader")
 
@@ -41,7 +41,7 @@ class Reader:
     def _read(self, query: Callable[Concatenate[Queries, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             if self._connection is None:
-                self._connection = file.open_for_reading(self._path)
+                self._connection = self._place.open_for_reading()
         except DatabaseFault as error:
             raise _unreadable(error) from error
         try:

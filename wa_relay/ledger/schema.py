@@ -29,10 +29,25 @@ create table relay (
     started_at moment not null default 0,
     watching flag not null default false,
     openings_begun integer not null default 0,
+    watch_epoch link not null default 0,
+    leader link,
     last_push_at moment,
     swept_to moment,
     clean_stop flag not null default true,
     probed_at moment
+);
+
+create table runs (
+    id key,
+    host text not null default '',
+    pid integer not null default 0,
+    version text not null default '',
+    settings text not null default '{}',
+    started_at moment not null,
+    seen_at moment not null,
+    lease_until moment not null,
+    ended_at moment,
+    marker link not null default 0
 );
 
 create table holds (
@@ -157,6 +172,7 @@ create table turns (
     put_offs integer not null default 0,
     put_off_at moment,
     asked_again integer not null default 0,
+    epoch link,
     begun_at moment,
     finished_at moment,
     told_at moment,

@@ -39,7 +39,10 @@ MARK_FAILED = f"""
         in_flight = false, failed_at = :now, lookup_at = null, poll_at = null, {MOVED}
     where id = :id"""
 SELECT_SID_OWNER = "select id from conversation_messages where twilio_message_id = :sid"
-SELECT_SENDING = "select id from conversation_messages where in_flight and status = 'sending'"
+SELECT_LEFT_SENDING = """
+    select m.id from conversation_messages m
+    where m.in_flight and m.status = 'sending'
+        and not exists (select 1 from runs r where r.id = m.epoch and r.ended_at is null)"""
 
 ACCEPTED = Proof("http", "Twilio accepted it")
 KILLED = Proof("run", "the process ended while it was being sent")
@@ -111,7 +114,7 @@ def free_next_part(ledger: Ledger, message: Outbound, due: Moment) -> bool:
 
 def rescue_sends(ledger: Ledger, now: Moment) -> int:
     """At startup: whatever was being sent when the process died is uncertain. Returns how many messages."""
-    rows = ledger.all(SELECT_SENDING)
+    rows = ledger.all(SELECT_LEFT_SENDING)
     for row in rows:
         _become_uncertain(ledger, get_message(ledger, row["id"]), KILLED, now)
     return len(rows)

@@ -19,7 +19,7 @@ from wa_relay.ledger.faults import (
     WrongAccount,
 )
 from wa_relay.ledger.file import SCHEMA_VERSION
-from wa_relay.ledger.postgres import PostgresEngine, connect
+from wa_relay.ledger.postgres import PostgresEngine
 from wa_relay.model import Moment
 
 OLDEST_SERVER = 140_000
@@ -52,7 +52,7 @@ def open_for_writing(url: str, *, account_sid: str, now: Moment) -> Opened[Postg
     it, and a kill leaves the old shape or the new one.
     """
     try:
-        engine = PostgresEngine(connect(url))
+        engine = PostgresEngine(url)
     except psycopg.Error as error:
         raise fault_of(error) from error
     try:
@@ -71,7 +71,7 @@ def open_for_writing(url: str, *, account_sid: str, now: Moment) -> Opened[Postg
 def open_for_reading(url: str) -> PostgresEngine:
     """Opens the database read-only; raises `DatabaseMissing` and the other faults."""
     try:
-        engine = PostgresEngine(connect(url))
+        engine = PostgresEngine(url)
     except psycopg.Error as error:
         raise fault_of(error) from error
     try:

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from wa_relay.ledger.engine import EngineName, Parameters
+from wa_relay.model import Moment
 
 CHECKPOINT_EVERY, CHECKPOINT_SHARE = 32, 0.2
 """Operations after which the log is brought into the main file, once their results are on their way, and the part of
@@ -86,6 +87,23 @@ class SqliteEngine(sqlite3.Connection):
         """Undoes an operation."""
         self.execute("rollback to operation")
         self.execute("release operation")
+
+    is_shared = False
+
+    def now(self, clock: Moment) -> Moment:
+        """A file has no clock."""
+        return clock
+
+    def hold_lease(self, run: int) -> None:
+        """The lock file sees to it that one daemon runs."""
+
+    def lease_holds(self) -> bool:
+        """A daemon keeps its file."""
+        return True
+
+    def find_commit(self) -> bool:
+        """A commit that failed did not happen."""
+        return False
 
     def rest(self, operations: int) -> None:
         """Brings the log into the main file from time to time."""

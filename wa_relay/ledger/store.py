@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,19 @@ if TYPE_CHECKING:
     # Commands that only read come here to find a customer; the policy's modules would slow their start.
     from wa_relay.policy import Rules
 
-BEGIN_RUN = """
-    update relay set epoch = epoch + 1, clean_stop = false, started_at = :now, watching = true, openings_begun = 0
-    returning epoch, fence"""
-END_RUN = "update relay set clean_stop = true"
+COUNT_RUN = "update relay set epoch = epoch + 1, clean_stop = false returning epoch, fence"
+END_EARLIER_RUNS = "update runs set ended_at = :at where ended_at is null and lease_until <= :by"
+SELECT_ALIVE_RUN = "select 1 from runs where ended_at is null limit 1"
+INSERT_RUN = """
+    insert into runs (id, started_at, seen_at, lease_until) values (:epoch, :at, :at, :until)"""
+BEGIN_WATCH = "update relay set started_at = :now, watching = true, openings_begun = 0, watch_epoch = :epoch"
+END_RUN = "update runs set ended_at = seen_at where id = :epoch and ended_at is null"
+MARK_CLEAN_STOP = "update relay set clean_stop = true"
+LEASE = 10.0
+"""Seconds after which a daemon that has not renewed its lease has lost it."""
 SELECT_RELAY = """
-    select fence, epoch, account_sid, started_at, watching, openings_begun, last_push_at, swept_to, clean_stop,
-        probed_at
+    select fence, epoch, account_sid, started_at, watching, openings_begun, watch_epoch, last_push_at, swept_to,
+        clean_stop, probed_at
     from relay"""
 NOTHING: Parameters = {}
 
@@ -66,13 +73,25 @@ class Ledger:
 
 
 def begin_run(ledger: Ledger, now: Moment) -> str:
-    """Begins a new epoch and returns the file's mark. Until `end_run`, a stop counts as unclean."""
-    row = ledger.need_one(BEGIN_RUN, {"now": now})
+    """Begins a run and returns the database's mark. Until `end_run`, a stop counts as unclean.
+
+    The breaker's watch begins with the first daemon when none is alive.
+    """
+    row = ledger.need_one(COUNT_RUN)
     ledger.epoch = row["epoch"]
     ledger.fence = float(row["fence"])
+    at = ledger.db.now(now)
+    # A file has one daemon: what an earlier one left behind is over, whatever its lease says.
+    by = at if ledger.db.is_shared else math.inf
+    ledger.run(END_EARLIER_RUNS, {"at": at, "by": by})
+    if ledger.one(SELECT_ALIVE_RUN) is None:
+        ledger.run(BEGIN_WATCH, {"now": now, "epoch": ledger.epoch})
+    ledger.run(INSERT_RUN, {"epoch": ledger.epoch, "at": at, "until": at + LEASE})
+    ledger.db.hold_lease(ledger.epoch)
     return ledger.mark
 
 
 def end_run(ledger: Ledger) -> None:
-    """Marks the stop as clean, and brings the log into the main file."""
-    ledger.run(END_RUN)
+    """Marks the stop as clean."""
+    ledger.run(END_RUN, {"epoch": ledger.epoch})
+    ledger.run(MARK_CLEAN_STOP)

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from wa_relay.ledger import store
-from wa_relay.ledger.faults import StorageUnavailable
+from wa_relay.ledger.faults import CommitLost, LeaseLost, StorageUnavailable
 from wa_relay.ledger.store import Ledger
 
 P = ParamSpec("P")
@@ -28,6 +28,10 @@ GROUP = 256
 
 BACKLOG = 20_000
 """Operations that may wait; beyond it further ones are refused."""
+
+
+FIND_COMMIT_EVERY = 0.2
+"""Seconds between two tries to find out about a commit."""
 
 
 class _Job(NamedTuple):
@@ -49,9 +53,15 @@ class _HalfWay(Exception):
 class LedgerThread:
     """Runs operations on the ledger, in the order in which they were handed over."""
 
-    def __init__(self, ledger: Ledger, on_commit: Callable[[float], None] = lambda _seconds: None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        on_commit: Callable[[float], None] = lambda _seconds: None,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
         self._ledger = ledger
         self._on_commit = on_commit
+        self._on_lost = on_lost
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closing = False
         self._loop = asyncio.get_running_loop()
@@ -132,12 +142,28 @@ class LedgerThread:
         try:
             outcomes = [run(job) for job in group]
             began = time.monotonic()
-            db.commit()
+            try:
+                db.commit()
+            except CommitLost:
+                if not self._find_commit():
+                    raise
             self._on_commit(time.monotonic() - began)
         except BaseException:
             db.rollback()
             raise
         return outcomes
+
+    def _find_commit(self) -> bool:
+        """Waits until the database says whether a commit happened whose answer was lost."""
+        db = self._ledger.db
+        while True:
+            try:
+                return db.find_commit()
+            except Exception as error:
+                if self._closing or not db.is_unavailable(error):
+                    raise
+                self.fault = str(error)
+                time.sleep(FIND_COMMIT_EVERY)
 
     def _operation(self, job: _Job) -> _Outcome:
         """Runs one operation; what it raises is its own result, unless it has changed something before."""
@@ -167,7 +193,15 @@ class LedgerThread:
         db.release()
         return outcome
 
+    def lease_holds(self) -> bool:
+        """True while no other daemon can have taken over: what is begun outside the database is still this one's."""
+        return self._ledger.db.lease_holds()
+
     def _refusal(self, error: Exception) -> Exception:
+        if isinstance(error, LeaseLost):
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._on_lost)
+            self.fault = error.message
         if not self._ledger.db.is_unavailable(error):
             return error
         self.fault = str(error)

@@ -45,13 +45,15 @@ SELECT_DUE_TURNS = """
     order by t.due_at limit :limit"""
 SELECT_NEXT_TURN_DUE = "select min(due_at) from turns where state = 'open'"
 BEGIN_TURN = """
-    update turns set state = 'asking', tries = tries + 1, begun_at = :now, call_id = :call_id where id = :turn_id"""
+    update turns set state = 'asking', tries = tries + 1, begun_at = :now, call_id = :call_id, epoch = :epoch
+    where id = :turn_id"""
 
 SELECT_ASKED_TURN = """
     select id, conversation_id, call_id, tries, tools_ran, put_off_at, asked_again from turns
     where id = :turn_id and state = 'asking'"""
-SELECT_ASKED_TURNS = """
-    select id, conversation_id, call_id, tries, tools_ran, put_off_at, asked_again from turns where state = 'asking'"""
+SELECT_LEFT_ASKING = """
+    select id, conversation_id, call_id, tries, tools_ran, put_off_at, asked_again from turns
+    where state = 'asking' and not exists (select 1 from runs where runs.id = turns.epoch and runs.ended_at is null)"""
 MARK_ANSWERED = """
     update turns set state = 'answered', finished_at = :now, session_id = :session_id, error = null
     where id = :turn_id"""
@@ -175,7 +177,7 @@ def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
             notices.queue_fallback(ledger, turn.conversation_id, turn.call_id, turn.id, now, reason="too_many_turns")
             answered += 1
             continue
-        ledger.run(BEGIN_TURN, {"now": now, "call_id": turn.call_id, "turn_id": turn.id})
+        ledger.run(BEGIN_TURN, {"now": now, "call_id": turn.call_id, "epoch": ledger.epoch, "turn_id": turn.id})
         messages = questions.messages_of_turn(ledger, turn.id)
         if any(message.content.strip() for message in messages):
             _record(ledger, turn, "asked", "the agent is asked", now, messages=len(messages))
@@ -329,7 +331,7 @@ def rescue_turns(ledger: Ledger, now: Moment) -> int:
 
     A turn fails instead if a tool may have run, or if it has been begun too often without an end.
     """
-    turns = [AskedTurn(*row) for row in ledger.all(SELECT_ASKED_TURNS)]
+    turns = [AskedTurn(*row) for row in ledger.all(SELECT_LEFT_ASKING)]
     for turn in turns:
         if turn.tools_ran:
             fail_turn(ledger, turn.id, INTERRUPTED, now)

@@ -13,6 +13,7 @@ POOL = ""
 
 @dataclass(slots=True)
 class _Bucket:
+    whole: float
     rate: float
     filled_at: Moment
     tokens: float = 1.0
@@ -30,7 +31,12 @@ class Rates:
         if further:
             rates = {POOL: default, own: default}
             rates.update(further)
-        self._buckets = {name: _Bucket(rate, now) for name, rate in rates.items()}
+        self._buckets = {name: _Bucket(rate, rate, now) for name, rate in rates.items()}
+
+    def share(self, daemons: int) -> None:
+        """Takes one of `daemons` equal parts of each rate: the limits hold for all daemons together."""
+        for bucket in self._buckets.values():
+            bucket.rate = bucket.whole / daemons
 
     @property
     def senders(self) -> tuple[str | None, ...]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from wa_relay import metrics
 from wa_relay.ledger import claims, sends
 from wa_relay.ledger.claims import Claimed, SendJob
+from wa_relay.ledger.faults import LeaseLost
 from wa_relay.ledger.sends import Finished
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
@@ -98,6 +99,9 @@ class SendWorker(Worker):
         return claimed
 
     async def _send(self, job: SendJob) -> None:
+        if not self._ledger.lease_holds():
+            # Another daemon takes it over; sent now, it would be sent by one that others believe to be dead.
+            return
         began = time.perf_counter()
         if self.silence.covers(job.conversation_id, job.kind):
             result: SendResult = NotSent("a person is taking the conversation over", answered=True)
@@ -108,6 +112,8 @@ class SendWorker(Worker):
         assert message_id is not None
         try:
             finished = await self._persist(sends.finish_send, message_id, result, self._clock())
+        except LeaseLost:
+            return
         except Exception as error:
             # Left as `sending` it would hold its conversation for ever, and nobody would see it.
             fail("result_fault", error, message=message_id)

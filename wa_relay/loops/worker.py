@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from wa_relay.ledger.faults import StorageUnavailable
+from wa_relay.ledger.faults import LeaseLost, StorageUnavailable
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, warn
@@ -93,6 +93,8 @@ class Worker(abc.ABC):
         while True:
             try:
                 return await self._ledger.run(operation, *args, **kwargs)
+            except LeaseLost:
+                raise
             except StorageUnavailable as error:
                 warn("storage_away", message=error.message)
                 await asyncio.sleep(pause)

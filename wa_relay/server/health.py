@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from wa_relay import __version__, metrics
-from wa_relay.ledger import control
+from wa_relay.ledger import control, runs
 from wa_relay.ledger.control import QueueHealth
 from wa_relay.ledger.faults import StorageUnavailable
+from wa_relay.ledger.runs import Alive
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.loops.answering import TurnWorker
 from wa_relay.loops.intake import Intake
+from wa_relay.loops.lease import CLOCK_LIMIT, Lease
 from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.sending import SendWorker
 from wa_relay.loops.signs import Signs
@@ -40,6 +42,8 @@ class Health:
     last_poll_at: Moment | None
     poll_failures: int
     upstreams: dict[str, int]
+    daemons: tuple[Alive, ...] | None = None
+    clock_offset: float = 0.0
 
     def to_json(self, *, inside: bool) -> dict[str, Any]:
         """Returns the object of `GET /health`; `inside` adds what is not for strangers."""
@@ -68,6 +72,19 @@ class Health:
                 {"content_sid": hold.name, "error_code": hold.code, "since": stamp(hold.since)}
                 for hold in (queue.templates if queue else ())
             ]
+        if self.daemons is not None:
+            shown["clock_offset_seconds"] = round(self.clock_offset, 3)
+            shown["daemons"] = [
+                {
+                    "host": daemon.host,
+                    "pid": daemon.pid,
+                    "version": daemon.version,
+                    "since": stamp(daemon.since),
+                    "last_seen_at": stamp(daemon.last_seen_at),
+                    "leader": daemon.leader,
+                }
+                for daemon in self.daemons
+            ]
         shown["upstreams"] = {
             name: {"status": "away" if failures >= AWAY_AFTER else "ok", "consecutive_failures": failures}
             for name, failures in self.upstreams.items()
@@ -85,6 +102,7 @@ class Watched:
     intake: Intake
     reconciler: Reconciler
     signs: Signs
+    lease: Lease | None = None
 
 
 class Checkup:
@@ -99,10 +117,13 @@ class Checkup:
 
     async def look(self) -> Health:
         """Returns the health; a daemon that can't store anything within 2 s is `down`."""
-        queue = None
+        queue, daemons, lease = None, None, self._parts.lease
+        shared = lease is not None and lease.shared
         try:
             async with asyncio.timeout(STORE_WITHIN):
                 queue = await self._parts.ledger.run(control.queue_health, self._clock())
+                if shared:
+                    daemons = await self._parts.ledger.run(runs.daemons_alive, self._clock())
         except (StorageUnavailable, TimeoutError):
             pass
         now, polled = self._clock(), self._parts.intake.health
@@ -114,7 +135,11 @@ class Checkup:
         }
         signs = self._parts.signs
         noticed = signs.found_by_listing.reached(now) or signs.refused_signatures.reached(now)
+        offset = lease.clock_offset if lease is not None else 0.0
+        noticed = noticed or (shared and abs(offset) > CLOCK_LIMIT)
         return Health(
+            daemons=daemons,
+            clock_offset=offset,
             status=judge(queue, list(upstreams.values()), noticed=noticed),
             instance=self._instance,
             uptime=now - self._began,

@@ -1,0 +1,76 @@
+"""Where a database is: in a file, or on a PostgreSQL server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from wa_relay.ledger import file
+from wa_relay.ledger.engine import Engine, Opened, Queries
+from wa_relay.ledger.faults import DatabaseFault, DatabaseUnusable
+from wa_relay.model import Moment
+
+if TYPE_CHECKING:
+    from wa_relay.config import Config
+
+_PASSWORD = re.compile(r"(?<=://)([^/@]*?):[^@]*@|(password=)[^&\s]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A database's place: the file at `path`, or with a `url` the server's database, and `path` does not count."""
+
+    path: Path
+    url: str = field(default="", repr=False)
+
+    @property
+    def is_shared(self) -> bool:
+        """True for a server, on whose database several daemons may run."""
+        return bool(self.url)
+
+    @property
+    def shown(self) -> str:
+        """The place as it may be shown: without the password."""
+        return _PASSWORD.sub(
+            lambda found: f"{found[1]}@" if found[1] is not None else f"{found[2]}***", self.url
+        ) or str(self.path)
+
+    def open_for_reading(self) -> Queries:
+        """Opens the database read-only; raises a `DatabaseFault`."""
+        return _server().open_for_reading(self.url) if self.url else file.open_for_reading(self.path)
+
+    def open_for_writing(
+        self, *, account_sid: str, now: Moment, give_up: Callable[[], bool] = lambda: False
+    ) -> Opened[Engine]:
+        """Opens the database, and makes or migrates it; raises a `DatabaseFault`."""
+        if self.url:
+            return _server().open_for_writing(self.url, account_sid=account_sid, now=now)  # type: ignore[no-any-return]
+        return file.open_for_writing(self.path, account_sid=account_sid, now=now, give_up=give_up)
+
+    def fault_of(self, error: Exception) -> DatabaseFault:
+        """Turns an error of the database's library into what happened and what to do."""
+        return _server().fault_of(error) if self.url else file.fault_of(error, self.path)  # type: ignore[arg-type]
+
+
+def _without_password(found: re.Match[str]) -> str:
+    return f"{found[1]}@" if found[1] is not None else f"{found[2]}***"
+
+
+def location_of(config: Config) -> Location:
+    """The place that the configuration names."""
+    return Location(config.database.path, config.database.url.reveal())
+
+
+def _server() -> ModuleType:
+    # psycopg is an extra, and slows the start of commands that work on a file.
+    try:
+        from wa_relay.ledger import server
+    except ImportError as error:
+        raise DatabaseUnusable(
+            'PostgreSQL needs another package: pip install "wa-relay[postgres]".', permanent=True
+        ) from error
+    return server

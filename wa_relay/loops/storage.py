@@ -1,0 +1,60 @@
+"""Opens the database for a daemon: the writer, the readers, and what a run begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from wa_relay import metrics
+from wa_relay.config import Config
+from wa_relay.ledger import runs, sends, store, turns, waiting
+from wa_relay.ledger.engine import Engine, Opened
+from wa_relay.ledger.location import location_of
+from wa_relay.ledger.reader import Reader
+from wa_relay.ledger.store import Ledger
+from wa_relay.ledger.thread import LedgerThread
+from wa_relay.logs import warn
+from wa_relay.loops.lease import compare_settings, settings_of
+from wa_relay.model import Moment
+from wa_relay.policy import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The writer and the readers. `mark` names the database in Twilio's callbacks."""
+
+    ledger: LedgerThread
+    reports: Reader
+    threads: Reader
+    events: Reader
+    mark: str
+
+
+async def open_storage(
+    config: Config,
+    rules: Rules,
+    found: Opened[Engine],
+    opened: AsyncExitStack,
+    *,
+    clock: Callable[[], Moment],
+    on_lost: Callable[[], None],
+) -> Storage:
+    """Begins a run, and rescues what lost runs had under way. Raises `SettingsDiffer` beside a daemon with others."""
+    now, place = clock(), location_of(config)
+    ledger = LedgerThread(Ledger(found.connection, rules), metrics.COMMIT_SECONDS.observe, on_lost)
+    opened.push_async_callback(ledger.close)
+    mark = await ledger.run(store.begin_run, now)
+    own = settings_of(config)
+    if differing := compare_settings(own, await ledger.run(runs.describe_run, own)):
+        warn("settings_differ", keys=", ".join(differing), what="another daemon on this database has other values")
+    uncertain = await ledger.run(sends.rescue_sends, now)
+    reopened = await ledger.run(turns.rescue_turns, now)
+    await ledger.run(waiting.replan, now)
+    if uncertain or reopened:
+        warn("rescued", sends=uncertain, turns=reopened)
+    # A reader each: no turn and no alert waits for somebody's report.
+    reports, threads, events = Reader(place), Reader(place), Reader(place)
+    for reader in (reports, threads, events):
+        opened.callback(reader.close)
+    return Storage(ledger, reports, threads, events, mark)
