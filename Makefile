@@ -1,6 +1,7 @@
 # Needs python3 (3.11 or later) and make; everything else is set up here.
 #
 #   make demo    the whole flow between stand-ins, in a few seconds: no account, no network
+#   make demo-console   the demo, and the console in your browser
 #   make test    the tests
 #   make check   format, lint, types, architecture
 #   make soak    the long crash runs (SOAK_KILLS=10000)
@@ -11,16 +12,19 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := .venv-run
-SOURCES := $(shell find wa_relay -name '*.py' -o -name '*.toml' -o -name 'py.typed') pyproject.toml
+SOURCES := $(shell find wa_relay -type f -not -name '*.pyc') pyproject.toml
 PIP_QUIET := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo run-env test check format soak mutants bench bench-peer picture requirements clean
+.PHONY: help demo demo-console run-env test check format soak mutants bench bench-peer picture requirements clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
 demo: $(RUN)/.installed
 	@$(RUN)/bin/wa-relay demo
+
+demo-console: $(RUN)/.installed
+	@$(RUN)/bin/wa-relay demo --console
 
 run-env: $(RUN)/.installed
 

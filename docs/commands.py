@@ -53,7 +53,17 @@ def reference() -> str:
 def _section(name: str, example: str) -> str:
     command = load_command(name, ENTRIES[name])
     description = "\n\n".join(" ".join(part.split()) for part in str(command.help).split("\n\n"))
-    return f"### {name}\n\n{description}\n\n```sh\n{example}\n```\n\n{_table(command, name)}"
+    inner = "".join(_inner(each, f"{name} {each.name}") for each in getattr(command, "commands", {}).values())
+    return f"### {name}\n\n{description}\n\n```sh\n{example}\n```\n\n{_table(command, name)}{inner}"
+
+
+def _inner(command: Any, name: str) -> str:
+    """A command of a command: its usage and its summary, and those of its own commands."""
+    commands = getattr(command, "commands", None)
+    if commands is not None:
+        return "".join(_inner(each, f"{name} {each.name}") for each in commands.values())
+    summary = " ".join(str(command.help).split())
+    return f"\n`{name}`: {summary}\n\n{_table(command, name)}"
 
 
 def _table(command: Any, name: str) -> str:

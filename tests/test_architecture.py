@@ -19,7 +19,9 @@ ROOMS = (
     ("sources", "agent", "reports"),
     ("loops",),
     ("server",),
-    ("daemon", "doctor"),
+    ("doctor",),
+    ("console",),
+    ("daemon",),
     ("standins",),
     ("demo",),
     ("cli",),
@@ -57,6 +59,8 @@ PURE = (
 IMPURE_MODULES = {"aiohttp", "asyncio", "httpx", "os", "pathlib", "socket", "sqlite3", "subprocess", "time", "twilio"}
 HOMES = {
     "twilio": {"channel"},
+    "argon2": {"console"},
+    "jinja2": {"console"},
     "typer": {"cli", "demo"},
     "rich": {"cli", "demo"},
     "sqlite3": {"ledger", "cli", "doctor"},

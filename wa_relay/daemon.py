@@ -329,13 +329,20 @@ def _make_routes(
     )
     watched = Watched(storage.ledger, loops.sending, loops.answering, loops.intake, loops.reconciler, signs, lease)
     checkup = Checkup(watched, clock, polling=config.poll.enabled, instance=secrets.token_hex(8))
-    return (
+    routes = (
         *CallRoutes(ledger, loops.intake, wakers.board, upstreams.twilio, clock).routes(),
         *WebhookRoutes(ledger, loops.intake, trust, access, clock, wakers, signs).routes(),
         *ConversationRoutes(desk, ledger, storage.reports, clock).routes(),
         *OperatingRoutes(ledger, clock, wakers.send).routes(),
         *ReadingRoutes(access, storage.reports, checkup, common.rules.timezone, clock).routes(),
     )
+    if not config.console.enabled:
+        return routes
+    # Imported only where it is on: argon2 and Jinja2 take 8 MB.
+    from wa_relay.console import site
+
+    parts = site.Parts(ledger, storage.reports, storage.threads, access, checkup, upstreams.templates, clock)
+    return (*routes, *site.routes(parts, config))
 
 
 async def _send_after_sweep(loops: Loops, rules: Rules) -> None:

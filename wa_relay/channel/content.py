@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -13,6 +14,7 @@ from wa_relay.channel.transport import Transport, host_beside
 from wa_relay.http import AnswerTooLarge
 from wa_relay.model import UpstreamError
 
+MOST_PAGES = 20
 _PLACE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
@@ -24,6 +26,17 @@ class Template:
     approval: str
     places: frozenset[str]
     rejection: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """A template that WhatsApp has approved. `text` is its body, with `{{1}}` for each of its `places`."""
+
+    content_sid: str
+    name: str
+    language: str
+    text: str
+    places: tuple[str, ...]
 
 
 class Templates:
@@ -54,6 +67,26 @@ class Templates:
             rejection=str(whatsapp.get("rejection_reason") or ""),
         )
 
+    async def approved(self) -> tuple[Approved, ...]:
+        """Fetches every approved template, by name. Raises `UpstreamError`.
+
+        Source: the ContentAndApprovals resource.
+        """
+        found: list[Approved] = []
+        path: str | None = "/v1/ContentAndApprovals?PageSize=100"
+        for _ in range(MOST_PAGES):
+            page = await self._get(path) if path else None
+            if page is None:
+                break
+            contents, meta = page.get("contents"), page.get("meta")
+            entries = contents if isinstance(contents, list) else []
+            found += [_approved(entry) for entry in entries if isinstance(entry, Mapping) and _is_approved(entry)]
+            following = meta.get("next_page_url") if isinstance(meta, Mapping) else None
+            # The address comes from an answer: only its query is taken, never another host or path.
+            query = urlsplit(following).query if isinstance(following, str) else ""
+            path = f"/v1/ContentAndApprovals?{query}" if query else None
+        return tuple(sorted(found, key=lambda template: (template.name, template.language)))
+
     async def _get(self, path: str) -> Mapping[str, object] | None:
         try:
             answer = await self._transport.request("GET", path, auth=self._auth)
@@ -67,6 +100,25 @@ class Templates:
         if not isinstance(data, Mapping):
             raise UpstreamError(f"Twilio's Content API answered HTTP {answer.status_code}", status=answer.status_code)
         return data
+
+
+def _is_approved(entry: Mapping[str, object]) -> bool:
+    approval = entry.get("approval_requests")
+    return isinstance(approval, Mapping) and str(approval.get("status") or "").lower() == "approved"
+
+
+def _approved(entry: Mapping[str, object]) -> Approved:
+    types = entry.get("types")
+    shapes = [shape for shape in types.values() if isinstance(shape, Mapping)] if isinstance(types, Mapping) else []
+    text = next((str(shape["body"]) for shape in shapes if shape.get("body")), "")
+    places = set(_PLACE.findall(json.dumps(types, ensure_ascii=False)))
+    return Approved(
+        content_sid=str(entry.get("sid") or ""),
+        name=str(entry.get("friendly_name") or entry.get("sid") or ""),
+        language=str(entry.get("language") or ""),
+        text=text,
+        places=tuple(sorted(places, key=lambda place: (not place.isdigit(), len(place), place))),
+    )
 
 
 def content_url(base_url: str) -> str:

@@ -81,6 +81,12 @@ ENTRIES = {
         SET_UP,
         "wa-relay --config /etc/wa-relay/config.toml service unit",
     ),
+    "console": Entry(
+        "wa_relay.cli.console:app",
+        "Manage the users of the console, print a login link, or show what they did.",
+        SET_UP,
+        "wa-relay console user add ana --role operator",
+    ),
     "config": Entry(
         "wa_relay.cli.config:config",
         "Check the configuration, or show what is in force and where it was set.",

@@ -50,9 +50,17 @@ class LazyGroup(TyperGroup):
 
 
 def load_command(name: str, entry: Entry) -> Any:
-    """Imports the function behind an entry, and returns it as a command with its example."""
+    """Imports the function behind an entry, and returns it as a command with its example.
+
+    The target may also be a Typer application, for a command that has commands of its own.
+    """
     module, _, function = entry.target.partition(":")
+    target = getattr(import_module(module), function)
+    if isinstance(target, typer.Typer):
+        group = typer.main.get_command(target)
+        group.name, group.epilog = name, f"Example: {entry.example}"
+        return group
     alone = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
     register = alone.command(name, epilog=f"Example: {entry.example}")
-    register(getattr(import_module(module), function))
+    register(target)
     return typer.main.get_command(alone)

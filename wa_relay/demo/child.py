@@ -92,20 +92,27 @@ class Daemon:
                 process.kill()
             await process.wait()
 
-    async def command(self, *arguments: str, env: Mapping[str, str]) -> tuple[int, str, str]:
-        """Runs a command on the same configuration: exit status, standard output, standard error."""
-        process = await self._spawn(*arguments, stderr=asyncio.subprocess.PIPE, env=_environment(env))
+    async def command(self, *arguments: str, env: Mapping[str, str], typed: str = "") -> tuple[int, str, str]:
+        """Runs a command on the same configuration: exit status, standard output, standard error.
+
+        `typed` is the line that it reads from standard input.
+        """
+        process = await self._spawn(
+            *arguments, stderr=asyncio.subprocess.PIPE, env=_environment(env), typed=bool(typed)
+        )
         try:
-            out, err = await process.communicate()
+            out, err = await process.communicate(typed.encode() + b"\n" if typed else None)
         finally:
             if process.returncode is None:
                 process.kill()
         return process.returncode or 0, out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
 
-    async def _spawn(self, *arguments: str, stderr: int, env: Mapping[str, str]) -> asyncio.subprocess.Process:
+    async def _spawn(
+        self, *arguments: str, stderr: int, env: Mapping[str, str], typed: bool = False
+    ) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "wa_relay", "--config", str(self.config), *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE if typed else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
             env=env,

@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from wa_relay.demo import acts
+from wa_relay.demo import acts, visit
 from wa_relay.demo.agent import answering
 from wa_relay.demo.campaign import AGENT, ANA, CALLED, DIEGO, OPENINGS, TEMPLATES
 from wa_relay.demo.chat import chat
@@ -52,13 +52,29 @@ async def perform_chat(paper: Paper, price_answer: str | None = None) -> None:
     await _perform(paper, _chat, f"{ANA.name}, played by you at this terminal", price_answer)
 
 
+async def perform_console(paper: Paper, price_answer: str | None = None) -> None:
+    """Plays the campaign with the console on, and keeps running until it is cancelled, for whoever opens the link."""
+    await _perform(paper, _console, _SCRIPTED, price_answer, console=True)
+
+
+async def _console(s: Stage) -> None:
+    await visit.add_user(s)
+    await visit.show_link(s, "Watch it in the console")
+    await _play(s)
+    await visit.stay(s)
+
+
 async def _campaign(s: Stage) -> None:
+    await _play(s)
+    s.screen.show("")
+    s.screen.note("To play the customer yourself: wa-relay demo --chat\nTo start with your own accounts: wa-relay init")
+
+
+async def _play(s: Stage) -> None:
     batch = await _first(s)
     await acts.the_others(s, batch)
     for act in (acts.burst, acts.voice_note, acts.opt_out, acts.backend, acts.results):
         await act(s)
-    s.screen.show("")
-    s.screen.note("To play the customer yourself: wa-relay demo --chat\nTo start with your own accounts: wa-relay init")
 
 
 async def _first(s: Stage) -> str:
@@ -73,7 +89,12 @@ async def _chat(s: Stage) -> None:
 
 
 async def _perform(
-    paper: Paper, act: Callable[[Stage], Awaitable[object]], customer: str, price_answer: str | None
+    paper: Paper,
+    act: Callable[[Stage], Awaitable[object]],
+    customer: str,
+    price_answer: str | None,
+    *,
+    console: bool = False,
 ) -> None:
     _end_when_told()
     screen = Screen(paper)
@@ -84,7 +105,7 @@ async def _perform(
         raise RelayError(f"the demo needs a temporary folder: {error.strerror or error}.") from error
     kept = False
     try:
-        async with _stage(folder, screen, price_answer) as s:
+        async with _stage(folder, screen, price_answer, console=console) as s:
             _introduce(s, customer)
             await _watched(s, act)
     except (StepMissed, StartFailed) as error:
@@ -137,7 +158,7 @@ def _introduce(s: Stage, customer: str) -> None:
 
 
 @asynccontextmanager
-async def _stage(folder: Path, screen: Screen, price_answer: str | None) -> AsyncIterator[Stage]:
+async def _stage(folder: Path, screen: Screen, price_answer: str | None, *, console: bool) -> AsyncIterator[Stage]:
     twilio = TwilioStandin(templates=tuple(TEMPLATES.values()), delays=Delays(0.1, 0.1, 0.3))
     elevenlabs = ElevenLabsStandin()
     elevenlabs.add_agent(AGENT)
@@ -151,7 +172,7 @@ async def _stage(folder: Path, screen: Screen, price_answer: str | None) -> Asyn
 
         def settings(url: str, port: int) -> Mapping[str, Mapping[str, Any]]:
             twilio.configure(webhook_url=f"{url}/webhook/twilio/incoming")
-            return _settings(url, port, twilio, elevenlabs)
+            return {**_settings(url, port, twilio, elevenlabs), "console": {"enabled": console}}
 
         await daemon.start(settings)
         async with aiohttp.ClientSession() as http:

@@ -93,6 +93,10 @@ class Screen:
         """A remark between the steps."""
         self.show(Padding(Text(self._clean(words), style="dim"), (0, 0, 0, 2)))
 
+    def link(self, address: str) -> None:
+        """An address on a line of its own, never broken: a terminal makes it one to click."""
+        self._console.print(Text(f"  {address}", style="bold underline"), soft_wrap=True)
+
     def theirs(self, name: str, text: str) -> None:
         """What a customer wrote, on the left."""
         self.show(self._bubble(name, text, None, "cyan"))

@@ -14,6 +14,7 @@ from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
 from wa_relay.moments import stamp
 from wa_relay.phone import mask
+from wa_relay.policy import Operator
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -82,14 +83,21 @@ def run_audited(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Runs an operation and records whose deed it was, in one transaction; the backend's deeds are not the console's.
+    """Runs an operation and records whose deed it was, in one transaction. Without a `deed`, it only runs it.
 
-    What the operation raises leaves no entry.
+    What was refused leaves no entry: the operation raises or, on one customer, returns None (there is none) or the
+    reason as a text. Nor does a message that the same key had stored before.
     """
     result = operation(ledger, *args, **kwargs)
-    if deed is not None:
+    refused = deed is not None and deed.address is not None and (result is None or isinstance(result, str))
+    if deed is not None and not refused and not getattr(result, "repeated", False):
         record_deed(ledger, deed, now)
     return result
+
+
+def deed_of(operator: Operator, action: str, address: str | None = None) -> Deed | None:
+    """What an operator does, if by the console."""
+    return Deed(operator.name, action, address) if operator.channel == "console" else None
 
 
 def read_log(db: Queries) -> list[Line]:

@@ -18,6 +18,8 @@ from wa_relay.moments import optional_stamp, stamp
 
 Role = Literal["viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")
+UserAction = Literal["add", "remove", "password", "role", "link"]
+USER_ACTIONS: tuple[UserAction, ...] = ("add", "remove", "password", "role", "link")
 NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 RESERVED = frozenset({"api", "cli"})
 """Names that say in a conversation that no user of the console acted."""
@@ -64,6 +66,37 @@ class User:
             "created_at": stamp(self.created_at),
             "last_login_at": optional_stamp(self.last_login_at),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class UserChange:
+    """A change that `wa-relay console` asks for. `value` is a password's hash, a role, or a link's hash."""
+
+    action: UserAction
+    name: str
+    by: str
+    role: Role = "viewer"
+    value: str = ""
+
+
+def role_of(text: str) -> Role:
+    """A role by its name; the least one for any other text."""
+    return next((role for role in ROLES if role == text), "viewer")
+
+
+def change_users(ledger: Ledger, change: UserChange, now: Moment) -> None:
+    """Carries out a change; raises `NameTaken` or `NoSuchUser`."""
+    name, by = change.name, change.by
+    if change.action == "add":
+        add_user(ledger, name, change.role, change.value, by, now)
+    elif change.action == "remove":
+        remove_user(ledger, name, by, now)
+    elif change.action == "password":
+        set_password(ledger, name, change.value, by, now)
+    elif change.action == "role":
+        set_role(ledger, name, change.role, by, now)
+    else:
+        add_link(ledger, name, change.value, by, now)
 
 
 def add_user(ledger: Ledger, name: str, role: Role, password_hash: str, by: str, now: Moment) -> None:

@@ -9,6 +9,7 @@ import aiohttp
 
 from wa_relay.agent.gateway import GatewayAgent
 from wa_relay.agent.session import TextAgent
+from wa_relay.channel.content import Templates
 from wa_relay.channel.twilio import TwilioChannel
 from wa_relay.config import Config
 from wa_relay.elevenlabs.client import ElevenLabs
@@ -23,6 +24,7 @@ class Upstreams:
 
     elevenlabs: ElevenLabs
     twilio: TwilioChannel
+    templates: Templates
     agent: Agent
 
 
@@ -44,7 +46,13 @@ async def open_upstreams(config: Config, mark: str, opened: AsyncExitStack) -> U
         database=mark,
         further=[number for sender in config.senders if (number := address(sender.number))],
     )
-    return Upstreams(api, twilio, _make_agent(config, api, http, opened))
+    templates = Templates(
+        http,
+        account_sid=config.twilio.account_sid,
+        auth_token=config.twilio.auth_token.reveal(),
+        base_url=config.twilio.base_url,
+    )
+    return Upstreams(api, twilio, templates, _make_agent(config, api, http, opened))
 
 
 def _make_agent(config: Config, api: ElevenLabs, http: aiohttp.ClientSession, opened: AsyncExitStack) -> Agent:

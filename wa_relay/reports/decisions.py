@@ -20,6 +20,8 @@ STANDING = """
         (select coalesce(code || ': ' || meaning, code) from holds where subject in ('account', 'sender')
             order by subject, since limit 1) as account_fault"""
 
+COUNT_WAITING = "select count(*) from conversation_state where waiting_since is not null"
+
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
@@ -83,3 +85,8 @@ def standing(db: Queries) -> Standing:
     """Tells what holds openings back and how many sends wait for a decision."""
     row = db.execute(STANDING).fetchone()
     return Standing(row["uncertain"], bool(row["by_operator"]), bool(row["by_burst"]), row["account_fault"])
+
+
+def count_waiting(db: Queries) -> int:
+    """Counts the customers who wait for a person."""
+    return int(db.execute(COUNT_WAITING, {}).fetchone()[0])

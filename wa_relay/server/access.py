@@ -65,7 +65,7 @@ FORWARDED = frozenset(
 class Access:
     """Decides by the service token, the push token, the console's sessions and the client's address.
 
-    Without `sessions` the console is off, and no cookie opens anything.
+    While `sessions` is None the console is off, and no cookie opens anything.
     """
 
     def __init__(
@@ -73,9 +73,8 @@ class Access:
         token: str,
         push_token: str = "",
         proxies: Sequence[IPv4Network | IPv6Network] = (),
-        sessions: SessionBook | None = None,
     ) -> None:
-        self._sessions = sessions
+        self.sessions: SessionBook | None = None
         self._token = token.encode()
         self._push_token = push_token.encode()
         self._proxies = tuple(proxies)
@@ -90,7 +89,7 @@ class Access:
 
     async def admit(self, http: web.Request, level: Level) -> Actor:
         """Returns who makes a request of a level in `LEAST_ROLE`; raises `HttpError` (401, 403) if they may not."""
-        if "X-Service-Token" in http.headers or self._sessions is None:
+        if "X-Service-Token" in http.headers or self.sessions is None:
             self.require(http, "token")
             return BACKEND
         actor = await self.session(http)
@@ -105,7 +104,7 @@ class Access:
     async def session(self, http: web.BaseRequest) -> Actor | None:
         """Returns the user whose console session the request carries; None without one, or once it has ended."""
         cookie = http.cookies.get(SESSION_COOKIE, "")
-        return await self._sessions.find(cookie) if cookie and self._sessions is not None else None
+        return await self.sessions.find(cookie) if cookie and self.sessions is not None else None
 
     def sees_inside(self, http: web.BaseRequest) -> bool:
         """Returns True for a request from this machine, or one with the service token."""

@@ -6,13 +6,14 @@ A Unix socket of mode 0600 beside the database: a user who may write to the file
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from aiohttp import web
 
-from wa_relay.ledger import control
+from wa_relay.ledger import console_users, control
+from wa_relay.ledger.console_users import NAME, USER_ACTIONS, UserChange, role_of
 from wa_relay.logs import say
 from wa_relay.loops.bell import Bell
 from wa_relay.model import Moment, PayloadError
@@ -23,6 +24,7 @@ from wa_relay.server.listener import RequestLedger, Route, application
 from wa_relay.server.protocol import Runner
 from wa_relay.server.unix_socket import address
 from wa_relay.sources import jsonbody
+from wa_relay.sources.jsonbody import Json
 
 DECISIONS: dict[str, control.Decision] = {"sent": "sent", "resend": "resend", "cancel": "cancel"}
 
@@ -41,7 +43,18 @@ class ControlRoutes:
             Route("POST", "/pause", self.pause),
             Route("POST", "/resume", self.resume),
             Route("POST", "/resolve", self.resolve, media_types=(JSON,)),
+            Route("POST", "/console", self.console, media_types=(JSON,)),
         )
+
+    async def console(self, http: web.Request) -> web.StreamResponse:
+        """Changes a user of the console, or stores a login link."""
+        body = jsonbody.parse_object(http[body_key])
+        try:
+            await self._ledger.run(console_users.change_users, _user_change(body, _who(http)), self._clock())
+        except (console_users.NameTaken, console_users.NoSuchUser) as error:
+            return error_answer(409, "refused", error.message)
+        say("console_users_changed")
+        return json_answer({"success": True})
 
     async def pause(self, http: web.Request) -> web.StreamResponse:
         """Holds openings."""
@@ -86,6 +99,15 @@ class ControlRoutes:
         say("resolved", message=identity, decision=decision, status=status)
         self._send.ring()
         return json_answer({"success": True, "status": status})
+
+
+def _user_change(body: Mapping[str, Json], by: str) -> UserChange:
+    """Reads a change from the command's body; the schema refuses a role or a hash that is none."""
+    action, name, role, value = (str(body.get(key) or "") for key in ("action", "name", "role", "value"))
+    for known in USER_ACTIONS:
+        if known == action and NAME.fullmatch(name):
+            return UserChange(known, name, by, role_of(role), value)
+    raise PayloadError("send an action and a name.", code="invalid_payload")
 
 
 def _who(http: web.Request) -> str:

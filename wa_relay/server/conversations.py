@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from wa_relay.ledger import consent, customers
+from wa_relay.ledger.audit import deed_of, run_audited
 from wa_relay.ledger.human import WHY_REFUSED, HumanMessage, Stored
 from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
@@ -98,8 +99,11 @@ class ConversationRoutes:
     async def opt_out(self, http: web.Request) -> web.StreamResponse:
         """Opts a customer out."""
         _body(http)
-        source = http[actor_key].source
-        return await self._shown(await self._ledger.run(_opt_out, customer(http), source, self._clock()))
+        operator, address, now = _operator(http), customer(http), self._clock()
+        deed = deed_of(operator, "opt-out", address)
+        return await self._shown(
+            await self._ledger.run(run_audited, deed, now, _opt_out, address, operator.channel, now)
+        )
 
     async def _shown(self, conversation_id: int | None) -> web.StreamResponse:
         if conversation_id is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from wa_relay.ledger import customers, handover, human
+from wa_relay.ledger.audit import deed_of, run_audited
 from wa_relay.ledger.human import Failure, HumanMessage, Stored
 from wa_relay.ledger.reader import Reader
 from wa_relay.logs import say
@@ -31,7 +32,8 @@ class Desk:
     async def take_over(self, address: str, operator: Operator, hours: float | None) -> int | None:
         """Takes a conversation over, for `hours` or for `handover.return_after_hours`. Returns its id."""
         with await self._silencing(address):
-            taken = await self._ledger.run(handover.take_over, address, operator, hours, self._clock())
+            deed, now = deed_of(operator, "takeover", address), self._clock()
+            taken = await self._ledger.run(run_audited, deed, now, handover.take_over, address, operator, hours, now)
         if taken is not None:
             say("taken_over", conversation=taken, by=operator.name, source=operator.channel)
             self._wakers.send.ring()
@@ -39,7 +41,8 @@ class Desk:
 
     async def release(self, address: str, operator: Operator) -> int | None:
         """Gives a conversation back to the agent. Returns its id."""
-        released = await self._ledger.run(handover.release, address, operator, self._clock())
+        deed, now = deed_of(operator, "release", address), self._clock()
+        released = await self._ledger.run(run_audited, deed, now, handover.release, address, operator, now)
         if released is not None:
             say("released", conversation=released, by=operator.name, source=operator.channel)
             self._wakers.turn.ring()
@@ -52,7 +55,8 @@ class Desk:
     async def write(self, address: str, message: HumanMessage, operator: Operator, key: str | None) -> Stored | Failure:
         """Stores an operator's message, due at once; that takes the conversation over. Returns why if it is refused."""
         with await self._silencing(address):
-            stored = await self._ledger.run(human.write, address, message, operator, key, self._clock())
+            deed, now = deed_of(operator, "send", address), self._clock()
+            stored = await self._ledger.run(run_audited, deed, now, human.write, address, message, operator, key, now)
         if isinstance(stored, Stored) and not stored.repeated:
             say(
                 "operator_wrote",

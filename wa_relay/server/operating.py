@@ -7,6 +7,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from wa_relay.ledger import control
+from wa_relay.ledger.audit import Deed, run_audited
 from wa_relay.ledger.control import Decision
 from wa_relay.logs import say
 from wa_relay.loops.bell import Bell
@@ -50,8 +51,9 @@ class OperatingRoutes:
         message_id = min(int(http.match_info["id"]), HIGHEST_ID)
         who, chosen = http[actor_key].name, str(sid) if decision == "sent" else None
         try:
+            deed, now = _deed(http, f"resolve-{decision}", message_id), self._clock()
             status = await self._ledger.run(
-                control.resolve, message_id, DECISIONS[decision], chosen, who, self._clock()
+                run_audited, deed, now, control.resolve, message_id, DECISIONS[decision], chosen, who, now
             )
         except control.NotUncertain as error:
             code, status_code = ("unknown_message", 404) if error.unknown else ("not_uncertain", 409)
@@ -62,16 +64,25 @@ class OperatingRoutes:
 
     async def pause(self, http: web.Request) -> web.StreamResponse:
         """Holds openings."""
-        await self._ledger.run(control.pause, http[actor_key].name, self._clock())
+        now = self._clock()
+        await self._ledger.run(run_audited, _deed(http, "pause"), now, control.pause, http[actor_key].name, now)
         say("paused", by="operator")
         return json_answer({"success": True})
 
     async def resume(self, http: web.Request) -> web.StreamResponse:
         """Lets the held openings go out."""
-        waiting = await self._ledger.run(control.resume, http[actor_key].name, self._clock())
+        now = self._clock()
+        waiting = await self._ledger.run(
+            run_audited, _deed(http, "resume"), now, control.resume, http[actor_key].name, now
+        )
         say("resumed", waiting=waiting)
         self._send.ring()
         return json_answer({"success": True, "waiting": waiting})
+
+
+def _deed(http: web.Request, action: str, message_id: int | None = None) -> Deed | None:
+    actor = http[actor_key]
+    return Deed(actor.name, action, message_id=message_id) if actor.source == "console" else None
 
 
 def _invalid(path: str, wanted: str) -> PayloadError:

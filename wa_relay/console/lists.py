@@ -1,0 +1,97 @@
+"""The inbox's rows, and a customer's name, initials and state as the pages show them."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+from wa_relay.console.messages import Messages
+from wa_relay.console.threads import TICKS, Tick
+from wa_relay.phone import mask
+from wa_relay.reports.conversation import Overview
+from wa_relay.reports.inbox import Listed
+from wa_relay.text.safe import one_line
+
+PREVIEW = 140
+TINTS = 6
+"""Colours of the avatars, by the number of the conversation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Who it is, and who has the conversation: `badge` is empty while the agent has it and nobody is requested."""
+
+    name: str
+    phone: str
+    initials: str
+    tint: int
+    badge: str
+    badge_kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the inbox."""
+
+    id: int
+    customer: Customer
+    unread: int
+    at: str
+    preview: str
+    author: str
+    tick: Tick
+
+
+def row(listed: Listed, t: Messages) -> Row:
+    """Makes a row of a conversation and its newest message."""
+    overview, last = listed.overview, listed.last_message
+    author = "" if last is None or last.kind in ("customer", "human") else t.code("author", last.kind)
+    if last is not None and last.kind == "human":
+        author = one_line(last.author or "")
+    return Row(
+        id=overview.id,
+        customer=customer(overview, t),
+        unread=overview.unread,
+        at=overview.last_message_at,
+        preview="" if last is None else one_line(last.content)[:PREVIEW] or t("thread.attachment"),
+        author=author,
+        tick="" if last is None else TICKS.get(last.status, ""),
+    )
+
+
+def customer(overview: Overview, t: Messages) -> Customer:
+    """Makes a customer of a conversation."""
+    name = one_line(overview.client_name or "")[:80]
+    letters = [word[0] for word in name.split() if word[0].isalnum()]
+    kind, badge = _badge(overview, t)
+    return Customer(
+        name=name or shown_phone(overview.phone),
+        phone=shown_phone(overview.phone),
+        initials="".join(letters[:2]).upper() or "#",
+        tint=zlib.crc32(str(overview.id).encode()) % TINTS,
+        badge=badge,
+        badge_kind=kind,
+    )
+
+
+def shown_phone(phone: str) -> str:
+    """A number in groups, as people read it; a hidden number as what stands for it."""
+    if not phone.startswith("+"):
+        return one_line(phone)[:40]
+    code, _, _ = mask(phone).partition("•")
+    rest = phone[len(code) :]
+    return " ".join([code, *(rest[at : at + 3] for at in range(0, len(rest), 3))]) if len(rest) > 3 else phone
+
+
+def _badge(overview: Overview, t: Messages) -> tuple[str, str]:
+    """The kind of the badge, for its colour, and its text."""
+    if overview.status == "opted_out":
+        return "out", t("state.opted_out")
+    if overview.waiting_since is not None:
+        return "waiting", t("state.waiting")
+    if overview.handler == "human":
+        who = one_line(overview.handler_by or "")
+        return "human", t("state.with", name=who) if who else t("state.human")
+    if overview.handler == "muted":
+        return "muted", t("state.muted")
+    return "", ""

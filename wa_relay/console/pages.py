@@ -1,0 +1,211 @@
+"""The console's pages behind the login. They read; what a page changes goes through the routes of the API."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Any, Literal
+from urllib.parse import parse_qs
+
+from aiohttp import web
+
+from wa_relay import reports
+from wa_relay.console import campaigns, lists, threads
+from wa_relay.console.login import is_below_console, login_path
+from wa_relay.console.render import Clock, Pages, redirect
+from wa_relay.console.templates_cache import TemplateList
+from wa_relay.doctor import Report
+from wa_relay.ledger import audit, console_users, handover, journal
+from wa_relay.ledger.faults import StorageUnavailable
+from wa_relay.ledger.reader import Reader
+from wa_relay.model import Moment
+from wa_relay.reports import inbox
+from wa_relay.reports.conversation import overview
+from wa_relay.reports.decisions import count_waiting
+from wa_relay.server.access import Access, Actor, Role, require_csrf_token
+from wa_relay.server.answers import HttpError
+from wa_relay.server.body import FORM, KIB, body_key
+from wa_relay.server.health import Checkup
+from wa_relay.server.listener import RequestLedger, Route
+
+Handler = Callable[[web.Request, Actor], Awaitable[web.StreamResponse]]
+Examine = Callable[[], Awaitable[Report]]
+"""Makes all checks of doctor."""
+
+PAGE, NEWEST = 50, 200
+"""Conversations on a page of the inbox, and messages on a page of a thread."""
+
+LANGUAGES: dict[str, Literal["es", "en"]] = {"es": "es", "en": "en"}
+GROUPINGS: tuple[reports.Grouping, ...] = ("batch", "day", "group", "agent")
+USUAL_GROUPING: reports.Grouping = "batch"
+
+
+@dataclass(frozen=True, slots=True)
+class PageRoutes:
+    """Every page behind the login, and what serves its files."""
+
+    ledger: RequestLedger
+    reader: Reader
+    access: Access
+    pages: Pages
+    checkup: Checkup
+    templates: TemplateList
+    examine: Examine
+    timezone: tzinfo
+    clock: Callable[[], Moment]
+
+    def routes(self) -> tuple[Route, ...]:
+        """The routes for the listener; the last one is for every other path below `/console`."""
+        pages: tuple[tuple[str, str, Handler, Role], ...] = (
+            ("GET", "/console/", self.inbox, "viewer"),
+            ("GET", "/console/conversations/{id:[0-9]{1,18}}", self.thread, "viewer"),
+            ("GET", "/console/campaigns", self.campaigns, "viewer"),
+            ("GET", "/console/system", self.system, "viewer"),
+            ("GET", "/console/system/checks", self.checks, "viewer"),
+            ("GET", "/console/users", self.users, "admin"),
+            ("POST", "/console/language", self.set_language, "viewer"),
+        )
+        return (
+            Route("GET", "/console", self.home),
+            Route("GET", "/console/static/{name:[a-z.]+}", self.asset),
+            *(
+                Route(method, path, self._guarded(handler, role), media_types=_form_of(method), limit=16 * KIB)
+                for method, path, handler, role in pages
+            ),
+            Route("*", "/console/{rest:.*}", self._guarded(self.nothing, "viewer")),
+        )
+
+    async def home(self, _http: web.Request) -> web.StreamResponse:
+        """`/console` leads to the inbox."""
+        return redirect(self.pages.place.home)
+
+    async def asset(self, http: web.Request) -> web.StreamResponse:
+        """The style sheet, the script and the icon."""
+        answer = self.pages.asset(http.match_info["name"])
+        if answer is None:
+            raise HttpError(404, "not_found", "there is nothing at this path.")
+        return answer
+
+    async def inbox(self, http: web.Request, actor: Actor) -> web.StreamResponse:
+        """The conversations, latest activity first, filtered by state and words."""
+        state = next((each for each in inbox.STATES if each == http.query.get("state")), None)
+        words, before = http.query.get("q", "").strip()[:200], http.query.get("before") or None
+        try:
+            found = await self.reader.read(inbox.page, state=state, limit=PAGE, before=before)
+        except inbox.WrongPlace:
+            return redirect(self.pages.place.home)
+        t = self.pages.messages(actor.language)
+        rows = [lists.row(listed, t) for listed in found.conversations]
+        return await self._page(
+            "inbox.html", actor, rows=rows, following=found.following, state=state, states=inbox.STATES, words=words
+        )
+
+    async def thread(self, http: web.Request, actor: Actor) -> web.StreamResponse:
+        """One conversation. Opening it counts as looking, except for a viewer."""
+        conversation_id, now = int(http.match_info["id"]), self.clock()
+        before = http.query.get("before", "")
+        earlier = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else None
+        try:
+            phone = (await self.reader.read(overview, conversation_id)).phone
+        except LookupError:
+            return await self._error(http, actor, 404, "unknown_conversation")
+        found = await self.reader.read(reports.conversation, phone=phone, limit=NEWEST, before=earlier)
+        if found is None:
+            return await self._error(http, actor, 404, "unknown_conversation")
+        if found.overview.unread and actor.may("operator"):
+            await self.ledger.run(handover.note_read, phone)
+        t = self.pages.messages(actor.language)
+        entries = await self.reader.read(journal.read_of_conversation, conversation_id)
+        shown = threads.bubbles(found.messages, t, Clock(t, self.timezone, now))
+        window_ends_at = found.overview.window_ends_at
+        templates = await self.templates.get() if actor.may("operator") else None
+        return await self._page(
+            "thread.html",
+            actor,
+            thread=found,
+            customer=lists.customer(found.overview, t),
+            bubbles=shown,
+            earlier=shown[0].id if found.messages and len(found.messages) == NEWEST else None,
+            decisions=threads.decisions(entries, t),
+            window_open=window_ends_at is not None and window_ends_at > now,
+            templates=templates,
+        )
+
+    async def campaigns(self, http: web.Request, actor: Actor) -> web.StreamResponse:
+        """The funnel, with charts and the figures of each batch, day, group or agent."""
+        by = next((each for each in GROUPINGS if each == http.query.get("by")), USUAL_GROUPING)
+        t = self.pages.messages(actor.language)
+        since, until, fault = http.query.get("since", ""), http.query.get("until", ""), ""
+        span = reports.Span()
+        try:
+            span = reports.span(since or None, until or None, self.timezone, self.clock())
+        except reports.SpanError as error:
+            fault = error.message
+        report = await self.reader.read(functools.partial(reports.stats, span=span, by=by, timezone=self.timezone))
+        shown = campaigns.campaigns(report, t)
+        return await self._page("campaigns.html", actor, shown=shown, by=by, since=since, until=until, fault=fault)
+
+    async def system(self, _http: web.Request, actor: Actor) -> web.StreamResponse:
+        """Health, queue, sends with an unknown outcome, holds."""
+        health = await self.checkup.look()
+        undecided = await self.reader.read(reports.uncertain, self.clock())
+        standing = await self.reader.read(reports.standing)
+        shown = health.to_json(inside=True)
+        return await self._page("system.html", actor, health=shown, undecided=undecided, standing=standing)
+
+    async def checks(self, _http: web.Request, actor: Actor) -> web.StreamResponse:
+        """What doctor reports; it asks both services, so that it takes seconds."""
+        return self.pages.page("checks.html", actor, self.clock(), checks=(await self.examine()).checks)
+
+    async def users(self, _http: web.Request, actor: Actor) -> web.StreamResponse:
+        """The users and what they did."""
+        users = await self.reader.read(console_users.list_users)
+        lines = await self.reader.read(audit.read_log)
+        return await self._page("users.html", actor, users=users, lines=lines[::-1][:NEWEST])
+
+    async def set_language(self, http: web.Request, actor: Actor) -> web.StreamResponse:
+        """Chooses the language for this user, and shows the same page again."""
+        given = parse_qs(http[body_key].decode("utf-8", "replace"), max_num_fields=20)
+        language, following = LANGUAGES.get(given.get("lang", [""])[-1]), given.get("next", [""])[-1]
+        if language is not None:
+            await self.ledger.run(console_users.set_language, actor.name, language)
+        place = self.pages.place
+        return redirect(following if is_below_console(following, place.base) else place.home)
+
+    async def nothing(self, http: web.Request, actor: Actor) -> web.StreamResponse:
+        """A path that leads nowhere."""
+        return await self._error(http, actor, 404, "not_found")
+
+    def _guarded(self, handler: Handler, role: Role) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Lets a handler see only sessions of at least that role; everybody else is sent to the login."""
+
+        async def serve(http: web.Request) -> web.StreamResponse:
+            actor = await self.access.session(http)
+            if actor is None:
+                return redirect(login_path(self.pages, http))
+            if http.method not in ("GET", "HEAD"):
+                try:
+                    require_csrf_token(http, http.get(body_key, b""), actor)
+                except HttpError:
+                    return await self._error(http, actor, 403, "bad_csrf_token")
+            if not actor.may(role):
+                return await self._error(http, actor, 403, "forbidden")
+            try:
+                return await handler(http, actor)
+            except StorageUnavailable:
+                return await self._error(http, actor, 503, "unavailable")
+
+        return serve
+
+    async def _page(self, template: str, actor: Actor, **facts: Any) -> web.Response:
+        waiting = await self.reader.read(count_waiting)
+        return self.pages.page(template, actor, self.clock(), waiting=waiting, **facts)
+
+    async def _error(self, http: web.Request, actor: Actor, status: int, what: str) -> web.Response:
+        return self.pages.page("error.html", actor, self.clock(), status=status, what=what, waiting=0, path=http.path)
+
+
+def _form_of(method: str) -> tuple[str, ...]:
+    return (FORM,) if method == "POST" else ()
