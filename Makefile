@@ -5,6 +5,7 @@
 #   make test    the tests
 #   make check   format, lint, types, architecture
 #   make soak    the long crash runs (SOAK_KILLS=10000)
+#   make texts   100,000 generated texts through the whole way of a message (TEXTS=100000)
 #   make bench   the benchmarks
 #   make commands   the command reference, from the help
 #   make bench-peer  the relay and a Node service in turn (installs Debian and npm packages; root)
@@ -15,7 +16,7 @@ RUN := .venv-run
 SOURCES := $(shell find wa_relay -type f -not -name '*.pyc') pyproject.toml
 PIP_QUIET := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo demo-console run-env test check format soak mutants bench bench-peer picture requirements clean
+.PHONY: help demo demo-console run-env test check format soak texts mutants bench bench-peer picture requirements clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -44,6 +45,9 @@ format: $(VENV)/.installed
 soak: $(VENV)/.installed
 	$(VENV)/bin/python -m tests.crash --kills $(or $(SOAK_KILLS),10000)
 	$(VENV)/bin/python -m pytest -m soak
+
+texts: $(VENV)/.installed
+	$(VENV)/bin/python -m tests.texts --texts $(or $(TEXTS),100000)
 
 mutants: $(VENV)/.installed
 	$(VENV)/bin/python -m tests.crash.mutants
