@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wa_relay.channel.attachments import ListedFile
 from wa_relay.channel.inbound import listed_inbound
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.loops.bell import Wakers
@@ -19,6 +20,10 @@ class InboundList:
     async def inbound_page(self, following: str | None, sender: str | None, /) -> Page:
         """One page: `following` is what the one before it named."""
         raise AssertionError(f"a test's list says what its pages are: {following}, {sender}")
+
+    async def files_of(self, sid: str, /) -> tuple[ListedFile, ...]:
+        """No message here has a file."""
+        raise AssertionError(f"nothing has a file: {sid}")
 
     async def find(self, to: str, since: float, sender: str | None, /) -> tuple[Listed, ...]:
         """Nothing: no send is looked up here."""

@@ -49,6 +49,8 @@ PURE = (
     "agent/closing",
     "channel/errors",
     "channel/inbound",
+    "channel/attachments",
+    "channel/sniffing",
     "sources/push",
     "sources/postcall",
     "sources/survey",

@@ -343,3 +343,16 @@ def test_every_constraint_that_is_named_is_in_the_database() -> None:
 
 def test_the_two_copies_of_the_example_are_one() -> None:
     assert text_of(ROOT / "config.example.toml") == text_of(ROOT / "wa_relay" / "config.example.toml")
+
+
+def test_the_page_of_attachments_names_every_scenario_that_shows_it() -> None:
+    page = (ROOT / "docs" / "attachments.md").read_text(encoding="utf-8")
+    source = (ROOT / "tests" / "scenarios" / "test_attachments.py").read_text(encoding="utf-8")
+    scenarios = set(re.findall(r"^def test_(\w+)", source, re.MULTILINE))
+    named = set(re.findall(r"`([a-z0-9_]{25,})`", page))
+    assert named - scenarios == set()
+    assert scenarios - named <= {
+        "a_reply_to_a_message_of_another_conversation_is_not_quoted",
+        "an_upload_that_is_refused_for_good_leaves_a_note",
+        "history_shows_a_voice_note_with_its_transcript",
+    }

@@ -35,11 +35,13 @@ from wa_relay.loops.bell import Wakers
 from wa_relay.loops.handovers import HandoverKeeper
 from wa_relay.loops.intake import Intake
 from wa_relay.loops.lease import DatabaseClock, Lease
+from wa_relay.loops.media import MediaWorker
 from wa_relay.loops.rates import Rates
 from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.schedules import start_schedules
 from wa_relay.loops.sending import SendWorker
 from wa_relay.loops.signs import Signs
+from wa_relay.loops.startup import log_startup_warnings, send_after_sweep
 from wa_relay.loops.storage import Storage, open_storage
 from wa_relay.loops.typing import TypingIndicator
 from wa_relay.loops.upstreams import Upstreams, open_upstreams
@@ -56,6 +58,7 @@ from wa_relay.server.desk_control import DeskControl
 from wa_relay.server.events import EventRoutes
 from wa_relay.server.health import Checkup, Watched
 from wa_relay.server.listener import RequestLedger, Route, application
+from wa_relay.server.media import MediaRoutes
 from wa_relay.server.operating import OperatingRoutes
 from wa_relay.server.reading import ReadingRoutes
 from wa_relay.server.site import listen
@@ -67,6 +70,11 @@ SEND_GRACE = 40.0
 TURN_GRACE = 3.0
 """Seconds for which a stop waits for the agent. Then the turn is given back: nothing of it has been sent."""
 
+MEDIA_GRACE = 5.0
+"""Seconds for which a stop waits for files: a transcription that ends by itself is not paid again."""
+
+GRACES = (TURN_GRACE, MEDIA_GRACE, SEND_GRACE)
+
 LOCK_PATIENCE = 5.0
 """Seconds for which a start waits for a command that is changing the database: after a kill it checks the file
 first, which takes 3 s with a million messages.
@@ -74,9 +82,6 @@ first, which takes 3 s with a million messages.
 
 RESTART_PAUSE = 1.0
 """Seconds between two starts after a lost lease while the database is away."""
-
-SWEEP_WITHIN = 3.0
-"""Seconds for which sending waits at the start for the first sweep: a customer may have opted out meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,7 @@ class Loops:
 
     sending: SendWorker
     answering: TurnWorker
+    media: MediaWorker
     intake: Intake
     reconciler: Reconciler
     alerting: Alerting | None
@@ -164,7 +170,7 @@ class Daemon:
             common = Common(config, self._rules, clock, Wakers(), Signs())
             storage = await open_storage(config, self._rules, found, opened, clock=clock, on_lost=self._lose)
             await opened.enter_async_context(systemd.watchdog(storage.ledger))
-            upstreams = await open_upstreams(config, storage.mark, opened)
+            upstreams = await open_upstreams(config, storage.mark, storage.files, opened)
             rates = _rates(config, self._rules, clock())
             lease = Lease(storage.ledger, shared_clock, rates.share, shared=self._place.is_shared)
             await lease.begin()
@@ -183,7 +189,7 @@ class Daemon:
                 )
                 lock.announce(Holder(os.getpid(), stamp(self._began), str(control_path)))
             await opened.enter_async_context(self._working(loops, common.wakers, events, lease))
-            _log_startup_warnings(config, self._rules)
+            log_startup_warnings(config, self._rules)
             say("listening", url=url, database=self._place.shown, version=__version__)
             ready(Listens(url, found.created))
             systemd.notify("READY=1", os.environ)
@@ -223,8 +229,9 @@ class Daemon:
             asyncio.create_task(each.run(), name=name) for name, each in (("lease", lease), ("events", events))
         ]
         workers = [
-            asyncio.create_task(_send_after_sweep(loops, self._rules), name="send"),
+            asyncio.create_task(send_after_sweep(loops.sending, loops.reconciler, self._rules), name="send"),
             asyncio.create_task(loops.answering.run(), name="answer"),
+            asyncio.create_task(loops.media.run(), name="media"),
         ]
         for task in (*background, *workers):
             task.add_done_callback(self._loop_ended)
@@ -235,8 +242,10 @@ class Daemon:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            turn_grace, send_grace = (0.0, 0.0) if self.lease_lost else (TURN_GRACE, SEND_GRACE)
-            await asyncio.gather(loops.answering.stop(turn_grace), loops.sending.stop(send_grace))
+            turn_grace, file_grace, send_grace = (0.0, 0.0, 0.0) if self.lease_lost else GRACES
+            await asyncio.gather(
+                loops.answering.stop(turn_grace), loops.media.stop(file_grace), loops.sending.stop(send_grace)
+            )
             # A sender that still waits for the first sweep must not wait any longer.
             loops.reconciler.swept_once.set()
             await asyncio.gather(*workers, return_exceptions=True)
@@ -290,8 +299,19 @@ def _make_loops(common: Common, storage: Storage, upstreams: Upstreams, rates: R
         # A send that Twilio turns out to have accepted was no failure of Twilio.
         on_adopted=sending.circuit.succeeded,
     )
+    files = MediaWorker(
+        ledger,
+        upstreams.media,
+        upstreams.elevenlabs,
+        storage.files,
+        wakers,
+        clock,
+        rules,
+        language=config.media.language,
+    )
     handovers = HandoverKeeper(ledger, clock, wakers)
-    return Loops(sending, answering, intake, reconciler, _make_alerting(common, storage, intake), handovers)
+    alerting = _make_alerting(common, storage, intake)
+    return Loops(sending, answering, files, intake, reconciler, alerting, handovers)
 
 
 def _make_alerting(common: Common, storage: Storage, intake: Intake) -> Alerting | None:
@@ -327,13 +347,16 @@ def _make_routes(
         config.twilio.verify_signature,
         config.elevenlabs.webhook_secret.reveal(),
     )
-    watched = Watched(storage.ledger, loops.sending, loops.answering, loops.intake, loops.reconciler, signs, lease)
+    watched = Watched(
+        storage.ledger, loops.sending, loops.answering, loops.media, loops.intake, loops.reconciler, signs, lease
+    )
     checkup = Checkup(watched, clock, polling=config.poll.enabled, instance=secrets.token_hex(8))
     routes = (
         *CallRoutes(ledger, loops.intake, wakers.board, upstreams.twilio, clock).routes(),
         *WebhookRoutes(ledger, loops.intake, trust, access, clock, wakers, signs).routes(),
         *ConversationRoutes(desk, ledger, storage.reports, clock).routes(),
         *OperatingRoutes(ledger, clock, wakers.send).routes(),
+        *MediaRoutes(storage.files).routes(),
         *ReadingRoutes(access, storage.reports, checkup, common.rules.timezone, clock).routes(),
     )
     if not config.console.enabled:
@@ -343,26 +366,6 @@ def _make_routes(
 
     parts = site.Parts(ledger, storage.reports, storage.threads, access, checkup, upstreams.templates, clock)
     return (*routes, *site.routes(parts, config))
-
-
-async def _send_after_sweep(loops: Loops, rules: Rules) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(rules.scaled(SWEEP_WITHIN)):
-            await loops.reconciler.swept_once.wait()
-    await loops.sending.run()
-
-
-def _log_startup_warnings(config: Config, rules: Rules) -> None:
-    for warning in config.warnings:
-        warn("configuration", what=warning)
-    for outcome, opening in rules.openings.items():
-        if opening.body and not opening.content_sid:
-            warn(
-                "no_template",
-                outcome=outcome,
-                what="outside the 24-hour window WhatsApp refuses free text (63016): a call opens no window. "
-                f"Set opening.{outcome}.content_sid to an approved template.",
-            )
 
 
 async def serve(config: Config, ready: Callable[[Listens], None]) -> None:

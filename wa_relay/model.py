@@ -145,27 +145,62 @@ class BatchHint:
 OptOutType = Literal["STOP", "START", "HELP"]
 
 
+AttachmentType = Literal["audio", "image", "video", "document", "sticker", "contact", "location", "reaction", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What a message holds beside its text.
+
+    `content_type` is what Twilio announces, and `url` where it has the file; both None without a file. `name` is a
+    document's. `latitude` and `longitude` are degrees, `label` and `address` the place's in words.
+    """
+
+    type: AttachmentType
+    content_type: str | None = None
+    url: str | None = None
+    name: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    label: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Referral:
+    """The advertisement through which a message came. Empty texts are not known."""
+
+    headline: str = ""
+    body: str = ""
+    source_url: str = ""
+    source_type: str = ""
+    source_id: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Inbound:
     """What a customer sent, from the webhook or from a listing.
 
-    `phone` is `+57…`, or the user id (`CO.1A2b…`) of a customer who hides the number. `text` is
-    what can be read: body, caption, button. `attachment` names what can't
-    (`audio`, `image`, `location`, ...), None for plain text. `sid` is None for a form without one.
+    `phone` is `+57…`, or the user id (`CO.1A2b…`) of a customer who hides the number. `text` is what the customer
+    wrote: body, caption, button. `attachment` is None for plain text. `sid` is None for a form without one.
     `written_at` is Twilio's own time when a listing gave it, None from a webhook. `wa_id` is the number that WhatsApp
-    has for the customer (`+57…`), None if it is hidden. `to` is our number, None if it was not given.
+    has for the customer (`+57…`), None if it is hidden. `to` is our number, None if it was not given. `replied_to` is
+    the SID of the message that this one answers. `tapped` is true for a button or an entry of a list.
     """
 
     sid: str | None
     phone: str
     text: str
-    attachment: str | None = None
+    attachment: Attachment | None = None
     profile_name: str | None = None
     user_id: str | None = None
     opt_out: OptOutType | None = None
     written_at: Moment | None = None
     wa_id: str | None = None
     to: str | None = None
+    replied_to: str | None = None
+    tapped: bool = False
+    referral: Referral | None = None
 
 
 ReceiptStatus = Literal["queued", "sent", "delivered", "read", "failed", "undelivered"]
@@ -288,12 +323,23 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentFile:
+    """A customer's file for the agent. `media` is our id of it, `size` is in bytes, `type` that of the attachment."""
+
+    media: int
+    type: str
+    content_type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """One turn put to the agent.
 
     `call_key` is the phone call's conversation id, None for a stranger. `text` is all that the
     customer wrote since the last answer. `thread` is what was written in WhatsApp before it,
-    oldest first. `nobody_free` is true after a request for a person to which nobody came.
+    oldest first. `files` go with the text. `has_words` is false if the text holds only notes.
+    `nobody_free` is true after a request for a person to which nobody came.
     """
 
     agent_id: str
@@ -304,6 +350,8 @@ class Question:
     transcript: str | None = None
     thread: tuple[Line, ...] = ()
     nobody_free: bool = False
+    files: tuple[AgentFile, ...] = ()
+    has_words: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +365,13 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Silence:
     """The agent chose not to answer: nothing is sent, and the question is not asked again."""
+
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The agent was asked nothing: none of the files could be given to it, and nothing else can be read."""
 
     session_id: str | None = None
 

@@ -13,8 +13,8 @@ from aiohttp.test_utils import TestServer
 
 from tests.agent.scripted import no_note
 from wa_relay.agent.gateway import GatewayAgent
-from wa_relay.agent.tries import Limits
-from wa_relay.model import AgentError, Answer, NoCapacityError, Question, Silence
+from wa_relay.agent.tries import Limits, Result
+from wa_relay.model import AgentError, Answer, NoCapacityError, Question
 
 QUICK = Limits(tries=3, total=5.0, base=0.01, cap=0.02)
 QUESTION = Question(agent_id="agent_1", text="¿Precio?", call_key="conv/1")
@@ -41,7 +41,7 @@ class Gateway:
 def ask(gateway: Gateway, question: Question = QUESTION, *, timeout: float = 2.0) -> Answer:
     """One question to the gateway."""
 
-    async def scenario() -> Answer | Silence:
+    async def scenario() -> Result:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", gateway.handle)
         async with TestServer(app, handler_cancellation=True) as server, aiohttp.ClientSession() as http:

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from wa_relay.agent.session import TextAgent
-from wa_relay.agent.tries import Limits
+from wa_relay.agent.tries import Limits, Result
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.elevenlabs.signing import UrlSigner
 from wa_relay.model import AgentError, Answer, Line, NoCapacityError, Question, RelayError, Silence
@@ -65,7 +65,7 @@ async def agent_of(
 def ask(service: Scripted, *, turn_timeout: float = 3.0, limits: Limits = QUICK, signing: bool = True) -> Answer:
     """One question to the scripted service."""
 
-    async def scenario() -> Answer | Silence:
+    async def scenario() -> Result:
         async with agent_of(service, turn_timeout=turn_timeout, limits=limits, signing=signing) as agent:
             return await agent.answer(QUESTION, no_note)
 
@@ -74,14 +74,14 @@ def ask(service: Scripted, *, turn_timeout: float = 3.0, limits: Limits = QUICK,
     return answer
 
 
-def outcome_of(service: Scripted) -> tuple[Answer | Silence | RelayError, list[int]]:
+def outcome_of(service: Scripted) -> tuple[Result | RelayError, list[int]]:
     """What one question led to, and how many frames the service had heard when tools were noted."""
     noted: list[int] = []
 
     async def note(*, handover: bool = False) -> None:
         noted.append(len(service.frames))
 
-    async def scenario() -> Answer | Silence | RelayError:
+    async def scenario() -> Result | RelayError:
         async with agent_of(service, turn_timeout=0.5) as agent:
             try:
                 return await agent.answer(QUESTION, note)
@@ -371,7 +371,7 @@ def test_the_session_is_closed_after_the_answer() -> None:
 def test_many_turns_run_beside_each_other() -> None:
     """A slow agent holds up its own turn only."""
 
-    async def scenario() -> tuple[list[Answer | Silence], float]:
+    async def scenario() -> tuple[list[Result], float]:
         async def slow(service: Scripted, socket: Socket) -> None:
             await begin(service, socket)
             await asyncio.sleep(0.3)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from wa_relay.agent.ask import Ask
 from wa_relay.agent.greeting import NONE, UNKNOWN, Greeting, greeting_of
 from wa_relay.agent.outcome import Answered, ChoseSilence, Failed, NoAnswer, Outcome
 from wa_relay.agent.turn import (
@@ -16,7 +17,6 @@ from wa_relay.agent.turn import (
     SEEN_WORK_SECONDS,
     UNANNOUNCED_END,
     UNSEEN_WORK,
-    Ask,
     Turn,
 )
 

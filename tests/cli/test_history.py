@@ -17,7 +17,7 @@ from tests.cli.running import COMMAND, ROOT, environment, printed, run
 from tests.story import ANA, NOW, Story
 from wa_relay import reports
 from wa_relay.ledger.file import open_for_reading
-from wa_relay.model import SendRefused, Unclear
+from wa_relay.model import Attachment, SendRefused, Unclear
 
 HOSTILE = "[bold red]rojo[/] \x1b]52;c;ZXZpbA==\x07 \u202eoculto :smile: \x9b31m"
 
@@ -48,7 +48,7 @@ def thread(story: Story) -> Story:
     story.receipt(sid, "failed", "63024")
     story.now += 86000.0
     story.write(HOSTILE)
-    story.write("", attachment="audio")
+    story.write("", attachment=Attachment("audio"))
     story.answer("¡Claro! 🎉")
     story.send(Unclear("read timeout"))
     story.write("baja")

@@ -10,7 +10,7 @@ from tests.ledger.conftest import NOW, PHONE, call, end_runs, written
 from wa_relay.ledger import calls, claims, consent, control, inbox, questions, sends, turns
 from wa_relay.ledger.questions import TurnJob
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Accepted, Line, Unclear
+from wa_relay.model import Accepted, Attachment, AttachmentType, Line, Unclear
 
 
 @pytest.fixture
@@ -115,17 +115,17 @@ def test_a_turn_that_brings_the_daemon_down_five_times_fails_with_the_fallback(k
 
 @pytest.mark.parametrize("attachment", ["audio", "image", "contact", "location", "other"])
 def test_what_can_not_be_read_gets_one_answer_in_words_and_the_agent_is_not_asked(
-    known: Ledger, attachment: str
+    known: Ledger, attachment: AttachmentType
 ) -> None:
     for number in range(2):
-        inbox.record_inbound(known, written("", sid=f"MM{number}", attachment=attachment), NOW + number)
+        inbox.record_inbound(known, written("", sid=f"MM{number}", attachment=Attachment(attachment)), NOW + number)
     claimed = turns.claim_turns(known, 5, NOW + 3)
     assert (claimed.jobs, claimed.answered) == ((), 1)
     assert _notices(known) == ["text_only"]
 
 
 def test_a_caption_is_text_and_the_agent_is_told_of_the_picture(known: Ledger) -> None:
-    inbox.record_inbound(known, written("Mira esta foto", attachment="image"), NOW)
+    inbox.record_inbound(known, written("Mira esta foto", attachment=Attachment("image")), NOW)
     text = _turn(known, NOW + 2).question.text
     assert text.startswith("Mira esta foto\n")
     assert "imagen" in text
@@ -181,11 +181,13 @@ def test_the_thread_goes_back_past_any_number_of_pictures(known: Ledger) -> None
     inbox.record_inbound(known, written("mi pedido es el 4711", sid="SM0"), NOW)
     turns.finish_turn(known, _turn(known, NOW + 2).turn_id, ["Anotado."], None, NOW + 2)
     for number in range(1, 301):
-        inbox.record_inbound(known, written("", sid=f"SM{number}", attachment="sticker"), NOW + 3)
+        inbox.record_inbound(known, written("", sid=f"SM{number}", attachment=Attachment("sticker")), NOW + 3)
     assert turns.claim_turns(known, 5, NOW + 60).jobs == ()
     inbox.record_inbound(known, written("¿y mi pedido?", sid="SM301"), NOW + 61)
     thread = questions.inform_on_writer(known, _turn(known, NOW + 80)).question.thread
-    assert [line.text for line in thread][-2:] == ["mi pedido es el 4711", "Anotado."]
+    texts = [line.text for line in thread]
+    assert texts[-12:-10] == ["mi pedido es el 4711", "Anotado."]
+    assert set(texts[-10:]) == {"[El cliente envió un sticker que no se puede abrir aquí]"}
 
 
 def test_twilios_own_opt_out_cancels_the_confirmation_that_waits(known: Ledger) -> None:

@@ -70,6 +70,10 @@ class Parrot:
 
     needs_context = True
 
+    async def file_limit(self, _agent_id: str) -> int:
+        """Takes no files."""
+        return 0
+
     def __init__(self) -> None:
         self.asked: list[Question] = []
 
@@ -221,6 +225,9 @@ def test_a_turn_whose_answer_can_never_be_stored_fails_and_holds_nobody_back(tmp
         """An agent with a session id that no file takes."""
 
         needs_context = False
+
+        async def file_limit(self, _agent_id: str) -> int:
+            return 0
 
         async def answer(self, question: Question, _note_tools: Callable[[], Awaitable[None]]) -> Answer:
             return Answer(question.text, session_id="\ud800")

@@ -51,6 +51,9 @@ def test_the_object_has_the_fields_of_the_contract_in_its_order(story: Story, db
         "reason": None,
         "sent_at": stamp(NOW + 0.5),
         "author": None,
+        "attachment": None,
+        "reply_to": None,
+        "referral": None,
     }
     assert told["messages"][1]["status"] == "received"
     assert told["messages"][1]["sent_at"] == stamp(NOW + 60)

@@ -10,7 +10,7 @@ from tests.story import ANA, BOGOTA, EVA, LUIS, NOW, Story
 from wa_relay import reports
 from wa_relay.ledger import claims, control
 from wa_relay.ledger.engine import Queries
-from wa_relay.model import SendRefused, Unclear
+from wa_relay.model import Attachment, SendRefused, Unclear
 from wa_relay.reports import Grouping, Span
 from wa_relay.reports.tally import median, percentile
 
@@ -297,7 +297,7 @@ def test_the_median_is_the_mean_of_the_middle_two_and_a_percentile_the_nearest_r
 
 def test_what_we_answer_by_ourselves_is_no_turn_of_the_agents(story: Story, db: Queries) -> None:
     story.call("conv_1")
-    story.write("", attachment="audio")
+    story.write("", attachment=Attachment("audio"))
     story.answer("nobody is asked")
     story.send()
     assert told(db)["turns"] == {"answered": 0, "failed": 0, "median_seconds": None, "p95_seconds": None}

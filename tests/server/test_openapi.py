@@ -32,6 +32,7 @@ EXPECTED = {
     ("POST", "/api/messages/{id}/resolve"): {200, 400, 401, 403, 404, 409, 413, 415, 422, 503},
     ("POST", "/api/pause"): {200, 401, 403, 413, 415, 503},
     ("POST", "/api/resume"): {200, 401, 403, 413, 415, 503},
+    ("GET", "/api/media/{media_id}"): {200, 401, 404, 503},
     ("GET", "/api/stats"): {200, 401, 422, 503},
     ("GET", "/api/events"): {200, 401, 503},
     ("GET", "/health"): {200, 503},
@@ -87,7 +88,14 @@ def test_every_route_is_described_with_every_status() -> None:
     operators = {
         path for _, path in described if path.startswith(("/api/conversations", "/api/messages", "/api/pause"))
     }
-    assert {path for _, path in described} == {*POSTED, *operators, "/api/resume", "/api/events", *ASKED[1:]}
+    assert {path for _, path in described} == {
+        *POSTED,
+        *operators,
+        "/api/resume",
+        "/api/events",
+        "/api/media/{media_id}",
+        *ASKED[1:],
+    }
 
 
 @pytest.mark.parametrize(

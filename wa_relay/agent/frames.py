@@ -6,7 +6,7 @@ Shapes: the service's WebSocket contract ("client to server" messages).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from wa_relay.model import Scalar
 
@@ -36,6 +36,16 @@ def contextual_update(text: str) -> Frame:
 def user_message(text: str) -> Frame:
     """Sends `text` as the customer's message."""
     return json.dumps({"type": "user_message", "text": text})
+
+
+def multimodal_message(text: str, file_ids: Sequence[str]) -> Frame:
+    """Sends uploaded files as the customer's message, with `text` if there is any."""
+    frame: dict[str, object] = {"type": "multimodal_message"}
+    if text:
+        frame["text"] = {"type": "user_message", "text": text}
+    files = [{"type": "file_input", "file_id": file_id} for file_id in file_ids]
+    frame |= {"file": files[0]} if len(files) == 1 else {"files": files}
+    return json.dumps(frame)
 
 
 def pong(event_id: object) -> Frame:

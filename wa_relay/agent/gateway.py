@@ -17,7 +17,7 @@ from wa_relay.agent.tries import Limits, Tries, TryFailedError
 from wa_relay.elevenlabs.refusals import detail, lacks_capacity
 from wa_relay.http import Answer as HttpAnswer
 from wa_relay.http import AnswerTooLarge, fetch, retry_after
-from wa_relay.model import AgentError, Answer, Moment, NoteTools, Question, Silence
+from wa_relay.model import AgentError, Answer, Moment, NoteTools, Question, Silence, Unreadable
 
 _ANSWER_FIELDS = ("response", "message", "text", "agent_response")
 _MAX_BODY = 1024 * 1024
@@ -55,7 +55,11 @@ class GatewayAgent:
         self._headers = {"xi-api-key": api_key, "Content-Type": "application/json", "Accept": "application/json"}
         self._tries = Tries(turn_timeout, limits)
 
-    async def answer(self, question: Question, _note_tools: NoteTools) -> Answer | Silence:
+    async def file_limit(self, _agent_id: str) -> int:
+        """A gateway takes text alone."""
+        return 0
+
+    async def answer(self, question: Question, _note_tools: NoteTools) -> Answer | Silence | Unreadable:
         """What the gateway answers. Raises `NoCapacityError`, and `AgentError` when no try brought text.
 
         A gateway does not say which tools were called.

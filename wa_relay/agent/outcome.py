@@ -18,6 +18,11 @@ class ChoseSilence:
 
 
 @dataclass(frozen=True, slots=True)
+class NothingReadable:
+    """The agent was asked nothing: no file could be given to it, and there are no words."""
+
+
+@dataclass(frozen=True, slots=True)
 class NoAnswer:
     """The session brought no text, and nothing is broken: a fresh session may be tried at once."""
 
@@ -37,4 +42,4 @@ class Failed:
     no_capacity: bool = False
 
 
-Outcome = Answered | ChoseSilence | NoAnswer | Failed
+Outcome = Answered | ChoseSilence | NothingReadable | NoAnswer | Failed

@@ -54,6 +54,11 @@ def question_text(question: Question, limit: int = TEXT_LIMIT) -> str:
     return text[: room - room // 3] + SPANISH.message_cut + text[len(text) - room // 3 :]
 
 
+def with_notes(text: str, missing: Iterable[str]) -> str:
+    """A question with a note for each file that could not be given, by the types of their attachments."""
+    return "\n".join(filter(None, (text, *(SPANISH.unreadable(kind) for kind in missing))))
+
+
 def _call(question: Question, limit: int) -> str:
     if question.call_key is None:
         return ""

@@ -6,22 +6,26 @@ Each try is a session of its own: signed URL, connection, turn, close.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import aiohttp
 from yarl import URL
 
+from wa_relay.agent.ask import Ask
 from wa_relay.agent.greeting import UNKNOWN, greeting_of
-from wa_relay.agent.outcome import Answered, ChoseSilence, Failed, NoAnswer
+from wa_relay.agent.outcome import Answered, ChoseSilence, Failed, NoAnswer, NothingReadable
 from wa_relay.agent.recap import question_text, recap, variables
 from wa_relay.agent.settings import SettingsCache
 from wa_relay.agent.tries import Limits, ToolNote, Tries, TryFailedError
-from wa_relay.agent.turn import Ask, Turn
+from wa_relay.agent.turn import Turn
+from wa_relay.agent.uploading import Uploader
 from wa_relay.elevenlabs.address import WrongAddressError, socket_url
 from wa_relay.elevenlabs.refusals import lacks_capacity
+from wa_relay.elevenlabs.shapes import FILE_LIMIT
 from wa_relay.elevenlabs.signing import UrlSigner
-from wa_relay.model import Answer, Moment, NoteTools, Question, Silence, UpstreamError
+from wa_relay.model import AgentFile, Answer, Moment, NoteTools, Question, Silence, Unreadable, UpstreamError
 
 if TYPE_CHECKING:
     from wa_relay.elevenlabs.client import AgentSettings, ElevenLabs
@@ -40,8 +44,8 @@ class TextAgent:
 
     `turn_timeout` seconds for a session, `settle` seconds of quiet end an answer whose end is not announced.
     `base_url` is `elevenlabs.base_url`: the WebSocket goes to its host. `handover_tool` is the client tool by which
-    agents ask for a person. `signer` fetches the signed URLs, `api` does
-    without one.
+    agents ask for a person. `signer` fetches the signed URLs, `api` does without one. `read_file` gives a file's bytes
+    in parts; without it the agent takes no files.
     """
 
     needs_context = True
@@ -57,7 +61,9 @@ class TextAgent:
         handover_tool: str = "",
         signer: UrlSigner | None = None,
         limits: Limits | None = None,
+        read_file: Callable[[AgentFile], AsyncIterator[bytes]] | None = None,
     ) -> None:
+        self._uploader = None if read_file is None else Uploader(api, read_file)
         self._sign = (signer or api).signed_url
         self._http = http
         self._settle = settle
@@ -67,7 +73,14 @@ class TextAgent:
         self._settings = SettingsCache(api)
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def answer(self, question: Question, note_tools: NoteTools) -> Answer | Silence:
+    async def file_limit(self, agent_id: str) -> int:
+        """How many files of a turn the agent takes; 0 for none."""
+        if self._uploader is None:
+            return 0
+        settings = await self._settings.get(agent_id)
+        return FILE_LIMIT if settings is None else settings.file_limit
+
+    async def answer(self, question: Question, note_tools: NoteTools) -> Answer | Silence | Unreadable:
         """What the agent answers. Raises `NoCapacityError`, and `AgentError` when no try brought an answer.
 
         `note_tools` is awaited before a tool that the agent called, or may call, can have an effect that a second
@@ -85,13 +98,14 @@ class TextAgent:
         await self._settings.close()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    async def _try(self, question: Question, tools: ToolNote, deadline: Moment) -> Answer | Silence:
+    async def _try(self, question: Question, tools: ToolNote, deadline: Moment) -> Answer | Silence | Unreadable:
         settings = await self._settings.get(question.agent_id)
         ask = self._ask(question, settings, deadline)
         socket = await self._connect(question.agent_id, deadline)
         turn = Turn(ask)
         try:
-            await _Carrier(turn, socket, tools, unseen=settings is not None and settings.tools_unseen).run()
+            unseen = settings is not None and settings.tools_unseen
+            await _Carrier(turn, socket, tools, self._uploader, ask.files, unseen=unseen).run()
         finally:
             self._hang_up(socket)
         if isinstance(turn.outcome, Failed) and turn.outcome.override_refused and ask.text_only:
@@ -109,6 +123,8 @@ class TextAgent:
             variables=own,
             greeting=UNKNOWN,
             handover_tool=self._handover_tool,
+            files=question.files,
+            has_words=question.has_words,
         )
         if settings is None:
             return ask
@@ -157,11 +173,24 @@ class _Carrier:
     `unseen` is true for an agent whose tool calls a session does not hear of.
     """
 
-    def __init__(self, turn: Turn, socket: _Socket, tools: ToolNote, *, unseen: bool) -> None:
+    def __init__(
+        self,
+        turn: Turn,
+        socket: _Socket,
+        tools: ToolNote,
+        uploader: Uploader | None,
+        files: Sequence[AgentFile],
+        *,
+        unseen: bool,
+    ) -> None:
         self._turn = turn
         self._socket = socket
         self._tools = tools
+        self._uploader = uploader
+        self._files = files
         self._unseen = unseen
+        self._uploading: asyncio.Task[list[str | None]] | None = None
+        self._receiving: asyncio.Task[aiohttp.WSMessage] | None = None
 
     async def run(self) -> None:
         """Carries events and frames; returns once the turn has its outcome."""
@@ -169,14 +198,47 @@ class _Carrier:
         try:
             await self._send(self._turn.opened(clock()))
             while self._turn.outcome is None:
-                try:
-                    message = await self._socket.receive(max(self._turn.wake_at - clock(), _SHORTEST_WAIT))
-                except TimeoutError:
+                message = await self._next(max(self._turn.wake_at - clock(), _SHORTEST_WAIT))
+                if message is None:
                     await self._send(self._turn.tick(clock()))
                 else:
                     await self._take(message, clock())
         except (aiohttp.ClientError, OSError):
             self._turn.closed(None, "")
+        finally:
+            for task in (self._uploading, self._receiving):
+                if task is not None:
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+
+    async def _next(self, within: float) -> aiohttp.WSMessage | None:
+        """The next message; None if none came in time, or the upload ended meanwhile."""
+        if self._turn.wants_files and self._uploading is None:
+            self._uploading = asyncio.create_task(self._upload())
+        if self._uploading is None and self._receiving is None:
+            try:
+                return await self._socket.receive(within)
+            except TimeoutError:
+                return None
+        # A pending receive must not be cancelled: a message that it has taken would be lost.
+        receiving = self._receiving = self._receiving or asyncio.create_task(self._socket.receive())
+        uploading = self._uploading
+        waits = {receiving} if uploading is None else {receiving, uploading}
+        await asyncio.wait(waits, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        if uploading is not None and uploading.done():
+            self._uploading = None
+            await self._send(self._turn.uploaded(uploading.result()))
+            return None
+        if not receiving.done():
+            return None
+        self._receiving = None
+        return receiving.result()
+
+    async def _upload(self) -> list[str | None]:
+        session_id = self._turn.session_id
+        if self._uploader is None or session_id is None:
+            return [None] * len(self._files)
+        return await self._uploader.upload(session_id, self._files)
 
     async def _take(self, message: aiohttp.WSMessage, now: Moment) -> None:
         if message.type is aiohttp.WSMsgType.TEXT:
@@ -196,13 +258,15 @@ class _Carrier:
             await self._socket.send_str(frame)
 
 
-def _answer_of(turn: Turn) -> Answer | Silence:
+def _answer_of(turn: Turn) -> Answer | Silence | Unreadable:
     """The answer of a turn that is over; raises `TryFailedError` for any other end."""
     match turn.outcome:
         case Answered(text):
             return Answer(text=text, session_id=turn.session_id)
         case ChoseSilence():
             return Silence(session_id=turn.session_id)
+        case NothingReadable():
+            return Unreadable(session_id=turn.session_id)
         case Failed(reason, no_capacity=no_capacity):
             raise TryFailedError(reason, no_capacity=no_capacity)
         case NoAnswer(reason):

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from wa_relay.logs import say
-from wa_relay.model import AgentError, Answer, Moment, NoCapacityError, NoteTools, Silence
+from wa_relay.model import AgentError, Answer, Moment, NoCapacityError, NoteTools, Silence, Unreadable
 from wa_relay.policy import Circuit, retry_delay
 from wa_relay.text.markup import to_whatsapp
 from wa_relay.text.plain import visible
+
+Result = Answer | Silence | Unreadable
+"""How a session ends that need not be tried again."""
 
 AWAY_PAUSE = 2.0
 """Seconds between two tries, of all turns together, while the service is away: a customer waits for each."""
@@ -90,10 +93,10 @@ class Tries:
 
     async def first_answer(
         self,
-        attempt: Callable[[Moment], Awaitable[Answer | Silence]],
+        attempt: Callable[[Moment], Awaitable[Result]],
         tools: ToolNote | None = None,
         ids: Mapping[str, Any] | None = None,
-    ) -> Answer | Silence:
+    ) -> Result:
         """The answer of the first try that brings one; a try gets the timeout, or what is left of the total.
 
         `attempt` is given its deadline on the loop's clock and raises `TryFailedError`; `ids` name the turn in the
@@ -116,9 +119,7 @@ class Tries:
             await asyncio.sleep(pause)
         raise AgentError(f"the agent brought no answer in {_counted(number)}; the last time: {failed.reason}")
 
-    async def _try(
-        self, attempt: Callable[[Moment], Awaitable[Answer | Silence]], deadline: Moment
-    ) -> Answer | Silence | TryFailedError:
+    async def _try(self, attempt: Callable[[Moment], Awaitable[Result]], deadline: Moment) -> Result | TryFailedError:
         try:
             async with asyncio.timeout_at(deadline + TRY_GRACE):
                 answer = await attempt(deadline)

@@ -7,19 +7,20 @@ context and the customer's words, then replies in every shape that `replies` kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from wa_relay.agent import frames
+from wa_relay.agent.ask import Ask
 from wa_relay.agent.closing import NORMAL_CLOSE, QUEUE_TIMED_OUT, ErrorEvent, closed_silently, why_closed
 from wa_relay.agent.frames import Frame
-from wa_relay.agent.greeting import UNKNOWN, Greeting, squeezed
-from wa_relay.agent.outcome import Answered, ChoseSilence, Failed, NoAnswer, Outcome
+from wa_relay.agent.greeting import squeezed
+from wa_relay.agent.outcome import Answered, ChoseSilence, Failed, NoAnswer, NothingReadable, Outcome
+from wa_relay.agent.recap import with_notes
 from wa_relay.agent.replies import Replies
 from wa_relay.agent.tools import Tools
 from wa_relay.elevenlabs.events import Body, body_of, id_of, parse, text_of
-from wa_relay.model import Moment, Scalar
+from wa_relay.model import Moment
 
 METADATA_SECONDS = 10.0
 """After this the question is put without metadata: an agent's list of events may leave it out."""
@@ -36,27 +37,6 @@ ERROR_SECONDS = 2.0
 _MAX_MALFORMED = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What one session has to say, and how patient it is.
-
-    `settle` is the quiet, in seconds, after which an agent that announces no end has answered;
-    `announces_end` is true for an agent whose events include `agent_response_complete`.
-    `deadline` is on the clock of `now`. `text_only` asks for that override: only for an agent that allows it.
-    `handover_tool` is the client tool that asks for a person; empty for none.
-    """
-
-    text: str
-    settle: float
-    deadline: Moment
-    context: str = ""
-    variables: Mapping[str, Scalar] = field(default_factory=dict)
-    greeting: Greeting = UNKNOWN
-    announces_end: bool = False
-    text_only: bool = False
-    handover_tool: str = ""
-
-
 class Turn:
     """A session from its opening to its outcome. Once `outcome` is set nothing more is sent."""
 
@@ -69,6 +49,7 @@ class Turn:
         self._put_at: Moment = ask.deadline  # when the question is put at the latest
         self._begun = False  # metadata came
         self._asked = False
+        self.wants_files = False  # the session waits for the ids of the question's files
         self._greeted = False
         self._before: dict[int | None, str] = {}  # what was written before the question, by event id
         self._replies = Replies()
@@ -93,7 +74,8 @@ class Turn:
     @property
     def wake_at(self) -> Moment:
         """When `tick` has to be called if nothing arrives before."""
-        due = self._ask.deadline if self._asked else min(self._ask.deadline, self._put_at)
+        waiting = self._asked or self.wants_files
+        due = self._ask.deadline if waiting else min(self._ask.deadline, self._put_at)
         if self._error is not None:
             due = min(due, self._error_until)
         quiet_end = self._quiet_end()
@@ -119,6 +101,13 @@ class Turn:
         if handler is not None:
             handler(self, known, now)
         self._decide(now)
+        return self._flushed()
+
+    def uploaded(self, file_ids: Sequence[str | None]) -> list[Frame]:
+        """Takes the ids of the question's files, None for one that could not be given; returns the frames to send."""
+        self.wants_files = False
+        if self.outcome is None and not self._asked:
+            self._ask_with([file_id for file_id in file_ids if file_id is not None], file_ids)
         return self._flushed()
 
     def tick(self, now: Moment) -> list[Frame]:
@@ -152,7 +141,7 @@ class Turn:
         elif now >= self._ask.deadline:
             self._run_out()
         elif not self._asked:
-            if now >= self._put_at:
+            if now >= self._put_at and not self.wants_files:
                 self._put_question()
         else:
             quiet_end = self._quiet_end()
@@ -192,10 +181,21 @@ class Turn:
         return self._last + self._ask.settle * (UNANNOUNCED_END if self._ask.announces_end else 1)
 
     def _put_question(self) -> None:
+        if self._ask.files and self.session_id is not None:
+            self.wants_files = True
+        else:
+            self._ask_with([], [None] * len(self._ask.files))
+
+    def _ask_with(self, given: list[str], file_ids: Sequence[str | None]) -> None:
+        if not given and not self._ask.has_words:
+            self.outcome = NothingReadable()
+            return
         self._asked = True
         if self._ask.context:
             self._out.append(frames.contextual_update(self._ask.context))
-        self._out.append(frames.user_message(self._ask.text))
+        missing = [file.type for file, file_id in zip(self._ask.files, file_ids, strict=True) if file_id is None]
+        text = with_notes(self._ask.text, missing)
+        self._out.append(frames.multimodal_message(text, given) if given else frames.user_message(text))
 
     def _flushed(self) -> list[Frame]:
         out, self._out = self._out, []

@@ -9,25 +9,17 @@ from __future__ import annotations
 
 import base64
 import hmac
+from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
+from wa_relay.channel import attachments
+from wa_relay.channel.attachments import ListedFile
 from wa_relay.model import Inbound, Listed, OptOutType, PayloadError, Receipt
 from wa_relay.phone import address, e164
 
 Fields = tuple[tuple[str, str], ...]
 MOST_FIELDS = 200
 
-_KINDS = {
-    "audio": "audio",
-    "image": "image",
-    "video": "video",
-    "document": "document",
-    "contacts": "contact",
-    "location": "location",
-    "sticker": "sticker",
-    "reaction": "reaction",
-}
-_MEDIA = {"audio": "audio", "image": "image", "video": "video", "text": "contact", "application": "document"}
 _OPT_OUTS: dict[str, OptOutType] = {"STOP": "STOP", "START": "START", "HELP": "HELP"}
 
 
@@ -91,12 +83,13 @@ def parse_inbound(fields: Fields) -> Inbound:
             code="invalid_payload",
             fields=[("From", "whatsapp: and a number in E.164, or a user id")],
         )
-    attachment = _attachment(values)
-    # A document's Body is the name of its file: nothing that the customer said.
-    text = "" if attachment == "document" else values.get("Body", "")
-    text = (text if text.strip() else values.get("ButtonText") or values.get("ListTitle") or text).replace("\x00", "")
+    attachment = attachments.read_attachment(values)
+    tap = attachments.read_tap(values)
+    # A document's Body is the name of its file: nothing that the customer wrote.
+    named = attachment is not None and attachment.type == "document"
+    text = ("" if named else tap or values.get("Body", "")).replace("\x00", "")
     if attachment is None and not text.strip():
-        attachment = "other"
+        attachment = attachments.UNREADABLE
     return Inbound(
         sid=values.get("MessageSid") or None,
         phone=phone,
@@ -107,6 +100,9 @@ def parse_inbound(fields: Fields) -> Inbound:
         opt_out=_OPT_OUTS.get(values.get("OptOutType", "").upper()),
         wa_id=e164("+" + values.get("WaId", "")),
         to=address(values.get("To", "").replace(": ", ":+", 1)) or values.get("To") or None,
+        replied_to=values.get("OriginalRepliedMessageSid") or None,
+        tapped=tap is not None,
+        referral=attachments.read_referral(values),
     )
 
 
@@ -130,25 +126,20 @@ def parse_receipt(fields: Fields, query: str) -> Receipt | None:
     )
 
 
-def listed_inbound(listed: Listed) -> Inbound:
-    """The same of a message that was found in Twilio's list, which tells less."""
-    attachment = "other" if listed.num_media or not listed.body.strip() else None
+def listed_inbound(listed: Listed, files: Sequence[ListedFile] = ()) -> Inbound:
+    """Reads a message that was found in Twilio's list. `files` are those that Twilio lists for it.
+
+    The list does not show places, buttons, quotes and advertisements: a message of theirs without text is unreadable.
+    """
+    attachment = attachments.listed_attachment(files[0], listed.body) if files else None
+    if attachment is None and (listed.num_media or not listed.body.strip()):
+        attachment = attachments.UNREADABLE
+    named = attachment is not None and attachment.type == "document"
     return Inbound(
         sid=listed.sid,
         phone=listed.sender,
-        text=listed.body.replace("\x00", ""),
+        text="" if named else listed.body.replace("\x00", ""),
         attachment=attachment,
         written_at=listed.created_at,
         to=listed.to or None,
     )
-
-
-def _attachment(values: dict[str, str]) -> str | None:
-    """What a message holds that is not text, by its type, its medium or its place."""
-    kind = _KINDS.get(values.get("MessageType", "").lower())
-    if kind is not None:
-        return kind
-    count = values.get("NumMedia", "0")
-    if count.isascii() and count.isdigit() and int(count[:4]) > 0:
-        return _MEDIA.get(values.get("MediaContentType0", "").partition("/")[0], "other")
-    return "location" if values.get("Latitude") and values.get("Longitude") else None

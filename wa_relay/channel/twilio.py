@@ -14,6 +14,7 @@ from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.http.response import Response
 from twilio.rest import Client
 
+from wa_relay.channel.attachments import ListedFile
 from wa_relay.channel.errors import classify, meaning
 from wa_relay.channel.transport import TWILIO, Transport, asked_pause, host_beside
 from wa_relay.config import Twilio
@@ -50,6 +51,7 @@ class TwilioChannel:
         list_timeout: float = 20.0,
     ) -> None:
         self._account = account_sid
+        self._base_url = base_url.rstrip("/")
         self._sender = address(sender) or ""
         self._further = tuple(further)
         self._service = messaging_service_sid
@@ -145,6 +147,23 @@ class TwilioChannel:
         if found.sid != sid:
             raise UpstreamError("Twilio answered with something that is not the message. It is asked again by itself.")
         return found
+
+    async def files_of(self, sid: str) -> tuple[ListedFile, ...]:
+        """The files of one message; none if Twilio has no such message. Raises `UpstreamError`."""
+        path = f"{self._messages}/{quote(sid, safe='')}/Media"
+        try:
+            data = await self._get(f"{path}.json", {})
+        except UpstreamError as error:
+            if error.status == 404:
+                return ()
+            raise
+        entries = data.get("media_list")
+        found = [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
+        return tuple(
+            ListedFile(str(entry.get("content_type") or ""), f"{self._base_url}{path}/{entry['sid']}")
+            for entry in found
+            if isinstance(entry.get("sid"), str)
+        )
 
     async def show_typing(self, sid: str) -> None:
         """Shows the customer who sent that message that an answer is being written, for 25 s; marks it as read.

@@ -18,6 +18,7 @@ from wa_relay.channel.errors import meaning
 from wa_relay.cli.output import Paper
 from wa_relay.model import Moment
 from wa_relay.reports import REASONS, CallEntry, Conversation, MessageEntry, Overview
+from wa_relay.reports.attachments import AttachmentEntry
 from wa_relay.text.safe import one_line
 
 WIDEST, SHARE = 100, 0.75
@@ -152,7 +153,7 @@ class Bubbles:
     def _body(self, message: MessageEntry) -> Text:
         body = Text(self._paper.clean(message.content), overflow="fold")
         if message.attachment is not None:
-            named = ATTACHMENTS.get(message.attachment, "file")
+            named = self._paper.clean(one_line(_named(message.attachment)))
             body = Text.assemble((f"[{named}]", "italic"), "\n" if body else "", body, overflow="fold")
         return body
 
@@ -214,6 +215,17 @@ def _handler(conversation: Overview) -> str | None:
     if conversation.waiting_since is not None:
         return "a person is requested"
     return f"taken over by {conversation.handler_by}" if conversation.handler == "human" else None
+
+
+def _named(attachment: AttachmentEntry) -> str:
+    """What an attachment is: its kind, a recording's length, a document's name, and if it could not be read."""
+    kind = ATTACHMENTS.get(attachment.type, "file")
+    parts = [kind if attachment.name is None else f"{kind} {attachment.name}"]
+    if attachment.seconds is not None:
+        parts.append(f"{int(attachment.seconds // 60)}:{int(attachment.seconds % 60):02d}")
+    if attachment.failed:
+        parts.append("not transcribed" if attachment.type == "audio" else "could not be opened")
+    return ", ".join(parts)
 
 
 def _why(message: MessageEntry) -> str:

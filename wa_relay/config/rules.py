@@ -54,6 +54,10 @@ def rules_of(config: Config) -> Rules:
         opt_out_phrases=opt_out_phrases() if config.opt_out.phrases else frozenset(),
         alerts=frozenset(config.alerts.events) if config.alerts.url else frozenset(),
         threads_kept=config.retention.threads_days * 24 * HOUR,
+        transcribes=config.media.voice_notes == "transcribe",
+        # A gateway takes text alone.
+        files_to_agent=config.media.files == "agent" and config.elevenlabs.transport == "websocket",
+        media_kept=config.media.keep_days * 24 * HOUR,
         divisor=config.time_divisor,
         **_reply_rules(config.reply),
         **_handover_rules(config.handover),

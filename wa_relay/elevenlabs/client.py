@@ -17,9 +17,10 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from wa_relay.elevenlabs import shapes
+from wa_relay.elevenlabs import shapes, uploads
 from wa_relay.elevenlabs.refusals import refusal
 from wa_relay.elevenlabs.shapes import AgentSettings, Batch, BatchPage, BatchSummary, Conversation, Recipient
+from wa_relay.elevenlabs.uploads import FilePart, Transcription
 from wa_relay.model import PayloadError, UpstreamError
 
 __all__ = ["AgentSettings", "Batch", "BatchPage", "BatchSummary", "Conversation", "ElevenLabs", "Recipient"]
@@ -105,6 +106,14 @@ class ElevenLabs:
         return await self._get(
             "/v1/convai/conversation/get-signed-url", _decoded(_signed_url), params={"agent_id": agent_id}
         )
+
+    async def transcribe(self, file: FilePart, language: str) -> Transcription:
+        """Transcribes a recording, in a language given by its code or detected. Each call that ends well is paid."""
+        return await uploads.transcribe(self._http, self._key, file, language)
+
+    async def upload(self, conversation_id: str, file: FilePart) -> str:
+        """Gives a file to a live conversation; returns its id there."""
+        return await uploads.upload(self._http, self._key, conversation_id, file)
 
     async def check(self) -> None:
         """Proves that the key is taken and may read batches, by the cheapest call that needs both."""

@@ -28,6 +28,9 @@ from wa_relay.model import Moment, PayloadError, Scalar
 
 T = TypeVar("T")
 
+FILE_LIMIT = 10
+"""Files that a conversation takes unless the agent's settings say otherwise (the service's default)."""
+
 _LATEST = 4_102_444_800.0  # 2100: a bigger number is milliseconds or nonsense
 
 
@@ -222,6 +225,7 @@ class Conversation:
 
 
 _CONVERSATION = ("conversation_config", "conversation")
+_FILES = (*_CONVERSATION, "file_input")
 _OVERRIDES = ("platform_settings", "overrides", "conversation_config_override")
 
 
@@ -232,7 +236,7 @@ class AgentSettings:
     `first_message` is "" for an agent that waits to be spoken to, None when the settings do not say.
     `text_only_override` says if a session may ask for text only. `client_events` is None when
     the agent sends the default ones. `prompt_tools` and `workflow_tools` say if it may call tools that ElevenLabs
-    runs itself (webhooks, MCP).
+    runs itself (webhooks, MCP). `takes_files` is true unless file input is turned off.
     """
 
     agent_id: _Id
@@ -250,6 +254,13 @@ class AgentSettings:
         False
     )
     workflow_tools: Annotated[bool, BeforeValidator(_nodes_have_tools), _at("workflow", "nodes")] = False
+    takes_files: Annotated[bool, BeforeValidator(lambda flag: flag is not False), _at(*_FILES, "enabled")] = True
+    max_files: Annotated[_Number, _at(*_FILES, "max_files_per_conversation")] = None
+
+    @property
+    def file_limit(self) -> int:
+        """How many files a conversation with the agent takes. Where the settings don't say, the service's own 10."""
+        return int(FILE_LIMIT if self.max_files is None else self.max_files) if self.takes_files else 0
 
     @property
     def tools_unseen(self) -> bool:

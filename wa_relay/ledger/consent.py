@@ -33,7 +33,8 @@ SELECT_LATER_CHANGE = """
     select 1 from opt_outs where phone_number = :phone and (opted_out_at >= :moment or returned_at >= :moment)"""
 SELECT_LATER_TEXTS = """
     select content from conversation_messages
-    where conversation_id = :id and direction = 'inbound' and accepted_at >= :moment and attachment is null
+    where conversation_id = :id and direction = 'inbound' and accepted_at >= :moment
+        and (attachment is null or attachment not in ('location', 'contact', 'reaction'))
     union all select content from strangers where phone_number = :phone and received_at >= :moment"""
 CANCEL_QUEUED = """
     update conversation_messages set status = 'failed', reason = 'cancelled', failed_at = :now, moved_at = :now,
@@ -130,7 +131,7 @@ def change_of(rules: Rules, inbound: Inbound) -> Change | None:
         return "out"
     if inbound.opt_out == "START":
         return "back"
-    if inbound.opt_out is not None or inbound.attachment is not None or len(inbound.text) > LONGEST_REQUEST:
+    if inbound.opt_out is not None or len(inbound.text) > LONGEST_REQUEST:
         return None
     request = request_form(inbound.text)
     if request in rules.opt_out_keywords or request in rules.opt_out_phrases:

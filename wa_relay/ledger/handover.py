@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wa_relay import policy
-from wa_relay.ledger import alerts, customers, held, notices
+from wa_relay.ledger import alerts, customers, held, media, notices
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
 from wa_relay.policy import Ending, Handling, HandoverRequest, Mute, Operator
@@ -227,4 +227,5 @@ def _give_back(
 ) -> None:
     after = policy.give_back(handling_of(ledger, conversation_id), ending)
     set_handling(ledger, conversation_id, after, ending, evidence, actor, now)
+    media.begin_all(ledger, conversation_id, now)
     held.ask_held(ledger, conversation_id, now)

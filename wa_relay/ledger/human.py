@@ -153,6 +153,7 @@ def _store(
         content_variables=message.content_variables,
     )
     message_id = queue_message(ledger, new, now)
+    ledger.run(turns.ALLOW_TEXT_ONLY, {"conversation_id": conversation_id})
     if message.anyway:
         detail = f"sent by {operator.name} without regard to quiet hours"
         entry = journal.Entry(

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from wa_relay import policy
-from wa_relay.ledger import consent, customers, handover, held, journal, loops, merging, notices, turns, waiting, window
+from wa_relay.ledger import (
+    consent,
+    customers,
+    handover,
+    held,
+    journal,
+    loops,
+    media,
+    merging,
+    notices,
+    turns,
+    waiting,
+    window,
+)
 from wa_relay.ledger.customers import Customer
+from wa_relay.ledger.media import Heard
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
 from wa_relay.moments import stamp
+from wa_relay.text.for_agent import content_of
 
 INSERT_INBOUND = """
     insert into conversation_messages (conversation_id, direction, kind, content, twilio_message_id, sent_at, status,
-        call_id, attachment, created_at, accepted_at)
-    values (:conversation_id, 'inbound', 'customer', :content, :sid, :stamp, 'received', :call_id, :attachment, :now,
-        :written_at)
+        call_id, attachment, latitude, longitude, reply_to, tapped, referral, created_at, accepted_at)
+    values (:conversation_id, 'inbound', 'customer', :content, :sid, :stamp, 'received', :call_id, :attachment,
+        :latitude, :longitude, :reply_to, :tapped, :referral, :now, :written_at)
     on conflict do nothing returning id"""
+SELECT_MESSAGE_OF_CONVERSATION = """
+    select id from conversation_messages where twilio_message_id = :sid and conversation_id = :conversation_id"""
+SELECT_MESSAGE_BY_SID = "select 1 from conversation_messages where twilio_message_id = :sid"
 SELECT_STRANGERS_MESSAGE = "select 1 from strangers where twilio_message_id = :sid"
+SELECT_TIME_OF_MESSAGE = "select accepted_at from conversation_messages where id = :id"
 INSERT_STRANGERS_MESSAGE = """
     insert into strangers (twilio_message_id, phone_number, content, received_at)
     values (:sid, :phone, :content, :received_at)
@@ -84,6 +105,12 @@ def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
     return _store(ledger, inbound, customer, written, now)
 
 
+def unknown_sids(ledger: Ledger, sids: Sequence[str]) -> frozenset[str]:
+    """Those of the SIDs that no stored message has."""
+    known = (SELECT_MESSAGE_BY_SID, SELECT_STRANGERS_MESSAGE)
+    return frozenset(sid for sid in sids if not any(ledger.one(sql, {"sid": sid}) for sql in known))
+
+
 def _learn_addresses(ledger: Ledger, inbound: Inbound, customer: Customer, now: Moment) -> Customer:
     """Adds what a message shows of its sender, and notes which address wrote last.
 
@@ -143,19 +170,27 @@ def _keep_strangers_message(ledger: Ledger, inbound: Inbound, written: Moment) -
 
 
 def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment, now: Moment) -> Received:
+    attachment = inbound.attachment
     message = {
         "conversation_id": customer.id,
-        "content": inbound.text,
+        "content": content_of(inbound.text, attachment),
         "sid": inbound.sid,
         "stamp": stamp(written),
         "call_id": customer.call_id,
-        "attachment": inbound.attachment,
+        "attachment": None if attachment is None else attachment.type,
+        "latitude": None if attachment is None else attachment.latitude,
+        "longitude": None if attachment is None else attachment.longitude,
+        "reply_to": _answered_message(ledger, inbound, customer.id),
+        "tapped": inbound.tapped,
+        "referral": None if inbound.referral is None else json.dumps(asdict(inbound.referral), ensure_ascii=False),
         "now": now,
         "written_at": consent.written_at(inbound, now),
     }
     row = ledger.one(INSERT_INBOUND, message)
     if row is None:
         return Received("duplicate")
+    if attachment is not None:
+        media.store_file(ledger, row[0], customer.id, attachment, now)
     window_ends_at = written + policy.WINDOW
     to = _number_written_to(inbound)
     if to is not None and to != customer.sender:
@@ -163,6 +198,8 @@ def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment
     noted = {"stamp": stamp(written), "window": window_ends_at, "user_id": inbound.user_id, "id": customer.id}
     ledger.run(NOTE_INBOUND, noted | {"written_at": message["written_at"]})
     received = Received("silent", row[0], customer.id)
+    if attachment is not None and attachment.type == "reaction":
+        return received
     change = consent.change_of(ledger.rules, inbound)
     if change != "out":
         waiting.end_by_customer(ledger, customer.id, written, now)
@@ -173,6 +210,7 @@ def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment
         if change == "out":
             return _opt_out(ledger, inbound, customer, received, now)
         consent.opt_in(ledger, customer.phone, customer.id, consent.written_at(inbound, now), now)
+        media.begin_all(ledger, customer.id, now)
         customer = replace(customer, status="active")
     # Twilio has answered what carries an OptOutType itself.
     if inbound.opt_out is not None:
@@ -212,7 +250,7 @@ def _answer(ledger: Ledger, inbound: Inbound, customer: Customer, received: Rece
         return replace(received, effect="notice", due_at=now) if requested else received
     if customer.handler != "agent":
         return _hold(ledger, customer, received, now)
-    plain = inbound.attachment is None
+    plain = inbound.attachment is None and not inbound.tapped
     if plain and loops.repeats_itself(ledger, customer.id, received.message_id, inbound.text, now):
         handover.mute(ledger, customer.id, "repeats_itself", now)
         return _unanswered(ledger, received, "muted", now)
@@ -235,11 +273,12 @@ def _answer(ledger: Ledger, inbound: Inbound, customer: Customer, received: Rece
         unanswered_turn_id=customer.unanswered_turn_id,
         now=now,
     )
+    media.begin(ledger, received.message_id, now)
     return replace(received, effect="turn", due_at=due)
 
 
 def _asks_for_person(ledger: Ledger, inbound: Inbound) -> bool:
-    return inbound.attachment is None and policy.is_request(ledger.rules, inbound.text)
+    return policy.is_request(ledger.rules, inbound.text)
 
 
 def _hold(ledger: Ledger, customer: Customer, received: Received, now: Moment) -> Received:
@@ -248,4 +287,38 @@ def _hold(ledger: Ledger, customer: Customer, received: Received, now: Moment) -
     if not handover.keeps_messages(ledger, customer.id):
         return _unanswered(ledger, received, "muted", now)
     held.hold_message(ledger, customer.id, received.message_id, now)
+    if customer.handler == "human":
+        media.begin(ledger, received.message_id, now)
     return replace(_unanswered(ledger, received, "held", now), effect="held")
+
+
+def _answered_message(ledger: Ledger, inbound: Inbound, conversation_id: int) -> int | None:
+    """The message of this conversation that the customer answers, None if it is not known."""
+    if inbound.replied_to is None:
+        return None
+    row = ledger.one(SELECT_MESSAGE_OF_CONVERSATION, {"sid": inbound.replied_to, "conversation_id": conversation_id})
+    return None if row is None else int(row[0])
+
+
+def record_transcript(ledger: Ledger, media_id: int, heard: Heard, now: Moment) -> Received | None:
+    """Stores what a voice note says; a few words may be an opt-out, or ask for a person. None if it was known."""
+    stored = media.mark_transcribed(ledger, media_id, heard)
+    if stored is None:
+        return None
+    message_id, conversation_id = stored
+    customer = customers.get_customer(ledger, conversation_id)
+    received = Received("turn", message_id, conversation_id, now)
+    if not policy.is_spoken_request(heard.text):
+        return received
+    sent_at = float(ledger.need_one(SELECT_TIME_OF_MESSAGE, {"id": message_id})[0])
+    spoken = Inbound(None, customer.phone, heard.text, written_at=sent_at)
+    if consent.change_of(ledger.rules, spoken) == "out":
+        if consent.is_superseded(ledger, spoken, conversation_id, customer.phone):
+            return received
+        return _opt_out(ledger, spoken, customer, received, now)
+    requested = (
+        customer.status == "active"
+        and _asks_for_person(ledger, spoken)
+        and handover.request(ledger, conversation_id, "keyword", sent_at, now)
+    )
+    return replace(received, effect="notice") if requested else received

@@ -21,7 +21,7 @@ COUNT_RECENT_MESSAGES = """
 SELECT_SAME_TEXTS = """
     select t.state from conversation_messages m left join turns t on t.id = m.turn_id
     where m.conversation_id = :conversation_id and m.direction = 'inbound' and m.accepted_at > :since
-        and m.id < :message_id and m.content = :text and m.attachment is null
+        and m.id < :message_id and m.content = :text and m.attachment is null and not m.tapped
         and m.accepted_at > coalesce((select s.handed_at from conversation_state s where s.id = :conversation_id), 0)"""
 
 

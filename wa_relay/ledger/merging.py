@@ -55,7 +55,18 @@ DROP_USED_KEYS = """
         and key in (select o.key from idempotency_keys o where o.conversation_id = :older)"""
 MOVE_KEYS = "update idempotency_keys set conversation_id = :older where conversation_id = :younger"
 MOVE_ALERTS = "update alerts set conversation_id = :older where conversation_id = :younger"
-MOVES = (MOVE_ALERTS, MOVE_TURNS, MOVE_MESSAGES, MOVE_CALLS, MOVE_ADDRESSES, MOVE_ENTRIES, DROP_USED_KEYS, MOVE_KEYS)
+MOVE_MEDIA = "update media set conversation_id = :older where conversation_id = :younger"
+MOVES = (
+    MOVE_MEDIA,
+    MOVE_ALERTS,
+    MOVE_TURNS,
+    MOVE_MESSAGES,
+    MOVE_CALLS,
+    MOVE_ADDRESSES,
+    MOVE_ENTRIES,
+    DROP_USED_KEYS,
+    MOVE_KEYS,
+)
 """Every table with a `conversation_id`, except what is merged by hand."""
 
 DELETE_CONVERSATION = "delete from conversation_state where id = :younger"

@@ -7,24 +7,34 @@ webhook should wait for them.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from wa_relay.ledger.engine import Queries
+from wa_relay.ledger.engine import Queries, Row
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Line, Moment, Question
-from wa_relay.text.spanish import SPANISH
+from wa_relay.model import AgentFile, Line, Moment, Question, Referral
+from wa_relay.text.for_agent import CustomerMessage, as_line, compose
 
-SELECT_MESSAGES_OF_TURN = """
-    select id, content, attachment from conversation_messages
-    where turn_id = :turn_id and direction = 'inbound' order by sent_at, id"""
-SELECT_THREAD_BEFORE_TURN = """
-    select kind, content, attachment from conversation_messages
-    where id in (select id from conversation_messages
+_PARTS = """
+    m.content, m.attachment, f.id as file, f.content_type, f.size, f.purpose, f.state, f.stored, q.content as quoted,
+    q.attachment as quoted_attachment, m.tapped, m.referral"""
+_JOINS = """
+    left join media f on f.message_id = m.id left join conversation_messages q on q.id = m.reply_to"""
+SELECT_MESSAGES_OF_TURN = f"""
+    select m.id,{_PARTS} from conversation_messages m{_JOINS}
+    where m.turn_id = :turn_id and m.direction = 'inbound' order by m.sent_at, m.id"""
+SELECT_THREAD_BEFORE_TURN = f"""
+    select m.kind,{_PARTS} from conversation_messages m{_JOINS}
+    where m.id in (select id from conversation_messages
             where conversation_id = :conversation_id and id < :first_message_id)
-        and kind <> 'notice' and status <> 'failed' and length(content) > 0
-        and (direction = 'outbound' or turn_id is distinct from :turn_id)
-    order by id desc limit 60"""
+        and m.kind <> 'notice' and m.status <> 'failed' and m.attachment is distinct from 'reaction'
+        and (length(m.content) > 0 or m.id in (select w.id from conversation_messages w
+            where w.conversation_id = :conversation_id and w.id < :first_message_id and w.direction = 'inbound'
+                and w.attachment is not null and w.attachment <> 'reaction' and length(w.content) = 0
+            order by w.id desc limit 10))
+        and (m.direction = 'outbound' or m.turn_id is distinct from :turn_id)
+    order by m.id desc limit 60"""
 SELECT_NEWEST_INBOUND_OF_TURN = """
     select m.twilio_message_id from turns t
         join conversation_state s on s.id = t.conversation_id
@@ -41,9 +51,23 @@ SPEAKERS: dict[str, Literal["customer", "agent", "operator"]] = {"customer": "cu
 
 
 @dataclass(frozen=True, slots=True)
+class DueTurn:
+    """A turn that may be asked now. `call_id` and `call_key` are those of the conversation's latest call."""
+
+    id: int
+    conversation_id: int
+    call_id: int | None
+    agent_id: str
+    phone: str
+    call_key: str
+    put_offs: int
+
+
+@dataclass(frozen=True, slots=True)
 class TurnJob:
     """A turn to put to the agent now. `question` has the customer's messages, not yet the call and the thread.
 
+    `messages` are the customer's, oldest first; `question` holds them as text with all of their files.
     `first_message_id` is the first of the customer's messages in it: the thread is what came before.
     `put_offs` counts how often the turn was put off for lack of capacity.
     """
@@ -55,6 +79,7 @@ class TurnJob:
     call_id: int | None
     first_message_id: int
     put_offs: int = 0
+    messages: tuple[CustomerMessage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +88,6 @@ class Informed:
 
     question: Question
     needs_details: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TurnMessage:
-    """One of the customer's messages in a turn."""
-
-    id: int
-    content: str
-    attachment: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +100,51 @@ class CallContext:
     details_at: Moment | None
 
 
-def messages_of_turn(ledger: Ledger, turn_id: int) -> list[TurnMessage]:
-    """The customer's messages in a turn, oldest first."""
-    return [TurnMessage(*row) for row in ledger.all(SELECT_MESSAGES_OF_TURN, {"turn_id": turn_id})]
+def messages_of_turn(ledger: Ledger, turn_id: int) -> list[tuple[int, CustomerMessage]]:
+    """The customer's messages in a turn with their ids, oldest first."""
+    rows = ledger.all(SELECT_MESSAGES_OF_TURN, {"turn_id": turn_id})
+    return [(row["id"], _message(row, waited_for=True)) for row in rows]
+
+
+def _message(row: Row, *, waited_for: bool) -> CustomerMessage:
+    """A customer's message. Its file is one that the agent can be given, or has had if it was not `waited_for`."""
+    ready = row["purpose"] == "agent" and row["state"] == "ready"
+    file = None
+    if ready and (row["stored"] or not waited_for):
+        file = AgentFile(row["file"], row["attachment"], row["content_type"] or "", row["size"])
+    referral = json.loads(row["referral"]) if row["referral"] else None
+    return CustomerMessage(
+        content=row["content"],
+        attachment=row["attachment"],
+        file=file,
+        # A tap answers the message with the buttons: its text says enough.
+        quoted=None if row["tapped"] else row["quoted"],
+        quoted_attachment=row["quoted_attachment"],
+        referral=None if referral is None else Referral(**referral),
+    )
+
+
+def job_of(turn: DueTurn, numbered: Sequence[tuple[int, CustomerMessage]]) -> TurnJob:
+    """A turn that has been claimed, with all of its messages and files."""
+    messages = tuple(message for _, message in numbered)
+    composed = compose(messages, len(messages))
+    question = Question(
+        agent_id=turn.agent_id,
+        text=composed.text,
+        call_key=None if turn.call_id is None else turn.call_key,
+        files=composed.files,
+        has_words=composed.has_words,
+    )
+    return TurnJob(
+        turn.id,
+        turn.conversation_id,
+        turn.phone,
+        question,
+        turn.call_id,
+        numbered[0][0],
+        put_offs=turn.put_offs,
+        messages=messages,
+    )
 
 
 def inform(db: Queries, job: TurnJob) -> Informed:
@@ -99,8 +157,8 @@ def inform(db: Queries, job: TurnJob) -> Informed:
         "turn_id": job.turn_id,
     }
     thread = [
-        Line(SPEAKERS.get(kind, "agent"), text_for_agent(content, attachment))
-        for kind, content, attachment in db.execute(SELECT_THREAD_BEFORE_TURN, before)
+        Line(SPEAKERS.get(row["kind"], "agent"), as_line(_message(row, waited_for=False)))
+        for row in db.execute(SELECT_THREAD_BEFORE_TURN, before)
     ]
     thread.reverse()
     question = replace(
@@ -123,11 +181,3 @@ def newest_inbound(db: Queries, turn_id: int) -> str | None:
 def inform_on_writer(ledger: Ledger, job: TurnJob) -> Informed:
     """Does the same on the writer's connection, for when the reader fails."""
     return inform(ledger.db, job)
-
-
-def text_for_agent(content: str, attachment: str | None) -> str:
-    """A message as text for the agent; an attachment is named in a note."""
-    if attachment is None:
-        return content
-    note = SPANISH.unreadable(attachment)
-    return f"{content}\n{note}" if content.strip() else note

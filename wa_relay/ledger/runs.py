@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 
 from wa_relay import __version__
-from wa_relay.ledger import sends, turns
+from wa_relay.ledger import media, sends, turns
 from wa_relay.ledger.engine import Row
 from wa_relay.ledger.store import LEASE, Ledger
 from wa_relay.model import Moment
@@ -76,6 +76,8 @@ def renew(ledger: Ledger, now: Moment) -> Renewed:
     ledger.run(RENEW_RUN, {"at": at, "until": at + LEASE, "epoch": ledger.epoch})
     lost = ledger.run(END_LOST_RUNS, {"at": at, "epoch": ledger.epoch})
     rescued = (sends.rescue_sends(ledger, now), turns.rescue_turns(ledger, now)) if lost else (0, 0)
+    if lost:
+        media.rescue_media(ledger, now)
     ledger.run(TAKE_LEAD, {"epoch": ledger.epoch})
     daemons = daemons_alive(ledger, now)
     leads = any(daemon.leader and daemon.run == ledger.epoch for daemon in daemons)

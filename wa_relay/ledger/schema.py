@@ -17,6 +17,7 @@ from wa_relay.ledger.console_schema import CONSOLE_TABLES
 from wa_relay.ledger.dialects import statements, trigger_statements
 from wa_relay.ledger.engine import EngineName
 from wa_relay.ledger.handover_schema import HANDOVER_TABLES, HANDOVER_TRIGGERS
+from wa_relay.ledger.media_schema import MEDIA_TABLES, MEDIA_TRIGGERS
 from wa_relay.ledger.privacy_schema import PRIVACY_TABLES
 from wa_relay.ledger.triggers import TRIGGERS
 
@@ -80,6 +81,7 @@ create table conversation_state (
     created_at moment not null,
     window_ends_at moment,
     fallback_told flag not null default false,
+    text_only_told flag not null default false,
     bucket amount not null default 10,
     bucket_at moment not null default 0,
     unanswered_turn_id link,
@@ -203,7 +205,13 @@ create table conversation_messages (
     part integer not null default 0,
     notice text check (notice in ('fallback', 'opt_out', 'text_only', 'handover', 'reopen')),
     author text,
-    attachment text,
+    attachment text check (attachment in
+        ('audio', 'image', 'video', 'document', 'sticker', 'contact', 'location', 'reaction', 'other')),
+    latitude amount,
+    longitude amount,
+    reply_to link,
+    tapped flag not null default false,
+    referral text,
     created_at moment not null,
     due_at moment,
     waits_for text,
@@ -339,6 +347,7 @@ EVERY_TABLE = (
     CONSOLE_TABLES,
     PRIVACY_TABLES,
     ALERT_TABLES,
+    MEDIA_TABLES,
 )
 
 
@@ -353,7 +362,7 @@ class Runner(Protocol):
 def create(database: Runner, engine: EngineName = "sqlite") -> None:
     """Makes the tables, their constraints and the triggers that guard the moves of an outbound message."""
     apply(database, "".join(EVERY_TABLE), engine)
-    for trigger in (*TRIGGERS, *HANDOVER_TRIGGERS, *ALERT_TRIGGERS):
+    for trigger in (*TRIGGERS, *HANDOVER_TRIGGERS, *ALERT_TRIGGERS, *MEDIA_TRIGGERS):
         for statement in trigger_statements(trigger, engine):
             database.execute(statement)
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wa_relay import policy
-from wa_relay.ledger import alerts, handover, journal, loops, notices, questions
+from wa_relay.ledger import alerts, handover, journal, loops, media, notices, questions
 from wa_relay.ledger.outbox import NewMessage, queue_message
-from wa_relay.ledger.questions import TurnJob
+from wa_relay.ledger.questions import DueTurn, TurnJob
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Moment, Question, Scalar
+from wa_relay.model import Moment, Scalar
 
 SELECT_OPEN_TURN = """
     select id, first_at, due_at, put_off_at from turns where conversation_id = :conversation_id and state = 'open'"""
@@ -42,6 +42,8 @@ SELECT_DUE_TURNS = """
     where t.state = 'open' and t.due_at <= :now
         and not s.merging
         and not exists (select 1 from turns a where a.conversation_id = t.conversation_id and a.state = 'asking')
+        and not exists (select 1 from media f
+            where f.conversation_id = t.conversation_id and f.holds and f.give_up_at > :now)
     order by t.due_at limit :limit"""
 SELECT_NEXT_TURN_DUE = "select min(due_at) from turns where state = 'open'"
 BEGIN_TURN = """
@@ -75,7 +77,11 @@ REOPEN_TURN = "update turns set state = 'open', due_at = :due_at where id = :tur
 COUNT_PUT_OFF = """
     update turns set tries = tries - 1, put_offs = put_offs + 1, put_off_at = coalesce(put_off_at, :now)
     where id = :turn_id"""
-ALLOW_FALLBACK = "update conversation_state set fallback_told = false where id = :conversation_id"
+ALLOW_TEXT_ONLY = "update conversation_state set text_only_told = false where id = :conversation_id"
+ALLOW_FALLBACK = """
+    update conversation_state set fallback_told = false, text_only_told = false where id = :conversation_id"""
+MARK_TEXT_ONLY_SENT = """
+    update conversation_state set text_only_told = true where id = :conversation_id and not text_only_told"""
 
 INTERRUPTED = "interrupted after a tool may have run"
 PUT_OFF_LIMIT = 600.0
@@ -90,19 +96,6 @@ class OpenTurn:
     first_at: Moment
     due_at: Moment
     put_off_at: Moment | None
-
-
-@dataclass(frozen=True, slots=True)
-class DueTurn:
-    """A turn that may be asked now. `call_id` and `call_key` are those of the conversation's latest call."""
-
-    id: int
-    conversation_id: int
-    call_id: int | None
-    agent_id: str
-    phone: str
-    call_key: str
-    put_offs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +163,7 @@ def cancel_turns(ledger: Ledger, conversation_id: int, reason: str, now: Moment)
 def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
     """Takes turns that are due, at most one a conversation. One with nothing to read is answered here."""
     jobs, answered = [], 0
+    media.fail_overdue(ledger, now)
     for row in ledger.all(SELECT_DUE_TURNS, {"now": now, "limit": limit}):
         turn = DueTurn(*row)
         if loops.exceeds_turns(ledger, turn.conversation_id, turn.id, now):
@@ -179,9 +173,9 @@ def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
             continue
         ledger.run(BEGIN_TURN, {"now": now, "call_id": turn.call_id, "epoch": ledger.epoch, "turn_id": turn.id})
         messages = questions.messages_of_turn(ledger, turn.id)
-        if any(message.content.strip() for message in messages):
+        if any(message.has_words or message.file is not None for _, message in messages):
             _record(ledger, turn, "asked", "the agent is asked", now, messages=len(messages))
-            jobs.append(_job(turn, messages))
+            jobs.append(questions.job_of(turn, messages))
         else:
             _answer_with_notice(ledger, turn, now)
             answered += 1
@@ -374,22 +368,20 @@ def _record(
     journal.record(ledger, entry, now)
 
 
-def _job(turn: DueTurn, messages: Sequence[questions.TurnMessage]) -> TurnJob:
-    question = Question(
-        agent_id=turn.agent_id,
-        text="\n".join(questions.text_for_agent(message.content, message.attachment) for message in messages),
-        call_key=None if turn.call_id is None else turn.call_key,
-    )
-    return TurnJob(
-        turn.id, turn.conversation_id, turn.phone, question, turn.call_id, messages[0].id, put_offs=turn.put_offs
-    )
+def finish_unreadable(ledger: Ledger, turn_id: int, now: Moment) -> bool:
+    """Ends a turn whose files the agent could not be given, and that holds nothing else. False if it is not asked."""
+    turn = _asked(ledger, turn_id)
+    if turn is None:
+        return False
+    _answer_with_notice(ledger, turn, now)
+    return True
 
 
-def _answer_with_notice(ledger: Ledger, turn: DueTurn, now: Moment) -> None:
-    """Answers a turn of attachments alone (a voice note, a picture, a place) with one text; the agent is not asked."""
+def _answer_with_notice(ledger: Ledger, turn: DueTurn | AskedTurn, now: Moment) -> None:
+    """Answers a turn in which nothing can be read with one text, once until the agent has answered."""
     ledger.run(MARK_NOTICED, {"now": now, "turn_id": turn.id})
     _record(ledger, turn, "text_only", "nothing in the turn can be read: the agent is not asked", now)
-    if ledger.rules.text_only:
+    if ledger.rules.text_only and ledger.run(MARK_TEXT_ONLY_SENT, {"conversation_id": turn.conversation_id}):
         notices.queue_notice(
             ledger, turn.conversation_id, turn.call_id, "text_only", ledger.rules.text_only, turn.id, now
         )

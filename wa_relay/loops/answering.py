@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from wa_relay import metrics
@@ -18,8 +19,9 @@ from wa_relay.logs import fail, say, warn
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.typing import TypingIndicator
 from wa_relay.loops.worker import IDLE, Worker, rest_until
-from wa_relay.model import AgentError, Answer, Moment, NoCapacityError, NoteTools, Question, Silence
+from wa_relay.model import AgentError, Answer, Moment, NoCapacityError, NoteTools, Question, Silence, Unreadable
 from wa_relay.policy import NO_CAPACITY_BASE, NO_CAPACITY_CAP, AdaptiveLimit, Rules, retry_delay
+from wa_relay.text.for_agent import compose
 from wa_relay.text.markup import to_whatsapp
 from wa_relay.text.plain import visible
 from wa_relay.text.splitting import split
@@ -35,7 +37,11 @@ class Agent(Protocol):
 
     needs_context: bool
 
-    async def answer(self, question: Question, note_tools: NoteTools, /) -> Answer | Silence:
+    async def file_limit(self, agent_id: str, /) -> int:
+        """Returns how many files of a turn the agent takes; 0 for none."""
+        ...
+
+    async def answer(self, question: Question, note_tools: NoteTools, /) -> Answer | Silence | Unreadable:
         """Answers one question within the turn's time.
 
         Awaits `note_tools` before the effect of a tool that was, or may have been, called. Raises `NoCapacityError`
@@ -105,11 +111,17 @@ class TurnWorker(Worker):
     async def _answer(self, job: TurnJob) -> bool | None:
         """Returns True if the agent answered, False if there was no room for a session, None for any other end."""
         ids: dict[str, Any] = {"turn": job.turn_id, "conversation": job.conversation_id, "call": job.question.call_key}
-        question = await self._informed(job)
+        question = await self._with_files(job, await self._informed(job))
+        if not question.files and not question.has_words:
+            await self._unreadable(job, ids)
+            return None
         say("agent_asked", **ids, phone=job.phone, text=question.text)
         began = time.perf_counter()
         try:
             answer = await self._ask(job, question)
+            if isinstance(answer, Unreadable):
+                await self._unreadable(job, ids)
+                return True
             parts = [] if isinstance(answer, Silence) else self._parts(answer)
         except NoCapacityError as error:
             await self._put_off(job, error, ids)
@@ -135,7 +147,23 @@ class TurnWorker(Worker):
             self.bell.ring()
         return True
 
-    async def _ask(self, job: TurnJob, question: Question) -> Answer | Silence:
+    async def _with_files(self, job: TurnJob, question: Question) -> Question:
+        """The question with the files that the agent takes; the others become notes."""
+        if not question.files:
+            return question
+        limit = await self._agent.file_limit(question.agent_id)
+        if limit >= len(question.files):
+            return question
+        composed = compose(job.messages, limit)
+        return replace(question, text=composed.text, files=composed.files)
+
+    async def _unreadable(self, job: TurnJob, ids: dict[str, Any]) -> None:
+        """Ends a turn of which the agent can be given nothing."""
+        await self._persist(turns.finish_unreadable, job.turn_id, self._clock())
+        say("turn_unreadable", **ids, why="the agent takes none of the files")
+        self._wakers.send.ring()
+
+    async def _ask(self, job: TurnJob, question: Question) -> Answer | Silence | Unreadable:
         """Asks the agent, and shows that it is typing while it thinks."""
         typing = None if self._typing is None else asyncio.create_task(self._typing.run(job.turn_id))
         try:

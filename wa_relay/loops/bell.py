@@ -88,4 +88,5 @@ class Wakers:
     poll: Bell = field(default_factory=Bell)
     follow_up: Bell = field(default_factory=Bell)
     sweep: Bell = field(default_factory=Bell)
+    media: Bell = field(default_factory=Bell)
     board: Board = field(default_factory=Board)

@@ -59,6 +59,8 @@ def follow_inbound(
         phone=inbound.phone,
         text=inbound.text,
     )
+    if inbound.attachment is not None and inbound.attachment.url is not None:
+        wakers.media.ring()
     if received.effect == "turn" and received.due_at is not None:
         wakers.turn.ring_at(received.due_at, now)
     elif received.effect in ("opted_out", "notice"):

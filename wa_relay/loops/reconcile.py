@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
+from wa_relay.channel.attachments import ListedFile
 from wa_relay.ledger import claims, inbox, receipts
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.receipts import Lookup
@@ -45,6 +46,10 @@ class MessageList(Protocol):
         """Returns one message, or None if Twilio does not know it."""
         ...
 
+    async def files_of(self, sid: str) -> tuple[ListedFile, ...]:
+        """Returns the files of one message."""
+        ...
+
     async def inbound_page(self, following: str | None, sender: str | None, /) -> Page:
         """Returns one page of what customers sent to one of our numbers, newest first."""
         ...
@@ -62,7 +67,7 @@ class Reconciler:
         wakers: Wakers,
         signs: Signs,
         *,
-        read_inbound: Callable[[Listed], Inbound],
+        read_inbound: Callable[[Listed, Sequence[ListedFile]], Inbound],
         on_adopted: Callable[[], None],
     ) -> None:
         self._ledger = ledger
@@ -101,7 +106,7 @@ class Reconciler:
         back_to = min(await self._ledger.run(receipts.swept_to), began) - self._rules.scaled(SWEEP_OVERLAP)
         found = 0
         async for page in self._pages(back_to):
-            inbounds = [self._read_inbound(message) for message in reversed(page)]
+            inbounds = await self._read(list(reversed(page)))
             now = self._clock()
             storing = [self._ledger.hand_over(inbox.record_inbound, inbound, now) for inbound in inbounds]
             for inbound, received in zip(inbounds, await asyncio.gather(*storing), strict=True):
@@ -109,6 +114,13 @@ class Reconciler:
         await self._ledger.run(receipts.complete_sweep, began)
         if found:
             say("sweep_found", messages=found)
+
+    async def _read(self, page: list[Listed]) -> list[Inbound]:
+        """Reads listed messages. Twilio is asked for the files of those that are not known yet."""
+        with_files = [message.sid for message in page if message.num_media]
+        new = await self._ledger.run(inbox.unknown_sids, with_files) if with_files else frozenset()
+        files = {sid: await self._list.files_of(sid) for sid in with_files if sid in new}
+        return [self._read_inbound(message, files.get(message.sid, ())) for message in page]
 
     async def _pages(self, back_to: Moment) -> AsyncIterator[list[Listed]]:
         for sender in self._list.senders:

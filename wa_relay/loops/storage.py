@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from wa_relay import metrics
 from wa_relay.config import Config
-from wa_relay.ledger import runs, sends, store, turns, waiting
+from wa_relay.ledger import media, runs, sends, store, turns, waiting
 from wa_relay.ledger.engine import Engine, Opened
 from wa_relay.ledger.location import location_of
 from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import warn
+from wa_relay.loops.files import FileReader
 from wa_relay.loops.lease import compare_settings, settings_of
 from wa_relay.model import Moment
 from wa_relay.policy import Rules
@@ -22,12 +23,13 @@ from wa_relay.policy import Rules
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """The writer and the readers. `mark` names the database in Twilio's callbacks."""
+    """The writer, and a reader each of reports, threads, events, files. `mark` names the database in callbacks."""
 
     ledger: LedgerThread
     reports: Reader
     threads: Reader
     events: Reader
+    files: FileReader
     mark: str
 
 
@@ -50,11 +52,12 @@ async def open_storage(
         warn("settings_differ", keys=", ".join(differing), what="another daemon on this database has other values")
     uncertain = await ledger.run(sends.rescue_sends, now)
     reopened = await ledger.run(turns.rescue_turns, now)
+    files = await ledger.run(media.rescue_media, now)
     await ledger.run(waiting.replan, now)
-    if uncertain or reopened:
-        warn("rescued", sends=uncertain, turns=reopened)
-    # A reader each: no turn and no alert waits for somebody's report.
-    reports, threads, events = Reader(place), Reader(place), Reader(place)
-    for reader in (reports, threads, events):
+    if uncertain or reopened or files:
+        warn("rescued", sends=uncertain, turns=reopened, files=files)
+    # A reader each: no turn and no alert waits for somebody's report, or for a file of 16 MB.
+    reports, threads, events, parts = Reader(place), Reader(place), Reader(place), Reader(place)
+    for reader in (reports, threads, events, parts):
         opened.callback(reader.close)
-    return Storage(ledger, reports, threads, events, mark)
+    return Storage(ledger, reports, threads, events, FileReader(parts), mark)

@@ -10,11 +10,13 @@ import aiohttp
 from wa_relay.agent.gateway import GatewayAgent
 from wa_relay.agent.session import TextAgent
 from wa_relay.channel.content import Templates
+from wa_relay.channel.media import MediaFetcher
 from wa_relay.channel.twilio import TwilioChannel
 from wa_relay.config import Config
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.elevenlabs.signing import UrlSigner
 from wa_relay.loops.answering import Agent
+from wa_relay.loops.files import FileReader
 from wa_relay.phone import address
 
 
@@ -26,9 +28,10 @@ class Upstreams:
     twilio: TwilioChannel
     templates: Templates
     agent: Agent
+    media: MediaFetcher
 
 
-async def open_upstreams(config: Config, mark: str, opened: AsyncExitStack) -> Upstreams:
+async def open_upstreams(config: Config, mark: str, files: FileReader, opened: AsyncExitStack) -> Upstreams:
     """Opens the clients; `opened` closes them. `mark` names the database in Twilio's callbacks."""
     http = await opened.enter_async_context(
         aiohttp.ClientSession(
@@ -52,10 +55,20 @@ async def open_upstreams(config: Config, mark: str, opened: AsyncExitStack) -> U
         auth_token=config.twilio.auth_token.reveal(),
         base_url=config.twilio.base_url,
     )
-    return Upstreams(api, twilio, templates, _make_agent(config, api, http, opened))
+    fetcher = await opened.enter_async_context(
+        MediaFetcher(
+            config.twilio.base_url,
+            config.twilio.account_sid,
+            config.twilio.auth_token.reveal(),
+            max_bytes=config.media.max_bytes,
+        )
+    )
+    return Upstreams(api, twilio, templates, _make_agent(config, api, http, files, opened), fetcher)
 
 
-def _make_agent(config: Config, api: ElevenLabs, http: aiohttp.ClientSession, opened: AsyncExitStack) -> Agent:
+def _make_agent(
+    config: Config, api: ElevenLabs, http: aiohttp.ClientSession, files: FileReader, opened: AsyncExitStack
+) -> Agent:
     settings = config.elevenlabs
     key = settings.api_key.reveal()
     if settings.transport == "http":
@@ -68,6 +81,7 @@ def _make_agent(config: Config, api: ElevenLabs, http: aiohttp.ClientSession, op
         base_url=settings.base_url,
         handover_tool=config.handover.tool,
         signer=UrlSigner(http, settings.base_url, key),
+        read_file=lambda file: files.read(file.media),
     )
     opened.push_async_callback(agent.close)
     return agent

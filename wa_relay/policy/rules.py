@@ -40,7 +40,8 @@ class Rules:
     none goes out that day. On the other days `quiet` counts. `holidays` is a country code: its holidays have the
     hours of Sunday, and none if Sunday has no hours here. `zone` is whose clock counts: `general` is `timezone`.
     `senders` maps agents to the number at which their conversations begin (`+57…`); for the others it is
-    `default_sender`, "" with a messaging service.
+    `default_sender`, "" with a messaging service. `transcribes` and `files_to_agent` say what becomes of recordings,
+    and of images and PDFs; files are kept for `media_kept` seconds.
     `alerts` are the types that are reported; none without a receiver.
     `own_numbers` are ours (`+57…`); empty where any number may be (with a messaging service).
     """
@@ -83,6 +84,9 @@ class Rules:
     handover_unanswered: float = 15 * 60.0
     alerts: frozenset[str] = frozenset()
     threads_kept: float = 0.0
+    transcribes: bool = True
+    files_to_agent: bool = True
+    media_kept: float = 7 * 86400.0
     divisor: float = 1.0
 
     @property

@@ -9,6 +9,13 @@ from wa_relay.ledger import customers
 from wa_relay.ledger.engine import Queries, Row
 from wa_relay.model import Moment
 from wa_relay.moments import moment, optional_stamp, stamp
+from wa_relay.reports.attachments import (
+    ATTACHMENT_COLUMNS,
+    ATTACHMENT_JOIN,
+    AttachmentEntry,
+    attachment_of,
+    referral_of,
+)
 from wa_relay.reports.snapshot import snapshot
 
 OVERVIEW_COLUMNS = """id, phone_number, client_name, status, elevenlabs_conversation_id, agent_id, call_summary,
@@ -20,16 +27,16 @@ SELECT_CALLS = """
         summary, skipped, recorded_at
     from calls where conversation_id = :id
     order by coalesce(ended_at, recorded_at) desc, id desc"""
-MESSAGE_COLUMNS = """id, direction, kind, content, twilio_message_id, status, error_code, reason, sent_at,
-        error_message, notice, attachment, created_at, due_at, author"""
+MESSAGE_COLUMNS = f"""m.id, m.direction, m.kind, m.content, m.twilio_message_id, m.status, m.error_code, m.reason,
+    m.sent_at, m.error_message, m.notice, m.created_at, m.due_at, m.author,{ATTACHMENT_COLUMNS}"""
 SELECT_MESSAGES = f"""
     select {MESSAGE_COLUMNS}
-    from conversation_messages
-    where id in (select id from conversation_messages where conversation_id = :id and id < :before)
-        and case when sent_at is null then created_at >= :since_moment else sent_at >= :since end
-    order by id desc limit :limit"""
+    from conversation_messages m {ATTACHMENT_JOIN}
+    where m.id in (select id from conversation_messages where conversation_id = :id and id < :before)
+        and case when m.sent_at is null then m.created_at >= :since_moment else m.sent_at >= :since end
+    order by m.id desc limit :limit"""
 
-SELECT_MESSAGE = f"select {MESSAGE_COLUMNS} from conversation_messages where id = :id"
+SELECT_MESSAGE = f"select {MESSAGE_COLUMNS} from conversation_messages m {ATTACHMENT_JOIN} where m.id = :id"
 SELECT_NEWEST_MESSAGE = "select coalesce(max(id), 0) from conversation_messages where conversation_id = :id"
 
 HIGHEST_ID = 2**63 - 1
@@ -68,6 +75,7 @@ class MessageEntry:
     """One message of a thread, as it stands.
 
     `sent_at` (RFC 3339, UTC) is when Twilio accepted it or the customer's arrived, None before.
+    `reply_to` is the id of the message that it answers, `referral` the advertisement through which it came.
     `due_at` is when a message that waits may go, None when something else must come first. `author` is the person who
     wrote it, None for all but messages of kind `human`.
     """
@@ -83,10 +91,12 @@ class MessageEntry:
     sent_at: str | None
     error_message: str | None
     notice: str | None
-    attachment: str | None
     created_at: Moment
     due_at: Moment | None
     author: str | None
+    attachment: AttachmentEntry | None = None
+    reply_to: int | None = None
+    referral: dict[str, str] | None = None
 
     @property
     def at(self) -> Moment:
@@ -106,6 +116,9 @@ class MessageEntry:
             "reason": self.reason,
             "sent_at": self.sent_at,
             "author": self.author,
+            "attachment": None if self.attachment is None else self.attachment.to_json(),
+            "reply_to": self.reply_to,
+            "referral": self.referral,
         }
 
 
@@ -211,7 +224,7 @@ def overview_of(db: Queries, row: Row) -> Overview:
 def message(db: Queries, message_id: int) -> MessageEntry | None:
     """Reads one message, None for an unknown one."""
     row = db.execute(SELECT_MESSAGE, {"id": message_id}).fetchone()
-    return None if row is None else MessageEntry(*row)
+    return None if row is None else message_entry(row)
 
 
 def conversation(
@@ -241,5 +254,28 @@ def conversation(
         found,
         newest,
         calls=tuple(CallEntry(*call) for call in calls),
-        messages=tuple(MessageEntry(*message) for message in reversed(messages)),
+        messages=tuple(message_entry(message) for message in reversed(messages)),
+    )
+
+
+def message_entry(row: Row) -> MessageEntry:
+    """A message from a row with `MESSAGE_COLUMNS`."""
+    return MessageEntry(
+        id=row["id"],
+        direction=row["direction"],
+        kind=row["kind"],
+        content=row["content"],
+        sid=row["twilio_message_id"],
+        status=row["status"],
+        error_code=row["error_code"],
+        reason=row["reason"],
+        sent_at=row["sent_at"],
+        error_message=row["error_message"],
+        notice=row["notice"],
+        created_at=row["created_at"],
+        due_at=row["due_at"],
+        author=row["author"],
+        attachment=attachment_of(row),
+        reply_to=row["reply_to"],
+        referral=referral_of(row),
     )

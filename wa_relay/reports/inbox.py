@@ -10,12 +10,14 @@ from typing import Any, Literal, get_args
 
 from wa_relay.ledger.engine import Queries, Row
 from wa_relay.model import Moment
+from wa_relay.reports.attachments import ATTACHMENT_JOIN
 from wa_relay.reports.conversation import (
     MESSAGE_COLUMNS,
     OVERVIEW_COLUMNS,
     SELECT_OVERVIEW,
     MessageEntry,
     Overview,
+    message_entry,
     overview_of,
 )
 from wa_relay.reports.snapshot import snapshot
@@ -41,8 +43,8 @@ SELECT_AT_WORK = f"""
     where (handler <> 'agent' or waiting_since is not null) and (handler <> 'muted' or waiting_since is not null)
     order by waiting_since nulls last, handed_at, id"""
 SELECT_LAST_MESSAGE = f"""
-    select {MESSAGE_COLUMNS} from conversation_messages
-    where id = (select max(id) from conversation_messages where conversation_id = :id)"""
+    select {MESSAGE_COLUMNS} from conversation_messages m {ATTACHMENT_JOIN}
+    where m.id = (select max(id) from conversation_messages where conversation_id = :id)"""
 NEWEST = ("9999", 2**63 - 1)
 """Before every page: later than any time that is stored."""
 
@@ -110,7 +112,7 @@ def at_work(db: Queries) -> list[Listed]:
 
 def _listed(db: Queries, row: Row) -> Listed:
     last = db.execute(SELECT_LAST_MESSAGE, {"id": row["id"]}).fetchone()
-    return Listed(overview_of(db, row), None if last is None else MessageEntry(*last))
+    return Listed(overview_of(db, row), None if last is None else message_entry(last))
 
 
 def _written(at: str, conversation_id: int) -> str:

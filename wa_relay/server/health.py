@@ -16,6 +16,7 @@ from wa_relay.ledger.thread import LedgerThread
 from wa_relay.loops.answering import TurnWorker
 from wa_relay.loops.intake import Intake
 from wa_relay.loops.lease import CLOCK_LIMIT, Lease
+from wa_relay.loops.media import MediaWorker
 from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.sending import SendWorker
 from wa_relay.loops.signs import Signs
@@ -99,6 +100,7 @@ class Watched:
     ledger: LedgerThread
     sending: SendWorker
     answering: TurnWorker
+    media: MediaWorker
     intake: Intake
     reconciler: Reconciler
     signs: Signs
@@ -136,7 +138,7 @@ class Checkup:
         signs = self._parts.signs
         noticed = signs.found_by_listing.reached(now) or signs.refused_signatures.reached(now)
         offset = lease.clock_offset if lease is not None else 0.0
-        noticed = noticed or (shared and abs(offset) > CLOCK_LIMIT)
+        noticed = noticed or self._parts.media.speech_refused or (shared and abs(offset) > CLOCK_LIMIT)
         return Health(
             daemons=daemons,
             clock_offset=offset,

@@ -40,6 +40,7 @@ def description() -> Json:
             "/api/test-whatsapp": {"post": _test_whatsapp()},
             "/api/conversations/{phone}": {"get": _conversation()},
             **operators.paths(),
+            "/api/media/{media_id}": {"get": operators.file()},
             "/api/stats": {"get": _stats()},
             "/api/events": {"get": _events()},
             "/webhook/twilio/incoming": {"post": _twilio("A customer's message", "200", "An empty TwiML response")},

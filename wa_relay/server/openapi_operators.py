@@ -6,7 +6,9 @@ from wa_relay.reports.inbox import STATES
 from wa_relay.server.openapi_parts import (
     MAYBE_MOMENT,
     MAYBE_TEXT,
+    MAYBE_WHOLE,
     MOMENT,
+    NUMBER,
     TEXT,
     WHOLE,
     Json,
@@ -59,8 +61,36 @@ def message() -> Json:
             "reason": MAYBE_TEXT,
             "sent_at": MAYBE_MOMENT,
             "author": MAYBE_TEXT,
+            "attachment": {"anyOf": [_attachment(), {"type": "null"}]},
+            "reply_to": MAYBE_WHOLE,
+            "referral": {"anyOf": [_referral(), {"type": "null"}]},
         }
     )
+
+
+def _attachment() -> Json:
+    kinds = ["audio", "image", "video", "document", "sticker", "contact", "location", "reaction", "other"]
+    properties = {"type": {"enum": kinds}, "latitude": NUMBER, "longitude": NUMBER, "seconds": NUMBER}
+    properties |= dict.fromkeys(("content_type", "media_id", "name", "transcript"), MAYBE_TEXT)
+    return record(properties, ("type",))
+
+
+def _referral() -> Json:
+    return record(dict.fromkeys(("headline", "body", "source_url", "source_type", "source_id"), TEXT))
+
+
+def file() -> Json:
+    """The route of customers' files."""
+    media_id = {"name": "media_id", "in": "path", "required": True, "schema": TEXT}
+    return {
+        "summary": "A file that a customer sent, as a download",
+        "security": [{"token": []}, {"session": []}],
+        "parameters": [media_id],
+        "responses": {
+            "200": {"description": "The file, with its own type", "content": {"*/*": {"schema": {}}}},
+            **errors(401, 404, 503),
+        },
+    }
 
 
 def listed() -> Json:

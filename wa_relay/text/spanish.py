@@ -16,7 +16,8 @@ class Phrases:
     """The fixed phrases of one language.
 
     `attachments` and `speakers` are keyed by the codes of `Inbound.attachment` and of a transcript's roles;
-    `thread_speakers` by `Line.role`. `attachment_note` takes `{attachment}`.
+    `thread_speakers` by `Line.role`. `attachment_note` and `file_note` take `{attachment}`, `place` takes `{named}`,
+    `{latitude}`, `{longitude}` and `{link}`; `contact`, `quote` and `advertisement` what their names say (`{quoted}`).
     """
 
     yes: str
@@ -24,6 +25,11 @@ class Phrases:
     attachments: Mapping[str, str] = field(default_factory=dict)
     other_attachment: str = ""
     attachment_note: str = ""
+    file_note: str = ""
+    place: str = ""
+    contact: str = ""
+    quote: str = ""
+    advertisement: str = ""
     speakers: Mapping[str, str] = field(default_factory=dict)
     thread_speakers: Mapping[str, str] = field(default_factory=dict)
     context_after_call: str = ""
@@ -41,6 +47,10 @@ class Phrases:
         """The note that stands for an attachment that the agent can't open."""
         named = self.attachments.get(attachment, self.other_attachment)
         return self.attachment_note.format(attachment=named)
+
+    def sent(self, attachment: str) -> str:
+        """The note that stands for a file that the agent has had."""
+        return self.file_note.format(attachment=self.attachments.get(attachment, self.other_attachment))
 
 
 SPANISH = Phrases(
@@ -60,6 +70,11 @@ SPANISH = Phrases(
     ),
     other_attachment="un archivo",
     attachment_note="[El cliente envió {attachment} que no se puede abrir aquí]",
+    file_note="[El cliente envió {attachment}]",
+    place="Ubicación: {named}({latitude}, {longitude}) {link}",
+    contact="Contacto: {contact}",
+    quote="[Responde a este mensaje: «{quoted}»]",
+    advertisement="[Llegó por un anuncio: {advertisement}]",
     speakers=_frozen({"agent": "Agente", "user": "Cliente"}),
     thread_speakers=_frozen({"customer": "Cliente", "agent": "Tú", "operator": "Asesor (persona del equipo)"}),
     context_after_call=(

@@ -1,0 +1,37 @@
+"""The first steps of a running daemon: what it says of its configuration, and what sending waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from wa_relay.config import Config
+from wa_relay.logs import warn
+from wa_relay.loops.reconcile import Reconciler
+from wa_relay.loops.sending import SendWorker
+from wa_relay.policy import Rules
+
+SWEEP_WITHIN = 3.0
+"""Seconds for which sending waits at the start for the first sweep: a customer may have opted out meanwhile."""
+
+
+def log_startup_warnings(config: Config, rules: Rules) -> None:
+    """Warns of what the settings leave open, and of openings that WhatsApp will refuse."""
+    for warning in config.warnings:
+        warn("configuration", what=warning)
+    for outcome, opening in rules.openings.items():
+        if opening.body and not opening.content_sid:
+            warn(
+                "no_template",
+                outcome=outcome,
+                what="outside the 24-hour window WhatsApp refuses free text (63016): a call opens no window. "
+                f"Set opening.{outcome}.content_sid to an approved template.",
+            )
+
+
+async def send_after_sweep(sending: SendWorker, reconciler: Reconciler, rules: Rules) -> None:
+    """Sends, once the first sweep is over or has taken too long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(rules.scaled(SWEEP_WITHIN)):
+            await reconciler.swept_once.wait()
+    await sending.run()
