@@ -76,9 +76,9 @@ class MediaFetcher:
         inside = is_inside(self._base.hostname or "")
         resolve = resolve or _system_resolve
         self._inside_allowed = inside
-        self._twilio = _session(_Resolver(resolve, inside_allowed=True))
+        self._twilio = _session(CheckingResolver(resolve, inside_allowed=True))
         # Each redirect is a connection of its own, so that each is checked.
-        self._elsewhere = _session(_Resolver(resolve, inside_allowed=inside), force_close=True)
+        self._elsewhere = _session(CheckingResolver(resolve, inside_allowed=inside), force_close=True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,10 +118,10 @@ class MediaFetcher:
             async with asyncio.timeout(WITHIN), AsyncExitStack() as opened:
                 answer = await self._open(url, opened)
                 return await self._read(answer, announced, keep)
-        except _ForbiddenAddress as error:
+        except ForbiddenAddress as error:
             raise MediaError("forbidden_address", str(error), permanent=True) from error
         except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, _ForbiddenAddress):
+            if isinstance(error.os_error, ForbiddenAddress):
                 raise MediaError("forbidden_address", str(error.os_error), permanent=True) from error
             raise MediaError("unreachable", f"no connection: {type(error).__name__}") from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
@@ -196,11 +196,11 @@ class MediaFetcher:
         return Fetched(served if announced in (None, OCTETS) else announced, size)
 
 
-class _ForbiddenAddress(OSError):
+class ForbiddenAddress(OSError):
     """A name that resolves to an address that files are not fetched from."""
 
 
-class _Resolver(AbstractResolver):
+class CheckingResolver(AbstractResolver):
     """Resolves and checks in one step: aiohttp connects to what this returns, and to nothing else."""
 
     def __init__(self, resolve: Resolve, *, inside_allowed: bool) -> None:
@@ -213,10 +213,10 @@ class _Resolver(AbstractResolver):
         port: int = 0,
         family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002 - the system's choice
     ) -> list[ResolveResult]:
-        """The addresses of a host; raises `_ForbiddenAddress` if any of them is private."""
+        """The addresses of a host; raises `ForbiddenAddress` if any of them is private."""
         addresses = await self._resolve(host, port)
         if not self._inside_allowed and any(is_inside(address) for address in addresses):
-            raise _ForbiddenAddress("a redirect to a name with a private address")
+            raise ForbiddenAddress("a redirect to a name with a private address")
         return [
             ResolveResult(
                 hostname=host,
