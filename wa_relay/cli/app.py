@@ -42,6 +42,30 @@ ENTRIES = {
         EVERY_DAY,
         "wa-relay why +573138539155",
     ),
+    "inbox": Entry(
+        "wa_relay.cli.inbox:inbox",
+        "List the conversations in which a person is requested or has taken over.",
+        EVERY_DAY,
+        "wa-relay inbox",
+    ),
+    "takeover": Entry(
+        "wa_relay.cli.takeover:takeover",
+        "Take a conversation over: the agent is silent until `release`.",
+        EVERY_DAY,
+        "wa-relay takeover +573138539155 --hours 2",
+    ),
+    "release": Entry(
+        "wa_relay.cli.takeover:release",
+        "Give a conversation back to the agent.",
+        EVERY_DAY,
+        "wa-relay release +573138539155",
+    ),
+    "say": Entry(
+        "wa_relay.cli.say:say",
+        "Send a message as a person and wait for its receipt.",
+        EVERY_DAY,
+        'wa-relay say +573138539155 "Hola Ana, soy Lucía del equipo."',
+    ),
     "pause": Entry(
         "wa_relay.cli.control:pause", "Hold openings until `resume`. Replies still go out.", EVERY_DAY, "wa-relay pause"
     ),

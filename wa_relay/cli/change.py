@@ -61,6 +61,15 @@ def change(options: Options, path: str, body: Json, directly: Change) -> Json:
         lock.release()
 
 
+def ask_daemon(options: Options, path: str, body: Json) -> Json:
+    """Posts `body` to `path` of the running daemon; raises `DaemonDoesNotAnswer` if none runs."""
+    database = load_config(options).database.path
+    daemon = find_daemon(database) if database.exists() else None
+    if daemon is None:
+        raise DaemonDoesNotAnswer("no daemon is running. Start it with `wa-relay serve`, and try again.")
+    return _ask(daemon, path, body)
+
+
 def _change_directly(config: Config, directly: Change, now: Moment) -> Json:
     place = location_of(config)
     opened = place.open_for_writing(account_sid="", now=now)

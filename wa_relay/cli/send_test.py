@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated
 
 import aiohttp
@@ -17,6 +14,7 @@ from wa_relay.channel.errors import CODES, meaning
 from wa_relay.channel.twilio import TwilioChannel
 from wa_relay.cli.options import Options
 from wa_relay.cli.reading import reading
+from wa_relay.cli.sent import FINAL, Result, show
 from wa_relay.cli.settings import load_config
 from wa_relay.config import Config, ConfigError, require_serve
 from wa_relay.ledger import consent
@@ -24,14 +22,12 @@ from wa_relay.ledger.faults import DatabaseMissing
 from wa_relay.ledger.location import Location, location_of
 from wa_relay.model import Accepted, Listed, NotSent, Outgoing, RelayError, SendRefused, Unclear, UpstreamError
 from wa_relay.text.plain import clean, visible
-from wa_relay.text.safe import one_line
 
 DEFAULT_MESSAGE = "Hola, este es un mensaje de prueba de wa-relay."
 MAX_LENGTH = 1600
 """Characters: Twilio refuses more (21617)."""
 
 MAX_WAIT = 3600.0
-FINAL = frozenset({"delivered", "read", "undelivered", "failed", "canceled"})
 FAILED = frozenset({"undelivered", "failed", "canceled"})
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 """Seconds between two queries for the receipt."""
@@ -43,27 +39,6 @@ class NoConnection(RelayError):
     """Twilio can't be reached: nothing was sent."""
 
     exit_code = 75
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The end of a test message. `meaning` explains a failure; `succeeded` decides the exit code."""
-
-    sid: str | None
-    status: str
-    error_code: str | None = None
-    meaning: str | None = None
-    succeeded: bool = False
-    connected: bool = True
-
-    def to_json(self) -> Mapping[str, str | None]:
-        """The object of `send-test --json`."""
-        return {
-            "whatsapp_message_id": self.sid,
-            "status": self.status,
-            "error_code": self.error_code,
-            "meaning": self.meaning,
-        }
 
 
 def send_test(
@@ -85,7 +60,7 @@ def send_test(
     _require_twilio(config)
     _refuse_opted_out(location_of(config), number)
     result = asyncio.run(_send(config, number, text, wait))
-    _show(result, wait, as_json=as_json)
+    show(result, wait, as_json=as_json)
     if not result.connected:
         raise NoConnection(str(result.meaning))
     if not result.succeeded:
@@ -180,18 +155,3 @@ def _not_sent(response: NotSent) -> Result:
         return Result(None, "failed", None, text)
     text = meaning(response.code).removesuffix(": it is sent again by itself")
     return Result(None, "failed", response.code, f"{text}. Nothing was sent. Try again later")
-
-
-def _show(result: Result, wait: float, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(result.to_json(), ensure_ascii=False, indent=2))
-        return
-    if not result.connected:
-        return
-    typer.echo(" ".join(filter(None, (result.sid, result.status))))
-    if result.meaning:
-        code = f"{result.error_code}: " if result.error_code else ""
-        typer.echo(f"{code}{one_line(result.meaning)}.")
-    elif result.status not in FINAL:
-        waited = f"after {wait:g} s" if wait else "yet"
-        typer.echo(f"Twilio accepted it. There is no delivery receipt {waited}.")

@@ -1,0 +1,65 @@
+"""`wa-relay inbox`: the conversations in which a person is requested or has taken over."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime, tzinfo
+from typing import Annotated
+
+import typer
+
+from wa_relay.cli.options import Options
+from wa_relay.cli.output import Paper, results
+from wa_relay.cli.reading import reading
+from wa_relay.cli.settings import load_config
+from wa_relay.model import Moment
+from wa_relay.reports.inbox import Listed, at_work
+from wa_relay.text.safe import one_line
+
+SHOWN = 100
+"""Characters of the newest message."""
+
+
+def inbox(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the conversations in which a person is requested or has taken over.
+
+    Those who wait come first, the longest wait before the others.
+    """
+    options: Options = ctx.obj
+    config = load_config(options)
+    with reading(config.database.path) as db:
+        found = at_work(db)
+    now = time.time()
+    if as_json:
+        typer.echo(json.dumps([listed.to_json(now) for listed in found], ensure_ascii=False, indent=2))
+        return
+    paper = results(no_color=options.no_color)
+    if not found:
+        paper.console.print("No person is requested, and nobody has taken a conversation over.")
+    for listed in found:
+        for line in _lines(listed, paper, config.timezone, now):
+            paper.console.print(line, soft_wrap=True)
+
+
+def _lines(listed: Listed, paper: Paper, timezone: tzinfo, now: Moment) -> list[str]:
+    who = listed.overview
+    name = f"  {one_line(who.client_name)}" if who.client_name else ""
+    unread = f", {who.unread} unread" if who.unread else ""
+    lines = [f"{who.phone}{name}", f"    {_state(listed, timezone, now)}{unread}"]
+    if listed.last_message is not None and listed.last_message.content.strip():
+        lines.append(f"    {one_line(listed.last_message.content)[:SHOWN]}")
+    return [paper.clean(line) for line in lines]
+
+
+def _state(listed: Listed, timezone: tzinfo, now: Moment) -> str:
+    who = listed.overview
+    if who.waiting_since is not None:
+        minutes = max(0, int((now - who.waiting_since) // 60))
+        nobody = "" if who.handler == "human" else "; the agent has it, since nobody was free"
+        return f"waits for a person since {minutes} min ({who.handler_reason or 'requested'}){nobody}"
+    until = datetime.fromtimestamp(who.handler_until or now, timezone).strftime("%Y-%m-%d %H:%M")
+    return f"taken over by {who.handler_by} until {until}"

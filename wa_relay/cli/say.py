@@ -1,0 +1,90 @@
+"""`wa-relay say`: send a message as a person and show its receipt."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wa_relay.channel.errors import meaning
+from wa_relay.cli.change import Json, ask_daemon
+from wa_relay.cli.options import Options
+from wa_relay.cli.reading import reading
+from wa_relay.cli.sent import FINAL, Result, show
+from wa_relay.cli.settings import load_config
+from wa_relay.cli.takeover import address_of
+from wa_relay.policy import LONGEST_HUMAN_MESSAGE
+from wa_relay.reports import REASONS, MessageEntry
+from wa_relay.reports.conversation import message as read_message
+from wa_relay.text.plain import visible
+
+MAX_WAIT = 3600.0
+PAUSE = 0.2
+"""Seconds between two looks at the database."""
+
+
+def say(
+    ctx: typer.Context,
+    to: Annotated[str, typer.Argument(metavar="PHONE", help="The phone number, with its country code.")],
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="The text, sent exactly as written.")] = None,
+    template: Annotated[
+        str | None, typer.Option("--template", metavar="SID", help="Send this approved template instead of a text.")
+    ] = None,
+    var: Annotated[
+        list[str] | None, typer.Option("--var", metavar="NAME=VALUE", help="A variable of the template.")
+    ] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Send the template in quiet hours, too.")] = False,
+    wait: Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long to wait for the receipt.")] = 30,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Send a message as a person and wait for its receipt. It takes the conversation over."""
+    options: Options = ctx.obj
+    body = {"phone": address_of([to]), **_message(text, template, var or [], anyway=anyway)}
+    if not 0 <= wait <= MAX_WAIT:
+        raise typer.BadParameter(f"must be 0 to {MAX_WAIT:g} seconds", param_hint="--wait")
+    stored = ask_daemon(options, "/say", body)
+    result = _result(load_config(options).database.path, int(stored["id"]), wait)
+    show(result, wait, as_json=as_json)
+    if not result.succeeded:
+        raise typer.Exit(1)
+
+
+def _message(text: str | None, template: str | None, variables: list[str], *, anyway: bool) -> Json:
+    if (text is None) == (template is None):
+        raise typer.BadParameter("give either a TEXT or --template SID", param_hint="TEXT")
+    if text is not None:
+        if variables or anyway:
+            raise typer.BadParameter("--var and --anyway belong to --template", param_hint="--template")
+        if not visible(text) or len(text) > LONGEST_HUMAN_MESSAGE:
+            raise typer.BadParameter(f"must be a text of 1 to {LONGEST_HUMAN_MESSAGE} characters", param_hint="TEXT")
+        return {"text": text}
+    pairs = [variable.partition("=") for variable in variables]
+    if not all(name and mark and value for name, mark, value in pairs):
+        raise typer.BadParameter("must be NAME=VALUE, as in 1=Ana", param_hint="--var")
+    named = {name: value for name, _, value in pairs}
+    return {"content_sid": template, "content_variables": named, "anyway": anyway}
+
+
+def _result(database: Path, message_id: int, wait: float) -> Result:
+    """Waits until the message has its receipt, for `wait` seconds at most."""
+    end = time.monotonic() + wait
+    with reading(database) as db:
+        while True:
+            message = read_message(db, message_id)
+            assert message is not None
+            if message.status in FINAL or time.monotonic() >= end:
+                return _of(message)
+            time.sleep(PAUSE)
+
+
+def _of(message: MessageEntry) -> Result:
+    if message.status == "failed":
+        reason = message.reason or "failed"
+        why = meaning(message.error_code) if message.error_code else f"{reason}: {REASONS.get(reason, 'see history')}"
+        return Result(message.sid, "failed", message.error_code, why)
+    if message.status == "uncertain":
+        why = "it may or may not have been sent. It is looked up at Twilio, and never sent again automatically"
+        return Result(message.sid, "uncertain", None, why, succeeded=True)
+    return Result(message.sid, message.status, succeeded=True)
