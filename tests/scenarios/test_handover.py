@@ -356,13 +356,15 @@ def test_a_decision_a_pause_and_a_resume_by_the_api(tmp_path: Path) -> None:
             assert (await s.call("POST", "/api/pause")).json == {"success": True}
             await s.report(payload("conv_1"))
             assert (await s.call("POST", "/api/resume")).json == {"success": True, "waiting": 1}
-            s.twilio.faults.next("create", Fault("F8", seconds=60.0, hold=0.1))
+            await s.sent(1)
+            s.twilio.faults.next("create", Fault("F5"))
             await s.report(payload("conv_2", LUIS))
             await until(lambda: "opening_uncertain" in s.relay.log, within=40.0)
             message = (await s.conversation(LUIS))["messages"][0]["id"]
             path = f"/api/messages/{message}/resolve"
             assert (await s.call("POST", path, json={"decision": "sent"})).status == 422
-            assert (await s.call("POST", path, json={"decision": "cancel"})).json["status"] == "failed"
+            decided = await s.call("POST", path, json={"decision": "cancel"})
+            assert decided.json == {"success": True, "status": "failed"}
             again = await s.call("POST", path, json={"decision": "cancel"})
             assert (again.status, again.json["error"]) == (409, "not_uncertain")
             missing = await s.call("POST", "/api/messages/999/resolve", json={"decision": "cancel"})
@@ -417,7 +419,7 @@ def test_a_retry_of_the_agent_s_reply_ends_when_a_person_comes(tmp_path: Path) -
     async def scenario() -> None:
         async with stage(tmp_path) as s:
             await opened(s)
-            s.twilio.faults.next("create", Fault("F9"), Fault("F9"))
+            s.twilio.faults.next("create", Fault("F12", retry_after="30"))
             await s.twilio.customer_writes(ANA, "¿Precio?")
             await until(lambda: "answer_put_off" in s.relay.log)
             await change(s, "messages", {"text": "Soy Lucía"})
