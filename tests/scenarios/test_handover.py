@@ -252,7 +252,7 @@ def test_a_turn_that_asks_for_a_person_without_a_word_is_not_repeated(tmp_path: 
 
 
 def test_a_failed_turn_asks_for_a_person_instead_of_the_fallback(tmp_path: Path) -> None:
-    settings = {"handover": {"on_failure": True}, "elevenlabs": {"turn_timeout_seconds": 1}}
+    settings: dict[str, dict[str, Any]] = {"handover": {"on_failure": True}, "elevenlabs": {"turn_timeout_seconds": 1}}
 
     async def scenario() -> None:
         async with stage(tmp_path, settings) as s:

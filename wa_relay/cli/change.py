@@ -17,7 +17,7 @@ from wa_relay.cli.options import Options
 from wa_relay.cli.settings import load_config
 from wa_relay.config import Config
 from wa_relay.config.rules import rules_of
-from wa_relay.ledger import store
+from wa_relay.ledger import runs, store
 from wa_relay.ledger.faults import AlreadyServed, DatabaseMissing
 from wa_relay.ledger.location import location_of
 from wa_relay.ledger.lock import DatabaseLock, Holder
@@ -61,12 +61,25 @@ def change(options: Options, path: str, body: Json, directly: Change) -> Json:
         lock.release()
 
 
-def ask_daemon(options: Options, path: str, body: Json) -> Json:
-    """Posts `body` to `path` of the running daemon; raises `DaemonDoesNotAnswer` if none runs."""
-    database = load_config(options).database.path
+def change_beside_daemon(options: Options, path: str, body: Json, directly: Change) -> Json:
+    """Does the same for what a daemon must carry out; raises `DaemonDoesNotAnswer` if none is alive.
+
+    On a shared database the daemon may be on any host.
+    """
+    config = load_config(options)
+    missing = DaemonDoesNotAnswer("no daemon is running. Start it with `wa-relay serve`, and try again.")
+    if location_of(config).is_shared:
+
+        def checked(ledger: Ledger, now: Moment) -> Json:
+            if not runs.daemons_alive(ledger, now):
+                raise missing
+            return directly(ledger, now)
+
+        return _change_directly(config, checked, time.time())
+    database = config.database.path
     daemon = find_daemon(database) if database.exists() else None
     if daemon is None:
-        raise DaemonDoesNotAnswer("no daemon is running. Start it with `wa-relay serve`, and try again.")
+        raise missing
     return _ask(daemon, path, body)
 
 

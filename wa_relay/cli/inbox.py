@@ -13,6 +13,7 @@ from wa_relay.cli.options import Options
 from wa_relay.cli.output import Paper, results
 from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
+from wa_relay.ledger.location import location_of
 from wa_relay.model import Moment
 from wa_relay.reports.inbox import Listed, at_work
 from wa_relay.text.safe import one_line
@@ -31,7 +32,7 @@ def inbox(
     """
     options: Options = ctx.obj
     config = load_config(options)
-    with reading(config.database.path) as db:
+    with reading(location_of(config)) as db:
         found = at_work(db)
     now = time.time()
     if as_json:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from wa_relay.channel.errors import meaning
-from wa_relay.cli.change import Json, ask_daemon
+from wa_relay.cli.change import Json, change_beside_daemon
 from wa_relay.cli.options import Options
 from wa_relay.cli.reading import reading
 from wa_relay.cli.sent import FINAL, Result, show
 from wa_relay.cli.settings import load_config
-from wa_relay.cli.takeover import address_of
+from wa_relay.cli.takeover import COMMAND_LINE, address_of
+from wa_relay.ledger import human
+from wa_relay.ledger.human import HumanMessage
+from wa_relay.ledger.location import Location, location_of
+from wa_relay.ledger.store import Ledger
+from wa_relay.model import Moment, RelayError
 from wa_relay.policy import LONGEST_HUMAN_MESSAGE
 from wa_relay.reports import REASONS, MessageEntry
 from wa_relay.reports.conversation import message as read_message
@@ -41,17 +45,24 @@ def say(
 ) -> None:
     """Send a message as a person and wait for its receipt. It takes the conversation over."""
     options: Options = ctx.obj
-    body = {"phone": address_of([to]), **_message(text, template, var or [], anyway=anyway)}
+    address, message = address_of([to]), _message(text, template, var or [], anyway=anyway)
     if not 0 <= wait <= MAX_WAIT:
         raise typer.BadParameter(f"must be 0 to {MAX_WAIT:g} seconds", param_hint="--wait")
-    stored = ask_daemon(options, "/say", body)
-    result = _result(load_config(options).database.path, int(stored["id"]), wait)
+
+    def directly(ledger: Ledger, now: Moment) -> Json:
+        stored = human.write(ledger, address, message, COMMAND_LINE, None, now)
+        if not isinstance(stored, human.Stored):
+            raise RelayError(human.why_refused(stored), permanent=True)
+        return {"id": stored.message_id}
+
+    stored = change_beside_daemon(options, "/say", {"phone": address, **_body(message)}, directly)
+    result = _result(location_of(load_config(options)), int(stored["id"]), wait)
     show(result, wait, as_json=as_json)
     if not result.succeeded:
         raise typer.Exit(1)
 
 
-def _message(text: str | None, template: str | None, variables: list[str], *, anyway: bool) -> Json:
+def _message(text: str | None, template: str | None, variables: list[str], *, anyway: bool) -> HumanMessage:
     if (text is None) == (template is None):
         raise typer.BadParameter("give either a TEXT or --template SID", param_hint="TEXT")
     if text is not None:
@@ -59,18 +70,24 @@ def _message(text: str | None, template: str | None, variables: list[str], *, an
             raise typer.BadParameter("--var and --anyway belong to --template", param_hint="--template")
         if not visible(text) or len(text) > LONGEST_HUMAN_MESSAGE:
             raise typer.BadParameter(f"must be a text of 1 to {LONGEST_HUMAN_MESSAGE} characters", param_hint="TEXT")
-        return {"text": text}
+        return HumanMessage(text)
     pairs = [variable.partition("=") for variable in variables]
-    if not all(name and mark and value for name, mark, value in pairs):
+    if not all(name and mark and visible(value) for name, mark, value in pairs):
         raise typer.BadParameter("must be NAME=VALUE, as in 1=Ana", param_hint="--var")
-    named = {name: value for name, _, value in pairs}
-    return {"content_sid": template, "content_variables": named, "anyway": anyway}
+    return HumanMessage(None, template, {name: value for name, _, value in pairs}, anyway)
 
 
-def _result(database: Path, message_id: int, wait: float) -> Result:
+def _body(message: HumanMessage) -> Json:
+    if message.text is not None:
+        return {"text": message.text}
+    variables = dict(message.content_variables or {})
+    return {"content_sid": message.content_sid, "content_variables": variables, "anyway": message.anyway}
+
+
+def _result(place: Location, message_id: int, wait: float) -> Result:
     """Waits until the message has its receipt, for `wait` seconds at most."""
     end = time.monotonic() + wait
-    with reading(database) as db:
+    with reading(place) as db:
         while True:
             message = read_message(db, message_id)
             assert message is not None

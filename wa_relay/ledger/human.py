@@ -35,7 +35,9 @@ MARK_UNANSWERED_AGAIN = """
 KEYS_KEPT = 7 * 86400.0
 """Seconds for which an Idempotency-Key is remembered."""
 
-WHY_REFUSED: dict[HumanRefusal, str] = {
+WHY_REFUSED: dict[str, str] = {
+    "unknown_conversation": "nobody with this number has been called or has written.",
+    "idempotency_mismatch": "this Idempotency-Key stands for another message: use a new key for a new message.",
     "opted_out": "this customer has opted out: nothing is sent to them until they write ALTA or START.",
     "window_closed": "the 24-hour window is closed: WhatsApp takes only an approved template now.",
     "quiet_hours": "it is quiet hours for this customer: send the template later, or anyway.",
@@ -113,6 +115,11 @@ def write(
         entry = {"id": conversation_id, "key": key, "body": message.fingerprint, "message_id": message_id, "now": now}
         ledger.run(SET_KEY, entry)
     return Stored(message_id, conversation_id)
+
+
+def why_refused(failure: Failure) -> str:
+    """Why a message was not stored, with what to do."""
+    return WHY_REFUSED[failure]
 
 
 def restore_question(ledger: Ledger, message: Outbound, now: Moment) -> None:

@@ -6,13 +6,12 @@ import functools
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from aiohttp import web
 
 from wa_relay.ledger import consent, customers
 from wa_relay.ledger.audit import deed_of, run_audited
-from wa_relay.ledger.human import WHY_REFUSED, HumanMessage, Stored
+from wa_relay.ledger.human import Failure, HumanMessage, Stored, why_refused
 from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, PayloadError
@@ -33,7 +32,7 @@ MOST, USUAL = 500, 100
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 CONTENT_SID = re.compile(r"HX[0-9A-Za-z_-]{1,64}")
 ONE_CONVERSATION = "/api/conversations/{phone:[^/]+}"
-REFUSED_STATUS = {"window_closed": 409, "quiet_hours": 409, "opted_out": 422}
+REFUSED_STATUS = {"window_closed": 409, "quiet_hours": 409, "opted_out": 422, "idempotency_mismatch": 422}
 
 
 class ConversationRoutes:
@@ -143,16 +142,11 @@ def hours_of(body: Mapping[str, Json]) -> float | None:
     return float(hours) if math.isfinite(hours) else None
 
 
-def refusal(reason: str) -> HttpError:
+def refusal(reason: Failure) -> HttpError:
     """The error for an operator's message that was not stored."""
     if reason == "unknown_conversation":
         return unknown_customer()
-    if reason == "idempotency_mismatch":
-        return HttpError(
-            422, reason, "this Idempotency-Key stands for another message: use a new key for a new message."
-        )
-    known: Any = reason
-    return HttpError(REFUSED_STATUS[reason], reason, WHY_REFUSED[known])
+    return HttpError(REFUSED_STATUS[reason], reason, why_refused(reason))
 
 
 def _variables(given: Json) -> dict[str, str]:
