@@ -28,11 +28,12 @@ from wa_relay.ledger.location import location_of
 from wa_relay.ledger.lock import DatabaseLock, Holder
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops import systemd
-from wa_relay.loops.alarms import Alarms
-from wa_relay.loops.alerting import Alerting, receiver_of
+from wa_relay.loops.alarms import Alarms, database_folder
+from wa_relay.loops.alerting import Alerting, alerting_of
 from wa_relay.loops.answering import TurnWorker
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.handovers import HandoverKeeper
+from wa_relay.loops.indexing import Indexer
 from wa_relay.loops.intake import Intake
 from wa_relay.loops.lease import DatabaseClock, Lease
 from wa_relay.loops.media import MediaWorker
@@ -120,6 +121,7 @@ class Loops:
     reconciler: Reconciler
     alerting: Alerting | None
     handovers: HandoverKeeper
+    indexer: Indexer
 
 
 class Daemon:
@@ -218,6 +220,7 @@ class Daemon:
             "follow_sends": loops.reconciler.follow_sends,
             "sweep": loops.reconciler.sweep_inbound,
             "handovers": loops.handovers.run,
+            "indexing": loops.indexer.run,
         }
         if self._config.poll.enabled:
             running["poll"] = loops.intake.poll
@@ -310,18 +313,10 @@ def _make_loops(common: Common, storage: Storage, upstreams: Upstreams, rates: R
         language=config.media.language,
     )
     handovers = HandoverKeeper(ledger, clock, wakers)
-    alerting = _make_alerting(common, storage, intake)
-    return Loops(sending, answering, files, intake, reconciler, alerting, handovers)
-
-
-def _make_alerting(common: Common, storage: Storage, intake: Intake) -> Alerting | None:
-    """The loop of alerts; None if nobody receives them."""
-    config = common.config
-    if not config.alerts.url:
-        return None
-    alarms = Alarms(common.signs, lambda: intake.health.consecutive_failures, config.database.path.parent)
-    receiver = receiver_of(config.alerts.url, config.alerts.secret.reveal())
-    return Alerting(storage.ledger, storage.events, common.clock, common.rules, receiver, alarms)
+    alarms = Alarms(common.signs, lambda: intake.health.consecutive_failures, database_folder(config))
+    alerting = alerting_of(config, rules, ledger, storage.events, clock, alarms)
+    indexer = Indexer(ledger, storage.events)
+    return Loops(sending, answering, files, intake, reconciler, alerting, handovers, indexer)
 
 
 def _rates(config: Config, rules: Rules, now: Moment) -> Rates:

@@ -16,14 +16,14 @@ from wa_relay.model import Moment
 EventKind = Literal["message", "status", "call", "handler"]
 
 SELECT_EVENTS_AFTER = """
-    select j.id, j.at, j.event, j.reason, j.message_id, j.from_status, j.to_status,
-        c.elevenlabs_conversation_id as call_key, c.outcome, s.id as conversation_id, s.phone_number
+    select entries.id, entries.at, entries.event, entries.reason, entries.message_id, entries.from_status,
+        entries.to_status, c.elevenlabs_conversation_id as call_key, c.outcome, s.id as conversation_id, s.phone_number
     from (select id, at, event, reason, message_id, call_id, conversation_id, from_status, to_status from journal
-        where id > :after order by id limit :limit) j
-    left join conversation_messages m on m.id = j.message_id
-    left join calls c on c.id = j.call_id and j.event = 'call'
-    left join conversation_state s on s.id = coalesce(m.conversation_id, c.conversation_id, j.conversation_id)
-    order by j.id"""
+        where id > :after order by id limit :limit) entries
+    left join conversation_messages m on m.id = entries.message_id
+    left join calls c on c.id = entries.call_id and entries.event = 'call'
+    left join conversation_state s on s.id = coalesce(m.conversation_id, c.conversation_id, entries.conversation_id)
+    order by entries.id"""
 """The conversation is that of the message or call itself: it may have been merged into another one meanwhile."""
 
 SELECT_FIRST_AT_AFTER = "select at from journal where id > :after order by id limit 1"

@@ -19,6 +19,7 @@ from wa_relay.ledger.engine import EngineName
 from wa_relay.ledger.handover_schema import HANDOVER_TABLES, HANDOVER_TRIGGERS
 from wa_relay.ledger.media_schema import MEDIA_TABLES, MEDIA_TRIGGERS
 from wa_relay.ledger.privacy_schema import PRIVACY_TABLES
+from wa_relay.ledger.search_schema import SEARCH_INDEX, SEARCH_TABLES, search_triggers
 from wa_relay.ledger.triggers import TRIGGERS
 
 TABLES = """
@@ -348,6 +349,7 @@ EVERY_TABLE = (
     PRIVACY_TABLES,
     ALERT_TABLES,
     MEDIA_TABLES,
+    SEARCH_TABLES,
 )
 
 
@@ -362,7 +364,9 @@ class Runner(Protocol):
 def create(database: Runner, engine: EngineName = "sqlite") -> None:
     """Makes the tables, their constraints and the triggers that guard the moves of an outbound message."""
     apply(database, "".join(EVERY_TABLE), engine)
-    for trigger in (*TRIGGERS, *HANDOVER_TRIGGERS, *ALERT_TRIGGERS, *MEDIA_TRIGGERS):
+    for statement in SEARCH_INDEX[engine]:
+        database.execute(statement)
+    for trigger in (*TRIGGERS, *HANDOVER_TRIGGERS, *ALERT_TRIGGERS, *MEDIA_TRIGGERS, *search_triggers(engine)):
         for statement in trigger_statements(trigger, engine):
             database.execute(statement)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from wa_relay import policy
+from wa_relay.config import Config
 from wa_relay.loops.signs import Signs
 from wa_relay.model import Moment
 from wa_relay.policy import Alert
@@ -15,11 +16,15 @@ DISK_EVERY = 10.0
 """Seconds between two looks at the disk."""
 
 
+def database_folder(config: Config) -> Path | None:
+    """The folder of the database file; None if the database is on a server."""
+    return None if config.database.url else config.database.path.parent
+
+
 class Alarms:
     """Looks at the daemon's signs. An alarm is raised when its cause begins, and again only after it has ended.
 
-    `poll_failures` gives the rounds of the poller that failed in a row; `folder` is that of the database file, None if
-    it is on a server.
+    `poll_failures` gives the rounds of the poller that failed in a row; `folder` is `database_folder`.
     """
 
     def __init__(self, signs: Signs, poll_failures: Callable[[], int], folder: Path | None) -> None:

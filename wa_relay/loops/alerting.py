@@ -16,6 +16,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import aiohttp
 
 from wa_relay import __version__
+from wa_relay.config import Config
 from wa_relay.http import fetch
 from wa_relay.ledger import alerts
 from wa_relay.ledger.alerts import DueAlert
@@ -164,3 +165,18 @@ class Alerting:
             except StorageUnavailable as error:
                 warn("storage_away", message=error.message)
                 await asyncio.sleep(LOOK_EVERY)
+
+
+def alerting_of(
+    config: Config,
+    rules: Rules,
+    ledger: LedgerThread,
+    reader: Reader,
+    clock: Callable[[], Moment],
+    alarms: Alarms,
+) -> Alerting | None:
+    """Makes the loops of alerts; None if nobody receives any."""
+    if not config.alerts.url:
+        return None
+    receiver = receiver_of(config.alerts.url, config.alerts.secret.reveal())
+    return Alerting(ledger, reader, clock, rules, receiver, alarms)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from wa_relay.ledger import search
 from wa_relay.ledger.engine import Queries, Row
 from wa_relay.model import Moment
 from wa_relay.reports.attachments import ATTACHMENT_JOIN
@@ -79,14 +79,22 @@ class WrongPlace(ValueError):
 
 
 def page(
-    db: Queries, *, state: State | None, limit: int, before: str | None, among: Iterable[int] | None = None
+    db: Queries,
+    *,
+    state: State | None,
+    limit: int,
+    before: str | None,
+    text: str | None = None,
+    customers: bool = False,
 ) -> ListPage:
     """Reads one page. `before` is the `following` of another page; raises `WrongPlace` for any other text.
 
-    `among` restricts the list to these conversations (a search has found them), None does not.
+    `text` restricts the list to conversations with a message that matches; with `customers` also those whose customer's
+    name or number does.
     """
+    among = None if text is None else search.find_conversations(db, text, customers=customers)
     at, last_id = NEWEST if before is None else _place(before)
-    chosen = "true" if among is None else f"id in ({', '.join(str(int(one)) for one in among) or 'null'})"
+    chosen = "true" if among is None else f"id in ({', '.join(map(str, among)) or 'null'})"
     sql = SELECT_PAGE.format(where=WHERE[state], among=chosen)
     with snapshot(db):
         rows = db.execute(sql, {"at": at, "id": last_id, "limit": limit + 1}).fetchall()

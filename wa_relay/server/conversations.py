@@ -63,7 +63,9 @@ class ConversationRoutes:
         if state is None and asked.get("state"):
             raise faulty("state", f"one of {', '.join(inbox.STATES)}")
         limit = whole(asked.get("limit"), "limit", USUAL, 1, MOST)
-        query = functools.partial(inbox.page, state=state, limit=limit, before=asked.get("before") or None)
+        query = functools.partial(
+            inbox.page, state=state, limit=limit, before=asked.get("before") or None, text=asked.get("q") or None
+        )
         try:
             found = await self._reader.read(query)
         except inbox.WrongPlace:
