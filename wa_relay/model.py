@@ -340,6 +340,7 @@ class Question:
     customer wrote since the last answer. `thread` is what was written in WhatsApp before it,
     oldest first. `files` go with the text. `has_words` is false if the text holds only notes.
     `nobody_free` is true after a request for a person to which nobody came.
+    `not_arrived` are the latest answers that WhatsApp did not deliver because the window was closed, oldest first.
     """
 
     agent_id: str
@@ -352,6 +353,7 @@ class Question:
     nobody_free: bool = False
     files: tuple[AgentFile, ...] = ()
     has_words: bool = True
+    not_arrived: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

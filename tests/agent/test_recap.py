@@ -108,3 +108,10 @@ def test_a_text_over_the_limit_keeps_both_ends_and_a_note() -> None:
     assert text.startswith("INICIO")
     assert text.endswith("FIN")
     assert "se recortó" in text
+
+
+def test_answers_that_did_not_arrive_are_named() -> None:
+    shown = recap(Question("agent_1", "¿Hola?", not_arrived=("Cuesta $99.", "Uno\ndos")))
+    assert "no le llegaron al cliente" in shown
+    assert "- Cuesta $99.\n- Uno\n    dos" in shown
+    assert "no le llegaron" not in recap(Question("agent_1", "¿Hola?"))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, claims, consent, handover, inbox, outbox, receipts, sends, turns
+from wa_relay.ledger import calls, claims, consent, handover, inbox, outbox, questions, receipts, sends, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Outgoing, Receipt, SendRefused
 from wa_relay.policy import OpeningText, Operator
@@ -101,6 +101,18 @@ def test_a_question_is_unanswered_once_its_last_part_has_failed_too(ledger: Ledg
     _refused(ledger, second, 18)
     inbox.record_inbound(ledger, written("¿Hola?", sid="SM2"), NOW + 60)
     assert _asked(ledger, 70) == "¿Precio?\n¿Hola?"
+
+
+def test_the_agent_learns_what_did_not_arrive(ledger: Ledger) -> None:
+    first = _answered(ledger)
+    receipts.record_receipt(ledger, Receipt(_sid(first.message_id), "delivered"), NOW + 11)
+    (second,) = _sent(ledger, 12)
+    _refused(ledger, second, 13)
+    inbox.record_inbound(ledger, written("¿Hola?", sid="SM2"), NOW + 60)
+    (job,) = turns.claim_turns(ledger, 9, NOW + 70).jobs
+    question = questions.inform_on_writer(ledger, job).question
+    assert question.not_arrived == ("Dos.", "Tres.")
+    assert [line.text for line in question.thread][-1] == "Uno."
 
 
 def test_openings_with_a_template_still_go_out_after_63016(make_ledger: Callable[..., Ledger]) -> None:

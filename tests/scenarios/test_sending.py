@@ -156,6 +156,9 @@ def test_63016_on_an_answer_asks_the_question_again_with_the_next_one(tmp_path: 
             await s.twilio.customer_writes(ANA, "¿Sigues ahí?")
             await s.sent(3)
             assert _asked(s) == ["¿Precio?", "¿Precio?\n¿Sigues ahí?"]
+            context = str(s.elevenlabs.journal.entries("context")[-1].data["text"])
+            assert "no le llegaron al cliente" in context
+            assert failed["content"] in context
 
     run(scenario())
 

@@ -36,7 +36,7 @@ def carry(folder: Path, count: int, seed: int) -> int:
         try:
             way.carry(number, next(written))
         except Broken as error:
-            sys.exit(f"seed {seed}, text {number}: {error}")
+            sys.exit(f"seed {seed}, text {number}: {error}"[:4000])
         if number % 500 == 499:
             way.ledger.db.execute("commit")
             way.ledger.db.execute("begin immediate")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hmac
 import random
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -52,8 +51,7 @@ WORDS = (
     "<b>",
     "日本語",
 )
-ADDRESSES = ("https://x.co/planes", "https://x.co/a_b/*c", "http://ejemplo.co/?q=1&r=_x_", "HTTPS://X.CO/" + "a" * 90)
-ADDRESS = re.compile(r"https?://[^\s]*[^\s.,;:!?*_~`)\]]", re.IGNORECASE)
+ADDRESSES = ("https://x.co/planes", "https://x.co/a_b/*c", "http://ejemplo.co/?q=1&r=_x_y", "HTTPS://X.CO/" + "a" * 90)
 FRAMES = (
     "{}",
     "**{}**",
@@ -166,7 +164,6 @@ def check(whole: str, parts: list[str]) -> None:
     for part in parts[1:]:
         if not divides("x" + part, 1):
             raise Broken(f"what is seen as one character was divided: {whole!r} {parts!r}")
-    fitting = [each for each in ADDRESS.findall(whole) if units(each) <= LIMIT // 2]
-    for each in set(fitting):
+    for each in ADDRESSES:
         if sum(part.count(each) for part in parts) < whole.count(each):
             raise Broken(f"the address {each} was divided: {whole!r} {parts!r}")

@@ -25,10 +25,13 @@ def recap(question: Question, limit: int = RECAP_LIMIT) -> str:
     opening = SPANISH.context_without_call if question.call_key is None else SPANISH.context_after_call
     parts = [f"{opening} {SPANISH.nobody_free}" if question.nobody_free else opening]
     call = _call(question, limit // 2)
-    if call or question.thread:
+    if call or question.thread or question.not_arrived:
         parts.append(SPANISH.data_notice)
     if call:
         parts.append(call)
+    if question.not_arrived:
+        lines = [f"- {_indented(text)}" for text in question.not_arrived]
+        parts.append(SPANISH.not_arrived_heading + "\n" + _newest(lines, limit // 4))
     if question.thread:
         used = sum(len(part) + 2 for part in parts) + len(SPANISH.thread_heading) + 1
         parts.append(SPANISH.thread_heading + "\n" + _newest(_lines(question), limit - used))
@@ -71,10 +74,11 @@ def _call(question: Question, limit: int) -> str:
 
 def _lines(question: Question) -> list[str]:
     """The thread, a message a line. Its further lines are indented, so that none looks like another message."""
-    return [
-        f"{SPANISH.thread_speakers[line.role]}: " + line.text.strip().replace("\n", "\n    ")
-        for line in question.thread
-    ]
+    return [f"{SPANISH.thread_speakers[line.role]}: {_indented(line.text)}" for line in question.thread]
+
+
+def _indented(text: str) -> str:
+    return text.strip().replace("\n", "\n    ")
 
 
 def _newest(lines: list[str], room: int) -> str:

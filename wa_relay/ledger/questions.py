@@ -44,6 +44,13 @@ SELECT_NEWEST_INBOUND_OF_TURN = """
     order by m.id desc limit 1"""
 SELECT_NOBODY_FREE = """
     select handler = 'agent' and waiting_since is not null from conversation_state where id = :id"""
+SELECT_NOT_ARRIVED = """
+    select m.content from conversation_messages m
+    where m.id in (select n.id from conversation_messages n
+            where n.conversation_id = :conversation_id order by n.id desc limit 60)
+        and m.kind in ('reply', 'human') and m.status = 'failed'
+        and (m.reason = 'window_closed' or m.error_code = '63016')
+    order by m.id desc limit 10"""
 SELECT_CONTEXT_OF_CALL = "select variables, summary, transcript, details_at from calls where id = :call_id"
 
 SPEAKERS: dict[str, Literal["customer", "agent", "operator"]] = {"customer": "customer", "human": "operator"}
@@ -168,8 +175,14 @@ def inform(db: Queries, job: TurnJob) -> Informed:
         transcript=call.transcript if call else None,
         thread=tuple(thread),
         nobody_free=bool(db.execute(SELECT_NOBODY_FREE, {"id": job.conversation_id}).fetchone()[0]),
+        not_arrived=_not_arrived(db, job.conversation_id),
     )
     return Informed(question, call is not None and call.details_at is not None)
+
+
+def _not_arrived(db: Queries, conversation_id: int) -> tuple[str, ...]:
+    rows = db.execute(SELECT_NOT_ARRIVED, {"conversation_id": conversation_id})
+    return tuple(reversed([row[0] for row in rows]))
 
 
 def newest_inbound(db: Queries, turn_id: int) -> str | None:

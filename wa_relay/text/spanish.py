@@ -39,6 +39,7 @@ class Phrases:
     transcript_heading: str = ""
     nothing_known: str = ""
     thread_heading: str = ""
+    not_arrived_heading: str = ""
     earlier_omitted: str = ""
     message_cut: str = ""
     nobody_free: str = ""
@@ -90,6 +91,7 @@ SPANISH = Phrases(
     summary_heading="Resumen de la llamada:",
     transcript_heading="Transcripción de la llamada:",
     nothing_known="No hay resumen ni transcripción de la llamada.",
+    not_arrived_heading="Estos mensajes tuyos no le llegaron al cliente, porque la ventana de 24 horas estaba cerrada:",
     thread_heading="Mensajes de WhatsApp hasta ahora, del más antiguo al más reciente:",
     earlier_omitted="(se omiten los mensajes anteriores)",
     nobody_free=(
