@@ -10,7 +10,7 @@ from tests.ledger.conftest import NOW, PHONE, RULES, call, written
 from wa_relay.ledger import calls, claims, customers, handover, inbox, sends, turns
 from wa_relay.ledger.inbox import Received
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Accepted
+from wa_relay.model import Accepted, Attachment
 from wa_relay.policy import Operator
 
 ECHO = "Gracias por su mensaje, un asesor responderá."
@@ -95,7 +95,14 @@ def test_a_text_that_the_agent_has_not_answered_each_time_is_no_loop(known: Ledg
 
 def test_attachments_with_the_same_caption_are_no_loop(known: Ledger) -> None:
     for number, at in enumerate((0, 60, 120)):
-        message = written(ECHO, sid=f"SM{number}", attachment="image")
+        message = written(ECHO, sid=f"SM{number}", attachment=Attachment("image"))
+        assert inbox.record_inbound(known, message, NOW + at).effect == "turn"
+        assert _answer(known, at + 20) == 1
+
+
+def test_a_button_that_is_tapped_again_is_no_loop(known: Ledger) -> None:
+    for number, at in enumerate((0, 60, 120)):
+        message = written(ECHO, sid=f"SM{number}", tapped=True)
         assert inbox.record_inbound(known, message, NOW + at).effect == "turn"
         assert _answer(known, at + 20) == 1
 
