@@ -117,6 +117,12 @@ ENTRIES = {
         SET_UP,
         "wa-relay config check",
     ),
+    "database": Entry(
+        "wa_relay.cli.database:database",
+        "Describe the database, or copy it to the other engine.",
+        SET_UP,
+        "wa-relay database copy wa-relay.db postgresql://wa@db.example.com/wa_relay --move",
+    ),
     "doctor": Entry(
         "wa_relay.cli.doctor:doctor",
         "Check configuration, database, both accounts and the webhook.",

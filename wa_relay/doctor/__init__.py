@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from wa_relay.config import Config, Fault
 from wa_relay.doctor import database, elevenlabs, settings, twilio, webhooks
 from wa_relay.doctor.check import LIMIT, Check, Report, skipped
+from wa_relay.ledger.location import location_of
 from wa_relay.model import Moment
 from wa_relay.server.presence import find_daemon
 
@@ -26,12 +27,16 @@ async def examine(config: Config | None, faults: Sequence[Fault], clock: Callabl
         return Report((*checks, *skipped(names, "the configuration can't be used")))
     end = asyncio.get_running_loop().time() + LIMIT
     path = config.database.path
-    holder = await asyncio.to_thread(find_daemon, path)
+    place, account_sid = location_of(config), config.twilio.account_sid
+    holder = None if place.is_shared else await asyncio.to_thread(find_daemon, path)
     found = await asyncio.gather(
-        asyncio.to_thread(database.examine, path, config.twilio.account_sid, end),
+        asyncio.to_thread(database.examine_shared, place, account_sid)
+        if place.is_shared
+        else asyncio.to_thread(database.examine, path, account_sid, end),
         twilio.examine(config, clock, end),
         elevenlabs.examine(config, end),
         webhooks.examine(config, holder, clock(), end),
     )
+    running = () if place.is_shared else (database.daemon(holder),)
     stored, at_twilio, at_elevenlabs, public = found
-    return Report((*checks, *stored, database.daemon(holder), *at_twilio, *at_elevenlabs, *public))
+    return Report((*checks, *stored, *running, *at_twilio, *at_elevenlabs, *public))

@@ -6,16 +6,17 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from wa_relay import reports
 from wa_relay.doctor.check import Check, sentences, skipped
-from wa_relay.ledger import store
+from wa_relay.ledger import copying, store
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.faults import DatabaseFault, DatabaseMissing
 from wa_relay.ledger.file import fault_of, open_for_reading
+from wa_relay.ledger.location import Location
 from wa_relay.ledger.lock import Holder
 
 DATABASE, FOLDER, SENDS, PAUSES = "database", "database folder", "uncertain sends", "pauses"
@@ -49,6 +50,40 @@ def examine(path: Path, account_sid: str, end: float) -> list[Check]:
         words = error if isinstance(error, DatabaseFault) else _in_words(error, path)
         found = Check(DATABASE, "fail", *sentences(words.message))
         return [*checks, found, *skipped((SENDS, PAUSES), "the database can't be used")]
+
+
+def examine_shared(place: Location, account_sid: str) -> list[Check]:
+    """Looks at a database on a PostgreSQL server without changing it."""
+    fine = skipped(("SQLite", FOLDER), "the database is on a PostgreSQL server")
+    try:
+        with closing(place.open_for_reading()) as db:
+            alive = _daemons(copying.list_daemons(db, place))
+            return [*fine, _server(db, place, account_sid), *_waiting(db), alive]
+    except DatabaseMissing as error:
+        found = Check(DATABASE, "warn" if error.no_tables else "fail", *sentences(error.message))
+        return [*fine, found, *skipped((SENDS, PAUSES, "daemon"), "there are no tables yet")]
+    except DatabaseFault as error:
+        found = Check(DATABASE, "fail", *sentences(error.message))
+        return [*fine, found, *skipped((SENDS, PAUSES, "daemon"), "the database can't be used")]
+
+
+def _server(db: Queries, place: Location, account_sid: str) -> Check:
+    owner = db.execute(store.SELECT_RELAY).fetchone()["account_sid"]
+    if owner and account_sid and owner != account_sid:
+        message = f"it holds the messages of Twilio account {owner}, and the configuration names {account_sid}"
+        fix = "put the first account back, or give the new one a database of its own (database.url)"
+        return Check(DATABASE, "fail", message, fix)
+    if store.is_asynchronous(db):
+        message = "its standby is asynchronous: a failover may lose commits that were confirmed"
+        return Check(DATABASE, "warn", message, "name the standby in PostgreSQL's synchronous_standby_names")
+    return Check(DATABASE, "ok", place.shown)
+
+
+def _daemons(alive: Sequence[Mapping[str, object]]) -> Check:
+    if not alive:
+        return Check("daemon", "warn", "no daemon runs on this database", "start it: wa-relay serve")
+    shown = ", ".join(f"pid {each['pid']} on {each['host']}{' (leads)' if each['leader'] else ''}" for each in alive)
+    return Check("daemon", "ok", f"runs: {shown}")
 
 
 def sqlite_version(version: tuple[int, ...]) -> Check:

@@ -102,7 +102,7 @@ def trigger_statements(trigger: Trigger, engine: EngineName) -> Iterator[str]:
     if inside:
         body = f"if {trigger.condition} then {body} end if;"
     yield (
-        f"create function {trigger.name}() returns trigger language plpgsql as "
+        f"create or replace function {trigger.name}() returns trigger language plpgsql as "
         f"$trigger$ begin {body} return {row}; end $trigger$"
     )
     when = "" if inside else f"when ({trigger.condition}) "

@@ -14,6 +14,21 @@ class DatabaseFault(RelayError):
 class DatabaseMissing(DatabaseFault):
     """There is no database yet; `serve` creates it."""
 
+    no_tables = False
+    """True for a database that is there, on a server, and has no tables yet."""
+
+
+class TablesMissing(DatabaseMissing):
+    """The server's database is there, and has no tables yet."""
+
+    no_tables = True
+
+
+class DatabaseMoved(DatabaseFault):
+    """The database was copied elsewhere with `--move`: it is not served any more."""
+
+    exit_code = 65
+
 
 class DatabaseForeign(DatabaseFault):
     """The file is something else, or was made by a newer version."""

@@ -11,7 +11,14 @@ from urllib.parse import quote
 
 from wa_relay.ledger.dialects import statements
 from wa_relay.ledger.engine import Opened
-from wa_relay.ledger.faults import DatabaseFault, DatabaseForeign, DatabaseMissing, DatabaseUnusable, WrongAccount
+from wa_relay.ledger.faults import (
+    DatabaseFault,
+    DatabaseForeign,
+    DatabaseMissing,
+    DatabaseMoved,
+    DatabaseUnusable,
+    WrongAccount,
+)
 from wa_relay.ledger.lock import path_in_use
 from wa_relay.ledger.sqlite import SqliteEngine, add_functions
 from wa_relay.model import Moment
@@ -82,7 +89,9 @@ def _prepare(connection: SqliteEngine, path: Path, account_sid: str, now: Moment
         from wa_relay.ledger import schema  # imports sqlite-utils, which an up-to-date file does not need
 
         migrate(connection, path, now, create=schema.create, steps=schema.STEPS)
-    row = connection.execute("select account_sid, clean_stop from relay").fetchone()
+    row = connection.execute("select account_sid, clean_stop, moved_to from relay").fetchone()
+    if row["moved_to"] and account_sid:
+        raise DatabaseMoved(f"{path} was moved to {row['moved_to']}: serve that one (database.url).", permanent=True)
     if row["account_sid"] and account_sid and row["account_sid"] != account_sid:
         raise WrongAccount(
             f"{path} holds the messages of Twilio account {row['account_sid']}, and the configuration names "

@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
 from wa_relay.ledger.engine import EngineName, Parameters
@@ -298,11 +299,12 @@ def _without_nul(parameters: Parameters) -> Parameters:
     if not any(isinstance(value, str) and "\x00" in value for value in values):
         return parameters
     if isinstance(parameters, Mapping):
-        return {key: _replaced(value) for key, value in parameters.items()}
-    return [_replaced(value) for value in parameters]
+        return {key: without_nul(value) for key, value in parameters.items()}
+    return [without_nul(value) for value in parameters]
 
 
-def _replaced(value: Any) -> Any:
+def without_nul(value: Any) -> Any:
+    """A value with U+0000, which PostgreSQL's text can't hold, replaced."""
     return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
 
 
@@ -313,5 +315,11 @@ def _boot_time() -> float:
 
 def connect(url: str) -> psycopg.Connection[Any]:
     """Connects to a server, with the limits of `CONNECTION` and `SESSION`; raises psycopg's errors."""
+    options_of_libpq: dict[str, Any] = dict(CONNECTION)
     options = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
-    return psycopg.connect(url, autocommit=True, options=options, **CONNECTION)  # type: ignore[arg-type]
+    wanted = conninfo_to_dict(url)
+    several = "," in str(wanted.get("host", "")) or "," in str(wanted.get("hostaddr", ""))
+    if several and "target_session_attrs" not in wanted:
+        # Of several servers, the one that takes writes: after a failover that is another one.
+        options_of_libpq["target_session_attrs"] = "read-write"
+    return psycopg.connect(url, autocommit=True, options=options, **options_of_libpq)

@@ -33,6 +33,7 @@ create table relay (
     openings_begun integer not null default 0,
     watch_epoch link not null default 0,
     leader link,
+    moved_to text,
     last_push_at moment,
     swept_to moment,
     clean_stop flag not null default true,
@@ -364,6 +365,11 @@ class Runner(Protocol):
 def create(database: Runner, engine: EngineName = "sqlite") -> None:
     """Makes the tables, their constraints and the triggers that guard the moves of an outbound message."""
     apply(database, "".join(EVERY_TABLE), engine)
+    create_rest(database, engine)
+
+
+def create_rest(database: Runner, engine: EngineName) -> None:
+    """Makes what is not a table in portable words: the full-text index and every trigger."""
     for statement in SEARCH_INDEX[engine]:
         database.execute(statement)
     for trigger in (*TRIGGERS, *HANDOVER_TRIGGERS, *ALERT_TRIGGERS, *MEDIA_TRIGGERS, *search_triggers(engine)):

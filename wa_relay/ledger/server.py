@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import psycopg
 
 from wa_relay.ledger import schema
 from wa_relay.ledger.engine import Opened
 from wa_relay.ledger.faults import (
+    AlreadyServed,
     DatabaseFault,
     DatabaseForeign,
     DatabaseMissing,
+    DatabaseMoved,
     DatabaseUnusable,
     RoleRefused,
     ServerAway,
+    TablesMissing,
     WrongAccount,
 )
 from wa_relay.ledger.file import SCHEMA_VERSION
-from wa_relay.ledger.postgres import PostgresEngine
+from wa_relay.ledger.postgres import PostgresEngine, without_nul
 from wa_relay.model import Moment
 
 OLDEST_SERVER = 140_000
@@ -35,8 +39,11 @@ CREATE_SCHEMA_TABLE = "create table wa_relay_schema (version integer not null)"
 INSERT_SCHEMA_VERSION = "insert into wa_relay_schema (version) values (:version)"
 SELECT_SCHEMA_VERSION = "select version from wa_relay_schema"
 SET_SCHEMA_VERSION = "update wa_relay_schema set version = :version"
+SELECT_ALIVE = """
+    select host, pid, version from runs
+    where ended_at is null and lease_until > extract(epoch from clock_timestamp()) order by id"""
 INSERT_RELAY = "insert into relay (id, fence, swept_to) values (1, :now, :now)"
-SELECT_ACCOUNT = "select account_sid from relay"
+SELECT_ACCOUNT = "select account_sid, moved_to from relay"
 SET_ACCOUNT = "update relay set account_sid = :account_sid"
 
 _WRONG_ROLE = re.compile(
@@ -76,7 +83,7 @@ def open_for_reading(url: str) -> PostgresEngine:
         raise fault_of(error) from error
     try:
         if not engine.execute(FIND_SCHEMA_TABLE).fetchone()["there"]:
-            raise DatabaseMissing("the database has no tables yet: `wa-relay serve` makes them.", permanent=True)
+            raise TablesMissing("the database has no tables yet: `wa-relay serve` makes them.", permanent=True)
         _refuse_newer(version_of(engine))
         engine.execute("set default_transaction_read_only = on")
         return engine
@@ -101,6 +108,8 @@ def migrate(
         else:
             version = version_of(engine)
             _refuse_newer(version, to)
+            if version < to:
+                _refuse_beside_daemons(engine)
             for step in range(version, to):
                 schema.apply(engine, steps[step], "postgres")
             if version < to:
@@ -110,6 +119,13 @@ def migrate(
         engine.rollback()
         raise
     return not there
+
+
+def _refuse_beside_daemons(engine: PostgresEngine) -> None:
+    """A daemon of the older version must not find its tables changed."""
+    alive = [f"{row['version']} (pid {row['pid']} on {row['host']})" for row in engine.execute(SELECT_ALIVE)]
+    if alive:
+        raise AlreadyServed(f"daemons of an older version run on this database: {', '.join(alive)}. Stop them first.")
 
 
 def version_of(engine: PostgresEngine) -> int:
@@ -152,7 +168,10 @@ def _create(engine: PostgresEngine, now: Moment, version: int) -> None:
 
 
 def _own(engine: PostgresEngine, account_sid: str) -> None:
-    owner = engine.execute(SELECT_ACCOUNT).fetchone()["account_sid"]
+    row = engine.execute(SELECT_ACCOUNT).fetchone()
+    owner = row["account_sid"]
+    if row["moved_to"] and account_sid:
+        raise DatabaseMoved(f"this database was moved to {row['moved_to']}: serve that one.", permanent=True)
     if owner and account_sid and owner != account_sid:
         raise WrongAccount(
             f"the database holds the messages of Twilio account {owner}, and the configuration names {account_sid}. "
@@ -178,3 +197,50 @@ def _refuse_newer(version: int, known: int = SCHEMA_VERSION) -> None:
             "Install that version.",
             permanent=True,
         )
+
+
+def connect_to(url: str) -> PostgresEngine:
+    """Connects without looking at what is there; raises a `DatabaseFault`."""
+    try:
+        return PostgresEngine(url)
+    except psycopg.Error as error:
+        raise fault_of(error) from error
+
+
+def drop_tables(engine: PostgresEngine, tables: Iterable[str]) -> None:
+    """Removes the tables of an empty database."""
+    for table in (*tables, "wa_relay_schema"):
+        engine.execute(f"drop table if exists {table} cascade")
+
+
+def copy_rows(engine: PostgresEngine, table: str, columns: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> int:
+    """Fills a table with PostgreSQL's own COPY, and returns the number of rows."""
+    number = 0
+    named = ", ".join(columns)
+    with (
+        engine.connection.cursor() as cursor,
+        cursor.copy(f"copy {table} ({named}) from stdin".encode()) as into,
+    ):
+        for row in rows:
+            into.write_row(tuple(without_nul(value) for value in row))
+            number += 1
+    return number
+
+
+def number_on(engine: PostgresEngine, tables: Iterable[str], version: int) -> None:
+    """Lets new ids follow those that were copied, and notes the schema's version."""
+    for table in tables:
+        sequence = (
+            engine.execute("select pg_get_serial_sequence(:name, 'id') as name", {"name": table})
+            if _has_id(engine, table)
+            else None
+        )
+        if sequence is not None and (name := sequence.fetchone()["name"]) is not None:
+            engine.execute(f"select setval('{name}', (select coalesce(max(id), 0) + 1 from {table}), false)")
+    engine.execute(CREATE_SCHEMA_TABLE)
+    engine.execute(INSERT_SCHEMA_VERSION, {"version": version})
+
+
+def _has_id(engine: PostgresEngine, table: str) -> bool:
+    found = "select 1 from information_schema.columns where table_name = :name and column_name = 'id'"
+    return engine.execute(found, {"name": table}).fetchone() is not None

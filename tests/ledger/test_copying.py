@@ -1,0 +1,83 @@
+"""A copy has all that its source has, on the other engine."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.engines import Cluster
+from tests.story import EVA, LUIS, NOW, Story
+from wa_relay.ledger import copying
+from wa_relay.ledger.faults import DatabaseMoved
+from wa_relay.ledger.location import Location
+
+INSERT = "insert into strangers (phone_number, content, received_at) values ('+57', '', 0)"
+
+
+def _tell(story: Story) -> None:
+    for number, phone in enumerate((LUIS, EVA)):
+        story.call(f"conv_{number}", phone)
+        story.send()
+        story.write("Sí\x00, ¿precio?", phone)
+        story.answer("Cuesta diez.", "Al mes.")
+        story.send()
+
+
+def _everything(place: Location) -> dict[str, list[tuple[object, ...]]]:
+    found = {}
+    with closing(place.open_for_reading()) as db:
+        for table in copying.TABLES:
+            if table in ("runs", "relay"):
+                continue
+            columns = ", ".join(sorted(copying._columns(db, table)))
+            rows = db.tuples(f"select {columns} from {table}", {})
+            found[table] = sorted((tuple(map(_plain, row)) for row in rows), key=repr)
+    return found
+
+
+def _plain(value: object) -> object:
+    return (
+        int(value) if isinstance(value, bool) else value.replace("\x00", "\ufffd") if isinstance(value, str) else value
+    )
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Location:
+    story = Story(tmp_path / "relay.db")
+    _tell(story)
+    story.close()
+    return Location(story.path)
+
+
+def test_a_copy_there_and_back_is_the_same(told: Location, cluster: Cluster, tmp_path: Path) -> None:
+    server, back = Location(Path(), cluster.create()), Location(tmp_path / "back.db")
+    counts = copying.copy(told, server, lambda _table, _rows: None)
+    assert counts["conversation_messages"] > 6
+    assert _everything(server) == _everything(told)
+    copying.copy(server, back, lambda _table, _rows: None)
+    assert _everything(back) == _everything(told)
+    for place in (server, back):
+        opened = place.open_for_writing(account_sid="AC1", now=NOW)
+        with closing(opened.connection) as db:
+            assert (
+                db.insert("insert into strangers (phone_number, content, received_at) values ('+57', '', 0)", {}) >= 1
+            )
+    cluster.drop(server.url)
+
+
+def test_a_target_that_holds_something_is_refused(told: Location, tmp_path: Path) -> None:
+    other = Story(tmp_path / "other.db")
+    _tell(other)
+    other.close()
+    with pytest.raises(copying.NotEmpty):
+        copying.copy(told, Location(other.path), lambda _table, _rows: None)
+
+
+def test_a_database_that_was_moved_is_not_served(told: Location, tmp_path: Path) -> None:
+    target = Location(tmp_path / "copy.db")
+    copying.copy(told, target, lambda _table, _rows: None)
+    copying.mark_moved(told, target, NOW)
+    with pytest.raises(DatabaseMoved, match=r"copy\.db"):
+        told.open_for_writing(account_sid="AC1", now=NOW)
