@@ -1,6 +1,6 @@
 """Both engines in one run: stored inbound messages by the writer alone, one and several operations waiting.
 
-`python -m bench.engines [SECONDS]`. The server comes from PyPI, as in the tests; its commits are as durable as SQLite's.
+`python -m bench.engines [SECONDS]`. The server comes from PyPI; its commits are as durable as SQLite's.
 """
 
 from __future__ import annotations
