@@ -133,6 +133,13 @@ def test_a_cut_in_code_keeps_its_marks_on_lines_of_their_own_beside_an_address()
     assert parts[1].startswith("```\nhttps://x.co/planes")
 
 
+@pytest.mark.parametrize("mark", ["*", "_", "```"])
+@pytest.mark.parametrize("length", range(30, 60))
+def test_the_last_part_fits_with_a_mark_that_is_opened_again_before_an_address(mark: str, length: int) -> None:
+    parts = split(f"{mark}{'palabra ' * 9}https://x.co/planes {'a' * length}{mark}", 60)
+    assert max(map(units, parts)) <= 60, parts
+
+
 @pytest.mark.parametrize("lone", ["5 * 3 ", "*sin cierre ", "snake_case ", "~5 ", "¯\\_(ツ) ", "* "])
 def test_a_lone_mark_is_a_character_and_is_neither_closed_nor_opened(lone: str) -> None:
     text = lone + "palabra " * 40

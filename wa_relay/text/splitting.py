@@ -60,7 +60,8 @@ def _parts(text: str, limit: int) -> Iterator[str]:
     start, opened, begun = 0, "", 0
     around: list[_Span] = []
     while start < len(text):
-        end = start + _reach(text, start, limit - units(opened))
+        # A mark that is opened again before an address takes a blank or a line's end with it.
+        end = start + _reach(text, start, limit - units(opened) - bool(opened))
         if end == len(text):
             yield _between(opened, text[start:], "")
             return
