@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator
 
 from wa_relay.channel import inbound
+from wa_relay.channel.attachments import ListedFile
 from wa_relay.channel.inbound import Fields, RepeatedParameter
-from wa_relay.model import Attachment, Inbound, Listed, PayloadError, Receipt
+from wa_relay.model import Attachment, Inbound, Listed, PayloadError, Receipt, Referral
 
 SAMPLES = Path(__file__).parents[1] / "data" / "twilio_samples"
 TOKEN, URL = "12345", "https://relay.example.com/webhook/twilio/incoming"
@@ -156,6 +157,66 @@ def test_real_forms_are_read(name: str, text: str | None, attachment: str | None
     assert found.sid == dict(fields)["MessageSid"]
     assert found.phone == dict(fields)["From"].removeprefix("whatsapp:")
     assert found.opt_out is None
+
+
+ME = "https://api.twilio.com/2010-04-01/Accounts/AC00000000000000000000000000000001/Messages/{0}/Media/ME{1}"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("inbound_text", {"text": "Hola ñ 👍"}),
+        ("inbound_button", {"text": "Confirmar", "tapped": True, "replied_to": "MM" + "e" * 32}),
+        ("inbound_reply_to", {"text": "sí", "replied_to": "SM" + "f" * 32}),
+        ("inbound_image", {"attachment": ("image", "image/jpeg", 4)}),
+        ("inbound_image_caption", {"text": "Mira esta foto", "attachment": ("image", "image/jpeg", 3)}),
+        ("inbound_voice_note", {"attachment": ("audio", "audio/ogg", 5)}),
+        ("inbound_document_forwarded", {"attachment": ("document", "application/pdf", 6, "factura_2026.pdf")}),
+        ("inbound_contact", {"attachment": ("contact", "text/vcard", 8)}),
+        ("inbound_location", {"attachment": Attachment("location", latitude=40.4168, longitude=-3.7038)}),
+        ("inbound_username_only_NOT_CAPTURED_inferred", {"text": "Hola, escribo sin número"}),
+    ],
+)
+def test_each_form_that_was_captured_has_its_meaning(name: str, expected: dict[str, Any]) -> None:
+    found = inbound.parse_inbound(sample(name))
+    attachment = expected.get("attachment")
+    if isinstance(attachment, tuple):
+        kind, content_type, number, *document = attachment
+        url = ME.format(f"MM{number:032}", f"{number:032}")
+        attachment = Attachment(kind, content_type, url, document[0] if document else None)
+    assert (found.text, found.attachment) == (expected.get("text", ""), attachment)
+    assert (found.tapped, found.replied_to) == (expected.get("tapped", False), expected.get("replied_to"))
+    assert found.referral is None
+
+
+def test_a_list_choice_an_advertisement_and_a_place_with_its_label_are_read() -> None:
+    choice = read(Body="x", ListId="2", ListTitle="Plan Básico")
+    assert (choice.text, choice.tapped) == ("Plan Básico", True)
+    advertised = read(
+        Body="hola", ReferralHeadline="Oferta", ReferralBody="Dos meses", ReferralSourceUrl="https://fb.me/x"
+    )
+    assert advertised.referral == Referral("Oferta", "Dos meses", "https://fb.me/x")
+    place = read(
+        Body="", MessageType="location", Latitude="4.6", Longitude="-74.1", Label="Oficina", Address="Calle\n100"
+    )
+    assert place.attachment == Attachment(
+        "location", latitude=4.6, longitude=-74.1, label="Oficina", address="Calle 100"
+    )
+
+
+@pytest.mark.parametrize(("latitude", "longitude"), [("x", "1"), ("91", "1"), ("1", "181"), ("nan", "1"), ("1", "inf")])
+def test_a_place_without_usable_coordinates_is_no_reason_to_refuse(latitude: str, longitude: str) -> None:
+    found = read(Body="", MessageType="location", Latitude=latitude, Longitude=longitude).attachment
+    assert found == Attachment("location")
+
+
+def test_a_listed_documents_body_is_its_name() -> None:
+    listed = Listed("MM1", "inbound", "+14155238886", "+34600111222", "factura.pdf", "received", 1.0, num_media=1)
+    found = inbound.listed_inbound(listed, [ListedFile("application/pdf", "https://x/ME1")])
+    assert (found.text, found.attachment) == (
+        "",
+        Attachment("document", "application/pdf", "https://x/ME1", "factura.pdf"),
+    )
 
 
 def test_who_and_what_is_read_from_a_form() -> None:
