@@ -302,6 +302,48 @@ MUTANTS = (
         "descriptor = self._open() if descriptor is None else descriptor\n",
         "descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT) if descriptor is None else descriptor\n",
     ),
+    Mutant(
+        "the work of a living run is taken over",
+        "wa_relay/ledger/sends.py",
+        "where r.id = m.epoch and r.ended_at is null)",
+        "where r.id = m.epoch and r.ended_at is null and 1 = 0)",
+        ("tests/ledger/test_runs.py",),
+    ),
+    Mutant(
+        "a lost commit is taken for one that happened",
+        "wa_relay/ledger/postgres.py",
+        'return row is not None and row["marker"] >= self._marker',
+        "return row is not None",
+        ("tests/ledger/test_runs.py",),
+    ),
+    Mutant(
+        "a lost commit has no marker",
+        "wa_relay/ledger/postgres.py",
+        "update runs set marker = {marker}, seen_at",
+        "update runs set seen_at",
+        ("tests/ledger/test_runs.py",),
+    ),
+    Mutant(
+        "the rate holds for each daemon",
+        "wa_relay/loops/rates.py",
+        "bucket.rate = bucket.whole / daemons",
+        "bucket.rate = bucket.whole",
+        ("tests/loops/test_rates.py",),
+    ),
+    Mutant(
+        "an opt-out crosses a claim on a server",
+        "wa_relay/ledger/postgres.py",
+        'TAKE_WRITER_LOCK = f"select pg_advisory_xact_lock({WRITER})"',
+        'TAKE_WRITER_LOCK = f"select {WRITER}"',
+        ("tests/ledger/test_runs.py",),
+    ),
+    Mutant(
+        "a run without a lease goes on",
+        "wa_relay/ledger/postgres.py",
+        "where id = {run} and ended_at is null and lease_until > extract(epoch from clock_timestamp())",
+        "where id = {run}",
+        ("tests/ledger/test_runs.py",),
+    ),
 )
 
 

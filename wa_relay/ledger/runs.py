@@ -34,7 +34,8 @@ SELECT_DAEMONS = """
     from runs cross join relay where ended_at is null and seen_at > :since order by runs.id"""
 DESCRIBE_RUN = "update runs set host = :host, pid = :pid, version = :version, settings = :settings where id = :epoch"
 SELECT_OTHER_SETTINGS = """
-    select settings from runs where ended_at is null and lease_until > :at and id <> :epoch order by id limit 1"""
+    select settings from runs
+    where ended_at is null and lease_until > :at and id <> :epoch and settings <> '{}' order by id limit 1"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,178 @@
+"""Runs on one PostgreSQL database: leases, what is taken over, and commits whose answer was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.engines import Cluster
+from tests.ledger.conftest import NOW, PHONE, RULES, call, written
+from tests.pg_proxy import CuttingProxy, When
+from wa_relay.ledger import calls, claims, consent, inbox, journal, runs, server, store, turns
+from wa_relay.ledger.faults import LeaseLost, StorageUnavailable
+from wa_relay.ledger.store import Ledger
+from wa_relay.ledger.thread import LedgerThread
+
+Start = Callable[[], Ledger]
+LOSE = "update runs set lease_until = 0 where id = :id"
+
+
+@pytest.fixture
+def url(cluster: Cluster) -> Iterator[str]:
+    made = cluster.copy(NOW - 3600.0)
+    yield made
+    cluster.drop(made)
+
+
+@pytest.fixture
+def start(url: str) -> Iterator[Start]:
+    """Begins a run as another daemon would."""
+    opened: list[Ledger] = []
+
+    def begin() -> Ledger:
+        ledger = Ledger(server.open_for_writing(url, account_sid="AC1", now=NOW).connection, RULES)
+        store.begin_run(ledger, NOW)
+        opened.append(ledger)
+        return ledger
+
+    yield begin
+    for ledger in opened:
+        ledger.db.close()
+
+
+def _busy(ledger: Ledger) -> tuple[int, int]:
+    """Begins a send and a turn; returns their ids."""
+    calls.record_call(ledger, call(), NOW)
+    (sending,) = claims.claim_messages(ledger, 5, NOW).jobs
+    inbox.record_inbound(ledger, written(), NOW + 1)
+    (asking,) = turns.claim_turns(ledger, 5, NOW + 60).jobs
+    assert sending.outgoing.message_id is not None
+    return sending.outgoing.message_id, asking.turn_id
+
+
+def _states(ledger: Ledger, message: int, turn: int) -> tuple[str, str]:
+    return (
+        ledger.need_one("select status from conversation_messages where id = :id", {"id": message})["status"],
+        ledger.need_one("select state from turns where id = :id", {"id": turn})["state"],
+    )
+
+
+def test_the_work_of_a_living_run_is_left_to_it(start: Start) -> None:
+    first, second = start(), start()
+    begun = _busy(first)
+    renewed = runs.renew(second, NOW)
+    assert (renewed.lost, len(renewed.daemons)) == (0, 2)
+    assert _states(second, *begun) == ("sending", "asking")
+
+
+def test_the_work_of_a_lost_run_is_taken_over_once(start: Start) -> None:
+    first, second, third = start(), start(), start()
+    begun = _busy(first)
+    second.run(LOSE, {"id": first.epoch})
+    assert [(each.lost, each.sends, each.turns) for each in (runs.renew(second, NOW), runs.renew(third, NOW))] == [
+        (1, 1, 1),
+        (0, 0, 0),
+    ]
+    assert _states(second, *begun) == ("uncertain", "open")
+
+
+def test_a_lost_run_begins_no_transaction_any_more(start: Start) -> None:
+    first, second = start(), start()
+    first.db.begin()
+    first.db.commit()
+    second.run(LOSE, {"id": first.epoch})
+    with pytest.raises(LeaseLost):
+        first.db.begin()
+    assert not first.db.in_transaction
+
+
+def test_one_run_leads_until_it_ends(start: Start) -> None:
+    first, second = start(), start()
+    assert [runs.renew(each, NOW).leads for each in (first, second, first)] == [True, False, True]
+    store.end_run(first)
+    assert runs.renew(second, NOW).leads
+
+
+def test_the_breakers_watch_begins_with_the_first_daemon(start: Start) -> None:
+    first = start()
+    first.run(claims.END_WATCH)
+    second = start()
+    assert not second.need_one(store.SELECT_RELAY)["watching"]
+
+
+def test_a_run_whose_settings_differ_sees_those_of_the_other(start: Start) -> None:
+    first, second = start(), start()
+    assert runs.describe_run(first, '{"a": 1}') is None
+    assert runs.describe_run(second, '{"a": 2}') == '{"a": 1}'
+
+
+def test_an_opt_out_and_a_claim_do_not_cross(start: Start) -> None:
+    first, second = start(), start()
+    calls.record_call(first, call(), NOW)
+    claimed: list[int] = []
+
+    def claim() -> None:
+        second.db.begin()
+        claimed.append(len(claims.claim_messages(second, 5, NOW).jobs))
+        second.db.commit()
+
+    first.db.begin()
+    assert consent.opt_out(first, PHONE, "customer", NOW)
+    claiming = threading.Thread(target=claim)
+    claiming.start()
+    claiming.join(0.5)  # long enough to cross, if it could
+    first.db.commit()
+    claiming.join(10)
+    assert claimed == [0]
+
+
+@pytest.mark.parametrize(("when", "stored"), [("before", 0), ("after", 1)])
+def test_a_commit_whose_answer_was_lost_is_looked_up(url: str, cluster: Cluster, when: When, stored: int) -> None:
+    host = Path(parse_qs(urlsplit(url).query)["host"][0])
+
+    async def scenario() -> None:
+        with CuttingProxy(host) as proxy:
+            through = url.replace(str(host), str(proxy.folder))
+            found = server.open_for_writing(through, account_sid="AC1", now=NOW)
+            ledger = LedgerThread(Ledger(found.connection, RULES))
+            await ledger.run(store.begin_run, NOW)
+            proxy.cut(when)
+            if stored:
+                assert (await ledger.run(calls.record_call, call(), NOW)).created
+            else:
+                with pytest.raises(StorageUnavailable):
+                    await ledger.run(calls.record_call, call(), NOW)
+            assert proxy.cuts == 1
+            assert len(await ledger.run(Ledger.all, "select id from calls")) == stored
+            await ledger.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
+def test_a_reader_of_the_journal_misses_nothing_that_three_writers_append(url: str, start: Start) -> None:
+    ledgers = [start() for _ in range(3)]
+
+    def append(ledger: Ledger) -> None:
+        for number in range(60):
+            ledger.db.begin()
+            for part in range(1 + number % 3):
+                journal.record(ledger, journal.Entry("operator", f"{ledger.epoch}-{number}-{part}"), NOW)
+            ledger.db.commit()
+
+    writers = [threading.Thread(target=append, args=(ledger,)) for ledger in ledgers]
+    for writer in writers:
+        writer.start()
+    seen: list[int] = []
+    with closing(server.open_for_reading(url)) as reader:
+        while True:
+            alive = any(writer.is_alive() for writer in writers)
+            seen += [each.id for each in journal.read_after(reader, seen[-1] if seen else 0, 7)]
+            if not alive and (not seen or seen[-1] == journal.newest_id(reader)):
+                break
+    assert len(seen) == len(set(seen)) == 3 * 120

@@ -1,0 +1,80 @@
+"""A proxy before a PostgreSQL server that cuts a connection at a commit: before the server has it, or after."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+When = Literal["before", "after"]
+SOCKET = ".s.PGSQL.5432"
+
+
+class CuttingProxy:
+    """Forwards every connection. `cut` arms it for the next commit, whose answer the client never sees."""
+
+    def __init__(self, server: Path) -> None:
+        self._server = server
+        self.folder = Path(tempfile.mkdtemp(prefix="wa-relay-proxy-"))
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.folder / SOCKET))
+        self._listener.listen(16)
+        self._armed: When | None = None
+        self.cuts = 0
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener.close()
+
+    def cut(self, when: When) -> None:
+        """Cuts the connection at the next commit."""
+        self._armed = when
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server:
+            server.connect(str(self._server / SOCKET))
+            threading.Thread(target=_pump, args=(server, client), daemon=True).start()
+            while data := _receive(client):
+                if self._armed is not None and b"commit" in data:
+                    when, self._armed = self._armed, None
+                    self.cuts += 1
+                    if when == "after":
+                        # Nothing more goes to the client; the server does what it was told.
+                        client.shutdown(socket.SHUT_RDWR)
+                        server.sendall(data)
+                        while _receive(server, 0.3):
+                            pass
+                    return
+                server.sendall(data)
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    while data := _receive(source):
+        try:
+            target.sendall(data)
+        except OSError:
+            return
+
+
+def _receive(source: socket.socket, within: float | None = None) -> bytes:
+    try:
+        source.settimeout(within)
+        return source.recv(65536)
+    except OSError:
+        return b""
