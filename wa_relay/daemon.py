@@ -32,6 +32,7 @@ from wa_relay.loops.alarms import Alarms, database_folder
 from wa_relay.loops.alerting import Alerting, alerting_of
 from wa_relay.loops.answering import TurnWorker
 from wa_relay.loops.bell import Wakers
+from wa_relay.loops.forgetting import Copies, Forgetter
 from wa_relay.loops.handovers import HandoverKeeper
 from wa_relay.loops.indexing import Indexer
 from wa_relay.loops.intake import Intake
@@ -61,6 +62,7 @@ from wa_relay.server.health import Checkup, Watched
 from wa_relay.server.listener import RequestLedger, Route, application
 from wa_relay.server.media import MediaRoutes
 from wa_relay.server.operating import OperatingRoutes
+from wa_relay.server.privacy_control import PrivacyControl
 from wa_relay.server.reading import ReadingRoutes
 from wa_relay.server.site import listen
 from wa_relay.server.webhooks import Trust, WebhookRoutes
@@ -122,6 +124,7 @@ class Loops:
     alerting: Alerting | None
     handovers: HandoverKeeper
     indexer: Indexer
+    forgetting: Forgetter
 
 
 class Daemon:
@@ -186,9 +189,9 @@ class Daemon:
             site, url = await listen(config.server, application(routes, access), opened)
             if lock is not None:
                 control = ControlRoutes(RequestLedger(storage.ledger), clock, common.wakers.send)
-                control_path = await opened.enter_async_context(
-                    control_socket(config.database.path, (*control.routes(), *DeskControl(desk).routes()))
-                )
+                privacy = PrivacyControl(storage.ledger, loops.forgetting, clock)
+                commands = (*control.routes(), *DeskControl(desk).routes(), *privacy.routes())
+                control_path = await opened.enter_async_context(control_socket(config.database.path, commands))
                 lock.announce(Holder(os.getpid(), stamp(self._began), str(control_path)))
             await opened.enter_async_context(self._working(loops, common.wakers, events, lease))
             log_startup_warnings(config, self._rules)
@@ -221,6 +224,7 @@ class Daemon:
             "sweep": loops.reconciler.sweep_inbound,
             "handovers": loops.handovers.run,
             "indexing": loops.indexer.run,
+            "retention": loops.forgetting.run,
         }
         if self._config.poll.enabled:
             running["poll"] = loops.intake.poll
@@ -315,8 +319,9 @@ def _make_loops(common: Common, storage: Storage, upstreams: Upstreams, rates: R
     handovers = HandoverKeeper(ledger, clock, wakers)
     alarms = Alarms(common.signs, lambda: intake.health.consecutive_failures, database_folder(config))
     alerting = alerting_of(config, rules, ledger, storage.events, clock, alarms)
+    forgetting = Forgetter(ledger, clock, Copies(upstreams.twilio, upstreams.elevenlabs), config.retention.threads_days)
     indexer = Indexer(ledger, storage.events)
-    return Loops(sending, answering, files, intake, reconciler, alerting, handovers, indexer)
+    return Loops(sending, answering, files, intake, reconciler, alerting, handovers, indexer, forgetting)
 
 
 def _rates(config: Config, rules: Rules, now: Moment) -> Rates:

@@ -165,6 +165,23 @@ class TwilioChannel:
             if isinstance(entry.get("sid"), str)
         )
 
+    async def delete_media(self, sid: str) -> None:
+        """Deletes the media of one message; raises `UpstreamError`."""
+        folder = f"{self._messages}/{quote(sid, safe='')}/Media"
+        try:
+            listed = (await self._get(f"{folder}.json", {})).get("media_list")
+        except UpstreamError as error:
+            if error.status == 404:
+                return
+            raise
+        for medium in listed if isinstance(listed, list) else ():
+            if isinstance(medium, Mapping):
+                await self._delete(f"{folder}/{quote(str(medium.get('sid')), safe='')}.json")
+
+    async def delete_message(self, sid: str) -> None:
+        """Deletes one message; raises `UpstreamError`."""
+        await self._delete(f"{self._messages}/{quote(sid, safe='')}.json")
+
     async def show_typing(self, sid: str) -> None:
         """Shows the customer who sent that message that an answer is being written, for 25 s; marks it as read.
 
@@ -221,6 +238,15 @@ class TwilioChannel:
         repeats = after == following and following is not None
         return Page(messages, after if isinstance(after, str) and after and not repeats else None)
 
+    async def _delete(self, path: str) -> None:
+        """Deletes a resource; one that is not there is deleted already."""
+        try:
+            answer: Response = await self._listing.request_async("DELETE", TWILIO + path)
+        except (aiohttp.ClientError, TimeoutError, OSError, AnswerTooLarge, TwilioException) as error:
+            raise UpstreamError(f"Twilio can't be reached ({type(error).__name__}).") from error
+        if answer.status_code not in (200, 204, 404):
+            raise _fault(answer.status_code, _json(answer.text))
+
     async def _get(self, path: str, query: Mapping[str, object]) -> Mapping[str, object]:
         try:
             answer: Response = await self._listing.request_async("GET", TWILIO + path, params=dict(query))
@@ -228,13 +254,17 @@ class TwilioChannel:
             raise UpstreamError(
                 f"Twilio can't be reached ({type(error).__name__}): check the network. It is asked again by itself."
             ) from error
-        try:
-            data = json.loads(answer.text)
-        except (ValueError, RecursionError):
-            data = None
+        data = _json(answer.text)
         if answer.status_code != 200 or not isinstance(data, Mapping):
             raise _fault(answer.status_code, data)
         return data
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _fault(status: int, data: object) -> UpstreamError:

@@ -19,7 +19,7 @@ from wa_relay.model import RelayError
 from wa_relay.text.safe import one_line
 
 SUMMARY = "Continues ElevenLabs voice-agent calls over WhatsApp."
-EVERY_DAY, SET_UP, REPAIR = "Every day", "Set-up", "Repair"
+EVERY_DAY, PRIVACY, SET_UP, REPAIR = "Every day", "Privacy", "Set-up", "Repair"
 COMPLETE_VARIABLE = "_WA_RELAY_COMPLETE"
 """Set by the completion script while it asks for completions."""
 
@@ -66,6 +66,18 @@ ENTRIES = {
         EVERY_DAY,
         'wa-relay say +573138539155 "Hola Ana, soy Lucía del equipo."',
     ),
+    "plan": Entry(
+        "wa_relay.cli.plan:plan",
+        "Show who would get what, when and why, for calls at ElevenLabs. Nothing is stored or sent.",
+        EVERY_DAY,
+        "wa-relay plan --batch btcal_9201k8pjch8teq3t428mqt82xe3d",
+    ),
+    "opt-out": Entry(
+        "wa_relay.cli.opt_out:opt_out",
+        "List, add, remove, import or export the customers who have opted out.",
+        EVERY_DAY,
+        "wa-relay opt-out add +573138539155",
+    ),
     "pause": Entry(
         "wa_relay.cli.control:pause", "Hold openings until `resume`. Replies still go out.", EVERY_DAY, "wa-relay pause"
     ),
@@ -74,6 +86,18 @@ ENTRIES = {
         "Release the openings that `pause` or the burst breaker holds.",
         EVERY_DAY,
         "wa-relay resume",
+    ),
+    "forget": Entry(
+        "wa_relay.cli.forget:forget",
+        "Erase a customer's texts, names, numbers, media and ids; the figures of `stats` stay.",
+        PRIVACY,
+        "wa-relay forget +573138539155 --upstream",
+    ),
+    "retention": Entry(
+        "wa_relay.cli.forget:retention",
+        "Erase the threads whose last message is older than retention.threads_days.",
+        PRIVACY,
+        "wa-relay retention --dry-run",
     ),
     "init": Entry(
         "wa_relay.cli.init:init",

@@ -7,8 +7,8 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -38,25 +38,45 @@ class DaemonDoesNotAnswer(RelayError):
     exit_code = 75
 
 
-def change(options: Options, path: str, body: Json, directly: Change) -> Json:
+def change(options: Options, path: str, body: Json, directly: Change, *, seconds: float = DAEMON_SECONDS) -> Json:
     """Posts `body` to `path` of the running daemon; if none runs, calls `directly` in one transaction."""
     config = load_config(options)
     if location_of(config).is_shared:
         # Every daemon works from the database: none has to be asked.
         return _change_directly(config, directly, time.time())
+    if (daemon := running_daemon(config)) is not None:
+        return ask(daemon, path, body, seconds)
+    with holding(config):
+        return _change_directly(config, directly, time.time())
+
+
+def running_daemon(config: Config) -> Holder | None:
+    """The daemon on the configured database, None if none runs or any works from the database.
+
+    Raises `DatabaseMissing` if there is no database file.
+    """
+    if location_of(config).is_shared:
+        return None
     database = config.database.path
     if not database.exists():
         raise DatabaseMissing(f"there is no database at {database}. `wa-relay serve` creates it.", permanent=True)
-    if (daemon := find_daemon(database)) is not None:
-        return _ask(daemon, path, body)
-    lock = DatabaseLock(database)
+    return find_daemon(database)
+
+
+@contextmanager
+def holding(config: Config) -> Iterator[None]:
+    """Holds the lock of a database file that no daemon serves; a database on a server needs none."""
+    if location_of(config).is_shared:
+        yield
+        return
+    lock = DatabaseLock(config.database.path)
     try:
         lock.take(stamp(time.time()))
     except AlreadyServed:
         message = "another process holds the database and does not answer. Try again in a moment."
         raise DaemonDoesNotAnswer(message) from None
     try:
-        return _change_directly(config, directly, time.time())
+        yield
     finally:
         lock.release()
 
@@ -80,17 +100,23 @@ def change_beside_daemon(options: Options, path: str, body: Json, directly: Chan
     daemon = find_daemon(database) if database.exists() else None
     if daemon is None:
         raise missing
-    return _ask(daemon, path, body)
+    return ask(daemon, path, body)
+
+
+def open_ledger(config: Config, now: Moment) -> Ledger:
+    """Opens the database for writing; the caller holds its lock, and closes the connection."""
+    opened = location_of(config).open_for_writing(account_sid="", now=now)
+    ledger = Ledger(opened.connection, rules_of(config), forgotten=config.forgotten)
+    row = ledger.need_one(store.SELECT_RELAY)
+    ledger.fence, ledger.epoch = row["fence"], row["epoch"]
+    return ledger
 
 
 def _change_directly(config: Config, directly: Change, now: Moment) -> Json:
     place = location_of(config)
-    opened = place.open_for_writing(account_sid="", now=now)
-    with closing(opened.connection) as db:
+    ledger = open_ledger(config, now)
+    with closing(ledger.db) as db:
         try:
-            ledger = Ledger(db, rules_of(config))
-            row = ledger.need_one(store.SELECT_RELAY)
-            ledger.fence, ledger.epoch = row["fence"], row["epoch"]
             db.begin()
             result = directly(ledger, db.now(now))
             db.commit()
@@ -102,8 +128,8 @@ def _change_directly(config: Config, directly: Change, now: Moment) -> Json:
 class _ControlConnection(HTTPConnection):
     """HTTP over the control socket. httpx does the same and takes 0.1 s to import, more than the rest of `pause`."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("wa-relay", timeout=DAEMON_SECONDS)
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__("wa-relay", timeout=seconds)
         self._path = path
 
     def connect(self) -> None:
@@ -113,9 +139,13 @@ class _ControlConnection(HTTPConnection):
         self.sock.connect(self._path)
 
 
-def _ask(daemon: Holder, path: str, body: Json) -> Json:
+def ask(daemon: Holder, path: str, body: Json, seconds: float = DAEMON_SECONDS) -> Json:
+    """Posts to the daemon's control socket. Raises `RelayError` with its message if it refuses."""
     try:
-        with address(Path(str(daemon.control))) as reachable, closing(_ControlConnection(reachable)) as connection:
+        with (
+            address(Path(str(daemon.control))) as reachable,
+            closing(_ControlConnection(reachable, seconds)) as connection,
+        ):
             connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
             response = connection.getresponse()
             result: Json = json.loads(response.read())

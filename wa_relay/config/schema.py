@@ -328,6 +328,14 @@ class Config(Tables):
         return ZoneInfo(self.general.timezone)
 
     @property
+    def forgotten(self) -> Path:
+        """The file with the key of forgotten customers: beside the database file, or beside the configuration."""
+        beside = self.database.path
+        if self.database.url.reveal():
+            beside = self.path or Path("config.toml")
+        return beside.with_name(beside.name + ".forgotten")
+
+    @property
     def senders(self) -> tuple[SenderNumber, ...]:
         """The tables `[[sender]]`."""
         return self.sender

@@ -97,6 +97,19 @@ class ElevenLabs:
             f"/v1/convai/conversations/{_segment(conversation_id)}", _decoded(shapes.conversation_from)
         )
 
+    async def delete_conversation(self, conversation_id: str) -> None:
+        """Deletes a call or a text session; one that is not there is deleted already."""
+        path = f"/v1/convai/conversations/{_segment(conversation_id)}"
+        try:
+            async with asyncio.timeout(self._timeout), self._http.stream("DELETE", path) as answer:
+                if answer.status_code not in (httpx.codes.OK, httpx.codes.NO_CONTENT, httpx.codes.NOT_FOUND):
+                    body = await _read(answer, _INLINE, cut=True)
+                    raise refusal(f"DELETE {path}", answer.status_code, answer.headers, body, secret=self._key)
+        except TimeoutError:
+            raise UpstreamError(f"ElevenLabs did not answer DELETE {path} within {self._timeout:g} s.") from None
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, zlib.error, OSError) as error:
+            raise UpstreamError(_unreachable(path, error)) from error
+
     async def agent(self, agent_id: str) -> AgentSettings:
         """Fetches the settings of an agent that matter to a text turn."""
         return await self._get(f"/v1/convai/agents/{_segment(agent_id)}", _decoded(shapes.settings_from))

@@ -1,10 +1,11 @@
-"""Batches: the calls whose outcome they still have to tell, and those that have nothing left to tell."""
+"""Batches: the calls whose outcome they have yet to report, and those that have nothing left to report."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+from wa_relay.ledger import forgotten
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import BatchHint, Call, Moment
 
@@ -33,12 +34,20 @@ SETTLE = """
 
 
 def record_hint(ledger: Ledger, hint: BatchHint, now: Moment) -> None:
-    """Keeps a call whose outcome its batch has to tell first."""
+    """Keeps a call whose outcome its batch has to report first.
+
+    Nothing is kept of an erased call, and no number of a forgotten customer who had opted out.
+    """
+    call = hint.call
+    if forgotten.is_forgotten(ledger, "call", call.key):
+        return
+    if forgotten.opted_out_before(ledger, call.phone):
+        call = replace(forgotten.anonymous(call, f"{forgotten.ERASED}hint"), key=call.key)
     parameters = {
-        "key": hint.call.key,
+        "key": call.key,
         "batch_id": hint.batch_id,
         "recipient_id": hint.recipient_id,
-        "call": json.dumps(asdict(hint.call)),
+        "call": json.dumps(asdict(call)),
         "now": now,
     }
     ledger.run(INSERT_HINT, parameters)
@@ -54,15 +63,15 @@ def due_hints(ledger: Ledger, limit: int, now: Moment) -> list[BatchHint]:
 
 
 def drop_hint(ledger: Ledger, key: str) -> None:
-    """Forgets a hint that led to nothing."""
+    """Deletes a hint: its call is recorded, or led to nothing."""
     ledger.run(DROP_HINT, {"key": key})
 
 
 def settled(ledger: Ledger) -> dict[str, str]:
-    """The mark at which each batch had nothing left to tell."""
+    """The mark at which each batch had nothing left to report."""
     return {row["batch_id"]: row["mark"] for row in ledger.all(SETTLED)}
 
 
 def settle(ledger: Ledger, batch_id: str, mark: str) -> None:
-    """Remembers that a batch has nothing left to tell at this mark."""
+    """Remembers that a batch has nothing left to report at this mark."""
     ledger.run(SETTLE, {"batch_id": batch_id, "mark": mark})

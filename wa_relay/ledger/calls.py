@@ -7,7 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import batches, call_details, consent, customers, failed_calls, merging, openings, waiting
+from wa_relay.ledger import (
+    batches,
+    call_details,
+    consent,
+    customers,
+    failed_calls,
+    forgotten,
+    merging,
+    openings,
+    waiting,
+)
 from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.engine import EngineName
 from wa_relay.ledger.faults import CallConflict
@@ -50,6 +60,8 @@ SELECT_UNKNOWN_KEYS: Mapping[EngineName, str] = {
     select value from json_array_elements_text(cast(:keys as json)) as keys (value)
     where not exists (select 1 from calls where elevenlabs_conversation_id = value)""",
 }
+MARK_ANONYMOUS = "update conversation_state set erased_at = :now where phone_number = :key"
+DROP_DETAILS = "update calls set details_at = null where elevenlabs_conversation_id = :key"
 
 Plan = policy.Skip | policy.Write | policy.Wait
 
@@ -88,6 +100,8 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
     """
     known, customer = openings.find_call(ledger, call.key), None
     if known is None:
+        if forgotten.is_forgotten(ledger, "call", call.key):
+            return _forgotten_state(call)
         customer = customers.find_customer(ledger, call.phone)
         same = None if customer is None else failed_calls.find_duplicate_failure(ledger, call, customer.id)
         known = None if same is None else openings.find_call(ledger, same)
@@ -98,22 +112,25 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
         call_details.fill_in(ledger, known, call, now)
         return call_state(ledger, known.key)
     backend_pushes = _note_push(ledger, call, now)
+    if customer is None and forgotten.opted_out_before(ledger, call.phone):
+        return _count_forgotten(ledger, call, now)
     if customer is None:
         opted_out = consent.stranger_opted_out(ledger, call.phone)
     else:
         if call.phone != customer.phone:
             customer = merging.learn_address(ledger, customer, call.phone, now)
         opted_out = customer.status == "opted_out"
-    plan = policy.plan_opening(
-        call,
-        waiting.customer_facts(ledger, None if customer is None else customer.id, opted_out=opted_out),
-        ledger.rules,
-        fence=ledger.fence,
-        backend_pushes=backend_pushes,
-        now=now,
-    )
+    facts = waiting.customer_facts(ledger, None if customer is None else customer.id, opted_out=opted_out)
+    plan = plan_call(ledger, call, facts, now, backend_pushes=backend_pushes)
     _insert(ledger, call, customer, plan, opted_out, now)
     return replace(call_state(ledger, call.key), created=True)
+
+
+def plan_call(
+    ledger: Ledger, call: Call, facts: policy.CustomerFacts, now: Moment, *, backend_pushes: bool
+) -> policy.Skip | policy.Write | policy.Wait:
+    """What the rules say of a call that is not known yet; changes nothing."""
+    return policy.plan_opening(call, facts, ledger.rules, fence=ledger.fence, backend_pushes=backend_pushes, now=now)
 
 
 def record_calls(ledger: Ledger, calls: Sequence[Call], now: Moment) -> list[CallState]:
@@ -139,8 +156,9 @@ def as_created(state: CallState) -> CallState:
 
 
 def unknown_calls(ledger: Ledger, keys: Sequence[str]) -> set[str]:
-    """Those of the keys that no call has."""
-    return {row[0] for row in ledger.all(SELECT_UNKNOWN_KEYS[ledger.db.name], {"keys": json.dumps(list(keys))})}
+    """Those of the keys that no call has, or had when it was erased."""
+    found = (row[0] for row in ledger.all(SELECT_UNKNOWN_KEYS[ledger.db.name], {"keys": json.dumps(list(keys))}))
+    return {key for key in found if not forgotten.is_forgotten(ledger, "call", key)}
 
 
 def _note_push(ledger: Ledger, call: Call, now: Moment) -> bool:
@@ -148,8 +166,32 @@ def _note_push(ledger: Ledger, call: Call, now: Moment) -> bool:
     if call.source == "push":
         ledger.run(MARK_PUSHED, {"now": now})
         return True
+    return pushes_recently(ledger, now)
+
+
+def pushes_recently(ledger: Ledger, now: Moment) -> bool:
+    """True if the backend has reported a call in the last 24 hours."""
     row = ledger.one(SELECT_LAST_PUSH)
     return row is not None and row[0] is not None and now - row[0] < PUSHES_RECENTLY
+
+
+def _forgotten_state(call: Call) -> CallState:
+    """What is answered to another report of a call that was erased."""
+    return CallState(0, call.key, 0, "forgotten", None, None, None, None, None, None, None, held=False)
+
+
+def _count_forgotten(ledger: Ledger, call: Call, now: Moment) -> CallState:
+    """Counts a call to a forgotten customer who had opted out: nothing of it says who that is."""
+    (trace,) = forgotten.traces_of(ledger, [("call", call.key)], now)
+    forgotten.remember(ledger, [trace])
+    batches.drop_hint(ledger, call.key)
+    counted = forgotten.anonymous(call, f"{forgotten.ERASED}{trace.hash}")
+    facts = policy.CustomerFacts(opted_out=True)
+    plan = policy.plan_opening(counted, facts, ledger.rules, fence=ledger.fence, backend_pushes=False, now=now)
+    _insert(ledger, counted, None, plan, True, now)
+    ledger.run(MARK_ANONYMOUS, {"key": counted.key, "now": now})
+    ledger.run(DROP_DETAILS, {"key": counted.key})
+    return replace(call_state(ledger, counted.key), created=True)
 
 
 def _refuse_conflict(ledger: Ledger, known: KnownCall, call: Call) -> None:

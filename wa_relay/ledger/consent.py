@@ -9,7 +9,7 @@ import math
 from dataclasses import replace
 from typing import Literal
 
-from wa_relay.ledger import customers, held, journal, turns
+from wa_relay.ledger import customers, forgotten, held, journal, turns
 from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.store import Ledger
@@ -47,11 +47,15 @@ CANCEL_CONFIRMATION = """
     where conversation_id = :id and status = 'queued' and notice = 'opt_out'"""
 
 Change = Literal["out", "back"]
+BY_PERSON = frozenset({"cli", "api", "console"})
+"""The sources that stand for a person of the team, by the way that was used."""
 
 
 def is_opted_out(ledger: Ledger, address: str) -> bool:
-    """True for a customer, or a stranger, who has opted out and not come back."""
-    return has_opted_out(ledger.db, address)
+    """True for a customer, or a stranger, who has opted out and not come back, even if forgotten since."""
+    return has_opted_out(ledger.db, address) or (
+        customers.find_conversation(ledger.db, address) is None and forgotten.opted_out_before(ledger, address)
+    )
 
 
 def has_opted_out(db: Queries, address: str) -> bool:
@@ -66,7 +70,9 @@ def has_opted_out(db: Queries, address: str) -> bool:
 
 def stranger_opted_out(ledger: Ledger, address: str) -> bool:
     """True if an opt-out is in force for an address that no conversation has."""
-    return ledger.one(SELECT_OPT_OUT_IN_FORCE, _both(address)) is not None
+    if ledger.one(SELECT_OPT_OUT_IN_FORCE, _both(address)) is not None:
+        return True
+    return forgotten.opted_out_before(ledger, address)
 
 
 def opt_out(ledger: Ledger, address: str, source: str, now: Moment, at: Moment | None = None) -> bool:
@@ -82,18 +88,22 @@ def opt_out(ledger: Ledger, address: str, source: str, now: Moment, at: Moment |
         ledger.run(INSERT_OPT_OUT, {"address": shown, "at": now if at is None else at, "source": source})
     if customer is not None:
         silence(ledger, customer.id, source, now)
-        _record(ledger, customer.id, "out" if new else "out_again", f"opted out: {source}", source, now)
+        detail = f"opted out by {source}" if source in BY_PERSON else f"opted out: {source}"
+        _record(ledger, customer.id, "out" if new else "out_again", detail, source, now)
     return new
 
 
-def opt_in(ledger: Ledger, address: str, conversation_id: int | None, at: Moment, now: Moment) -> None:
+def opt_in(
+    ledger: Ledger, address: str, conversation_id: int | None, at: Moment, now: Moment, *, source: str = "customer"
+) -> None:
     """Opts a customer back in; a confirmation of the opt-out that still waits is cancelled."""
     ledger.run(END_OPT_OUT, {"at": at, **_both(address)})
     if conversation_id is not None:
         ledger.run(CANCEL_CONFIRMATION, {"now": now, "id": conversation_id})
         ledger.run(END_OPT_OUTS_OF_CUSTOMER, {"at": at, "id": conversation_id})
         ledger.run(SET_STATUS, {"status": "active", "id": conversation_id})
-        _record(ledger, conversation_id, "back", "opted back in", "customer", now)
+        detail = f"opted back in by {source}" if source in BY_PERSON else "opted back in"
+        _record(ledger, conversation_id, "back", detail, source, now)
 
 
 def learn_address(ledger: Ledger, customer: Customer, address: str, now: Moment) -> Customer:

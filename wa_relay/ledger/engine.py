@@ -151,6 +151,13 @@ class Engine(Queries, Protocol):
         """Does upkeep after a commit, while nobody waits; `operations` is how many the commit had."""
         ...
 
+    def scrub(self, place: int) -> int | None:
+        """Removes what was erased from log and free space, outside a transaction, from a place on (first 0).
+
+        Returns where to continue, None at the end. Raises `StorageUnavailable` while a reader is in the way.
+        """
+        ...
+
     def finish(self) -> None:
         """Does upkeep before the connection is closed."""
         ...

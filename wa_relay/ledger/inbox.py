@@ -11,6 +11,7 @@ from wa_relay import policy
 from wa_relay.ledger import (
     consent,
     customers,
+    forgotten,
     handover,
     held,
     journal,
@@ -95,6 +96,8 @@ def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
         return Received("before_fence")
     if inbound.sid is not None and ledger.one(SELECT_STRANGERS_MESSAGE, {"sid": inbound.sid}):
         return Received("duplicate")
+    if forgotten.is_forgotten(ledger, "message", inbound.sid):
+        return Received("duplicate")
     customer = customers.find_customer(ledger, inbound.phone, inbound.wa_id, inbound.user_id)
     if customer is None:
         return _receive_stranger(ledger, inbound, written, now)
@@ -140,6 +143,7 @@ def _receive_stranger(ledger: Ledger, inbound: Inbound, written: Moment, now: Mo
         if change == "out":
             consent.opt_out(ledger, inbound.phone, consent.source_of(ledger.rules, inbound), now, at)
         else:
+            forgotten.come_back(ledger, inbound.phone, inbound.wa_id, inbound.user_id)
             consent.opt_in(ledger, inbound.phone, None, at, now)
     if mode == "ignore" or change == "out" or inbound.opt_out is not None:
         _keep_strangers_message(ledger, inbound, written)
@@ -209,6 +213,7 @@ def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment
             return _unanswered(ledger, received, "superseded", now)
         if change == "out":
             return _opt_out(ledger, inbound, customer, received, now)
+        forgotten.come_back(ledger, customer.phone, inbound.phone, inbound.wa_id, inbound.user_id)
         consent.opt_in(ledger, customer.phone, customer.id, consent.written_at(inbound, now), now)
         media.begin_all(ledger, customer.id, now)
         customer = replace(customer, status="active")

@@ -28,8 +28,8 @@ from wa_relay.ledger.faults import AlreadyServed, DatabaseUnusable
 Inode = tuple[int, int]
 """Device and number of a file: what it is, whatever it is called."""
 
-_held: set[Inode] = set()
-"""The files that this process holds."""
+_held: dict[Inode, int] = {}
+"""The files that this process holds, each with its descriptor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class DatabaseLock:
         with suppress(OSError):
             os.truncate(self.path, 0)
         if self._inode is not None:
-            _held.discard(self._inode)
+            _held.pop(self._inode, None)
         os.close(self._descriptor)
         self._descriptor = None
 
@@ -125,7 +125,7 @@ class DatabaseLock:
             raise AlreadyServed(f"the database {self.database} was replaced just now. Try again.")
         self._descriptor = descriptor
         self._inode = found
-        _held.add(found)
+        _held[found] = descriptor
         return True
 
     def _open(self) -> int:
@@ -144,6 +144,14 @@ class DatabaseLock:
         holder = self.holder()
         who = f" (pid {holder.pid} since {holder.since})" if holder else ""
         return f"wa-relay is already running{who} on this database. Stop it first; one daemon serves one database."
+
+
+def descriptor_of(database: Path) -> int | None:
+    """The descriptor of a file whose lock this process holds, None for any other. It must not be closed."""
+    try:
+        return _held.get(_inode_of(os.stat(database)))
+    except OSError:
+        return None
 
 
 def path_in_use(database: Path) -> Path | None:

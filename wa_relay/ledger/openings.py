@@ -156,12 +156,18 @@ def record_decision(
     journal.record(ledger, entry, now)
 
 
+def why_waiting(
+    rules: policy.Rules, text: policy.OpeningText, ended_at: Moment | None, due_at: Moment, now: Moment
+) -> str:
+    """The reason (a key of `WHY_WAITING`) why an opening is due later than now."""
+    if (now if ended_at is None else min(ended_at, now)) + text.delay > now:
+        return "delay"
+    return "name" if due_at == now + rules.push_grace else "quiet_hours"
+
+
 def _record_wait(ledger: Ledger, call: KnownCall, message_id: int, due_at: Moment, now: Moment) -> None:
     ended_at = now if call.ended_at is None else min(call.ended_at, call.recorded_at)
-    if ended_at + opening_text(ledger, call).delay > now:
-        reason = "delay"
-    else:
-        reason = "name" if due_at == now + ledger.rules.push_grace else "quiet_hours"
+    reason = why_waiting(ledger.rules, opening_text(ledger, call), ended_at, due_at, now)
     entry = journal.Entry(
         "wait",
         reason,

@@ -255,6 +255,12 @@ class PostgresEngine:
     def rest(self, operations: int) -> None:
         """PostgreSQL keeps itself."""
 
+    def scrub(self, place: int) -> int | None:
+        """Removes old versions of rows. The server's log, replicas and archives keep them until they are recycled."""
+        del place
+        self._command("vacuum")
+        return None
+
     def finish(self) -> None:
         """PostgreSQL keeps itself."""
 

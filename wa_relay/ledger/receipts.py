@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import alerts, customers, holds, merging, sends
+from wa_relay.ledger import alerts, customers, forgotten, holds, journal, merging, sends
 from wa_relay.ledger.outbox import MOVED, Outbound, Proof, find_message, find_message_by_sid, get_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Listed, Moment, Receipt
@@ -80,10 +80,8 @@ class Lookup:
 def record_receipt(ledger: Ledger, receipt: Receipt, now: Moment) -> Noted:
     """Stores a receipt and moves its message; adopts the SID of a send whose response was lost."""
     message = _message_of(ledger, receipt)
-    if message is None:
+    if message is None or message.address.startswith(forgotten.ERASED):
         return Noted(False)
-    parameters = {"sid": receipt.sid, "status": receipt.status, "code": receipt.error_code or ""}
-    ledger.run(INSERT_RECEIPT, parameters | {"message_id": message.id, "now": now})
     if receipt.sender and message.sender is None:
         customers.name_sender(ledger, message.conversation_id, receipt.sender)
     if receipt.user_id:
@@ -96,7 +94,10 @@ def record_receipt(ledger: Ledger, receipt: Receipt, now: Moment) -> Noted:
         message = get_message(ledger, message.id)
     if message.sid != receipt.sid:
         why = alarm or f"message {message.id} has another SID than {receipt.sid}: it may have been sent twice"
+        _record_other_sid(ledger, message, why, now)
         return Noted(True, message.id, message.status, alarm=why)
+    parameters = {"sid": receipt.sid, "status": receipt.status, "code": receipt.error_code or ""}
+    ledger.run(INSERT_RECEIPT, parameters | {"message_id": message.id, "now": now})
     noted = _move(ledger, message, receipt, now)
     return replace(noted, freed=True) if adopted else noted
 
@@ -193,6 +194,19 @@ def _message_of(ledger: Ledger, receipt: Receipt) -> Outbound | None:
         if message is not None and message.attempted_at is None:
             return None
     return message
+
+
+def _record_other_sid(ledger: Ledger, message: Outbound, why: str, now: Moment) -> None:
+    """Journals a receipt of another SID. It is not in `receipts`, where a customer's rows are found by their SIDs."""
+    entry = journal.Entry(
+        "receipt",
+        "other_sid",
+        why,
+        conversation_id=message.conversation_id,
+        call_id=message.call_id,
+        message_id=message.id,
+    )
+    journal.record(ledger, entry, now)
 
 
 def _learn_bsuid(ledger: Ledger, conversation_id: int, bsuid: str, now: Moment) -> None:

@@ -101,6 +101,7 @@ create table conversation_state (
     handed_actor text,
     handed_evidence text,
     merging flag not null default false,
+    erased_at moment,
     check ((handler = 'agent') = (handler_reason is null)),
     check ((handler = 'agent') = (handler_until is null)),
     check (handler_by is null or handler = 'human'),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any
 
+from wa_relay.ledger import washing
 from wa_relay.ledger.engine import EngineName, Parameters
+from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.model import Moment
 
 CHECKPOINT_EVERY, CHECKPOINT_SHARE = 32, 0.2
@@ -115,6 +118,15 @@ class SqliteEngine(sqlite3.Connection):
             self.execute(CHECKPOINT).fetchone()
         self._in_log = 0
         self._checkpoint_from = time.monotonic() + 2.0 * self._commit_takes / CHECKPOINT_SHARE
+
+    def scrub(self, place: int) -> int | None:
+        """Brings the log into the main file, cuts it, and clears the free space of some pages (see `washing`)."""
+        if self.execute(LAST_CHECKPOINT).fetchone()[0]:
+            raise StorageUnavailable("somebody reads the database just now. Try again in a moment.", retry_after=1.0)
+        # The pages in memory have the old free space, which the next change would write back.
+        self.execute("pragma shrink_memory")
+        path = Path(self.execute("pragma database_list").fetchone()["file"])
+        return washing.wash(path, place)
 
     def finish(self) -> None:
         """Brings the whole log into the main file."""

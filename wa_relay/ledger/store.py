@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wa_relay.ledger.engine import Engine, Parameters, Queries
@@ -36,6 +37,8 @@ NOTHING: Parameters = {}
 class Ledger:
     """What every operation on the database is given. `epoch` counts the daemon's starts.
 
+    `forgotten` is the file with the key of forgotten customers' hashes.
+
     Nothing here changes while the daemon runs: what an operation changes is in the database, where a savepoint that
     is rolled back takes it along.
     """
@@ -44,6 +47,7 @@ class Ledger:
     rules: Rules
     fence: Moment = 0.0
     epoch: int = 0
+    forgotten: Path | None = None
 
     @property
     def mark(self) -> str:

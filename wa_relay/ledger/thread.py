@@ -64,6 +64,7 @@ class LedgerThread:
         self._on_lost = on_lost
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closing = False
+        self._next: _Job | None = None
         self._loop = asyncio.get_running_loop()
         self.fault: str | None = None
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -91,6 +92,15 @@ class LedgerThread:
         self._jobs.put(_Job(operation, args, future))
         return future
 
+    async def scrub(self, place: int) -> int | None:
+        """Removes what was erased from the database's log and free space, from a place on.
+
+        Returns where to continue, None at the end. Raises `StorageUnavailable` while a reader is in the way.
+        """
+        future: asyncio.Future[int | None] = self._loop.create_future()
+        self._jobs.put(_Job(_scrub, (place,), future))
+        return await future
+
     async def close(self) -> None:
         """Finishes what waits, marks the stop as clean and closes the connection."""
         self._closing = True
@@ -99,7 +109,7 @@ class LedgerThread:
 
     def _run(self) -> None:
         while group := self._next_group():
-            outcomes = self._commit(group)
+            outcomes = self._alone(group[0]) if group[0].operation is _scrub else self._commit(group)
             # The loop is gone when the process is being torn down: nobody waits any more.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(_deliver, outcomes)
@@ -112,14 +122,31 @@ class LedgerThread:
     def _next_group(self) -> list[_Job]:
         """Waits for an operation and takes it with those behind it; nothing once the ledger is closed."""
         group: list[_Job] = []
-        while (job := self._jobs.get()) is not None:
+        while (job := self._next_job()) is not None:
+            if job.operation is _scrub and group:
+                # It runs in no transaction: after those before it.
+                self._next = job
+                return group
             group.append(job)
-            if len(group) == GROUP or self._jobs.empty():
+            if len(group) == GROUP or job.operation is _scrub or self._jobs.empty():
                 return group
         if group:
             # The end is met again after what came before it.
             self._jobs.put(None)
         return group
+
+    def _next_job(self) -> _Job | None:
+        job, self._next = self._next, None
+        return self._jobs.get() if job is None else job
+
+    def _alone(self, job: _Job) -> list[_Outcome]:
+        """Runs one job outside a transaction."""
+        db = self._ledger.db
+        try:
+            db.rollback()
+            return [_Outcome(job.future, _scrub(self._ledger, *job.arguments), None)]
+        except Exception as error:
+            return [_Outcome(job.future, None, self._refusal(error))]
 
     def _commit(self, group: list[_Job]) -> list[_Outcome]:
         try:
@@ -208,6 +235,11 @@ class LedgerThread:
         refusal = StorageUnavailable(f"it could not be stored: {error}. It is tried again by itself.", retry_after=2.0)
         refusal.__cause__ = error
         return refusal
+
+
+def _scrub(ledger: Ledger, place: int) -> int | None:
+    """The one job that runs outside a transaction."""
+    return ledger.db.scrub(place)
 
 
 def _deliver(outcomes: list[_Outcome]) -> None:

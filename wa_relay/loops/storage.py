@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from wa_relay import metrics
 from wa_relay.config import Config
-from wa_relay.ledger import media, runs, sends, store, turns, waiting
+from wa_relay.ledger import erasing, media, runs, sends, store, turns, waiting
 from wa_relay.ledger.engine import Engine, Opened
 from wa_relay.ledger.location import location_of
 from wa_relay.ledger.reader import Reader
@@ -44,12 +44,15 @@ async def open_storage(
 ) -> Storage:
     """Begins a run, and rescues what lost runs had under way. Raises `SettingsDiffer` beside a daemon with others."""
     now, place = clock(), location_of(config)
-    ledger = LedgerThread(Ledger(found.connection, rules), metrics.COMMIT_SECONDS.observe, on_lost)
+    written = Ledger(found.connection, rules, forgotten=config.forgotten)
+    ledger = LedgerThread(written, metrics.COMMIT_SECONDS.observe, on_lost)
     opened.push_async_callback(ledger.close)
     mark = await ledger.run(store.begin_run, now)
     own = settings_of(config)
     if differing := compare_settings(own, await ledger.run(runs.describe_run, own)):
         warn("settings_differ", keys=", ".join(differing), what="another daemon on this database has other values")
+    if forgotten_again := await ledger.run(erasing.forget_again, now):
+        warn("forgotten_again", customers=forgotten_again)
     uncertain = await ledger.run(sends.rescue_sends, now)
     reopened = await ledger.run(turns.rescue_turns, now)
     files = await ledger.run(media.rescue_media, now)
