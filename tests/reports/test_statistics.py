@@ -41,6 +41,7 @@ def test_a_new_database_counts_nothing_and_divides_by_nothing(db: Queries) -> No
         "turns": {"answered": 0, "failed": 0, "median_seconds": None, "p95_seconds": None},
         "opted_out": 0,
         "failures": [],
+        "costs": {"turns": 0, "parts": 0, "templates": {}},
         "groups": [],
     }
 

@@ -39,6 +39,8 @@ COLUMNS = (
     "opted_out",
     "failures",
     "failure_codes",
+    "texts",
+    "templates",
 )
 """The header. `since` and `until` are UTC; `key` is empty for the row of everything and for a group
 without a name; `failures` counts messages, `failure_codes` lists `code=count` with a semicolon between.
@@ -77,6 +79,8 @@ def _counts(figures: Figures) -> list[Cell]:
         figures.opted_out,
         sum(failure.count for failure in figures.failures),
         ";".join(f"{failure.code}={failure.count}" for failure in figures.failures),
+        figures.parts,
+        sum(figures.templates.values()),
     ]
 
 

@@ -17,7 +17,7 @@ SKIPPED = {
     "condition": "collected values don't match",
     "handed_over": "taken over by a person",
 }
-NONE = {"day": "unknown end", "batch": "no batch", "group": "no group", "agent": "no agent"}
+NONE = {"day": "unknown end", "batch": "no batch", "group": "no group", "agent": "no agent", "conversation": "no call"}
 """What the group without a key is called."""
 
 
@@ -58,8 +58,17 @@ def facts(figures: Figures) -> list[tuple[str, str]]:
         pairs.append(("first reply after", f"{duration(figures.median_first_reply_seconds)} (median)"))
     pairs.append(("messages", f"{figures.inbound:,} in, {figures.outbound:,} out"))
     pairs.append(("turns", _turns(figures)))
+    pairs.append(("billed", _billed(figures)))
     pairs.append(("opted out", f"{figures.opted_out:,}"))
     return pairs
+
+
+def _billed(figures: Figures) -> str:
+    """What Twilio and Meta bill for: each text and each template."""
+    if not figures.templates:
+        return f"{figures.parts:,} texts"
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in figures.templates.items())
+    return f"{figures.parts:,} texts, templates: {kinds}"
 
 
 def alerts(standing: Standing) -> list[str]:

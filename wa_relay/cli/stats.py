@@ -34,6 +34,7 @@ class By(StrEnum):
     batch = "batch"
     group = "group"
     agent = "agent"
+    conversation = "conversation"
 
 
 class Format(StrEnum):
@@ -53,7 +54,7 @@ def stats(
     until: Annotated[
         str | None, typer.Option(metavar="WHEN", help="End with a date (included) or before a time.")
     ] = None,
-    by: Annotated[By | None, typer.Option(help="Also count by day, batch, group or agent.")] = None,
+    by: Annotated[By | None, typer.Option(help="Also count by day, batch, group, agent or customer.")] = None,
     format_: Annotated[
         Format | None, typer.Option("--format", help="The format of the report.", show_default="table")
     ] = None,

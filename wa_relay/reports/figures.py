@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from wa_relay.model import Moment
@@ -47,7 +47,8 @@ class Openings:
 class Figures:
     """What is counted. Seconds are of a median (the mean of the middle two) or a 95th percentile (nearest rank).
 
-    A figure that has nothing to count from is None.
+    A figure that has nothing to count from is None. `templates` are those that Twilio accepted, by what they are for:
+    `opening`, `reopen` or `human` (an operator sent it).
     """
 
     calls: int
@@ -63,6 +64,12 @@ class Figures:
     p95_turn_seconds: float | None
     opted_out: int
     failures: tuple[Failure, ...]
+    templates: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> int:
+        """The free texts that Twilio accepted: parts of replies, notices, and what operators wrote."""
+        return self.outbound - sum(self.templates.values())
 
     @property
     def reply_rate(self) -> float | None:
@@ -87,6 +94,7 @@ class Figures:
             },
             "opted_out": self.opted_out,
             "failures": [failure.to_json() for failure in self.failures],
+            "costs": {"turns": self.answered, "parts": self.parts, "templates": dict(self.templates)},
         }
 
 

@@ -17,6 +17,10 @@ NAMED = {
 }
 
 
+SELECT_CUSTOMER_OF_CALLS = """
+    select c.id, s.phone_number from calls c join conversation_state s on s.id = c.conversation_id"""
+
+
 class DayLabels:
     """The local day, as 2026-11-22, of a quarter of an hour counted from the epoch."""
 
@@ -36,10 +40,12 @@ class DayLabels:
 
 
 def call_labels(db: Queries, by: str) -> dict[float | None, str | None]:
-    """The name of each call's batch, group or agent; its id where no report named it.
+    """The name of each call's batch, group or agent, its id where no report named it; or the customer's number.
 
     A name that belongs to several ids is told apart by them: two campaigns stay two.
     """
+    if by == "conversation":
+        return dict(db.tuples(SELECT_CUSTOMER_OF_CALLS, {}).fetchall())
     identity, name = NAMED[by]
     calls = db.tuples(f"select id, {identity}, {name} from calls", {}).fetchall()
     pairs = {(key, named) for _, key, named in calls}

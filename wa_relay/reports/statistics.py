@@ -19,7 +19,8 @@ from wa_relay.reports.snapshot import snapshot
 from wa_relay.reports.spans import Span
 from wa_relay.reports.tally import CANCELLED, Tally
 
-Grouping = Literal["day", "batch", "group", "agent"]
+Grouping = Literal["day", "batch", "group", "agent", "conversation"]
+BY_CALL = (*NAMED, "conversation")
 
 SELECT_CALLS = """
     select {key}, c.skipped, m.status, m.reason, case when m.status in ('sent', 'delivered', 'read') then (
@@ -56,6 +57,11 @@ SELECT_ANSWERED = """
 COUNT_FAILED_TURNS = """
     select {key}, count(*) from turns t
     where t.finished_at >= :since and t.finished_at < :until and t.state = 'failed' group by 1"""
+# Few messages are templates, and an index holds only those.
+COUNT_TEMPLATES = """
+    select {key}, coalesce(m.notice, m.kind), count(*) from conversation_messages m
+    where m.content_sid is not null and m.attempted_at is not null
+        and m.accepted_at >= :since and m.accepted_at < :until group by 1, 2"""
 COUNT_OPT_OUTS = """
     select {key}, count(*) from opt_outs o
     where o.opted_out_at >= :since and o.opted_out_at < :until group by 1"""
@@ -92,7 +98,7 @@ class _Tallies:
     def __init__(self, db: Queries, by: Grouping | None, timezone: tzinfo) -> None:
         self.labelled: defaultdict[str | None, Tally] = defaultdict(Tally)
         self._days = DayLabels(timezone) if by == "day" else None
-        self._calls = call_labels(db, by) if by in NAMED else {}
+        self._calls = call_labels(db, by) if by in BY_CALL else {}
         self._known: dict[float | None, Tally] = {}
 
     def of(self, group: float | None) -> Tally:
@@ -120,10 +126,12 @@ def _count(db: Queries, span: Span, by: Grouping | None, tallies: _Tallies) -> N
     _count_answers(rows(SELECT_ANSWERED, "t.finished_at", "t.call_id"), tallies)
     for group, number in rows(COUNT_FAILED_TURNS, "t.finished_at", "t.call_id"):
         tallies.of(group).failed_turns += number
-    counted = COUNT_MESSAGES_BY_CALL if by in NAMED else COUNT_MESSAGES
+    counted = COUNT_MESSAGES_BY_CALL if by in BY_CALL else COUNT_MESSAGES
     for group, inbound, outbound in rows(counted, "m.accepted_at", "m.call_id"):
         tallies.of(group).inbound += inbound
         tallies.of(group).outbound += outbound
+    for group, kind, number in rows(COUNT_TEMPLATES, "m.accepted_at", "m.call_id"):
+        tallies.of(group).templates[kind] += number
     for group, number in rows(COUNT_OPT_OUTS, "o.opted_out_at", LATEST_CALL_BEFORE):
         tallies.of(group).opted_out += number
     for group, cause, number in rows(COUNT_FAILURES, "m.failed_at", "m.call_id"):

@@ -17,6 +17,7 @@ REASONS = {
     "cancelled": "it was cancelled: by an opt-out, by an operator, or because the part before it failed",
     "handed_over": "a person took the conversation over before it was sent",
     "conversation_started": "the customer wrote while it waited for its delay or for quiet hours",
+    "window_closed": "the 24-hour window was closed: WhatsApp had refused the message before it (63016)",
     "empty_variable": "a template variable was empty. Set opening.default_name, or provide the name",
 }
 """What a failure without a code of Twilio's means."""
@@ -24,6 +25,8 @@ REASONS = {
 SKIP_ORDER = (
     *("outcome_not_followed", "opted_out", "too_old", "recent_opening", "too_short", "condition", "handed_over"),
 )
+
+TEMPLATE_KINDS = ("opening", "reopen", "human")
 
 CANCELLED = frozenset({"cancelled", "handed_over", "conversation_started", "restored"})
 """The reasons of openings that a rule, a customer or a person ended: they count as cancelled, not as failed."""
@@ -39,6 +42,7 @@ class Tally:
     answered: int = 0
     failed_turns: int = 0
     opted_out: int = 0
+    templates: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     openings: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -53,6 +57,7 @@ class Tally:
         self.answered += other.answered
         self.failed_turns += other.failed_turns
         self.opted_out += other.opted_out
+        self.templates += other.templates
         self.skipped += other.skipped
         self.openings += other.openings
         self.failures += other.failures
@@ -77,6 +82,7 @@ class Tally:
             p95_turn_seconds=percentile(self.turn_seconds, 0.95),
             opted_out=self.opted_out,
             failures=_failures(self.failures.items()),
+            templates={kind: self.templates[kind] for kind in TEMPLATE_KINDS if self.templates[kind]},
         )
 
 

@@ -143,7 +143,7 @@ def _stats() -> Json:
     parameters = [
         query("since", {"type": "string", "examples": ["2026-11-01", "7d"]}),
         query("until", {"type": "string", "examples": ["2026-11-30"]}),
-        query("by", {"type": "string", "enum": ["day", "batch", "group", "agent"]}),
+        query("by", {"type": "string", "enum": ["day", "batch", "group", "agent", "conversation"]}),
     ]
     return {
         "summary": "The report",
@@ -313,6 +313,9 @@ def _report() -> Json:
             "median_first_reply_seconds": NUMBER,
             "messages": record({"inbound": WHOLE, "outbound": WHOLE}),
             "turns": record(turns),
+            "costs": record(
+                {"turns": WHOLE, "parts": WHOLE, "templates": {"type": "object", "additionalProperties": WHOLE}}
+            ),
             "opted_out": WHOLE,
             "failures": {"type": "array", "items": failure},
             "groups": {"type": "array", "items": {"type": "object"}},

@@ -19,7 +19,7 @@ from wa_relay.server.openapi import description
 from wa_relay.server.parameters import customer, faulty, parameters, unknown_customer, whole
 
 MOST_MESSAGES, USUAL_MESSAGES = 500, 100
-GROUPINGS: tuple[reports.Grouping, ...] = ("day", "batch", "group", "agent")
+GROUPINGS: tuple[reports.Grouping, ...] = ("day", "batch", "group", "agent", "conversation")
 
 
 class ReadingRoutes:
