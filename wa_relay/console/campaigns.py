@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wa_relay.channel.errors_es import meaning_in_spanish
 from wa_relay.console.messages import Messages
 from wa_relay.reports import Figures, Group, Statistics
 from wa_relay.reports.charts import Bar, Column, columns, rows
@@ -105,11 +106,10 @@ def _name(key: str | None, by: str | None, t: Messages) -> str:
 
 
 def _meaning(code: str, known: str, t: Messages) -> str:
-    said = t.code("twilio", code)
-    if said != code:
-        return said
     reason = t.code("reason", code)
-    return reason if reason != code else one_line(known)
+    if reason != code:
+        return reason
+    return one_line(meaning_in_spanish(code) if t.language == "es" else known)
 
 
 def _percent(part: float) -> str:

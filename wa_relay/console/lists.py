@@ -27,6 +27,7 @@ class Customer:
     tint: int
     badge: str
     badge_kind: str
+    handler_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def row(listed: Listed, t: Messages) -> Row:
     overview, last = listed.overview, listed.last_message
     author = "" if last is None or last.kind in ("customer", "human") else t.code("author", last.kind)
     if last is not None and last.kind == "human":
-        author = one_line(last.author or "")
+        author = user_name(last.author, t)
     return Row(
         id=overview.id,
         customer=customer(overview, t),
@@ -71,7 +72,13 @@ def customer(overview: Overview, t: Messages) -> Customer:
         tint=zlib.crc32(str(overview.id).encode()) % TINTS,
         badge=badge,
         badge_kind=kind,
+        handler_by=user_name(overview.handler_by, t),
     )
+
+
+def user_name(name: str | None, t: Messages) -> str:
+    """What a user is called; `api` and `cli` are the team by another way."""
+    return t.code("author", name) if name in ("api", "cli") else one_line(name or "")
 
 
 def shown_phone(phone: str) -> str:
@@ -80,7 +87,10 @@ def shown_phone(phone: str) -> str:
         return one_line(phone)[:40]
     code, _, _ = mask(phone).partition("•")
     rest = phone[len(code) :]
-    return " ".join([code, *(rest[at : at + 3] for at in range(0, len(rest), 3))]) if len(rest) > 3 else phone
+    groups = [rest[at : at + 3] for at in range(0, len(rest), 3)]
+    if len(groups) > 1 and len(groups[-1]) == 1:
+        groups[-2:] = ["".join(groups[-2:])]
+    return " ".join([code, *groups])
 
 
 def _badge(overview: Overview, t: Messages) -> tuple[str, str]:
@@ -90,7 +100,7 @@ def _badge(overview: Overview, t: Messages) -> tuple[str, str]:
     if overview.waiting_since is not None:
         return "waiting", t("state.waiting")
     if overview.handler == "human":
-        who = one_line(overview.handler_by or "")
+        who = user_name(overview.handler_by, t)
         return "human", t("state.with", name=who) if who else t("state.human")
     if overview.handler == "muted":
         return "muted", t("state.muted")

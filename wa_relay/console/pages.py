@@ -153,7 +153,15 @@ class PageRoutes:
         undecided = await self.reader.read(reports.uncertain, self.clock())
         standing = await self.reader.read(reports.standing)
         shown = health.to_json(inside=True)
-        return await self._page("system.html", actor, health=shown, undecided=undecided, standing=standing)
+        t = self.pages.messages(actor.language)
+        return await self._page(
+            "system.html",
+            actor,
+            health=shown,
+            undecided=undecided,
+            standing=standing,
+            meaning=functools.partial(threads.code_meaning, t=t),
+        )
 
     async def checks(self, _http: web.Request, actor: Actor) -> web.StreamResponse:
         """What doctor reports; it asks both services, so that it takes seconds."""

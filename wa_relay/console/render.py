@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from wa_relay.console.messages import Messages
 from wa_relay.model import Moment
 from wa_relay.moments import moment
+from wa_relay.reports.charts import CHART_CSS
 from wa_relay.server.access import Actor
 from wa_relay.server.answers import request_id
 
@@ -61,6 +62,7 @@ class Pages:
         self._timezone = timezone
         self._messages = {each: Messages.load(each) for each in ("es", "en")}
         self.assets = {name: (FOLDER / "static" / name).read_bytes() for name in ASSETS}
+        self.assets["console.css"] += CHART_CSS.encode()
         marks = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in self.assets.items()}
         self._environment = Environment(
             loader=FileSystemLoader(FOLDER / "templates"),
@@ -163,9 +165,11 @@ class Clock:
 
     def length(self, seconds: float) -> str:
         """A length of time, to two units."""
-        minutes = max(0, int(timedelta(seconds=seconds).total_seconds() // 60))
+        minutes = max(0, int(seconds // 60))
+        if minutes == 0:
+            return self._messages("time.seconds", n=max(1, round(seconds)))
         if minutes < 60:
-            return self._messages("time.minutes", n=max(1, minutes))
+            return self._messages("time.minutes", n=minutes)
         if minutes < 48 * 60:
             return self._messages("time.hours", n=minutes // 60, m=minutes % 60)
         return self._messages("time.days", n=minutes // 1440)

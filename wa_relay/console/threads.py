@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from markupsafe import Markup, escape
+
 from wa_relay.channel.errors import meaning
+from wa_relay.channel.errors_es import meaning_in_spanish
 from wa_relay.console.messages import Messages
 from wa_relay.console.render import Clock
 from wa_relay.ledger.journal import Recorded
@@ -26,6 +30,15 @@ TICKS: Mapping[str, Tick] = {
     "failed": "failed",
     "uncertain": "uncertain",
 }
+MARKS = tuple(
+    (re.compile(pattern, re.DOTALL), tag)
+    for pattern, tag in (
+        (r"```(.+?)```", "code"),
+        (r"(?<![\w*])\*(?=[^\s*])([^*\n]*?[^\s*])\*(?![\w*])", "strong"),
+        (r"(?<![\w_])_(?=[^\s_])([^_\n]*?[^\s_])_(?![\w_])", "em"),
+        (r"(?<![\w~])~(?=[^\s~])([^~\n]*?[^\s~])~(?![\w~])", "s"),
+    )
+)
 QUOTED = 160
 """Characters of an earlier message that a quote shows."""
 
@@ -52,6 +65,7 @@ class Bubble:
     kind: str
     author: str
     text: str
+    html: Markup
     status: str
     tick: Tick
     at: Moment
@@ -90,6 +104,7 @@ def bubbles(messages: Iterable[MessageEntry], t: Messages, clock: Clock) -> list
                 kind=entry.kind,
                 author=_author(entry.kind, facts.get("author"), t),
                 text=text,
+                html=whatsapp_marks(text),
                 status=entry.status,
                 tick=TICKS.get(entry.status, ""),
                 at=entry.at,
@@ -101,6 +116,17 @@ def bubbles(messages: Iterable[MessageEntry], t: Messages, clock: Clock) -> list
         )
         day = today
     return shown
+
+
+def whatsapp_marks(text: str) -> Markup:
+    """Shows WhatsApp's marks (`*bold*`, `_italic_`, `~struck~`, three backticks) as WhatsApp does.
+
+    The text is escaped first: only the tags that are put in here are markup.
+    """
+    html = str(escape(text))
+    for pattern, tag in MARKS:
+        html = pattern.sub(rf"<{tag}>\1</{tag}>", html)
+    return Markup(html)  # noqa: S704 - escaped above
 
 
 def problem(entry: MessageEntry, t: Messages) -> str:
@@ -116,8 +142,8 @@ def problem(entry: MessageEntry, t: Messages) -> str:
 
 def code_meaning(code: str, t: Messages) -> str:
     """What Twilio's code means and what to do, with the code."""
-    said = t.code("twilio", code)
-    return f"{said if said != code else meaning(code)} ({one_line(code)})"
+    said = meaning_in_spanish(code) if t.language == "es" else meaning(code)
+    return f"{one_line(said)} ({one_line(code)})"
 
 
 def attached(given: object) -> Attached | None:
@@ -145,7 +171,8 @@ def decisions(entries: Sequence[Recorded], t: Messages, most: int = 60) -> list[
         title = t.code("event", entry.event)
         if recorded.to_status and recorded.from_status:
             title = f"{title}: {t.code('status', recorded.to_status)}"
-        detail = one_line(entry.detail or "")
+        # The title of a move says it; the sentence is English, and for the command line.
+        detail = "" if recorded.to_status else one_line(entry.detail or "")
         if entry.actor:
             detail = f"{detail} · {one_line(entry.actor)}" if detail else one_line(entry.actor)
         reason = t.code("reason", entry.reason)

@@ -29,6 +29,9 @@ CHART_CSS = """
 .chart-legend { display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; margin: 0 0 .8rem; padding: 0; list-style: none;
   font-size: .85rem; }
 .chart-legend svg { width: .8rem; height: .8rem; margin-right: .4rem; border-radius: 3px; vertical-align: -1px; }
+@media (max-width: 34rem) { .chart-rows { display: block; }
+  .chart-rows li { display: grid; grid-template-columns: 1fr auto; gap: .2rem .9rem; margin-bottom: .8rem; }
+  .chart-bar { grid-column: 1 / -1; order: 1; } }
 @media print { .chart-bar, .chart-columns, .chart-legend svg { print-color-adjust: exact;
   -webkit-print-color-adjust: exact; } .chart-bar { border: 1px solid #999; } }
 """
