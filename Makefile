@@ -8,6 +8,7 @@
 #   make texts   100,000 generated texts through the whole way of a message (TEXTS=100000)
 #   make bench   the benchmarks
 #   make commands   the command reference, from the help
+#   make console-pictures   the pictures of the console in docs/ (needs Chromium)
 #   make bench-peer  the relay and a Node service in turn (installs Debian and npm packages; root)
 
 PYTHON ?= python3
@@ -16,7 +17,8 @@ RUN := .venv-run
 SOURCES := $(shell find wa_relay -type f -not -name '*.pyc') pyproject.toml
 PIP_QUIET := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo demo-console run-env test check format soak texts mutants bench bench-peer picture requirements clean
+.PHONY: help demo demo-console run-env test check format soak texts mutants bench bench-peer picture console-pictures \
+	requirements clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -68,6 +70,9 @@ commands: $(VENV)/.installed
 
 picture: $(RUN)/.installed
 	$(RUN)/bin/python docs/picture.py docs/demo.svg
+
+console-pictures: $(VENV)/.installed
+	$(VENV)/bin/python docs/console_pictures.py docs/pictures
 
 # Pinned with hashes, without the address of any index.
 requirements: $(VENV)/.installed
