@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import quote, unquote
 
 from aiohttp import web
 
@@ -23,7 +23,7 @@ from wa_relay.logs import say, warn
 from wa_relay.model import Moment
 from wa_relay.server.access import SESSION_COOKIE, Access, require_csrf_token
 from wa_relay.server.answers import HttpError
-from wa_relay.server.body import FORM, KIB, body_key
+from wa_relay.server.body import FORM, KIB, body_key, form_fields
 from wa_relay.server.listener import RequestLedger, Route
 
 _NEXT = re.compile(r"/console/[A-Za-z0-9/_.~?=&%+@:,;-]*")
@@ -59,8 +59,7 @@ class LoginRoutes:
     async def log_in(self, http: web.Request) -> web.StreamResponse:
         """Checks a password or a link, and opens a session."""
         _refuse_other_sites(http)
-        given = parse_qs(http[body_key].decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20)
-        fields = {name: values[-1] for name, values in given.items()}
+        fields = form_fields(http[body_key])
         if fields.get("link"):
             return await self._by_link(http, fields["link"])
         return await self._by_password(http, fields)

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any, Literal
-from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -26,7 +25,7 @@ from wa_relay.reports.conversation import overview
 from wa_relay.reports.decisions import count_waiting
 from wa_relay.server.access import Access, Actor, Role, require_csrf_token
 from wa_relay.server.answers import HttpError
-from wa_relay.server.body import FORM, KIB, body_key
+from wa_relay.server.body import FORM, KIB, body_key, form_fields
 from wa_relay.server.health import Checkup
 from wa_relay.server.listener import RequestLedger, Route
 
@@ -175,8 +174,8 @@ class PageRoutes:
 
     async def set_language(self, http: web.Request, actor: Actor) -> web.StreamResponse:
         """Chooses the language for this user, and shows the same page again."""
-        given = parse_qs(http[body_key].decode("utf-8", "replace"), max_num_fields=20)
-        language, following = LANGUAGES.get(given.get("lang", [""])[-1]), given.get("next", [""])[-1]
+        given = form_fields(http[body_key])
+        language, following = LANGUAGES.get(given.get("lang", "")), given.get("next", "")
         if language is not None:
             await self.ledger.run(console_users.set_language, actor.name, language)
         place = self.pages.place

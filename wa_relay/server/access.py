@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Literal, Protocol
-from urllib.parse import parse_qs
 
 from aiohttp import web
 
 from wa_relay.server.answers import HttpError
-from wa_relay.server.body import FORM
+from wa_relay.server.body import FORM, form_fields
 
 Level = Literal["anyone", "push", "local", "token", "view", "operate", "administer"]
 """`push` takes either token, `local` a request from this machine or the service token. The last three take the service
@@ -135,7 +134,7 @@ def require_csrf_token(http: web.BaseRequest, body: bytes, actor: Actor) -> None
         return
     given = http.headers.get("X-CSRF-Token", "")
     if not given and http.content_type == FORM:
-        given = parse_qs(body.decode("utf-8", "replace"), max_num_fields=100).get("csrf_token", [""])[0]
+        given = form_fields(body).get("csrf_token", "")
     if not _same(given.encode("utf-8", "surrogateescape"), actor.csrf.encode()):
         raise HttpError(403, "bad_csrf_token", "the page is too old: reload it and try again.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -11,6 +12,7 @@ from wa_relay.server.protocol import ARRIVAL_DEADLINE, Connection
 
 FORM = "application/x-www-form-urlencoded"
 MIB, KIB = 1024 * 1024, 1024
+MOST_FIELDS = 50
 
 body_key = web.RequestKey("body", bytes)
 """Where a request keeps its body once it has been read."""
@@ -32,6 +34,15 @@ def require_media_type(http: web.BaseRequest, media_types: tuple[str, ...]) -> N
         raise HttpError(415, "unsupported_media_type", "send the body as it is, not encoded.")
     if media_types and http.content_type not in media_types:
         raise HttpError(415, "unsupported_media_type", f"send the body as {media_types[0]}.")
+
+
+def form_fields(body: bytes) -> dict[str, str]:
+    """Reads a form of a page; of a field that is given twice, the last value. Empty for one with over 50 fields."""
+    try:
+        given = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        return {}
+    return {name: values[-1] for name, values in given.items()}
 
 
 def arrival(http: web.BaseRequest) -> asyncio.Timeout:

@@ -79,6 +79,10 @@ def application(routes: Iterable[Route], access: Access) -> web.Application:
             if route is not None:
                 await _admit(request, route, access)
             answer = await handler(request)
+            if route is not None and route.access in LEAST_ROLE and not answer.prepared:
+                # A browser asks too: what it gets is neither kept nor taken for something else.
+                answer.headers.setdefault("Cache-Control", "no-store")
+                answer.headers.setdefault("X-Content-Type-Options", "nosniff")
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:
