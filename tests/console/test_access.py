@@ -66,7 +66,7 @@ def test_nobody_sees_a_page_without_a_session(visitor: Make, path: str) -> None:
     assert answer.headers["Location"].startswith("/console/login")
 
 
-@pytest.mark.parametrize("path", [*READS, "/api/conversations/+573138539155"])
+@pytest.mark.parametrize("path", [*READS, "/api/events", "/api/conversations/+573138539155"])
 def test_the_api_without_a_session_or_a_token_is_401(visitor: Make, path: str) -> None:
     answer = visitor().get(path)
     assert (answer.status_code, answer.json()["error"]) == (401, "unauthorized")
@@ -147,6 +147,17 @@ def test_assets_are_kept_and_nothing_else_below_them_is_served(visitor: Make) ->
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     for path in ("..%2f..%2fpages.py", "pages.py", "%2e%2e/render.py", "console.css/../../login.html"):
         assert one.get(f"/console/static/{path}").status_code in (303, 404)
+
+
+@pytest.mark.parametrize("words", ["Zoraida", "quintero", "termostato", "TERMÓSTATO", "zoraida quint*"])
+def test_the_inbox_finds_names_digits_and_words(served: Served, oscar: Visitor, words: str) -> None:
+    phone = new_phone()
+    served.opened(phone, "Zoraida Quintero")
+    served.form("/webhook/twilio/incoming", served.inbound(phone, f"se dañó el termostato {phone[-6:]}"))
+    number = served.conversation(phone)["conversation_id"].removeprefix("conv_local_")
+    for sought in (words, phone[-6:]):
+        served.until(lambda: f'data-conversation="{number}"' in oscar.get("/console/", params={"q": sought}).text, 5)  # noqa: B023
+    assert 'data-conversation="' not in oscar.get("/console/", params={"q": "zzzunknown"}).text
 
 
 def test_console_leads_to_the_inbox(visitor: Make) -> None:

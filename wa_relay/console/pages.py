@@ -92,7 +92,9 @@ class PageRoutes:
         state = next((each for each in inbox.STATES if each == http.query.get("state")), None)
         words, before = http.query.get("q", "").strip()[:200], http.query.get("before") or None
         try:
-            found = await self.reader.read(inbox.page, state=state, limit=PAGE, before=before)
+            found = await self.reader.read(
+                inbox.page, state=state, limit=PAGE, before=before, text=words or None, customers=True
+            )
         except inbox.WrongPlace:
             return redirect(self.pages.place.home)
         t = self.pages.messages(actor.language)

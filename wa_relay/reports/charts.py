@@ -19,13 +19,13 @@ CHART_CSS = """
 .chart-rows li { display: contents; }
 .chart-name { overflow-wrap: anywhere; }
 .chart-value { text-align: right; font-variant-numeric: tabular-nums; }
-.chart-value small { display: block; opacity: .85; font-size: .8em; }
+.chart-value small { display: block; font-size: .8em; }
 .chart-bar { display: block; width: 100%; height: 1.1rem; border-radius: 6px; background: var(--chart-track, #e6ece9); }
 .chart-1 { fill: var(--chart-1, #b9c9c1); } .chart-2 { fill: var(--chart-2, #4fae8c); }
 .chart-3 { fill: var(--chart-3, #0b6b53); }
 .chart-columns { display: block; width: 100%; height: 11rem; overflow: visible; }
 .chart-line { stroke: var(--chart-grid, #d5ddd9); stroke-width: 1; }
-.chart-axis { display: flex; justify-content: space-between; font-size: .8rem; margin-top: .3rem; opacity: .9; }
+.chart-axis { display: flex; justify-content: space-between; font-size: .8rem; margin-top: .3rem; }
 .chart-legend { display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; margin: 0 0 .8rem; padding: 0; list-style: none;
   font-size: .85rem; }
 .chart-legend svg { width: .8rem; height: .8rem; margin-right: .4rem; border-radius: 3px; vertical-align: -1px; }
