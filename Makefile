@@ -8,6 +8,7 @@
 #   make texts   100,000 generated texts through the whole way of a message (TEXTS=100000)
 #   make bench   the benchmarks
 #   make commands   the command reference, from the help
+#   make doctor-table   what doctor says for each fault, into docs/doctor.md
 #   make console-pictures   the pictures of the console in docs/ (needs Chromium)
 #   make bench-peer  the relay and a Node service in turn (installs Debian and npm packages; root)
 
@@ -17,7 +18,7 @@ RUN := .venv-run
 SOURCES := $(shell find wa_relay -type f -not -name '*.pyc') pyproject.toml
 PIP_QUIET := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo demo-console run-env test check format soak texts mutants bench bench-peer picture console-pictures \
+.PHONY: help demo demo-console doctor-table run-env test check format soak texts mutants bench bench-peer picture console-pictures \
 	requirements clean
 
 help:
@@ -67,6 +68,9 @@ bench/peer/node_modules/.installed: bench/peer/package.json
 
 commands: $(VENV)/.installed
 	$(VENV)/bin/python docs/commands.py docs/commands.md
+
+doctor-table: $(VENV)/.installed
+	$(VENV)/bin/python -m tests.doctor docs/doctor.md
 
 picture: $(RUN)/.installed
 	$(RUN)/bin/python docs/picture.py docs/demo.svg

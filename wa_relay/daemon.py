@@ -53,7 +53,7 @@ from wa_relay.phone import address
 from wa_relay.policy import Rules
 from wa_relay.server.access import Access
 from wa_relay.server.calls import CallRoutes
-from wa_relay.server.control import ControlRoutes, control_socket
+from wa_relay.server.control import ControlRoutes, HealthRoute, control_socket
 from wa_relay.server.conversations import ConversationRoutes
 from wa_relay.server.desk import Desk
 from wa_relay.server.desk_control import DeskControl
@@ -185,12 +185,14 @@ class Daemon:
             )
             desk = Desk(RequestLedger(storage.ledger), storage.reports, clock, common.wakers, loops.sending.silence)
             events = EventRoutes(access, storage.events, clock)
-            routes = (*_make_routes(common, storage, upstreams, loops, access, desk, lease), *events.routes())
-            site, url = await listen(config.server, application(routes, access), opened)
+            checkup = _make_checkup(common, storage, loops, lease)
+            routes = _make_routes(common, storage, upstreams, loops, access, desk, checkup)
+            site, url = await listen(config.server, application((*routes, *events.routes()), access), opened)
             if lock is not None:
                 control = ControlRoutes(RequestLedger(storage.ledger), clock, common.wakers.send)
                 privacy = PrivacyControl(storage.ledger, loops.forgetting, clock)
-                commands = (*control.routes(), *DeskControl(desk).routes(), *privacy.routes())
+                health = HealthRoute(checkup)
+                commands = (*control.routes(), *DeskControl(desk).routes(), *privacy.routes(), *health.routes())
                 control_path = await opened.enter_async_context(control_socket(config.database.path, commands))
                 lock.announce(Holder(os.getpid(), stamp(self._began), str(control_path)))
             await opened.enter_async_context(self._working(loops, common.wakers, events, lease))
@@ -329,6 +331,13 @@ def _rates(config: Config, rules: Rules, now: Moment) -> Rates:
     return Rates(config.twilio.messages_per_second, further, rules.default_sender, now)
 
 
+def _make_checkup(common: Common, storage: Storage, loops: Loops, lease: Lease) -> Checkup:
+    watched = Watched(
+        storage.ledger, loops.sending, loops.answering, loops.media, loops.intake, loops.reconciler, common.signs, lease
+    )
+    return Checkup(watched, common.clock, polling=common.config.poll.enabled, instance=secrets.token_hex(8))
+
+
 def _make_routes(
     common: Common,
     storage: Storage,
@@ -336,21 +345,11 @@ def _make_routes(
     loops: Loops,
     access: Access,
     desk: Desk,
-    lease: Lease,
+    checkup: Checkup,
 ) -> tuple[Route, ...]:
     config, clock, wakers, signs = common.config, common.clock, common.wakers, common.signs
     ledger = RequestLedger(storage.ledger)
-    trust = Trust(
-        config.server.public_url,
-        config.twilio.account_sid,
-        config.twilio.auth_token.reveal(),
-        config.twilio.verify_signature,
-        config.elevenlabs.webhook_secret.reveal(),
-    )
-    watched = Watched(
-        storage.ledger, loops.sending, loops.answering, loops.media, loops.intake, loops.reconciler, signs, lease
-    )
-    checkup = Checkup(watched, clock, polling=config.poll.enabled, instance=secrets.token_hex(8))
+    trust = Trust.of(config)
     routes = (
         *CallRoutes(ledger, loops.intake, wakers.board, upstreams.twilio, clock).routes(),
         *WebhookRoutes(ledger, loops.intake, trust, access, clock, wakers, signs).routes(),

@@ -9,6 +9,7 @@ from tests.cli.whole import run
 
 TOKEN = "a-token-that-nobody-may-see"
 COMPLETE = {
+    "WA_RELAY_CONSOLE_ENABLED": "true",
     "WA_RELAY_SERVER_PUBLIC_URL": "https://relay.acme.co",
     "MICROSERVICE_TOKEN": TOKEN,
     "TWILIO_ACCOUNT_SID": "ACtest",

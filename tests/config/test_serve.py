@@ -69,22 +69,34 @@ def test_what_is_wrong_and_what_is_missing_are_listed_at_once(tmp_path: Path) ->
 
 # Warnings
 
+ATTENDED = {"WA_RELAY_CONSOLE_ENABLED": "true"}
+"""The console is on: an operator sees a customer who asks for one."""
+
 
 def test_a_file_that_others_can_read_is_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.touch()
     path.chmod(0o644)
-    (warning,) = load(path, {}, cwd=tmp_path).warnings
-    assert warning == f"{path}: others can read or change it (mode 0644): chmod 600 {path}"
+    (warning,) = load(path, ATTENDED, cwd=tmp_path).warnings
+    assert str(warning) == f"{path}: others can read or change it (mode 0644): chmod 600 {path}"
     path.chmod(0o640)
-    assert load(path, {}, cwd=tmp_path).warnings == ()
+    assert load(path, ATTENDED, cwd=tmp_path).warnings == ()
 
 
 def test_a_short_token_is_a_warning_that_does_not_show_it(tmp_path: Path) -> None:
-    (warning,) = load(None, {"MICROSERVICE_TOKEN": "hunter2"}, cwd=tmp_path).warnings
-    assert "short (7 characters)" in warning
-    assert "hunter2" not in warning
-    assert load(None, {"MICROSERVICE_TOKEN": "tu-token-secreto-compartido"}, cwd=tmp_path).warnings == ()
+    (warning,) = load(None, {**ATTENDED, "MICROSERVICE_TOKEN": "hunter2"}, cwd=tmp_path).warnings
+    assert "short (7 characters)" in str(warning)
+    assert "hunter2" not in str(warning)
+    long = {**ATTENDED, "MICROSERVICE_TOKEN": "tu-token-secreto-compartido"}
+    assert load(None, long, cwd=tmp_path).warnings == ()
+
+
+def test_handovers_that_no_operator_would_notice_are_a_warning(tmp_path: Path) -> None:
+    (warning,) = load(None, {}, cwd=tmp_path).warnings
+    assert "no operator would know: set console.enabled or alerts.url" in str(warning)
+    nobody_can_ask = {"WA_RELAY_HANDOVER_KEYWORDS": "", "WA_RELAY_HANDOVER_TOOL": ""}
+    assert load(None, nobody_can_ask, cwd=tmp_path).warnings == ()
+    assert load(None, ATTENDED, cwd=tmp_path).warnings == ()
 
 
 # Secrets
@@ -135,7 +147,7 @@ def test_a_text_for_customers_may_say_anything(tmp_path: Path) -> None:
 
 
 def test_a_preset_without_a_gap_is_a_warning(tmp_path: Path) -> None:
-    env = {"WA_RELAY_QUIET_HOURS_PRESET": "ley-2300"}
+    env = {**ATTENDED, "WA_RELAY_QUIET_HOURS_PRESET": "ley-2300"}
     (warning,) = load(None, env, cwd=tmp_path).warnings
-    assert "not its rules on channels and frequency" in warning
+    assert "not its rules on channels and frequency" in str(warning)
     assert load(None, {**env, "WA_RELAY_OPENING_MIN_GAP_HOURS": "24"}, cwd=tmp_path).warnings == ()

@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from wa_relay.channel.transport import Transport, host_beside
+from wa_relay.config import Twilio
 from wa_relay.http import AnswerTooLarge
 from wa_relay.model import UpstreamError
 
@@ -48,6 +50,17 @@ class Templates:
         self._transport = Transport(http, content_url(base_url), total=timeout)
         self._auth = (account_sid, auth_token)
 
+    @classmethod
+    def of(cls, http: aiohttp.ClientSession, settings: Twilio, *, timeout: float) -> Self:
+        """Those of the configured account."""
+        return cls(
+            http,
+            account_sid=settings.account_sid,
+            auth_token=settings.auth_token.reveal(),
+            base_url=settings.base_url,
+            timeout=timeout,
+        )
+
     async def find(self, content_sid: str) -> Template | None:
         """Fetches a template with its approval, None when the account has none of that SID.
 
@@ -63,7 +76,7 @@ class Templates:
         return Template(
             name=str(content.get("friendly_name") or content_sid),
             approval=str(whatsapp.get("status") or "unsubmitted"),
-            places=frozenset(_PLACE.findall(json.dumps(content.get("types"), ensure_ascii=False))),
+            places=_places(content),
             rejection=str(whatsapp.get("rejection_reason") or ""),
         )
 
@@ -119,6 +132,13 @@ def _approved(entry: Mapping[str, object]) -> Approved:
         text=text,
         places=tuple(sorted(places, key=lambda place: (not place.isdigit(), len(place), place))),
     )
+
+
+def _places(content: Mapping[str, object]) -> frozenset[str]:
+    """The variables that the texts use, and those that have a sample value."""
+    samples = content.get("variables")
+    used = _PLACE.findall(json.dumps(content.get("types"), ensure_ascii=False))
+    return frozenset(used) | frozenset(samples if isinstance(samples, Mapping) else ())
 
 
 def content_url(base_url: str) -> str:

@@ -54,12 +54,21 @@ def signature_ok(token: str, url: str, fields: Fields, header: str | None) -> bo
     """True if `X-Twilio-Signature` is that of this address and these fields; compares in constant time."""
     if not header or not token:
         return False
-    signed = url + "".join(name + value for name, value in sorted(fields))
     try:
-        digest = hmac.digest(token.encode(), signed.encode("utf-8", "surrogateescape"), "sha1")
+        signature = signature_of(token, url, fields)
     except UnicodeEncodeError:
         return False
-    return hmac.compare_digest(base64.b64encode(digest), header.encode("utf-8", "replace"))
+    return hmac.compare_digest(signature.encode(), header.encode("utf-8", "replace"))
+
+
+def signature_of(token: str, url: str, fields: Fields) -> str:
+    """Returns the `X-Twilio-Signature` of an address and a form's fields.
+
+    Raises `UnicodeEncodeError` for a text that can't be encoded.
+    """
+    signed = url + "".join(name + value for name, value in sorted(fields))
+    digest = hmac.digest(token.encode(), signed.encode("utf-8", "surrogateescape"), "sha1")
+    return base64.b64encode(digest).decode()
 
 
 def public_url_of(public_url: str, target: str) -> str:

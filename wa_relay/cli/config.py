@@ -74,7 +74,7 @@ def _check(loaded: Loaded, *, as_json: bool) -> None:
             typer.echo(fault)
         if not loaded.faults:
             typer.echo(f"{loaded.config.path or 'the environment'} has all that serve needs")
-        for warning in (*loaded.config.warnings, *map(str, sample_values(loaded.config))):
+        for warning in (*loaded.config.warnings, *sample_values(loaded.config)):
             typer.echo(f"warning: {warning}", err=True)
     if loaded.faults:
         raise typer.Exit(78)

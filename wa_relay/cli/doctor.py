@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,8 +14,8 @@ from rich.text import Text
 
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import Paper, results, write_document
-from wa_relay.cli.settings import load_config
-from wa_relay.config import Config, ConfigError, Fault
+from wa_relay.config import discover
+from wa_relay.config.loader import read
 from wa_relay.doctor import Check, Report, examine
 
 MESSAGE_COLUMN, NARROW_COLUMN = 25, 4
@@ -32,29 +34,21 @@ MARKS = {
 def doctor(
     ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask neither Twilio, ElevenLabs nor the public URL.")
+    ] = False,
 ) -> None:
     """Check configuration, database, both accounts and the webhook."""
     options: Options = ctx.obj
-    config, faults = _load(options)
-    report = asyncio.run(examine(config, faults, time.time))
+    cwd = Path.cwd()
+    loaded = read(discover(options.config_path, os.environ, cwd), os.environ, cwd=cwd, serving=True)
+    report = asyncio.run(examine(loaded, time.time, offline=offline))
     if as_json:
         write_document(json.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n")
     else:
         _print(report, no_color=options.no_color)
     if not report.ok:
         raise typer.Exit(1)
-
-
-def _load(options: Options) -> tuple[Config | None, tuple[Fault, ...]]:
-    """Returns the configuration, None if it can't be used, and everything that `serve` refuses in it."""
-    try:
-        return load_config(options, serving=True), ()
-    except ConfigError as error:
-        faults = error.faults
-    try:
-        return load_config(options), faults
-    except ConfigError:
-        return None, faults
 
 
 def _print(report: Report, *, no_color: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from wa_relay.config.addresses import is_loopback
 from wa_relay.config.faults import Fault
 from wa_relay.config.keys import KEYS
-from wa_relay.config.schema import Config
+from wa_relay.config.schema import Config, SenderNumber
 from wa_relay.config.secret import Secret
 from wa_relay.text.requests import request_form
 
@@ -152,30 +152,46 @@ def sample_values(config: Config) -> Iterator[Fault]:
         value: object = config
         for part in name.split("."):
             value = getattr(value, part)
-        text = value.reveal() if isinstance(value, Secret) else value
-        if isinstance(text, str) and SAMPLES.search(text):
+        if any(map(SAMPLES.search, _texts(value))):
             yield Fault(str(origin), name, "is a sample value: replace it with your own")
 
 
-def unattended_handovers(config: Config) -> Iterator[str]:
+def _texts(value: object) -> Iterator[str]:
+    """Yields the texts in a value, also those of a list and of its tables."""
+    if isinstance(value, Secret):
+        yield value.reveal()
+    elif isinstance(value, str):
+        yield value
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from _texts(part)
+    elif isinstance(value, SenderNumber):
+        yield from _texts((value.number, value.agent_ids))
+
+
+def unattended_handovers(config: Config) -> Iterator[Fault]:
     """Yields a warning if a customer can ask for an operator and no operator would know."""
     can_arise = config.handover.keywords or config.handover.tool or config.handover.on_failure
     if can_arise and not config.console.enabled and not config.alerts.url:
-        yield (
-            f"{config.origin('handover.keywords')}: a customer can ask for an operator, and no operator would know: "
-            "set console.enabled or alerts.url, or empty handover.keywords and handover.tool"
+        message = (
+            "a customer can ask for an operator, and no operator would know: set console.enabled or alerts.url, "
+            "or empty handover.keywords and handover.tool"
         )
+        yield Fault(config.origin("handover.keywords"), "handover", message)
 
 
-def warnings(config: Config) -> Iterator[str]:
+def warnings(config: Config) -> Iterator[Fault]:
     """Yields what works but should be changed."""
     if 0 < len(config.server.token) < SHORT_TOKEN:
-        yield (
-            f"{config.origin('server.token')}: server.token is short ({len(config.server.token)} characters): "
-            "a random one of 32 can't be guessed (openssl rand -hex 32)"
+        message = (
+            f"is short ({len(config.server.token)} characters): a random one of 32 can't be guessed "
+            "(openssl rand -hex 32)"
         )
+        yield Fault(config.origin("server.token"), "server.token", message)
     if config.quiet_hours.preset and not config.opening.min_gap_hours:
-        yield (
-            f"{config.origin('quiet_hours.preset')}: quiet_hours.preset covers the hours of Ley 2300, not its rules on "
-            "channels and frequency: set opening.min_gap_hours, and check them yourself"
+        message = (
+            "covers the hours of Ley 2300, not its rules on channels and frequency: set opening.min_gap_hours, "
+            "and check them yourself"
         )
+        yield Fault(config.origin("quiet_hours.preset"), "quiet_hours.preset", message)
+    yield from unattended_handovers(config)

@@ -22,7 +22,7 @@ from wa_relay.config.addresses import (
     TwilioUrl,
     WhatsAppNumber,
 )
-from wa_relay.config.faults import WrongValueError
+from wa_relay.config.faults import Fault, WrongValueError
 from wa_relay.config.lists import ALERTS, AlertNames, Conditions, Days
 from wa_relay.config.secret import Secret
 from wa_relay.config.values import (
@@ -313,12 +313,12 @@ class Origin:
 class Config(Tables):
     """All settings in force.
 
-    `path` is the file they came from. `origins` holds where each key that was set was read. `warnings` are sentences
-    for a person. `time_divisor` shortens the waits of reconciliation in tests.
+    `path` is the file they came from. `origins` holds where each key that was set was read. `warnings` say what
+    works and should be changed. `time_divisor` shortens the waits of reconciliation in tests.
     """
 
     path: Path | None = None
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Fault, ...] = ()
     time_divisor: float = 1.0
     origins: Annotated[Mapping[str, Origin], Field(repr=False)] = {}
 

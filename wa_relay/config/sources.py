@@ -40,7 +40,7 @@ class Layer:
 
     values: dict[str, Given] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Fault] = field(default_factory=list)
     unknown: dict[str, Origin] = field(default_factory=dict)
 
     def over(self, lower: Layer) -> Layer:
@@ -124,7 +124,8 @@ def _text_of(path: Path) -> str:
 def _warn_if_open(layer: Layer, path: Path) -> None:
     mode = path.stat().st_mode
     if mode & (stat.S_IROTH | stat.S_IWOTH):
-        layer.warnings.append(f"{path}: others can read or change it (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}")
+        message = f"others can read or change it (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}"
+        layer.warnings.append(Fault(str(path), "", message))
 
 
 def _why_unreadable(error: OSError) -> str:

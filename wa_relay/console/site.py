@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from wa_relay import doctor
 from wa_relay.channel.content import Templates
 from wa_relay.config import Config
+from wa_relay.config.loader import Loaded
 from wa_relay.console.login import LoginRoutes
 from wa_relay.console.pages import PageRoutes
 from wa_relay.console.passwords import Checker
@@ -52,7 +53,7 @@ def routes(parts: Parts, config: Config) -> tuple[Route, ...]:
         pages,
         parts.checkup,
         TemplateList(parts.templates),
-        functools.partial(doctor.examine, config, (), clock),
+        functools.partial(doctor.examine, Loaded(config, (), {}), clock),
         timezone,
         clock,
     )

@@ -1,4 +1,4 @@
-"""What the doctor finds, as plain values."""
+"""What doctor finds, as plain values."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from wa_relay.model import UpstreamError
 
 T = TypeVar("T")
 Status = Literal["ok", "warn", "fail", "skipped"]
+Cause = Literal["", "credentials", "service", "signature", "account_hold", "no_daemon"]
+"""Why a check is not `ok`, where another check depends on it (`consequences`)."""
 
 LIMIT = 10.0
 """Seconds in which all questions to the network are answered, or count as failed."""
@@ -24,6 +26,12 @@ class Check:
     status: Status
     message: str
     fix: str | None = None
+    cause: Cause = ""
+
+    @property
+    def found(self) -> bool:
+        """True for a fault."""
+        return self.status in ("warn", "fail")
 
     def to_json(self) -> dict[str, str | None]:
         """The entry of `doctor --json`."""

@@ -1,42 +1,66 @@
-"""The configuration: what is wrong in it, what `serve` lacks, what works but should not stay so. Pure."""
+"""The configuration: what is wrong in it, what `serve` lacks, what works but should be changed. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from wa_relay.config import Config, Fault
+from wa_relay.config.checks import sample_values
 from wa_relay.doctor.check import Check
 
 NAME = "configuration"
+SANDBOX = "whatsapp:+14155238886"
+NOT_NEEDED = ("elevenlabs.webhook_secret", "server.push_token", "alerts.", "log.", "media.", "console.")
+"""Keys without which messages still go out and come in."""
+
+HARMLESS = {
+    "server": ("token", "push_token", "trusted_proxies"),
+    "twilio": ("sender", "messaging_service_sid", "messages_per_second"),
+    "elevenlabs": ("webhook_secret", "transport", "turn_timeout_seconds", "settle_seconds"),
+    "database": (),
+}
+"""The keys of a table that nothing of the table's other checks depends on."""
 
 
-def examine(config: Config | None, faults: Sequence[Fault]) -> list[Check]:
-    """One finding a fault, else one that all is well; then the warnings. `config` is None if it can't be used."""
-    checks = [_faulty(fault) for fault in faults] or [Check(NAME, "ok", _source(config))]
-    if config is not None:
-        checks += map(_warned, config.warnings)
-        checks += _openings(config)
-    return checks
+def examine(config: Config, faults: Sequence[Fault]) -> list[Check]:
+    """One finding a fault, else one that all is well; then the warnings."""
+    blamed = {fault.key for fault in faults}
+    samples = [fault for fault in sample_values(config) if fault.key not in blamed]
+    checks = [_faulty(fault) for fault in faults]
+    checks += [_faulty(fault, needed=not fault.key.startswith(NOT_NEEDED)) for fault in samples]
+    if not checks:
+        checks.append(Check(NAME, "ok", _source(config)))
+    checks += [_faulty(warning, needed=False) for warning in config.warnings]
+    return [*checks, *_openings(config)]
 
 
-def _source(config: Config | None) -> str:
-    if config is None or config.path is None:
+def blocked(config: Config, faults: Sequence[Fault]) -> dict[str, str]:
+    """Returns the tables of which nothing can be used, each with the reason: a faulty value may be any of them."""
+    reasons: dict[str, str] = {}
+    for fault in (*faults, *sample_values(config)):
+        if not fault.key:
+            return dict.fromkeys(HARMLESS, "the configuration can't be used")
+        table, _, key = fault.key.partition(".")
+        if table in HARMLESS and key not in HARMLESS[table]:
+            reasons.setdefault(table, f"{fault.key} has to be corrected first")
+    return reasons
+
+
+def _source(config: Config) -> str:
+    if config.path is None:
         return "there is no file; the environment has everything that `serve` needs"
     return f"{config.path} has everything that `serve` needs"
 
 
-def _faulty(fault: Fault) -> Check:
+def _faulty(fault: Fault, *, needed: bool = True) -> Check:
     name = f"{NAME}: {fault.key}" if fault.key else NAME
+    if not needed and not fault.key:
+        name = f"{NAME} file"
     what, _, then = fault.message.partition(": ")
     fix = then or (f"did you mean {fault.nearest}?" if fault.nearest else f"correct it in {fault.source}")
     # A key that is missing where there is no file has no other place.
     where = f" ({fault.source})" if fault.source != NAME else ""
-    return Check(name, "fail", f"{what}{where}", fix)
-
-
-def _warned(warning: str) -> Check:
-    what, _, then = warning.rpartition(": ")
-    return Check(NAME, "warn", what, then) if what else Check(NAME, "warn", warning)
+    return Check(name, "fail" if needed else "warn", f"{what}{where}", fix)
 
 
 def _openings(config: Config) -> Iterator[Check]:
@@ -45,10 +69,15 @@ def _openings(config: Config) -> Iterator[Check]:
         fix = "set opening.completed.body or opening.completed.content_sid, unless this is intended"
         yield Check("opening", "warn", "no outcome is followed up: no message is sent after a call", fix)
     for outcome, opening in messages.items():
-        if not opening.content_sid:
-            yield Check(
-                f"opening.{outcome}",
-                "warn",
-                "no template: a call opens no 24-hour window, and WhatsApp refuses free text outside it (63016)",
-                f"set opening.{outcome}.content_sid to an approved template",
-            )
+        if opening.content_sid:
+            continue
+        if config.twilio.sender == SANDBOX and not config.twilio.messaging_service_sid:
+            message = "no template: the sandbox takes free text from whoever wrote to it in the last 24 hours"
+            yield Check(f"opening.{outcome}", "ok", message)
+            continue
+        yield Check(
+            f"opening.{outcome}",
+            "warn",
+            "no template: a call opens no 24-hour window, and WhatsApp refuses free text outside it (63016)",
+            f"set opening.{outcome}.content_sid to an approved template",
+        )

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from wa_relay.elevenlabs import shapes, uploads
+from wa_relay.elevenlabs.needs import AgentSetup, Variables, setup_from, variables_of_tool
 from wa_relay.elevenlabs.refusals import refusal
 from wa_relay.elevenlabs.shapes import AgentSettings, Batch, BatchPage, BatchSummary, Conversation, Recipient
 from wa_relay.elevenlabs.uploads import FilePart, Transcription
@@ -46,7 +47,10 @@ class ElevenLabs:
     """
 
     def __init__(self, base_url: str, api_key: str, *, timeout: float = 20.0) -> None:
-        self._key, self._timeout = api_key, timeout
+        self._key = api_key
+        self._timeout = timeout
+        self.last_date: str | None = None
+        """The header `Date` of the last answer, refusals included."""
         self._http = httpx.AsyncClient(
             base_url=base_url,
             headers={
@@ -114,6 +118,14 @@ class ElevenLabs:
         """Fetches the settings of an agent that matter to a text turn."""
         return await self._get(f"/v1/convai/agents/{_segment(agent_id)}", _decoded(shapes.settings_from))
 
+    async def agent_setup(self, agent_id: str) -> AgentSetup:
+        """Fetches an agent's settings with the variables and tools that it needs."""
+        return await self._get(f"/v1/convai/agents/{_segment(agent_id)}", _decoded(setup_from))
+
+    async def tool(self, tool_id: str) -> Variables:
+        """Fetches the variables of one tool of the workspace."""
+        return await self._get(f"/v1/convai/tools/{_segment(tool_id)}", _decoded(variables_of_tool))
+
     async def signed_url(self, agent_id: str) -> str:
         """Fetches a WebSocket URL for one conversation with an agent; it must be used within 15 minutes."""
         return await self._get(
@@ -162,6 +174,7 @@ class ElevenLabs:
 
     async def _fetch(self, path: str, params: Mapping[str, str] | None, limit: int) -> bytes:
         async with self._http.stream("GET", path, params=params) as answer:
+            self.last_date = answer.headers.get("date")
             if answer.status_code != httpx.codes.OK:
                 # The words of a refusal are short; of anything longer the start is enough.
                 body = await _read(answer, _INLINE, cut=True)

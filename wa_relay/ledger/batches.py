@@ -33,6 +33,14 @@ SETTLE = """
     on conflict (batch_id) do update set mark = excluded.mark"""
 
 
+NOTE_POST_CALL = "update relay set post_call_at = :now where post_call_at is null"
+
+
+def note_post_call(ledger: Ledger, now: Moment) -> None:
+    """Keeps that a correctly signed post-call webhook has arrived; `doctor` asks for it."""
+    ledger.run(NOTE_POST_CALL, {"now": now})
+
+
 def record_hint(ledger: Ledger, hint: BatchHint, now: Moment) -> None:
     """Keeps a call whose outcome its batch has to report first.
 

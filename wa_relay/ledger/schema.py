@@ -37,7 +37,8 @@ create table relay (
     last_push_at moment,
     swept_to moment,
     clean_stop flag not null default true,
-    probed_at moment
+    probed_at moment,
+    post_call_at moment
 );
 
 create table runs (

@@ -18,7 +18,7 @@ SWEEP_WITHIN = 3.0
 def log_startup_warnings(config: Config, rules: Rules) -> None:
     """Warns of what the settings leave open, and of openings that WhatsApp will refuse."""
     for warning in config.warnings:
-        warn("configuration", what=warning)
+        warn("configuration", what=str(warning))
     for outcome, opening in rules.openings.items():
         if opening.body and not opening.content_sid:
             warn(

@@ -6,7 +6,7 @@ values that know their JSON. `conversation` is one person's thread, `statistics`
 """
 
 from wa_relay.reports.conversation import CallEntry, Conversation, MessageEntry, Overview, conversation
-from wa_relay.reports.decisions import Standing, Undecided, standing, uncertain
+from wa_relay.reports.decisions import Standing, StoppedTemplate, Undecided, standing, uncertain
 from wa_relay.reports.figures import Failure, Figures, Group, Statistics
 from wa_relay.reports.spans import Span, SpanError, span
 from wa_relay.reports.statistics import Grouping, stats
@@ -28,6 +28,7 @@ __all__ = [
     "SpanError",
     "Standing",
     "Statistics",
+    "StoppedTemplate",
     "Undecided",
     "conversation",
     "span",

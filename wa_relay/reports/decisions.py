@@ -18,7 +18,11 @@ STANDING = """
         exists (select 1 from holds where subject = 'operator') as by_operator,
         exists (select 1 from holds where subject = 'burst') as by_burst,
         (select coalesce(code || ': ' || meaning, code) from holds where subject in ('account', 'sender')
-            order by subject, since limit 1) as account_fault"""
+            order by subject, since limit 1) as account_fault,
+        (select post_call_at from relay) as post_call_at"""
+SELECT_STOPPED_TEMPLATES = (
+    "select name, code, meaning, since from holds where subject = 'template' order by since, name"
+)
 
 COUNT_WAITING = "select count(*) from conversation_state where waiting_since is not null"
 
@@ -54,13 +58,28 @@ class Undecided:
 
 
 @dataclass(frozen=True, slots=True)
+class StoppedTemplate:
+    """A template that is held because of Twilio's `code`."""
+
+    content_sid: str
+    code: str
+    meaning: str | None
+    since: str
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
-    """What somebody should know beside the figures. `account_fault` is Twilio's refusal in words."""
+    """What somebody should know beside the figures. `account_fault` is Twilio's refusal in words.
+
+    `post_call_seen` is true once a correctly signed post-call webhook has arrived.
+    """
 
     uncertain: int
     paused_by_operator: bool
     paused_by_burst: bool
     account_fault: str | None
+    templates: tuple[StoppedTemplate, ...] = ()
+    post_call_seen: bool = False
 
 
 def uncertain(db: Queries, now: Moment) -> list[Undecided]:
@@ -82,9 +101,19 @@ def uncertain(db: Queries, now: Moment) -> list[Undecided]:
 
 
 def standing(db: Queries) -> Standing:
-    """Tells what holds openings back and how many sends wait for a decision."""
+    """Returns what holds messages back, and how many sends wait for a decision."""
     row = db.execute(STANDING).fetchone()
-    return Standing(row["uncertain"], bool(row["by_operator"]), bool(row["by_burst"]), row["account_fault"])
+    return Standing(
+        row["uncertain"],
+        bool(row["by_operator"]),
+        bool(row["by_burst"]),
+        row["account_fault"],
+        tuple(
+            StoppedTemplate(held["name"], held["code"], held["meaning"], stamp(held["since"]))
+            for held in db.execute(SELECT_STOPPED_TEMPLATES)
+        ),
+        row["post_call_at"] is not None,
+    )
 
 
 def count_waiting(db: Queries) -> int:

@@ -20,6 +20,7 @@ from wa_relay.model import Moment, PayloadError
 from wa_relay.server.access import Access
 from wa_relay.server.answers import JSON, error_answer, json_answer
 from wa_relay.server.body import body_key
+from wa_relay.server.health import Checkup
 from wa_relay.server.listener import RequestLedger, Route, application
 from wa_relay.server.protocol import Runner
 from wa_relay.server.unix_socket import address
@@ -27,6 +28,21 @@ from wa_relay.sources import jsonbody
 from wa_relay.sources.jsonbody import Json
 
 DECISIONS: dict[str, control.Decision] = {"sent": "sent", "resend": "resend", "cancel": "cancel"}
+
+
+class HealthRoute:
+    """`GET /health` for `doctor`, which thereby knows which daemon holds the database."""
+
+    def __init__(self, checkup: Checkup) -> None:
+        self._checkup = checkup
+
+    def routes(self) -> tuple[Route, ...]:
+        """The route for the control socket."""
+        return (Route("GET", "/health", self.health),)
+
+    async def health(self, _: web.Request) -> web.StreamResponse:
+        """Shows the health with everything that is not for strangers."""
+        return json_answer((await self._checkup.look()).to_json(inside=True))
 
 
 class ControlRoutes:

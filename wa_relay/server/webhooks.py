@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 from aiohttp import web
 
 from wa_relay.channel import inbound
+from wa_relay.config import Config
 from wa_relay.ledger import batches, calls, inbox, receipts
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.logs import say, warn
@@ -43,6 +45,17 @@ class Trust:
     verify_signature: bool
     webhook_secret: str
 
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """What the settings ask of a webhook."""
+        return cls(
+            config.server.public_url,
+            config.twilio.account_sid,
+            config.twilio.auth_token.reveal(),
+            config.twilio.verify_signature,
+            config.elevenlabs.webhook_secret.reveal(),
+        )
+
 
 class WebhookRoutes:
     """`/webhook/twilio/incoming`, `/webhook/twilio/status` and `/webhook/elevenlabs/post-call`."""
@@ -64,6 +77,7 @@ class WebhookRoutes:
         self._clock = clock
         self._wakers = wakers
         self._signs = signs
+        self._post_call_noted = False
 
     def routes(self) -> tuple[Route, ...]:
         """The routes for the listener."""
@@ -129,6 +143,9 @@ class WebhookRoutes:
             raise HttpError(
                 403, "bad_signature", "the signature does not match: check elevenlabs.webhook_secret and the clock."
             )
+        if not self._post_call_noted:
+            await self._ledger.run(batches.note_post_call, self._clock())
+            self._post_call_noted = True
         if body is not None:
             await self._store_report(postcall.parse(jsonbody.parse_object(body)))
         return json_answer({"success": True})

@@ -1,0 +1,143 @@
+"""What the account has: its WhatsApp senders and messaging services, and where their webhooks lead. For `doctor`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import parse_qsl, urlsplit
+
+import aiohttp
+
+from wa_relay.channel.transport import Transport, host_beside
+from wa_relay.config import Twilio
+from wa_relay.http import AnswerTooLarge
+from wa_relay.model import UpstreamError
+
+PAGE_SIZE = 100
+MOST_PAGES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A webhook for incoming messages. `url` is empty if there is none."""
+
+    url: str
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class SenderSetup:
+    """A WhatsApp sender. `address` is `whatsapp:+…`, `status` Twilio's word (`ONLINE`, `OFFLINE`, …)."""
+
+    address: str
+    status: str
+    hook: Hook
+    offline_reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSetup:
+    """A messaging service and the addresses of its WhatsApp senders.
+
+    With `uses_sender_hook` each sender's own webhook counts, otherwise `hook`.
+    """
+
+    sid: str
+    hook: Hook
+    uses_sender_hook: bool
+    senders: frozenset[str]
+
+
+class AccountSetup:
+    """Reads the set-up of one account. Raises `UpstreamError` from every method.
+
+    Source: the resources Channels Senders (Messaging v2), Services and ChannelSenders (Messaging v1).
+    """
+
+    def __init__(
+        self, http: aiohttp.ClientSession, *, account_sid: str, auth_token: str, base_url: str, timeout: float = 20.0
+    ) -> None:
+        self._transport = Transport(http, host_beside("messaging", base_url), total=timeout)
+        self._auth = (account_sid, auth_token)
+
+    @classmethod
+    def of(cls, http: aiohttp.ClientSession, settings: Twilio, *, timeout: float) -> Self:
+        """Those of the configured account."""
+        return cls(
+            http,
+            account_sid=settings.account_sid,
+            auth_token=settings.auth_token.reveal(),
+            base_url=settings.base_url,
+            timeout=timeout,
+        )
+
+    async def senders(self) -> tuple[SenderSetup, ...]:
+        """Lists the account's WhatsApp senders."""
+        entries = await self._all("/v2/Channels/Senders", {"Channel": "whatsapp"})
+        return tuple(map(_sender, entries))
+
+    async def service(self, sid: str) -> ServiceSetup | None:
+        """Fetches a messaging service with its senders; None if the account has none of that SID."""
+        path = f"/v1/Services/{sid}"
+        try:
+            found = await self._get(path, {})
+            entries = await self._all(f"{path}/ChannelSenders", {})
+        except UpstreamError as error:
+            if error.status == 404:
+                return None
+            raise
+        return ServiceSetup(
+            sid,
+            _hook(found.get("inbound_request_url"), found.get("inbound_method")),
+            found.get("use_inbound_webhook_on_number") is True,
+            frozenset(str(entry.get("sender") or "") for entry in entries),
+        )
+
+    async def _all(self, path: str, query: Mapping[str, str]) -> list[Mapping[str, object]]:
+        asked = {**query, "PageSize": str(PAGE_SIZE)}
+        found: list[Mapping[str, object]] = []
+        for _ in range(MOST_PAGES):
+            page = await self._get(path, asked)
+            entries, meta = page.get("senders"), page.get("meta")
+            if not isinstance(entries, list):
+                raise UpstreamError("Twilio's list of senders is not one")
+            found += [entry for entry in entries if isinstance(entry, Mapping)]
+            following = meta.get("next_page_url") if isinstance(meta, Mapping) else None
+            if not isinstance(following, str) or not following:
+                break
+            # The address comes from an answer: only its query is taken, never another host or path.
+            asked = dict(parse_qsl(urlsplit(following).query, keep_blank_values=True))
+        return found
+
+    async def _get(self, path: str, query: Mapping[str, str]) -> Mapping[str, object]:
+        try:
+            answer = await self._transport.request("GET", path, params=dict(query), auth=self._auth)
+            data = json.loads(answer.text)
+        except (aiohttp.ClientError, TimeoutError, OSError, AnswerTooLarge) as error:
+            raise UpstreamError(f"Twilio's Messaging API can't be reached ({type(error).__name__})") from error
+        except (ValueError, RecursionError):
+            data = None
+        if answer.status_code != 200 or not isinstance(data, Mapping):
+            raise UpstreamError(f"Twilio's Messaging API answered HTTP {answer.status_code}", status=answer.status_code)
+        return data
+
+
+def _sender(entry: Mapping[str, object]) -> SenderSetup:
+    webhook, reasons = entry.get("webhook"), entry.get("offline_reasons")
+    hook = webhook if isinstance(webhook, Mapping) else {}
+    return SenderSetup(
+        str(entry.get("sender_id") or ""),
+        str(entry.get("status") or ""),
+        _hook(hook.get("callback_url"), hook.get("callback_method")),
+        tuple(map(_reason, reasons)) if isinstance(reasons, list) else (),
+    )
+
+
+def _hook(url: object, method: object) -> Hook:
+    return Hook(str(url or ""), str(method or "POST").upper())
+
+
+def _reason(entry: object) -> str:
+    return str(entry.get("message") or entry.get("code") or "") if isinstance(entry, Mapping) else str(entry)
