@@ -356,3 +356,11 @@ def test_the_page_of_attachments_names_every_scenario_that_shows_it() -> None:
         "an_upload_that_is_refused_for_good_leaves_a_note",
         "history_shows_a_voice_note_with_its_transcript",
     }
+
+
+def test_the_page_of_sending_names_every_scenario_that_shows_it() -> None:
+    page = text_of(ROOT / "docs" / "sending.md")
+    source = text_of(ROOT / "tests" / "scenarios" / "test_sending.py")
+    scenarios = set(re.findall(r"^def test_(\w+)", source, re.MULTILINE))
+    named = set(re.findall(r"\| `([a-z0-9_]+)` \|$", page, re.MULTILINE))
+    assert named == scenarios

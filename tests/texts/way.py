@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import random
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -86,7 +87,8 @@ def texts(dice: random.Random) -> Iterator[str]:
 def _scalar(dice: random.Random) -> int:
     while True:
         code = dice.choice((dice.randrange(1, 0x250), dice.randrange(1, 0x3000), dice.randrange(1, 0x110000)))
-        if not 0xD800 <= code < 0xE000:
+        # A part of nothing but what shows nothing is left out.
+        if unicodedata.category(chr(code)) not in ("Cc", "Cn", "Co", "Cs"):
             return code
 
 
