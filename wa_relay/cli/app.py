@@ -78,6 +78,24 @@ ENTRIES = {
         EVERY_DAY,
         "wa-relay opt-out add +573138539155",
     ),
+    "calls": Entry(
+        "wa_relay.cli.calls:calls",
+        "List the calls, with what became of each opening.",
+        EVERY_DAY,
+        "wa-relay calls --since 7d --format csv",
+    ),
+    "search": Entry(
+        "wa_relay.cli.search:search",
+        "Search the text of all messages, ignoring case and accents.",
+        EVERY_DAY,
+        "wa-relay search precio plan*",
+    ),
+    "tail": Entry(
+        "wa_relay.cli.tail:tail",
+        "Show the events of the running daemon from now on, until Ctrl-C.",
+        EVERY_DAY,
+        "wa-relay tail --phone +573138539155",
+    ),
     "pause": Entry(
         "wa_relay.cli.control:pause", "Hold openings until `resume`. Replies still go out.", EVERY_DAY, "wa-relay pause"
     ),

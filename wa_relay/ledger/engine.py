@@ -80,6 +80,10 @@ class Queries(Protocol):
         """Closes the connection."""
         ...
 
+    def now(self, clock: Moment) -> Moment:
+        """The database's time: `clock` where it has none of its own."""
+        ...
+
     def is_unavailable(self, error: BaseException) -> bool:
         """True for a fault of the storage, false for one of the statement or of the operation."""
         ...
@@ -129,10 +133,6 @@ class Engine(Queries, Protocol):
     @property
     def is_shared(self) -> bool:
         """True if several daemons may run on the database."""
-        ...
-
-    def now(self, clock: Moment) -> Moment:
-        """The database's time: `clock` where it has none of its own."""
         ...
 
     def hold_lease(self, run: int) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from wa_relay import __version__
 from wa_relay.ledger import media, sends, turns
-from wa_relay.ledger.engine import Row
+from wa_relay.ledger.engine import Queries, Row
 from wa_relay.ledger.store import LEASE, Ledger
 from wa_relay.model import Moment
 
@@ -89,6 +89,11 @@ def daemons_alive(ledger: Ledger, now: Moment) -> tuple[Alive, ...]:
     """The daemons that were seen in the last 15 s, by the database's clock."""
     rows = ledger.all(SELECT_DAEMONS, {"since": ledger.db.now(now) - SEEN_WITHIN})
     return tuple(_alive(row) for row in rows)
+
+
+def is_anybody_alive(db: Queries, now: Moment) -> bool:
+    """True if a daemon was seen in the last 15 s; reads only."""
+    return db.execute(SELECT_DAEMONS, {"since": db.now(now) - SEEN_WITHIN}).fetchone() is not None
 
 
 def _alive(row: Row) -> Alive:

@@ -5,6 +5,7 @@ values that know their JSON. `conversation` is one person's thread, `statistics`
 `spans` the time it is about, `decisions` what waits for a person.
 """
 
+from wa_relay.reports.call_list import CallRow, calls_csv, list_calls
 from wa_relay.reports.conversation import CallEntry, Conversation, MessageEntry, Overview, conversation
 from wa_relay.reports.decisions import Standing, StoppedTemplate, Undecided, standing, uncertain
 from wa_relay.reports.figures import Failure, Figures, Group, Statistics
@@ -16,6 +17,7 @@ from wa_relay.reports.why import Decision, why
 __all__ = [
     "REASONS",
     "CallEntry",
+    "CallRow",
     "Conversation",
     "Decision",
     "Failure",
@@ -30,7 +32,9 @@ __all__ = [
     "Statistics",
     "StoppedTemplate",
     "Undecided",
+    "calls_csv",
     "conversation",
+    "list_calls",
     "span",
     "standing",
     "stats",
