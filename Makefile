@@ -47,6 +47,7 @@ format: $(VENV)/.installed
 
 soak: $(VENV)/.installed
 	$(VENV)/bin/python -m tests.crash --kills $(or $(SOAK_KILLS),10000)
+	$(VENV)/bin/python -m tests.crash.several --events $(or $(SOAK_EVENTS),200) --seed $(or $(SEED),1)
 	$(VENV)/bin/python -m pytest -m soak
 
 texts: $(VENV)/.installed

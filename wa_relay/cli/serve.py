@@ -14,6 +14,7 @@ from wa_relay.cli.settings import load_config
 from wa_relay.config import ConfigError, Fault
 from wa_relay.daemon import Listens
 from wa_relay.daemon import serve as run_daemon
+from wa_relay.ledger.location import location_of
 
 
 def serve(ctx: typer.Context) -> None:
@@ -33,7 +34,7 @@ def serve(ctx: typer.Context) -> None:
         raise ConfigError([wrong]) from None
 
     def ready(listens: Listens) -> None:
-        made = f" (made the database {config.database.path}: calls that ended before now are never written to)"
+        made = f" (made the database {location_of(config).shown}: calls that ended before now are never written to)"
         typer.echo(f"wa-relay listens on {listens.url}{made if listens.database_made else ''}")
 
     # The modules loaded so far live as long as the process: the garbage collector need not walk through them.
