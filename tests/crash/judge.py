@@ -28,6 +28,16 @@ ENDS = ("delivered", "read", "failed", "uncertain")
 ON_THE_WAY = 2.5
 """Seconds after an opt-out in which a send that was under way may still be accepted (F8)."""
 
+MEDIA = re.compile(r"/(SM|MM)[0-9a-f]{32}/ME[0-9a-f]{32}")
+"""Where a file is at the host to which Twilio redirects: only files are fetched there."""
+
+PAID_IN_VAIN = frozenset({"truncated", "broken", "drip", "lost", "slow"})
+"""Faults of speech-to-text after which a recording has been transcribed and the answer has not arrived whole."""
+
+SELECT_UNHEARD = """
+    select m.twilio_message_id from conversation_messages m join media f on f.message_id = m.id
+    where f.purpose = 'transcript' and f.state in ('failed', 'idle')"""
+
 POLLED = ("workspace", "batch", "conversation")
 PHONE = re.compile(r"573\d{9}|57300\d{7}")
 SID = re.compile(r"(SM|MM)[0-9a-f]{32}")
@@ -64,7 +74,9 @@ class Sent:
         return tuple(int(number) for number in ASKED.findall(self.text))
 
 
-def judge(twilio: TwilioStandin, agents: ElevenLabsStandin, known: Expected, database: Path, log: str) -> Verdict:
+def judge(
+    twilio: TwilioStandin, agents: ElevenLabsStandin, known: Expected, database: Path, log: str, *, kills: int
+) -> Verdict:
     """Weighs the whole run."""
     verdict = Verdict()
     sent = [_sent(entry) for entry in twilio.journal.entries("accepted")]
@@ -75,12 +87,17 @@ def judge(twilio: TwilioStandin, agents: ElevenLabsStandin, known: Expected, dat
         phones = {row[0]: row[1] for row in db.execute("select id, phone_number from conversation_state")}
         turns = db.execute("select count(*) from turns where state in ('open', 'asking')").fetchone()[0]
         _why(verdict, db, phones.values())
+        unheard = {row[0] for row in db.execute(SELECT_UNHEARD)}
     outbound = [row for row in rows.values() if row["direction"] == "outbound"]
     verdict.check(not turns, f"{turns} turns are still open")
     _adoption(verdict, sent, outbound, known.resent)
     _openings(verdict, sent, known, outbound, refused)
     _conversations(verdict, agents, [one for one in sent if one.row not in known.resent])
     _questions(verdict, twilio, sent, known, outbound, refused, phones)
+    told = {phones[row["conversation_id"]] for row in outbound if row["notice"] == "fallback"}
+    closed = _left(twilio) | refused | told
+    shown = {int(number) for row in outbound for number in ASKED.findall(row["content"])}
+    _spoken(verdict, twilio, agents, sent, known, unheard, shown, closed=closed, kills=kills)
     _opt_outs(verdict, twilio, sent)
     _leaks(verdict, twilio, log)
     _met(verdict, twilio, agents, moves)
@@ -210,7 +227,7 @@ def _questions(
     shown = {int(number) for row in outbound for number in ASKED.findall(row["content"])}
     told = {one.phone for one in sent if one.text == FALLBACK}
     told |= {phones[row["conversation_id"]] for row in outbound if row["notice"] == "fallback"}
-    left = {str(entry.data["phone"]) for entry in _baja(twilio)} | refused
+    left = _left(twilio) | refused
     written = 0
     for entry in twilio.journal.entries("inbound"):
         phone = str(entry.data["phone"])
@@ -234,6 +251,44 @@ def _questions(
         verdict.check(
             len(fallbacks) <= 1 + turns[phone].count("reply"), f"{phone} got the fallback {len(fallbacks)} times"
         )
+
+
+def _spoken(
+    verdict: Verdict,
+    twilio: TwilioStandin,
+    agents: ElevenLabsStandin,
+    sent: Sequence[Sent],
+    known: Expected,
+    unheard: set[str],
+    shown: set[int],
+    *,
+    closed: set[str],
+    kills: int,
+) -> None:
+    """Every voice note is answered once, or known to have failed; none is paid twice but by a kill or a lost answer."""
+    answers: defaultdict[int, set[tuple[int, ...]]] = defaultdict(set)
+    for one in sent:
+        for number in one.asked:
+            answers[number].add(one.asked)
+    phones = {str(entry.data["sid"]): str(entry.data["phone"]) for entry in twilio.journal.entries("inbound")}
+    for number, sid in known.spoken.items():
+        count, phone = len(answers[number]), phones[sid]
+        verdict.check(count <= 1, f"voice note {number} was answered {count} times: {answers[number]}")
+        otherwise = sid in unheard or phone in closed or number in shown
+        verdict.check(bool(count) or otherwise, f"voice note {number} of {phone} was lost")
+        verdict.figures.update(["voice notes answered" if count else "voice notes closed otherwise"])
+    again = sum(count - 1 for count in agents.transcriptions.values())
+    spoilt = sum(
+        entry.data["route"] == "speech" and entry.data["fault"] in PAID_IN_VAIN
+        for entry in agents.journal.entries("fault")
+    )
+    verdict.check(again <= kills + spoilt, f"{again} transcriptions were paid again, by {kills} kills")
+    verdict.figures.update({"transcriptions paid": sum(agents.transcriptions.values()), "paid again": again})
+
+
+def _left(twilio: TwilioStandin) -> set[str]:
+    """Those who asked not to be written to."""
+    return {str(entry.data["phone"]) for entry in _baja(twilio)}
 
 
 def _baja(twilio: TwilioStandin) -> Iterator[Entry]:
@@ -276,8 +331,10 @@ def _leaks(verdict: Verdict, twilio: TwilioStandin, log: str) -> None:
     verdict.check(at < 0, f"the log holds a traceback: {log[at : at + 1500]}")
     for fault in re.findall(r" (\w+_fault) (.*)", log)[:5]:
         verdict.broken.append(f"the log holds a fault that was not foreseen: {fault}")
-    gone = twilio.journal.entries("elsewhere")
+    gone = [entry for entry in twilio.journal.entries("elsewhere") if not MEDIA.match(str(entry.data["path"]))]
     verdict.check(not gone, f"{len(gone)} redirects were followed")
+    leaked = twilio.journal.entries("violation")
+    verdict.check(not leaked, f"credentials were shown elsewhere {len(leaked)} times")
 
 
 def _met(verdict: Verdict, twilio: TwilioStandin, agents: ElevenLabsStandin, moves: Sequence[sqlite3.Row]) -> None:

@@ -112,7 +112,9 @@ class Machine:
             settled = await self._settle(crowd)
             for name, service in (("twilio", self._twilio), ("agents", self._agents)):
                 (self._folder / f"{name}.jsonl").write_text(service.journal.lines(), encoding="utf-8")
-            verdict = judge(self._twilio, self._agents, crowd.known, self._database, self._daemons.log)
+            verdict = judge(
+                self._twilio, self._agents, crowd.known, self._database, self._daemons.log, kills=self._kills
+            )
             if settled is None:
                 verdict.broken.insert(0, f"not settled {SETTLE:.0f} s after the last fault")
             self._missed(verdict)

@@ -21,7 +21,7 @@ import aiohttp
 from tests.crash.forks import Daemons
 from tests.e2e.stage import AGENT, TOKEN, payload, until
 from wa_relay.standins.elevenlabs import Asked, ElevenLabsStandin, Recipient
-from wa_relay.standins.twilio import TwilioStandin
+from wa_relay.standins.twilio import Attachment, TwilioStandin
 
 CANARY = "Zanahoria"
 """A word in every name and every text: none of them may be in a log."""
@@ -37,7 +37,10 @@ BATCH = 12
 
 @dataclass(slots=True)
 class Expected:
-    """What the actors did, for the judge. Numbers of calls, and their people by phone."""
+    """What the actors did, for the judge. Numbers of calls, and their people by phone.
+
+    `spoken` are the questions that were voice notes, with their SIDs.
+    """
 
     calls: dict[int, str] = field(default_factory=dict)
     keys: dict[int, str] = field(default_factory=dict)
@@ -45,6 +48,7 @@ class Expected:
     old_questions: set[int] = field(default_factory=set)
     old_messages: set[str] = field(default_factory=set)
     resent: set[int] = field(default_factory=set)
+    spoken: dict[int, str] = field(default_factory=dict)
     pending: int = 0
 
 
@@ -184,12 +188,24 @@ class Crowd:
         elif chance < 0.2:
             # Only in the list, as what Twilio gave up to deliver.
             await self._twilio.customer_writes(phone, self._question(), deliver=False)
-        elif chance < 0.25:
-            await self._twilio.customer_writes(phone, "", media="audio/ogg")
+        elif chance < 0.32:
+            await self._speak(phone, deliver=chance < 0.3)
+        elif chance < 0.4:
+            picture = Attachment("image/jpeg", f"picture {self._questions}".encode())
+            await self._twilio.customer_writes(phone, self._question(), media=picture)
         else:
             told = await self._twilio.customer_writes(phone, self._question())
             if dice.random() < 0.1:
                 await self._twilio.redeliver(told.sid)
+
+    async def _speak(self, phone: str, *, deliver: bool) -> None:
+        """Sends a question as a voice note; without `deliver` it is only in the list."""
+        said = self._question()
+        note = Attachment("audio/ogg", f"OggS {said}".encode())
+        self._agents.set_transcript(note.data, said)
+        number = self._questions
+        told = await self._twilio.customer_writes(phone, "", media=note, deliver=deliver)
+        self.known.spoken[number] = told.sid
 
     async def _push(self, number: int, phone: str, *, ended_at: int | None = None) -> None:
         """Reports a call as often as it takes to be heard, as a backend does."""

@@ -38,7 +38,7 @@ AGENT_FAULTS = (
     *(AgentFault("slow", seconds=0.5), AgentFault("drip", seconds=0.02)),
     *(AgentFault(kind, size=6 * 1024 * 1024) for kind in ("huge", "bomb")),
 )
-AGENT_ROUTES = ("workspace", "batch", "conversation", "agent", "signed_url", "session")
+AGENT_ROUTES = ("workspace", "batch", "conversation", "agent", "signed_url", "session", "speech", "files")
 SCENARIOS = (
     *(Scenario(name) for name in ("parts", "response_before_parts", "response_after_stop", "parts_only")),
     *(Scenario(name, between=0.1) for name in ("server_tool", "client_tool", "late", "goodbye")),
