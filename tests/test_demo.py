@@ -120,7 +120,15 @@ def test_it_tells_the_whole_story_with_what_the_agent_says_and_leaves_nothing_be
     story, history, figures = re.split(r"\n\$ wa-relay (?:history .*|stats)\n", out)
     for words in ("The call to Ana García is over: completed", "Sí me interesa, ¿precio?", "Vale tres mil quince."):
         assert story.count(words) == 1
-    for words in ("voicemail", "failed, without a conversation", "all 3 messages", "[voice note]", "“opted_out”"):
+    for words in (
+        "voicemail",
+        "failed, without a conversation",
+        "all 3 messages",
+        "[voice note]",
+        "Speech-to-text hears",
+        "gets the picture",
+        "“opted_out”",
+    ):
         assert words in " ".join(story.split())
     assert "200 “message_sent”" in " ".join(story.split())
     assert "Vale tres mil quince." in history

@@ -8,9 +8,13 @@ from typing import Any
 from wa_relay.demo.campaign import AGENT, ANA, BATCH, CALLED, DIEGO, JORGE, LUIS, MARTA, SARA, Person, backend_report
 from wa_relay.demo.stage import Stage, StepMissed
 from wa_relay.standins.journal import Entry
+from wa_relay.standins.twilio import Attachment
 
 READS = 0.3
 """Seconds that somebody takes to read and answer."""
+
+SAID = "Buenas, ¿el plan Premium qué incluye?"
+"""What Marta says in her voice note."""
 
 BURST = ("Hola, qué pena molestar", "¿A qué hora atienden?", "Es que trabajo hasta las 6")
 
@@ -94,9 +98,39 @@ async def burst(s: Stage) -> None:
 
 
 async def voice_note(s: Stage) -> None:
-    """Lets Marta send a voice note, which is answered in words."""
-    s.screen.chapter("A voice note is answered politely")
-    await _notice(s, MARTA, "", "[voice note]", media="audio/ogg")
+    """Lets Marta send a voice note, which the agent answers."""
+    s.screen.chapter("A voice note is transcribed, and the agent answers it")
+    note = Attachment("audio/ogg", b"OggS the voice of Marta")
+    s.elevenlabs.set_transcript(note.data, SAID, seconds=4.0)
+    before = await _sends(s, MARTA, "", note, "[voice note]")
+    heard = await s.from_elevenlabs(f"{MARTA.name}'s voice note is transcribed", "speech", text=SAID)
+    s.told(heard, "ElevenLabs", f"Speech-to-text hears: “{SAID}”")
+    await _tell_turn(s, MARTA, (SAID,))
+    answer = await s.sent_after(f"the answer to {MARTA.name} is sent", MARTA.phone, before)
+    _show_sent(s, answer, MARTA, f"Sends {AGENT.name}'s reply through Twilio:")
+
+
+async def picture(s: Stage) -> None:
+    """Lets Luis send a picture, which the agent sees."""
+    s.screen.chapter("A picture goes to the agent, which sees it")
+    caption = "¿Es este el equipo?"
+    before = await _sends(s, LUIS, caption, Attachment("image/jpeg", b"\xff\xd8\xff a photo of Luis"), "[picture]")
+    given = await s.from_elevenlabs(f"{LUIS.name}'s picture reaches {AGENT.name}", "file")
+    s.told(given, "ElevenLabs", f"{AGENT.name} gets the picture in the session, with the words below it.")
+    await _tell_turn(s, LUIS, (caption,))
+    answer = await s.sent_after(f"the answer to {LUIS.name} is sent", LUIS.phone, before)
+    _show_sent(s, answer, LUIS, f"Sends {AGENT.name}'s reply through Twilio:")
+
+
+async def _sends(s: Stage, person: Person, words: str, file: Attachment, shown: str) -> int:
+    """Lets somebody send a file; gives the place in Twilio's journal before it."""
+    await asyncio.sleep(READS)
+    before = len(s.twilio.journal.entries())
+    delivery = await s.twilio.customer_writes(person.phone, words, media=file)
+    inbound = await s.from_twilio(f"{person.name}'s message reaches Twilio", "inbound", sid=delivery.sid)
+    s.told(inbound, "customer", f"{person.name} sends:")
+    s.screen.theirs(person.name, f"{shown} {words}".strip())
+    return before
 
 
 async def opt_out(s: Stage) -> None:

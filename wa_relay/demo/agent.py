@@ -9,6 +9,7 @@ from collections.abc import Callable
 from wa_relay.standins.elevenlabs import Asked
 
 PRICE = "El plan Premium cuesta $99.900 al mes y el Básico $49.900. ¿Cuál te interesa más?"
+PICTURE = "Sí, en la foto se ve bien: es el equipo del plan Premium, el de la luz verde. ¿Te ayudo a instalarlo?"
 _PRICE_WORDS = r"precios?|cuestan?|cuanto|costos?|valor|tarifas?"
 _ANSWERS = (
     (r"no (me )?(interesa|quiero|gracias)", "Entiendo, gracias por decírmelo. Si cambias de idea, aquí estoy."),
@@ -41,6 +42,8 @@ def answering(price_answer: str | None = None) -> Callable[[Asked], str]:
     """The agent; `price_answer` is what it says when the price is asked, in place of its own words."""
 
     def answer(asked: Asked) -> str:
+        if asked.files:
+            return PICTURE
         words = _plain(asked.text)
         if _in(_PRICE_WORDS, words):
             return price_answer or PRICE

@@ -73,7 +73,7 @@ async def _campaign(s: Stage) -> None:
 async def _play(s: Stage) -> None:
     batch = await _first(s)
     await acts.the_others(s, batch)
-    for act in (acts.burst, acts.voice_note, acts.opt_out, acts.backend, acts.results):
+    for act in (acts.burst, acts.voice_note, acts.picture, acts.opt_out, acts.backend, acts.results):
         await act(s)
 
 
