@@ -134,12 +134,12 @@ class CallDetails:
 
 @dataclass(frozen=True, slots=True)
 class BatchHint:
-    """A call that the post-call webhook reported at `told_at`, and whose outcome its batch has yet to report."""
+    """A call that the post-call webhook reported at `reported_at`, and whose outcome its batch has yet to report."""
 
     call: Call
     batch_id: str
     recipient_id: str | None
-    told_at: Moment = field(default=0.0, compare=False)
+    reported_at: Moment = field(default=0.0, compare=False)
 
 
 OptOutType = Literal["STOP", "START", "HELP"]

@@ -122,10 +122,10 @@ def test_the_conversation_points_at_the_call_that_ended_last(ledger: Ledger) -> 
 def test_a_hint_waits_for_its_outcome_and_goes_when_the_call_is_known(ledger: Ledger) -> None:
     hint = BatchHint(call(source="webhook"), "btcal_1", "rcpt_1")
     batches.record_hint(ledger, hint, NOW)
-    assert batches.due_hints(ledger, 5, NOW) == [hint]
-    assert batches.due_hints(ledger, 5, NOW + 1) == []
+    assert batches.take_due_hints(ledger, 5, NOW) == [hint]
+    assert batches.take_due_hints(ledger, 5, NOW + 1) == []
     calls.record_call(ledger, call(), NOW + 2)
-    assert batches.due_hints(ledger, 5, NOW + 9999) == []
+    assert batches.take_due_hints(ledger, 5, NOW + 9999) == []
 
 
 def test_a_template_whose_variable_is_empty_is_not_sent(make_ledger: Callable[..., Ledger]) -> None:

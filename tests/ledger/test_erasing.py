@@ -227,7 +227,7 @@ def test_a_hint_of_such_a_call_is_kept_without_the_number(ledger: Ledger) -> Non
     erasing.erase(ledger, PHONE, None, NOW + 100)
     batches.record_hint(ledger, BatchHint(call("conv_8"), "batch_1", None), NOW + 200)
     assert "3138539155" not in stored(ledger)
-    (hint,) = batches.due_hints(ledger, 5, NOW + 200)
+    (hint,) = batches.take_due_hints(ledger, 5, NOW + 200)
     assert calls.record_call(ledger, hint.call, NOW + 200).skipped == "opted_out"
 
 

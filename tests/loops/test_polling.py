@@ -46,7 +46,7 @@ class Scene:
     async def settle_everything(self) -> None:
         async for page in self.api.batch_pages():
             for one in page.batches:
-                await self.ledger.run(batches.settle, one.id, one.mark)
+                await self.ledger.run(batches.mark_settled, one.id, one.mark)
 
     async def known(self) -> set[str]:
         rows = await self.ledger.run(Ledger.all, "select elevenlabs_conversation_id as key from calls", ())

@@ -10,34 +10,32 @@ from wa_relay.ledger.store import Ledger
 from wa_relay.model import BatchHint, Call, Moment
 
 INSERT_HINT = """
-    insert into call_hints (elevenlabs_conversation_id, batch_id, recipient_id, call, told_at, due_at)
+    insert into call_hints (elevenlabs_conversation_id, batch_id, recipient_id, call, reported_at, due_at)
     select :key, :batch_id, :recipient_id, :call, :now, :now
     where not exists (select 1 from calls where elevenlabs_conversation_id = :key)
     on conflict do nothing"""
-DUE_HINTS = """
+TAKE_DUE_HINTS = """
     update call_hints set tries = tries + 1, due_at = case
-        when :now < told_at + :patience and :now + 5 * power(2, least(tries, 4)) > told_at + :patience
-            then told_at + :patience
+        when :now < reported_at + :patience and :now + 5 * power(2, least(tries, 4)) > reported_at + :patience
+            then reported_at + :patience
         else :now + 5 * power(2, least(tries, 4)) end
     where elevenlabs_conversation_id in
         (select elevenlabs_conversation_id from call_hints where due_at <= :now order by due_at limit :limit)
-    returning call, batch_id, recipient_id, told_at"""
+    returning call, batch_id, recipient_id, reported_at"""
 HINT_PATIENCE = 120.0
 """Seconds for which a call that the webhook reported waits for its batch (contract 5.1)."""
 
 DROP_HINT = "delete from call_hints where elevenlabs_conversation_id = :key"
 
-SETTLED = "select batch_id, mark from settled_batches"
-SETTLE = """
+SELECT_SETTLED_BATCHES = "select batch_id, mark from settled_batches"
+MARK_BATCH_SETTLED = """
     insert into settled_batches (batch_id, mark) values (:batch_id, :mark)
     on conflict (batch_id) do update set mark = excluded.mark"""
-
-
 NOTE_POST_CALL = "update relay set post_call_at = :now where post_call_at is null"
 
 
 def note_post_call(ledger: Ledger, now: Moment) -> None:
-    """Keeps that a correctly signed post-call webhook has arrived; `doctor` asks for it."""
+    """Records that a correctly signed post-call webhook has arrived, which `doctor` checks."""
     ledger.run(NOTE_POST_CALL, {"now": now})
 
 
@@ -61,13 +59,16 @@ def record_hint(ledger: Ledger, hint: BatchHint, now: Moment) -> None:
     ledger.run(INSERT_HINT, parameters)
 
 
-def due_hints(ledger: Ledger, limit: int, now: Moment) -> list[BatchHint]:
-    """Returns the hints to ask about.
+def take_due_hints(ledger: Ledger, limit: int, now: Moment) -> list[BatchHint]:
+    """Returns the hints to ask their batches about, and plans when each is due again.
 
-    Each is due again later, and once more when its patience ends, until `record_call` knows its call.
+    The pauses grow from 5 s; a hint is due once more when `HINT_PATIENCE` ends. `record_call` deletes it.
     """
-    rows = ledger.all(DUE_HINTS, {"now": now, "limit": limit, "patience": HINT_PATIENCE})
-    return [BatchHint(Call(**json.loads(r["call"])), r["batch_id"], r["recipient_id"], r["told_at"]) for r in rows]
+    rows = ledger.all(TAKE_DUE_HINTS, {"now": now, "limit": limit, "patience": HINT_PATIENCE})
+    return [
+        BatchHint(Call(**json.loads(row["call"])), row["batch_id"], row["recipient_id"], row["reported_at"])
+        for row in rows
+    ]
 
 
 def drop_hint(ledger: Ledger, key: str) -> None:
@@ -75,11 +76,11 @@ def drop_hint(ledger: Ledger, key: str) -> None:
     ledger.run(DROP_HINT, {"key": key})
 
 
-def settled(ledger: Ledger) -> dict[str, str]:
-    """The mark at which each batch had nothing left to report."""
-    return {row["batch_id"]: row["mark"] for row in ledger.all(SETTLED)}
+def read_settled(ledger: Ledger) -> dict[str, str]:
+    """The mark of each batch at the time when it had nothing left to report."""
+    return {row["batch_id"]: row["mark"] for row in ledger.all(SELECT_SETTLED_BATCHES)}
 
 
-def settle(ledger: Ledger, batch_id: str, mark: str) -> None:
-    """Remembers that a batch has nothing left to report at this mark."""
-    ledger.run(SETTLE, {"batch_id": batch_id, "mark": mark})
+def mark_settled(ledger: Ledger, batch_id: str, mark: str) -> None:
+    """Records that a batch has nothing left to report while its mark is this one."""
+    ledger.run(MARK_BATCH_SETTLED, {"batch_id": batch_id, "mark": mark})

@@ -333,7 +333,7 @@ create table call_hints (
     batch_id text not null,
     recipient_id text,
     call text not null,
-    told_at moment not null,
+    reported_at moment not null,
     due_at moment not null,
     tries integer not null default 0
 );

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -60,10 +59,10 @@ class _Book:
         self._clock = clock
 
     async def settled_batches(self) -> Mapping[str, str]:
-        return await self._ledger.run(batches.settled)
+        return await self._ledger.run(batches.read_settled)
 
     async def settle_batch(self, batch_id: str, mark: str) -> None:
-        await self._ledger.run(batches.settle, batch_id, mark)
+        await self._ledger.run(batches.mark_settled, batch_id, mark)
 
     async def unknown(self, keys: Sequence[str]) -> set[str]:
         return await self._ledger.run(calls.unknown_calls, keys)
@@ -80,8 +79,7 @@ class _Book:
 class Intake:
     """Brings finished calls from ElevenLabs into the ledger.
 
-    `horizon` is in seconds: calls that ended longer ago are not followed up. `unusable_numbers`
-    counts by source the calls whose number can't be used.
+    `horizon` is in seconds: calls that ended longer ago are not followed up.
     """
 
     def __init__(
@@ -105,7 +103,6 @@ class Intake:
         self._unusable: set[str] = set()
         self.health = PollHealth()
         self.failures = 0
-        self.unusable_numbers: Counter[Source] = Counter()
 
     def announce_new_call(self, call: Call, state: CallState, source: Source) -> None:
         """Logs a call that was not known before, and wakes those who act on it."""
@@ -139,7 +136,6 @@ class Intake:
             if rejection.key in self._unusable:
                 return
             self._unusable.add(rejection.key)
-            self.unusable_numbers[source] += 1
             metrics.count_call(source, "unusable_number")
         event, level = _EVENTS[rejection.reason]
         say(
@@ -216,7 +212,7 @@ class Intake:
         warn("poll_failed", why=why, failures=self.health.consecutive_failures, again_in=round(pause, 1))
 
     async def _hints(self) -> int:
-        hints = await self._ledger.run(batches.due_hints, HINTS_AT_ONCE, self._clock())
+        hints = await self._ledger.run(batches.take_due_hints, HINTS_AT_ONCE, self._clock())
         by_batch: dict[str, list[BatchHint]] = {}
         for hint in hints:
             by_batch.setdefault(hint.batch_id, []).append(hint)
@@ -250,7 +246,7 @@ class Intake:
 
     def _without_batch(self, hint: BatchHint) -> Call | None:
         """Returns the call with the webhook's own status once it has waited long enough for its batch."""
-        return hint.call if self._clock() >= hint.told_at + batches.HINT_PATIENCE else None
+        return hint.call if self._clock() >= hint.reported_at + batches.HINT_PATIENCE else None
 
     async def _details(self) -> int:
         due = await self._ledger.run(call_details.due_details, DETAILS_AT_ONCE, self._clock())
