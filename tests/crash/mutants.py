@@ -267,6 +267,20 @@ MUTANTS = (
         "        alarm = None\n",
     ),
     Mutant(
+        "two conversations are merged while a message is in flight",
+        "wa_relay/ledger/merging.py",
+        "    if ledger.one(SELECT_BUSY, both):\n        return False\n",
+        "",
+        ("tests/ledger/test_merging.py",),
+    ),
+    Mutant(
+        "a stopped template stops nothing",
+        "wa_relay/ledger/claims.py",
+        '            return stopped, "template"\n',
+        "            pass\n",
+        ("tests/ledger/test_holds.py",),
+    ),
+    Mutant(
         "a message from before the hold ends it",
         "wa_relay/ledger/holds.py",
         " and since < :attempted_at",

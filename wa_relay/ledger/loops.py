@@ -13,7 +13,7 @@ COUNT_TURNS_ASKED = """
     select count(*) from turns t
     where t.id in (select m.turn_id from conversation_messages m
             where m.conversation_id = :conversation_id and m.direction = 'inbound' and m.accepted_at > :written_since)
-        and t.id <> :turn_id and t.begun_at > :since and t.state in ('answered', 'silent', 'failed')
+        and t.begun_at > :since and t.state in ('answered', 'silent', 'failed')
         and t.begun_at > coalesce((select s.handed_at from conversation_state s where s.id = :conversation_id), 0)"""
 COUNT_RECENT_MESSAGES = """
     select count(*) from conversation_messages
@@ -34,8 +34,11 @@ def repeats_itself(ledger: Ledger, conversation_id: int, message_id: int, text: 
     return policy.is_loop(states)
 
 
-def exceeds_turns(ledger: Ledger, conversation_id: int, turn_id: int, now: Moment) -> bool:
-    """True if a turn is one more than a customer may have in an hour. A turn that is asked again is one turn."""
+def exceeds_turns(ledger: Ledger, conversation_id: int, now: Moment) -> bool:
+    """True if the turn that is due is one more than a customer may have in an hour.
+
+    Only turns that have ended count, so that one that is asked again is one turn.
+    """
     most = ledger.rules.max_turns_per_hour
     if not most:
         return False
@@ -45,5 +48,5 @@ def exceeds_turns(ledger: Ledger, conversation_id: int, turn_id: int, now: Momen
     # The index alone has the messages; there are rarely so many that the turns must be read.
     if ledger.need_one(COUNT_RECENT_MESSAGES, counted)[0] <= most:
         return False
-    asked: int = ledger.need_one(COUNT_TURNS_ASKED, counted | {"turn_id": turn_id, "since": since})[0]
+    asked: int = ledger.need_one(COUNT_TURNS_ASKED, counted | {"since": since})[0]
     return asked >= most

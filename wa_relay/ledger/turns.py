@@ -166,7 +166,7 @@ def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
     media.fail_overdue(ledger, now)
     for row in ledger.all(SELECT_DUE_TURNS, {"now": now, "limit": limit}):
         turn = DueTurn(*row)
-        if loops.exceeds_turns(ledger, turn.conversation_id, turn.id, now):
+        if loops.exceeds_turns(ledger, turn.conversation_id, now):
             handover.mute(ledger, turn.conversation_id, "too_many_turns", now)
             notices.queue_fallback(ledger, turn.conversation_id, turn.call_id, turn.id, now, reason="too_many_turns")
             answered += 1
