@@ -363,7 +363,7 @@ def _make_routes(
     # Imported only where it is on: argon2 and Jinja2 take 8 MB.
     from wa_relay.console import site
 
-    parts = site.Parts(ledger, storage.reports, storage.threads, access, checkup, upstreams.templates, clock)
+    parts = site.Parts(ledger, storage.reports, storage.threads, access, checkup, upstreams, loops.forgetting, clock)
     return (*routes, *site.routes(parts, config))
 
 

@@ -17,14 +17,17 @@ from wa_relay.console.render import Clock, Pages, redirect
 from wa_relay.console.templates_cache import TemplateList
 from wa_relay.doctor import Report
 from wa_relay.ledger import audit, console_users, handover, journal
+from wa_relay.ledger.erasing import MessageInFlight
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.reader import Reader
+from wa_relay.loops.forgetting import Forgetter, UnknownCustomer
 from wa_relay.model import Moment
+from wa_relay.phone import mask
 from wa_relay.reports import inbox
 from wa_relay.reports.conversation import overview
 from wa_relay.reports.decisions import count_waiting
 from wa_relay.server.access import Access, Actor, Role, require_csrf_token
-from wa_relay.server.answers import HttpError
+from wa_relay.server.answers import JSON, HttpError, json_answer
 from wa_relay.server.body import FORM, KIB, body_key, form_fields
 from wa_relay.server.health import Checkup
 from wa_relay.server.listener import RequestLedger, Route
@@ -52,6 +55,7 @@ class PageRoutes:
     checkup: Checkup
     templates: TemplateList
     examine: Examine
+    forgetter: Forgetter
     timezone: tzinfo
     clock: Callable[[], Moment]
 
@@ -65,12 +69,13 @@ class PageRoutes:
             ("GET", "/console/system/checks", self.checks, "viewer"),
             ("GET", "/console/users", self.users, "admin"),
             ("POST", "/console/language", self.set_language, "viewer"),
+            ("POST", "/console/conversations/{id:[0-9]{1,18}}/forget", self.forget, "admin"),
         )
         return (
             Route("GET", "/console", self.home),
             Route("GET", "/console/static/{name:[a-z.]+}", self.asset),
             *(
-                Route(method, path, self._guarded(handler, role), media_types=_form_of(method), limit=16 * KIB)
+                Route(method, path, self._guarded(handler, role), media_types=_accepted(method), limit=16 * KIB)
                 for method, path, handler, role in pages
             ),
             Route("*", "/console/{rest:.*}", self._guarded(self.nothing, "viewer")),
@@ -183,6 +188,20 @@ class PageRoutes:
         place = self.pages.place
         return redirect(following if is_below_console(following, place.base) else place.home)
 
+    async def forget(self, http: web.Request, actor: Actor) -> web.StreamResponse:
+        """Erases a customer, as `wa-relay forget` does."""
+        conversation_id = int(http.match_info["id"])
+        try:
+            address = (await self.reader.read(overview, conversation_id)).phone
+            await self.forgetter.forget(address, actor.name, upstream=False)
+        except (LookupError, UnknownCustomer):
+            raise HttpError(404, "unknown_conversation", "there is no such conversation.") from None
+        except MessageInFlight as error:
+            raise HttpError(409, "in_flight", error.message) from None
+        deed = audit.Deed(actor.name, "forget", conversation_id=conversation_id, masked=mask(address))
+        await self.ledger.run(audit.record_deed, deed, self.clock())
+        return json_answer({"success": True})
+
     async def nothing(self, http: web.Request, actor: Actor) -> web.StreamResponse:
         """A path that leads nowhere."""
         return await self._error(http, actor, 404, "not_found")
@@ -216,5 +235,6 @@ class PageRoutes:
         return self.pages.page("error.html", actor, self.clock(), status=status, what=what, waiting=0, path=http.path)
 
 
-def _form_of(method: str) -> tuple[str, ...]:
-    return (FORM,) if method == "POST" else ()
+def _accepted(method: str) -> tuple[str, ...]:
+    """Forms from pages, JSON from their script."""
+    return (FORM, JSON) if method == "POST" else ()

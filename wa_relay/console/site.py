@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from wa_relay import doctor
-from wa_relay.channel.content import Templates
 from wa_relay.config import Config
 from wa_relay.config.loader import Loaded
 from wa_relay.console.login import LoginRoutes
@@ -18,6 +17,8 @@ from wa_relay.console.render import Pages, Place
 from wa_relay.console.sessions import Sessions
 from wa_relay.console.templates_cache import TemplateList
 from wa_relay.ledger.reader import Reader
+from wa_relay.loops.forgetting import Forgetter
+from wa_relay.loops.upstreams import Upstreams
 from wa_relay.model import Moment
 from wa_relay.server.access import Access
 from wa_relay.server.health import Checkup
@@ -33,7 +34,8 @@ class Parts:
     threads: Reader
     access: Access
     checkup: Checkup
-    templates: Templates
+    upstreams: Upstreams
+    forgetter: Forgetter
     clock: Callable[[], Moment]
 
 
@@ -52,8 +54,9 @@ def routes(parts: Parts, config: Config) -> tuple[Route, ...]:
         parts.access,
         pages,
         parts.checkup,
-        TemplateList(parts.templates),
+        TemplateList(parts.upstreams.templates),
         functools.partial(doctor.examine, Loaded(config, (), {}), clock),
+        parts.forgetter,
         timezone,
         clock,
     )

@@ -23,19 +23,25 @@ SELECT_PHONE_OF_MESSAGE = """
     select s.id, s.phone_number from conversation_messages m join conversation_state s on s.id = m.conversation_id
     where m.id = :id"""
 SELECT_CONSOLE_ENTRIES = """
-    select j.at, j.actor, j.reason, j.detail, j.facts, s.phone_number
+    select j.at, j.actor, j.reason, j.detail, j.facts,
+        case when s.erased_at is null then s.phone_number end as phone_number
     from journal j left join conversation_state s on s.id = j.conversation_id
     where j.event = 'console' order by j.id"""
 
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """What a user of the console does. `address` or `message_id` says to whom; no texts in `detail`."""
+    """What a user of the console does. `address` or `message_id` says to whom; no texts in `detail`.
+
+    For a customer who was just forgotten, `conversation_id` and `masked` do.
+    """
 
     user: str
     action: str
     address: str | None = None
     message_id: int | None = None
+    conversation_id: int | None = None
+    masked: str | None = None
     detail: str | None = None
 
 
@@ -63,7 +69,8 @@ class Line:
 def record_deed(ledger: Ledger, deed: Deed, now: Moment) -> None:
     """Appends what a user did to the journal."""
     conversation_id, phone = _whom(ledger, deed)
-    facts = {} if phone is None else {"masked": mask(phone)}
+    masked = deed.masked if phone is None else mask(phone)
+    facts = {} if masked is None else {"masked": masked}
     entry = Entry(
         event="console",
         reason=deed.action,
@@ -115,11 +122,11 @@ def _whom(ledger: Ledger, deed: Deed) -> tuple[int | None, str | None]:
     if deed.message_id is not None:
         row = ledger.one(SELECT_PHONE_OF_MESSAGE, {"id": deed.message_id})
         return (None, None) if row is None else (row["id"], row["phone_number"])
-    return None, None
+    return deed.conversation_id, None
 
 
 def _shown(phone: str | None, facts: str | None) -> str | None:
-    if phone is not None and (customers.is_number(phone) or mask(phone)[:1].isalpha()):
+    if phone is not None:
         return phone
     masked = json.loads(facts).get("masked") if facts else None
     return masked if isinstance(masked, str) else None

@@ -121,6 +121,7 @@ async function post(path, body, headers = {}) {
       body: JSON.stringify(body ?? {}),
     });
   } catch { throw new Error(document.getElementById("offline").textContent); }
+  if (answer.redirected) { location.assign(answer.url); return {}; }
   const told = await answer.json().catch(() => ({}));
   if (answer.status === 401) { location.assign(`${home}login`); }
   if (!answer.ok) {
