@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable
 
@@ -159,6 +161,18 @@ def test_the_inbox_finds_names_digits_and_words(served: Served, oscar: Visitor, 
     for sought in (words, phone[-6:]):
         served.until(lambda: f'data-conversation="{number}"' in oscar.get("/console/", params={"q": sought}).text, 5)  # noqa: B023
     assert 'data-conversation="' not in oscar.get("/console/", params={"q": "zzzunknown"}).text
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_every_role_downloads_the_calls_as_csv(served: Served, visitor: Make, name: str) -> None:
+    phone = new_phone()
+    served.opened(phone, '=cmd|"/c calc"!A1')
+    answer = visitor(name).get("/console/campaigns/calls.csv")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    rows = [row for row in csv.DictReader(io.StringIO(answer.text)) if row["phone_number"].lstrip("'") == phone]
+    assert [(row["client_name"], row["outcome"]) for row in rows] == [('\'=cmd|"/c calc"!A1', "completed")]
 
 
 def test_console_leads_to_the_inbox(visitor: Make) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 from wa_relay import reports
-from wa_relay.console import campaigns, lists, threads
+from wa_relay.console import campaigns, downloads, lists, threads
 from wa_relay.console.login import is_below_console, login_path
 from wa_relay.console.render import Clock, Pages, redirect
 from wa_relay.console.templates_cache import TemplateList
@@ -65,6 +65,7 @@ class PageRoutes:
             ("GET", "/console/", self.inbox, "viewer"),
             ("GET", "/console/conversations/{id:[0-9]{1,18}}", self.thread, "viewer"),
             ("GET", "/console/campaigns", self.campaigns, "viewer"),
+            ("GET", "/console/campaigns/calls.csv", self.calls, "viewer"),
             ("GET", "/console/system", self.system, "viewer"),
             ("GET", "/console/system/checks", self.checks, "viewer"),
             ("GET", "/console/users", self.users, "admin"),
@@ -143,15 +144,20 @@ class PageRoutes:
         """The funnel, with charts and the figures of each batch, day, group or agent."""
         by = next((each for each in GROUPINGS if each == http.query.get("by")), USUAL_GROUPING)
         t = self.pages.messages(actor.language)
-        since, until, fault = http.query.get("since", ""), http.query.get("until", ""), ""
-        span = reports.Span()
-        try:
-            span = reports.span(since or None, until or None, self.timezone, self.clock())
-        except reports.SpanError as error:
-            fault = error.message
+        since, until = http.query.get("since", ""), http.query.get("until", "")
+        span, fault = self._span(http)
         report = await self.reader.read(functools.partial(reports.stats, span=span, by=by, timezone=self.timezone))
         shown = campaigns.campaigns(report, t)
         return await self._page("campaigns.html", actor, shown=shown, by=by, since=since, until=until, fault=fault)
+
+    async def calls(self, http: web.Request, actor: Actor) -> web.StreamResponse:
+        """The calls as CSV, as `wa-relay calls --format csv` lists them."""
+        span, fault = self._span(http)
+        if fault:
+            return redirect(f"{self.pages.place.home}campaigns?{http.query_string}")
+        file = await self.reader.read(downloads.write_calls, span)
+        await self.ledger.run(audit.record_deed, audit.Deed(actor.name, "csv"), self.clock())
+        return await downloads.send_file(http, file, "calls.csv", "text/csv")
 
     async def system(self, _http: web.Request, actor: Actor) -> web.StreamResponse:
         """Health, queue, sends with an unknown outcome, holds."""
@@ -205,6 +211,14 @@ class PageRoutes:
     async def nothing(self, http: web.Request, actor: Actor) -> web.StreamResponse:
         """A path that leads nowhere."""
         return await self._error(http, actor, 404, "not_found")
+
+    def _span(self, http: web.Request) -> tuple[reports.Span, str]:
+        """The time that the query asks for, and what is wrong with it; everything if anything is."""
+        asked = (http.query.get("since") or None, http.query.get("until") or None)
+        try:
+            return reports.span(*asked, self.timezone, self.clock()), ""
+        except reports.SpanError as error:
+            return reports.Span(), error.message
 
     def _guarded(self, handler: Handler, role: Role) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Lets a handler see only sessions of at least that role; everybody else is sent to the login."""
