@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.stage import ANA, LUIS, Stage, payload, run, stage
+from tests.e2e.stage import AGENT, ANA, EVA, LUIS, Stage, payload, run, stage, until
+from wa_relay.standins.elevenlabs import Recipient
 
 SECRETS = (b"3138539155", "Ana García".encode(), b"Premium", b"conv_1")
 
@@ -130,5 +131,139 @@ def test_opt_outs_are_kept_by_command(tmp_path: Path) -> None:
             await command(s, "opt-out", "import", str(bad))
             assert await command(s, "opt-out", "export") == exported
             assert s.bodies() == []
+
+    run(scenario())
+
+
+def test_a_restored_backup_sends_nothing_old_and_keeps_the_opt_outs_since(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        copy = tmp_path / "copy.db"
+        async with stage(tmp_path, {"opening.completed": {"delay_seconds": 3600}}) as s:
+            await s.report(payload("conv_1"))
+            await s.report(payload("conv_2", LUIS))
+            await command(s, "backup", str(copy))
+            assert copy.stat().st_mode & 0o777 == 0o600
+            await s.twilio.customer_writes(LUIS, "BAJA")
+            await s.sent(1, LUIS)
+            code, _, err = await s.relay.command("restore", str(copy), "--yes")
+            assert (code, "already running" in err) == (75, True)
+            await s.relay.stop()
+            await asyncio.sleep(1.1)  # Twilio's times are whole seconds
+            await command(s, "restore", str(copy), "--yes")
+            code, _, err = await s.relay.command("resume")
+            assert (code, "--anyway" in err) == (1, True)
+            await s.relay.start()
+            assert (await s.call("GET", "/health")).json["paused"] == "operator"
+            opening = (await s.conversation())["messages"][0]
+            assert (opening["status"], opening["reason"]) == ("failed", "restored")
+            await until(lambda: "opt_outs_restored" in s.relay.log)
+            luis = await s.conversation(LUIS)
+            assert luis["status"] == "opted_out"
+            assert [message["kind"] for message in luis["messages"]] == ["opening"]
+            await command(s, "resume")
+            assert (await s.call("GET", "/health")).json["paused"] is None
+            assert (s.bodies(), len(s.bodies(LUIS))) == ([], 1)
+
+    run(scenario())
+
+
+def test_a_restored_backup_forgets_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        copy = tmp_path / "copy.db"
+        async with stage(tmp_path) as s:
+            await a_thread(s)
+            await command(s, "backup", str(copy))
+            await command(s, "forget", ANA, "--yes")
+            await s.relay.stop()
+            await command(s, "restore", str(copy), "--yes")
+            assert b"Premium" in files(s)
+            await s.relay.start()
+            assert "forgotten_again customers=1" in s.relay.log
+            assert [secret for secret in SECRETS if secret in files(s)] == []
+
+    run(scenario())
+
+
+def test_a_backup_that_is_damaged_or_something_else_is_refused(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stage(tmp_path) as s:
+            await a_thread(s)
+            copy = tmp_path / "copy.db"
+            await command(s, "backup", str(copy))
+            await s.relay.stop()
+            before = files(s)
+            whole = copy.read_bytes()
+            copy.write_bytes(whole[:8192] + bytes(4096) + whole[12288:])
+            assert (await s.relay.command("restore", str(copy), "--yes"))[0] == 74
+            copy.write_text("something else", encoding="utf-8")
+            assert (await s.relay.command("restore", str(copy), "--yes"))[0] == 65
+            assert (await s.relay.command("restore", str(copy)))[0] == 2
+            assert b"Premium" in before
+            assert b"Premium" in files(s)
+
+    run(scenario())
+
+
+def test_export_has_everything_that_is_stored(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stage(tmp_path) as s:
+            await a_thread(s)
+            found = json.loads(await command(s, "export", ANA))
+            assert found["stored"]["calls"][0]["raw"]
+            kept = ("conversation", "addresses", "calls", "messages", "turns", "receipts")
+            assert all(found["stored"][name] for name in kept)
+            assert found["decisions"]
+            page = tmp_path / "ana.html"
+            await command(s, "export", ANA, "--format", "html", "--output", str(page))
+            assert page.stat().st_mode & 0o777 == 0o600
+            assert "¿Cuánto cuesta el plan Premium?" in page.read_text(encoding="utf-8")
+            assert (await s.relay.command("export", LUIS))[0] == 1
+
+    run(scenario())
+
+
+def test_context_is_what_the_next_session_gets(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stage(tmp_path) as s:
+            await a_thread(s)
+            shown = json.loads(await command(s, "context", ANA, "--json"))
+            await s.twilio.customer_writes(ANA, "¿Y el plan básico?")
+            await s.sent(3)
+            assert shown["contextual_update"] == s.elevenlabs.journal.entries("context")[-1].data["text"]
+            assert shown["dynamic_variables"] == s.elevenlabs.journal.entries("session")[-1].data["variables"]
+            assert (await s.relay.command("context", LUIS))[0] == 1
+
+    run(scenario())
+
+
+def test_plan_says_what_the_daemon_then_does(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stage(tmp_path, {"opening.completed": {"min_call_seconds": 20}}) as s:
+            recipients = [
+                Recipient(ANA, talk_seconds=60.0, variables={"name": "Ana"}),
+                Recipient(LUIS, talk_seconds=5.0),
+                Recipient(EVA),
+            ]
+            batch = s.elevenlabs.add_batch(name="Campaña", agent_id=AGENT.agent_id, recipients=recipients)
+            for number in (0, 1):
+                s.elevenlabs.start_call(batch, number)
+                s.elevenlabs.finish_call(batch, number)
+            rows = {
+                row["phone_number"]: row for row in json.loads(await command(s, "plan", "--batch", batch, "--json"))
+            }
+            assert (rows[ANA]["decision"], rows[ANA]["content"][:8]) == ("send", "Hola Ana")
+            assert (rows[LUIS]["decision"], rows[LUIS]["reason"]) == ("skip", "too_short")
+            assert (rows[EVA]["decision"], rows[EVA]["reason"]) == ("wait", "not_finished")
+            assert s.bodies() == []
+            assert (await figures(s))["calls"] == 0
+            await s.relay.stop()
+            s.relay.write_config({"poll": {"enabled": True, "interval_seconds": 1}})
+            await s.relay.start()
+            assert await s.sent(1) == [rows[ANA]["content"]]
+            assert s.bodies(LUIS) == []
+            again = json.loads(await command(s, "plan", "--batch", batch, "--json"))
+            assert [row["reason"] for row in again] == ["known", "known", "not_finished"]
+            assert (await s.relay.command("plan", "--batch", "btcal_none"))[0] == 1
+            assert (await s.relay.command("plan"))[0] == 2
 
     run(scenario())

@@ -72,6 +72,12 @@ ENTRIES = {
         EVERY_DAY,
         "wa-relay plan --batch btcal_9201k8pjch8teq3t428mqt82xe3d",
     ),
+    "context": Entry(
+        "wa_relay.cli.context:context",
+        "Show what the agent would be given for a customer now: the variables and the context of a session.",
+        EVERY_DAY,
+        "wa-relay context +573138539155",
+    ),
     "opt-out": Entry(
         "wa_relay.cli.opt_out:opt_out",
         "List, add, remove, import or export the customers who have opted out.",
@@ -104,6 +110,12 @@ ENTRIES = {
         "Release the openings that `pause` or the burst breaker holds.",
         EVERY_DAY,
         "wa-relay resume",
+    ),
+    "export": Entry(
+        "wa_relay.cli.export:export",
+        "Print everything that is stored about a customer, for the customer's right to know it.",
+        PRIVACY,
+        "wa-relay export +573138539155 --format html --output ana.html",
     ),
     "forget": Entry(
         "wa_relay.cli.forget:forget",
@@ -170,6 +182,18 @@ ENTRIES = {
         "Check configuration, database, both accounts and the webhook.",
         REPAIR,
         "wa-relay doctor --json",
+    ),
+    "backup": Entry(
+        "wa_relay.cli.backup:backup",
+        "Write a checked copy of the database to a file; works while a daemon is running.",
+        REPAIR,
+        "wa-relay backup /var/backups/wa-relay.db",
+    ),
+    "restore": Entry(
+        "wa_relay.cli.backup:restore",
+        "Put a backup in the place of the database; nothing that waited in it is sent, and openings are paused.",
+        REPAIR,
+        "wa-relay restore /var/backups/wa-relay.db",
     ),
     "resolve": Entry(
         "wa_relay.cli.resolve:resolve",

@@ -33,6 +33,9 @@ def resume(
     template: Annotated[
         str | None, typer.Option("--template", metavar="HX…", help="Try this stopped template at once instead.")
     ] = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="After a restore, also before the opt-outs since the backup are known.")
+    ] = False,
 ) -> None:
     """Release the openings that `pause` or the burst breaker holds."""
     user = current_user()
@@ -41,9 +44,9 @@ def resume(
         return
 
     def directly(ledger: Ledger, now: Moment) -> Json:
-        return {"waiting": control.resume(ledger, user, now)}
+        return {"waiting": control.resume(ledger, user, now, anyway)}
 
-    result = change(ctx.obj, "/resume", {"by": user}, directly)
+    result = change(ctx.obj, "/resume", {"by": user, "anyway": anyway}, directly)
     typer.echo(f"Openings go out again; {result.get('waiting', 0)} were waiting.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from wa_relay.ledger import claims, holds, sends
+from wa_relay.ledger import claims, holds, restoring, sends
 from wa_relay.ledger.outbox import Proof, find_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, RelayError
@@ -64,8 +64,13 @@ def pause(ledger: Ledger, who: str | None, now: Moment) -> None:
     holds.set_by_person(ledger, now, who)
 
 
-def resume(ledger: Ledger, who: str | None, now: Moment) -> int:
-    """Releases the openings that `pause` or the breaker holds. Returns how many wait."""
+def resume(ledger: Ledger, who: str | None, now: Moment, anyway: bool = False) -> int:
+    """Releases the openings that `pause` or the breaker holds. Returns how many wait.
+
+    Raises `ListIncomplete` after a restore until the opt-outs since the backup are known, unless `anyway`.
+    """
+    if not anyway:
+        restoring.refuse_incomplete(ledger)
     holds.release_openings(ledger, now, who)
     ledger.run(claims.END_WATCH)
     return ledger.run(RELEASE_OPENINGS)

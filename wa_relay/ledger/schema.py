@@ -36,6 +36,7 @@ create table relay (
     moved_to text,
     last_push_at moment,
     swept_to moment,
+    consent_from moment,
     clean_stop flag not null default true,
     probed_at moment,
     post_call_at moment

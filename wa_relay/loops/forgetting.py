@@ -82,11 +82,11 @@ class Forgetter:
         traces = await self._ledger.run(erasing.stop_customer, address, actor, self._clock())
         if traces.empty:
             raise UnknownCustomer(f"nothing is stored of {address}.", permanent=True)
-        await self._patiently(lambda: self._ledger.run(erasing.refuse_in_flight, traces.conversation_id))
+        await patiently(lambda: self._ledger.run(erasing.refuse_in_flight, traces.conversation_id))
         if upstream:
             await self._delete_copies(await self._ledger.run(erasing.find_traces, address))
-        await self._patiently(lambda: self._ledger.run(erasing.erase, address, actor, self._clock()))
-        await self.scrub()
+        await patiently(lambda: self._ledger.run(erasing.erase, address, actor, self._clock()))
+        await scrub(self._ledger)
         say("forgotten", conversation=traces.conversation_id, upstream=upstream)
 
     async def forget_old(self, days: float, actor: str | None = None) -> int:
@@ -104,18 +104,9 @@ class Forgetter:
                 except MessageInFlight:
                     skipped.add(address)
         if erased:
-            await self.scrub()
+            await scrub(self._ledger)
             say("threads_erased", threads=erased, older_than=before)
         return erased
-
-    async def scrub(self) -> None:
-        """Clears the search index, the database's log and its free space, a part at a time."""
-        more = await self._ledger.run(partial(indexing.clean, begins=True))
-        while more:
-            more = await self._ledger.run(partial(indexing.clean, begins=False))
-        place: int | None = 0
-        while place is not None:
-            place = await self._patiently(partial(self._ledger.scrub, place))
 
     async def run(self) -> None:
         """Runs until cancelled: erases old threads at the start and every 24 hours. Returns if they are kept."""
@@ -127,17 +118,6 @@ class Forgetter:
             except Exception as error:
                 fail("retention_fault", error)
             await asyncio.sleep(EVERY)
-
-    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Repeats what is in the way of a message in flight or of a reader, for a while."""
-        end = asyncio.get_running_loop().time() + PATIENCE
-        while True:
-            try:
-                return await attempt()
-            except (MessageInFlight, StorageUnavailable):
-                if asyncio.get_running_loop().time() >= end:
-                    raise
-                await asyncio.sleep(LOOK_AGAIN)
 
     async def _delete_copies(self, traces: Traces) -> None:
         """Deletes at Twilio and ElevenLabs, in an order in which a failure can be repeated."""
@@ -154,3 +134,25 @@ class Forgetter:
                 await elevenlabs.delete_conversation(conversation)
         except UpstreamError as error:
             raise CopyRemains(f"nothing was erased here: {error.message} Repeat the command.") from error
+
+
+async def scrub(ledger: LedgerThread) -> None:
+    """Clears the search index, the database's log and its free space, a part at a time."""
+    more = await ledger.run(partial(indexing.clean, begins=True))
+    while more:
+        more = await ledger.run(partial(indexing.clean, begins=False))
+    place: int | None = 0
+    while place is not None:
+        place = await patiently(partial(ledger.scrub, place))
+
+
+async def patiently(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Repeats what a message in flight or a reader is in the way of, for a while."""
+    end = asyncio.get_running_loop().time() + PATIENCE
+    while True:
+        try:
+            return await attempt()
+        except (MessageInFlight, StorageUnavailable):
+            if asyncio.get_running_loop().time() >= end:
+                raise
+            await asyncio.sleep(LOOK_AGAIN)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
 from wa_relay.channel.attachments import ListedFile
-from wa_relay.ledger import claims, inbox, receipts
+from wa_relay.ledger import claims, inbox, receipts, restoring
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.receipts import Lookup
 from wa_relay.ledger.thread import LedgerThread
@@ -102,6 +102,7 @@ class Reconciler:
     async def sweep(self) -> None:
         """Stores what Twilio's list has and we have not. The mark moves once every page is stored."""
         began = self._clock()
+        await self._apply_consents(began)
         # A clock that was ahead has left a mark in the future: nothing was seen from there on.
         back_to = min(await self._ledger.run(receipts.swept_to), began) - self._rules.scaled(SWEEP_OVERLAP)
         found = 0
@@ -114,6 +115,21 @@ class Reconciler:
         await self._ledger.run(receipts.complete_sweep, began)
         if found:
             say("sweep_found", messages=found)
+
+    async def _apply_consents(self, began: Moment) -> None:
+        """After a restore: reads the opt-outs and returns since the backup, all pages before the first is applied."""
+        since = await self._ledger.run(restoring.consent_from)
+        if since is None:
+            return
+        back_to = since - self._rules.scaled(SWEEP_OVERLAP)
+        written = [
+            self._read_inbound(message, ())
+            async for page in self._pages(back_to)
+            for message in page
+            if message.created_at is not None and message.created_at >= back_to
+        ]
+        applied = await self._ledger.run(restoring.apply_consents, written, began, self._clock())
+        say("opt_outs_restored", changed=applied)
 
     async def _read(self, page: list[Listed]) -> list[Inbound]:
         """Reads listed messages. Twilio is asked for the files of those that are not known yet."""

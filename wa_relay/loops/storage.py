@@ -16,6 +16,7 @@ from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import warn
 from wa_relay.loops.files import FileReader
+from wa_relay.loops.forgetting import scrub
 from wa_relay.loops.lease import compare_settings, settings_of
 from wa_relay.model import Moment
 from wa_relay.policy import Rules
@@ -53,6 +54,7 @@ async def open_storage(
         warn("settings_differ", keys=", ".join(differing), what="another daemon on this database has other values")
     if forgotten_again := await ledger.run(erasing.forget_again, now):
         warn("forgotten_again", customers=forgotten_again)
+        await scrub(ledger)
     uncertain = await ledger.run(sends.rescue_sends, now)
     reopened = await ledger.run(turns.rescue_turns, now)
     files = await ledger.run(media.rescue_media, now)

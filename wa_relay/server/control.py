@@ -14,6 +14,7 @@ from aiohttp import web
 
 from wa_relay.ledger import console_users, control
 from wa_relay.ledger.console_users import NAME, USER_ACTIONS, UserChange, role_of
+from wa_relay.ledger.restoring import ListIncomplete
 from wa_relay.logs import say
 from wa_relay.loops.bell import Bell
 from wa_relay.model import Moment, PayloadError
@@ -83,7 +84,11 @@ class ControlRoutes:
         template = _text(http, "template")
         if template is not None:
             return await self._resume_template(http, template)
-        waiting = await self._ledger.run(control.resume, _who(http), self._clock())
+        anyway = bool(http[body_key]) and jsonbody.parse_object(http[body_key]).get("anyway") is True
+        try:
+            waiting = await self._ledger.run(control.resume, _who(http), self._clock(), anyway)
+        except ListIncomplete as error:
+            return error_answer(409, "list_incomplete", error.message)
         say("resumed", waiting=waiting)
         self._send.ring()
         return json_answer({"success": True, "waiting": waiting})

@@ -9,6 +9,7 @@ from aiohttp import web
 from wa_relay.ledger import control
 from wa_relay.ledger.audit import Deed, run_audited
 from wa_relay.ledger.control import Decision
+from wa_relay.ledger.restoring import ListIncomplete
 from wa_relay.logs import say
 from wa_relay.loops.bell import Bell
 from wa_relay.model import Moment, PayloadError
@@ -72,9 +73,12 @@ class OperatingRoutes:
     async def resume(self, http: web.Request) -> web.StreamResponse:
         """Lets the held openings go out."""
         now = self._clock()
-        waiting = await self._ledger.run(
-            run_audited, _deed(http, "resume"), now, control.resume, http[actor_key].name, now
-        )
+        try:
+            waiting = await self._ledger.run(
+                run_audited, _deed(http, "resume"), now, control.resume, http[actor_key].name, now
+            )
+        except ListIncomplete as error:
+            raise HttpError(409, "list_incomplete", error.message) from error
         say("resumed", waiting=waiting)
         self._send.ring()
         return json_answer({"success": True, "waiting": waiting})

@@ -1,0 +1,96 @@
+"""Copies of the database file: made beside a running daemon, checked, and put in place in one step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+from wa_relay.ledger import file
+from wa_relay.ledger.faults import DatabaseUnusable
+
+COPY_INTO = "vacuum into ?"
+INTEGRITY = "pragma integrity_check(1)"
+
+
+def back_up(database: Path, target: Path) -> int:
+    """Writes a checked copy with mode 0600, which replaces an older one in one step. Returns its size in bytes.
+
+    The copy is one moment of the database, without its free space. Raises a `DatabaseFault`.
+    """
+    copy = _beside(target, ".new")
+    old_umask = os.umask(0o077)
+    try:
+        with closing(file.open_for_reading(database)) as db:
+            db.execute(COPY_INTO, (str(copy),))
+        check(copy)
+        _sync(copy)
+        os.replace(copy, target)
+        _sync(target.parent)
+        return target.stat().st_size
+    except sqlite3.Error as error:
+        raise DatabaseUnusable(f"the backup can't be written: {error}.") from error
+    except OSError as error:
+        raise DatabaseUnusable(f"{target} can't be written: {error.strerror}.") from error
+    finally:
+        os.umask(old_umask)
+        copy.unlink(missing_ok=True)
+
+
+def check(path: Path) -> None:
+    """Raises `DatabaseForeign` for a file that is something else, and `DatabaseUnusable` for a damaged one."""
+    with closing(file.open_for_reading(path)) as db:
+        try:
+            sound = db.execute(INTEGRITY).fetchone()[0] == "ok"
+        except sqlite3.Error as error:
+            raise file.fault_of(error, path) from error
+    if not sound:
+        raise DatabaseUnusable(f"the backup {path} is damaged. Use another one.", permanent=True)
+
+
+def stage(backup: Path, database: Path) -> Path:
+    """Copies a checked backup beside the database; `replace` puts it in place."""
+    check(backup)
+    copy = _beside(database, ".restoring")
+    old_umask = os.umask(0o077)
+    try:
+        shutil.copyfile(backup, copy)
+        return copy
+    except OSError as error:
+        raise DatabaseUnusable(f"{copy} can't be written: {error.strerror}.") from error
+    finally:
+        os.umask(old_umask)
+
+
+def replace(copy: Path, database: Path) -> None:
+    """Puts a staged copy in the place of the database, whose log belongs to the old one."""
+    _sync(copy)
+    for name in ("-wal", "-shm"):
+        database.with_name(database.name + name).unlink(missing_ok=True)
+        copy.with_name(copy.name + name).unlink(missing_ok=True)
+    os.replace(copy, database)
+    _sync(database.parent)
+
+
+def drop(copy: Path) -> None:
+    """Removes a staged copy that was not put in place."""
+    for name in ("", "-wal", "-shm"):
+        copy.with_name(copy.name + name).unlink(missing_ok=True)
+
+
+def _beside(path: Path, ending: str) -> Path:
+    copy = path.with_name(f".{path.name}{ending}")
+    # One from an earlier try that was cut short.
+    with suppress(OSError):
+        drop(copy)
+    return copy
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
