@@ -46,6 +46,8 @@ STATEMENTS = {
 OF_EVERYTHING = {"wa_relay.ledger.turns.INSERT_TURN", "wa_relay.ledger.held.INSERT_HELD_TURN"}
 # Once in a customer's life (ledger/merging.py).
 OF_EVERYTHING |= {"wa_relay.ledger.merging.MOVE_TURNS", "wa_relay.ledger.merging.DELETE_CONVERSATION"}
+# At a restore, before the daemon starts.
+OF_EVERYTHING |= {"wa_relay.ledger.restoring.FAIL_OPEN_TURNS", "wa_relay.ledger.restoring.CLEAR_UNANSWERED_TURNS"}
 # After a restore.
 OF_EVERYTHING |= {"wa_relay.ledger.erasing.SELECT_ALL_CALLS", "wa_relay.ledger.erasing.SELECT_ALL_MESSAGES"}
 # Once a day, on the reader.
