@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import commands, growth, loop, messages, openings, polling, webhooks
+from bench import commands, growth, loop, messages, openings, polling, voice_notes, webhooks
 from bench.report import Bench, Row, Settings, shown, stored
 
 BENCHES: dict[str, Bench] = {
@@ -23,8 +23,9 @@ BENCHES: dict[str, Bench] = {
     "commands": commands.commands,
     "openings": openings.openings,
     "growth": growth.growth,
+    "voice_notes": voice_notes.voice_notes,
 }
-QUICK = tuple(name for name in BENCHES if name not in ("growth", "openings", "latency_websocket"))
+QUICK = tuple(name for name in BENCHES if name not in ("growth", "openings", "latency_websocket", "voice_notes"))
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ class Twilio:
     def accepted(self) -> dict[str, list[float]]:
         """When it took each person's messages."""
         times: dict[str, list[float]] = {}
-        for message in _asked(f"{self.url}/_standin/accepted")["accepted"]:
+        for message in ask(f"{self.url}/_standin/accepted")["accepted"]:
             times.setdefault(message["to"], []).append(message["at"])
         return times
 
@@ -46,7 +46,7 @@ class ElevenLabs:
 
     def tell(self, control: str, body: dict[str, Any]) -> Any:
         """Uses one of the stand-in's controls."""
-        return _asked(f"{self.url}/_standin/{control}", body)
+        return ask(f"{self.url}/_standin/{control}", body)
 
 
 def settings(twilio: Twilio, elevenlabs: ElevenLabs, transport: str) -> dict[str, dict[str, Any]]:
@@ -64,7 +64,8 @@ def delays(sent_at: dict[str, float], accepted: dict[str, list[float]]) -> list[
     )
 
 
-def _asked(url: str, body: dict[str, Any] | None = None) -> Any:
+def ask(url: str, body: dict[str, Any] | None = None) -> Any:
+    """Uses a control of a stand-in; returns its answer."""
     data = None if body is None else json.dumps(body).encode()
     with urllib.request.urlopen(urllib.request.Request(url, data=data), timeout=60) as answer:
         return json.loads(answer.read())
