@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -251,3 +252,20 @@ def test_the_picture_comes_from_a_run_and_refers_to_nothing_outside(place: Place
         assert "@font-face" not in text
         assert "href" not in text
         assert {address for address in re.findall(r"url\(([^)]*)\)", text) if not address.startswith("#")} == set()
+
+
+def test_the_demo_with_the_console_keeps_running_until_ctrl_c(place: Place) -> None:
+    process = place.start("--console")
+    assert process.stdout is not None
+    links = []
+    for line in process.stdout:
+        links += re.findall(rb"http://127[^ ]+/console/login\?link=[\w-]+", line)
+        if b"Ctrl-C ends the demo" in line:
+            break
+    assert len(links) == 2
+    with urllib.request.urlopen(links[-1].decode(), timeout=10) as page:
+        assert b"<button" in page.read()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=LONGEST)
+    assert process.returncode == 0, err
+    assert err == b""

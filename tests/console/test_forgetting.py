@@ -31,3 +31,22 @@ def test_an_admin_forgets_a_customer_and_the_log_keeps_the_number_masked(served:
     lines = [(line["user"], line["action"], line["phone_number"]) for line in json.loads(out)]
     assert lines[-2:] == [("oscar", "takeover", mask(phone)), ("ada", "forget", mask(phone))]
     assert phone not in out
+
+
+def test_an_admin_exports_a_customer_and_it_is_logged(served: Served, visitor: Make) -> None:
+    phone = new_phone()
+    served.opened(phone, "Exportada Pérez")
+    number = served.conversation(phone)["conversation_id"].removeprefix("conv_local_")
+    path = f"/console/conversations/{number}/export"
+    assert visitor("oscar").get(path).status_code == 403
+    answer = visitor("ada").get(path)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert answer.json()["thread"]["client_name"] == "Exportada Pérez"
+    code, out, _ = served.run(served.relay.command("console", "log", "--json"), 60)
+    assert code == 0
+    assert [(line["user"], line["action"], line["phone_number"]) for line in json.loads(out)][-1] == (
+        "ada",
+        "export",
+        phone,
+    )

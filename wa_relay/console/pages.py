@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -64,6 +65,7 @@ class PageRoutes:
         pages: tuple[tuple[str, str, Handler, Role], ...] = (
             ("GET", "/console/", self.inbox, "viewer"),
             ("GET", "/console/conversations/{id:[0-9]{1,18}}", self.thread, "viewer"),
+            ("GET", "/console/conversations/{id:[0-9]{1,18}}/export", self.export, "admin"),
             ("GET", "/console/campaigns", self.campaigns, "viewer"),
             ("GET", "/console/campaigns/calls.csv", self.calls, "viewer"),
             ("GET", "/console/system", self.system, "viewer"),
@@ -139,6 +141,18 @@ class PageRoutes:
             window_open=window_ends_at is not None and window_ends_at > now,
             templates=templates,
         )
+
+    async def export(self, http: web.Request, actor: Actor) -> web.StreamResponse:
+        """What is stored of a conversation, as a file."""
+        try:
+            phone = (await self.reader.read(overview, int(http.match_info["id"]))).phone
+        except LookupError:
+            return await self._error(http, actor, 404, "unknown_conversation")
+        content = await self.reader.read(downloads.write_customer, phone, self.clock())
+        if content is None:
+            return await self._error(http, actor, 404, "unknown_conversation")
+        await self.ledger.run(audit.record_deed, audit.Deed(actor.name, "export", address=phone), self.clock())
+        return await downloads.send_file(http, io.BytesIO(content), "customer.json", "application/json")
 
     async def campaigns(self, http: web.Request, actor: Actor) -> web.StreamResponse:
         """The funnel, with charts and the figures of each batch, day, group or agent."""
