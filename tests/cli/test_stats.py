@@ -19,9 +19,11 @@ from rich.cells import cell_len
 from tests.cli.running import environment, printed, run
 from tests.story import BOGOTA, LUIS, Story
 from wa_relay import reports
+from wa_relay.cli.report_labels import EN, ES, REASONS_ES
 from wa_relay.ledger import control
 from wa_relay.ledger.file import open_for_reading
 from wa_relay.model import Unclear
+from wa_relay.reports.tally import NOT_YET, REASONS, SKIPPED
 
 HOSTILE = '=cmd|" /C calc"!A1<script>alert(1)</script>'
 
@@ -156,8 +158,56 @@ def test_the_page_stands_alone_and_takes_no_name_for_markup(story: Story) -> Non
     assert "default-src 'none'" in page.policy
     assert not any(outside in text for outside in ("http://", "https://", "url(", "@import"))
     assert HOSTILE in page.words
-    for words in ("Campaña Octubre", "replied", "63024", "everything so far (America/Bogota)"):
+    for words in ("Campaña Octubre", "respondidos", "63024", "todo hasta ahora (America/Bogota)"):
         assert words in page.words
+    assert '<html lang="es">' in text
+    assert {"svg", "rect"} <= set(page.tags)
+    assert len(text.encode()) < 500_000
+
+
+def test_the_page_is_in_the_language_of_the_configuration(story: Story) -> None:
+    text = printed(story.path, "stats", "--format", "html", "--by", "batch", WA_RELAY_GENERAL_LANGUAGE="en")
+    assert '<html lang="en">' in text
+    assert "everything so far (America/Bogota)" in text
+    assert "respondidos" not in text
+
+
+def test_every_text_of_the_page_exists_in_both_languages() -> None:
+    assert ES.keys() == EN.keys()
+    assert set(REASONS_ES) >= {*REASONS, *NOT_YET, *SKIPPED} - {"opted_out"}
+
+
+def test_compare_adds_the_span_before_and_requires_a_beginning(story: Story) -> None:
+    report = json.loads(printed(story.path, "stats", "--since", "30d", "--compare", "--json"))
+    assert report["previous"]["until"] == report["since"]
+    assert report["previous"]["calls"] == 0
+    refused = run(story.path, "stats", "--compare")
+    assert (refused.returncode, b"--since" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("limits", "code", "says"),
+    [
+        ("failed>0,delivered>0", 1, "delivered is 1 (delivered>0)"),
+        ("replied>=100%", 1, "replied is 100% (replied>=100%)"),
+        ("replied<0%,failed>100%", 0, ""),
+        ("deadly>1", 2, "is no limit"),
+        ("failed>>1", 2, "is no limit"),
+        ("", 2, "is no limit"),
+    ],
+)
+def test_a_broken_limit_exits_with_1_and_is_named(story: Story, limits: str, code: int, says: str) -> None:
+    done = run(story.path, "stats", "--fail-on", limits)
+    assert (done.returncode, says in " ".join(done.stderr.decode().replace("│", " ").split())) == (code, True), done
+    assert bool(done.stdout) is (code < 2)
+    assert bool(done.stderr) is (code > 0)
+
+
+def test_a_figure_that_is_null_breaks_no_limit(tmp_path: Path) -> None:
+    empty = Story(tmp_path / "empty.db")
+    empty.close()
+    done = run(tmp_path / "empty.db", "stats", "--fail-on", "replied<10%,failed>0%")
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_file_appears_whole_keeps_its_mode_and_nothing_is_printed(story: Story, tmp_path: Path) -> None:
@@ -227,6 +277,7 @@ def test_no_database_ends_with_74(tmp_path: Path) -> None:
 FROZEN = """
 from freezegun import freeze_time
 from wa_relay import reports
+from wa_relay.cli.report_labels import EN, ES, REASONS_ES
 from wa_relay.cli.app import run
 freeze_time("2026-11-20T12:00:00Z").start()
 run(["stats", "--json", "--since", {since!r}])

@@ -41,6 +41,8 @@ def test_a_new_database_counts_nothing_and_divides_by_nothing(db: Queries) -> No
         "turns": {"answered": 0, "failed": 0, "median_seconds": None, "p95_seconds": None},
         "opted_out": 0,
         "failures": [],
+        "losses": [],
+        "steps": {"median_seconds": {"sent": None, "delivered": None, "read": None}},
         "costs": {"turns": 0, "parts": 0, "templates": {}},
         "groups": [],
     }

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import tzinfo
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
 from html import escape
 
-from wa_relay.cli.report_text import alerts, duration, facts, funnel, group_name, percent, span_text
+from wa_relay.channel.errors_es import meaning_in_spanish
+from wa_relay.cli.report_labels import LABELS, REASONS_ES, Labels
+from wa_relay.cli.report_text import duration, percent
 from wa_relay.model import Moment
 from wa_relay.moments import stamp
 from wa_relay.reports import Figures, Group, Standing, Statistics
+from wa_relay.reports.charts import CHART_CSS, Bar, Column, columns, rows
+from wa_relay.reports.figures import Loss
 from wa_relay.text.safe import one_line
+
+MOST_GROUPS = 200
+"""Rows of the table of groups: with more, the page would be too large to send by mail."""
 
 CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 CSS = """
 :root { color-scheme: light dark; --ink: #17211d; --soft: #5d6b65; --page: #f6f8f7; --card: #fff; --line: #dfe6e2;
-  --bar: #128c5e; --track: #e8eeeb; --warn: #8a4b00; --warn-page: #fff4e0; --bad: #b3261e; }
+  --chart-2: #128c5e; --chart-track: #e8eeeb; --warn: #8a4b00; --warn-page: #fff4e0; --bad: #b3261e; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e7efeb; --soft: #9aaaa3; --page: #111815; --card: #1a2420;
-  --line: #2b3833; --bar: #2fbf87; --track: #26322d; --warn: #ffcf8a; --warn-page: #3a2b10; --bad: #ff8a80; } }
+  --line: #2b3833; --chart-2: #2fbf87; --chart-3: #8fe3c0; --chart-track: #26322d;
+  --warn: #ffcf8a; --warn-page: #3a2b10; --bad: #ff8a80; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 60rem; margin: 0 auto; padding: 2rem 1rem 3rem; }
@@ -27,12 +36,6 @@ p.span { margin: .2rem 0 1.5rem; color: var(--soft); }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 1.2rem 1.3rem;
   margin: 0 0 1rem; break-inside: avoid; }
 .alert { background: var(--warn-page); color: var(--warn); border: 0; padding: .8rem 1.3rem; font-weight: 600; }
-.funnel { display: grid; grid-template-columns: auto auto 1fr auto; gap: .55rem .9rem; align-items: center; }
-.step { display: contents; } .funnel b { font-weight: 600; }
-.funnel .n { text-align: right; font-variant-numeric: tabular-nums; font-size: 1.15rem; }
-.track { background: var(--track); border-radius: 6px; height: 1.1rem; overflow: hidden; }
-.fill { display: block; background: var(--bar); height: 100%; border-radius: 6px; }
-.part { color: var(--soft); font-size: .9rem; text-align: right; }
 dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: .9rem 1.5rem; margin: 0; }
 dt { color: var(--soft); font-size: .85rem; } dd { margin: 0; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
@@ -44,81 +47,214 @@ td.key { overflow-wrap: anywhere; min-width: 9rem; }
 .num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .code { color: var(--bad); font-variant-numeric: tabular-nums; }
 footer { color: var(--soft); font-size: .85rem; }
-@media (max-width: 34rem) { .funnel { display: block; }
-  .step { display: grid; grid-template-columns: 6rem 1fr auto; gap: .2rem .9rem; margin-bottom: .7rem; }
-  .step .n { text-align: left; } .step .track { grid-column: 1 / -1; order: 1; } }
-@media print { :root { --page: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #bbb; --track: #eee;
-    --bar: #128c5e; }
+@media print { :root { --page: #fff; --card: #fff; --ink: #000; --soft: #444; --line: #bbb; --chart-track: #eee;
+    --chart-2: #128c5e; --chart-3: #0b6b53; }
   main { max-width: none; padding: 0; }
-  .track, .fill, .alert { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
+  .alert { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
 
 
-def as_html(report: Statistics, standing: Standing, timezone: tzinfo, now: Moment) -> str:
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the page shows: the report, and its days and groups for the charts."""
+
+    report: Statistics
+    days: Statistics
+    groups: Statistics
+    timezone: tzinfo
+    language: str
+
+
+def as_html(page: Page, standing: Standing, now: Moment) -> str:
     """Returns the page. Names are escaped; `now` is the time shown in its footer."""
-    span = _text(span_text(report, timezone))
-    parts = [f'<section class="alert" role="alert">{_text(line)}</section>' for line in alerts(standing)]
-    parts += [_funnel(report.total), _facts(report.total)]
-    if report.total.failures:
-        parts.append(_failures(report.total))
-    if report.groups:
-        parts.append(_groups(report))
+    labels = LABELS[page.language]
+    figures, before = page.report.total, page.report.previous
+    span = _text(_span(page, labels))
+    parts = [f'<section class="alert" role="alert">{_text(line)}</section>' for line in _alerts(standing, labels)]
+    parts.append(_section(labels["funnel"], rows(_funnel(figures, labels))))
+    parts.append(_facts(figures, before.total if before else None, labels))
+    parts.append(_section(labels["days"], _days(page.days, labels)))
+    parts.append(_section(labels[f"by_{page.groups.by}"], _shares(page.groups, labels)))
+    parts += [_losses(figures, labels, page.language), _failures(figures, labels, page.language)]
+    if page.report.groups:
+        parts.append(_groups(page.report, labels))
     return f"""<!doctype html>
-<html lang="en">
+<html lang="{page.language}">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{CSP}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
-<title>WhatsApp after the call: {span}</title>
-<style>{CSS}</style>
+<title>{_text(labels["title"])}: {span}</title>
+<style>{CSS}{CHART_CSS}</style>
 </head>
 <body>
 <main>
-<h1>WhatsApp after the call</h1>
+<h1>{_text(labels["title"])}</h1>
 <p class="span">{span}</p>
-{chr(10).join(parts)}
-<footer>Made by wa-relay, {stamp(now)}. Calls count when they ended; messages, turns, opt-outs and failures by
-their own time.</footer>
+{chr(10).join(filter(None, parts))}
+<footer>{_text(labels["footer"].format(at=stamp(now)))}</footer>
 </main>
 </body>
 </html>
 """
 
 
-def _funnel(figures: Figures) -> str:
-    rows = "\n".join(
-        f'<div class="step"><b>{_text(step.name)}</b><span class="n">{step.count:,}</span>'
-        f'<span class="track"><span class="fill" style="width:{_width(step.share, step.count)}%"></span></span>'
-        f'<span class="part">{_text(step.part)}</span></div>'
-        for step in funnel(figures)
+def _span(page: Page, labels: Labels) -> str:
+    report, zone = page.report, page.timezone
+    parts = []
+    if report.since is not None:
+        parts.append(labels["from"].format(at=_local(report.since, zone)))
+    if report.until is not None:
+        parts.append(labels["until"].format(at=_local(report.until, zone)))
+    return f"{' '.join(parts) or labels['everything']} ({zone})"
+
+
+def _local(at: Moment, zone: tzinfo) -> str:
+    return datetime.fromtimestamp(at, zone).strftime("%Y-%m-%d %H:%M")
+
+
+def _alerts(standing: Standing, labels: Labels) -> list[str]:
+    found = [
+        (standing.account_fault, labels["alert_account"].format(fault=standing.account_fault)),
+        (standing.paused_by_operator, labels["alert_paused"]),
+        (standing.paused_by_burst, labels["alert_burst"]),
+        (standing.uncertain, labels["alert_uncertain"].format(n=standing.uncertain)),
+    ]
+    lines = [line for shown, line in found if shown]
+    return lines + [
+        labels["alert_template"].format(sid=each.content_sid, code=each.code) for each in standing.templates
+    ]
+
+
+def _funnel(figures: Figures, labels: Labels) -> list[Bar]:
+    openings, calls = figures.openings, figures.calls
+    steps = (
+        ("calls", calls, 0, ""),
+        ("sent", openings.sent, calls, "of_calls"),
+        ("delivered", openings.delivered, openings.sent, "of_sent"),
+        ("read", openings.read, openings.sent, "of_sent"),
+        ("replied", figures.replied, openings.sent, "of_sent"),
     )
-    return f'<section>\n<h2>From call to answer</h2>\n<div class="funnel">\n{rows}\n</div>\n</section>'
+    return [
+        Bar(
+            labels[name],
+            count / calls if calls else 0.0,
+            f"{count:,}",
+            f"{percent(count / of)} {labels[note]}" if of else "",
+            series=3 if name == "replied" else 2,
+        )
+        for name, count, of, note in steps
+    ]
 
 
-def _facts(figures: Figures) -> str:
-    pairs = "\n".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in facts(figures))
-    return f"<section>\n<h2>Figures</h2>\n<dl>\n{pairs}\n</dl>\n</section>"
-
-
-def _failures(figures: Figures) -> str:
-    rows = "\n".join(
-        f'<tr><td class="code">{_text(failure.code)}</td><td class="num">{failure.count:,}</td>'
-        f"<td>{_text(failure.meaning)}</td></tr>"
-        for failure in figures.failures
+def _facts(figures: Figures, before: Figures | None, labels: Labels) -> str:
+    now, old = _pairs(figures, labels), _pairs(before, labels) if before else []
+    earlier = [value for _, value in old] or [""] * len(now)
+    items = "\n".join(
+        f"<div><dt>{_text(name)}</dt><dd>{_text(value)}"
+        + (f" <small>({_text(labels['before'].format(value=then))})</small>" if then else "")
+        + "</dd></div>"
+        for (name, value), then in zip(now, earlier, strict=True)
     )
-    head = '<tr><th>code</th><th class="num">messages</th><th>what it means, what to do</th></tr>'
-    return _table("Failures", head, rows)
+    return f"<section>\n<h2>{_text(labels['figures'])}</h2>\n<dl>\n{items}\n</dl>\n</section>"
 
 
-def _groups(report: Statistics) -> str:
-    names = ("calls", "opened", "delivered", "read", "replied", "reply rate", "failures", "answer after")
-    numbers = "".join(f'<th class="num">{name}</th>' for name in names)
-    rows = "\n".join(_row(group, report.by) for group in report.groups)
-    return _table(f"By {report.by}", f"<tr><th>{_text(report.by or '')}</th>{numbers}</tr>", rows)
+def _pairs(figures: Figures, labels: Labels) -> list[tuple[str, str]]:
+    openings, medians = figures.openings, figures.median_seconds
+    return [
+        (labels["calls"], f"{figures.calls:,}"),
+        (labels["reply_rate"], percent(figures.reply_rate)),
+        (labels["waiting"], f"{openings.queued:,}"),
+        (labels["failed"], f"{openings.failed:,}"),
+        (labels["uncertain"], f"{openings.uncertain:,}"),
+        (labels["cancelled"], f"{openings.cancelled:,}"),
+        (labels["to_sent"], duration(medians.get("sent"))),
+        (labels["to_read"], duration(medians.get("read"))),
+        (labels["first_reply"], duration(figures.median_first_reply_seconds)),
+        (labels["messages"], labels["in_out"].format(inbound=f"{figures.inbound:,}", outbound=f"{figures.outbound:,}")),
+        (labels["turns"], labels["answered_failed"].format(a=f"{figures.answered:,}", f=f"{figures.failed_turns:,}")),
+        (labels["turn_time"], duration(figures.median_turn_seconds)),
+        (labels["opted_out"], f"{figures.opted_out:,}"),
+    ]
 
 
-def _row(group: Group, by: str | None) -> str:
+def _days(days: Statistics, labels: Labels) -> str:
+    points = [
+        Column(group.key, (group.figures.calls, group.figures.openings.sent, group.figures.replied))
+        for group in days.groups
+        if group.key is not None
+    ]
+    return columns(labels["days"], [labels["calls"], labels["sent"], labels["replied"]], points)
+
+
+def _shares(groups: Statistics, labels: Labels) -> str:
+    rated = [group for group in groups.groups if group.figures.openings.sent][:12]
+    return (
+        rows(
+            [
+                Bar(
+                    _group(group.key, groups.by, labels),
+                    group.figures.reply_rate or 0.0,
+                    percent(group.figures.reply_rate),
+                    labels["of"].format(n=f"{group.figures.replied:,}", of=f"{group.figures.openings.sent:,}"),
+                    series=3,
+                )
+                for group in rated
+            ]
+        )
+        if rated
+        else ""
+    )
+
+
+def _losses(figures: Figures, labels: Labels, language: str) -> str:
+    if not figures.losses:
+        return ""
+    lines = "\n".join(_loss(loss, labels, language) for loss in figures.losses)
+    heads = (labels["stage"], labels["reason"], labels["count"], labels["meaning"])
+    head = "".join(f"<th>{_text(each)}</th>" for each in heads)
+    return _table(labels["losses"], f"<tr>{head}</tr>", lines)
+
+
+def _failures(figures: Figures, labels: Labels, language: str) -> str:
+    """All messages that failed, replies and notices included."""
+    if not figures.failures:
+        return ""
+    lines = "\n".join(
+        f'<tr><td class="code">{_text(each.code)}</td><td class="num">{each.count:,}</td>'
+        f"<td>{_text(_meaning('', each.code, each.meaning, language))}</td></tr>"
+        for each in figures.failures
+    )
+    head = "".join(f"<th>{_text(labels[name])}</th>" for name in ("reason", "count", "meaning"))
+    return _table(labels["all_failures"], f"<tr>{head}</tr>", lines)
+
+
+def _meaning(stage: str, reason: str, known: str, language: str) -> str:
+    if language != "es":
+        return known
+    return REASONS_ES.get(f"{stage}:{reason}") or REASONS_ES.get(reason) or meaning_in_spanish(reason)
+
+
+def _loss(loss: Loss, labels: Labels, language: str) -> str:
+    meaning = _meaning(loss.stage, loss.reason, loss.meaning, language)
+    return (
+        f"<tr><td>{_text(labels[f'loss_{loss.stage}'])}</td>"
+        f'<td class="code">{_text(loss.reason)}</td><td class="num">{loss.count:,}</td><td>{_text(meaning)}</td></tr>'
+    )
+
+
+def _groups(report: Statistics, labels: Labels) -> str:
+    names = [labels[name] for name in ("calls", "sent", "delivered", "read", "replied", "reply_rate", "failures")]
+    numbers = "".join(f'<th class="num">{_text(name)}</th>' for name in (*names, labels["turn_time"]))
+    lines = "\n".join(_row(group, report.by, labels) for group in report.groups[:MOST_GROUPS])
+    if len(report.groups) > MOST_GROUPS:
+        more = labels["more"].format(n=f"{len(report.groups) - MOST_GROUPS:,}")
+        lines += f'<tr><td class="key" colspan="9">{_text(more)}</td></tr>'
+    return _table(labels[f"by_{report.by}"], f"<tr><th></th>{numbers}</tr>", lines)
+
+
+def _row(group: Group, by: str | None, labels: Labels) -> str:
     figures, openings = group.figures, group.figures.openings
     cells = (
         *(f"{each:,}" for each in (figures.calls, openings.sent, openings.delivered, openings.read, figures.replied)),
@@ -127,19 +263,21 @@ def _row(group: Group, by: str | None) -> str:
         duration(figures.median_turn_seconds),
     )
     numbers = "".join(f'<td class="num">{_text(cell)}</td>' for cell in cells)
-    return f'<tr><td class="key">{_text(group_name(group.key, by))}</td>{numbers}</tr>'
+    return f'<tr><td class="key">{_text(_group(group.key, by, labels))}</td>{numbers}</tr>'
 
 
-def _table(title: str, head: str, rows: str) -> str:
-    return (
-        f'<section>\n<h2>{_text(title)}</h2>\n<div class="wide"><table>\n<thead>{head}</thead>\n'
-        f"<tbody>\n{rows}\n</tbody>\n</table></div>\n</section>"
+def _group(key: str | None, by: str | None, labels: Labels) -> str:
+    return key if key is not None else labels[f"no_{by}"]
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section>\n<h2>{_text(title)}</h2>\n{content}\n</section>" if content else ""
+
+
+def _table(title: str, head: str, lines: str) -> str:
+    return _section(
+        title, f'<div class="wide"><table>\n<thead>{head}</thead>\n<tbody>\n{lines}\n</tbody>\n</table></div>'
     )
-
-
-def _width(share: float, count: int) -> str:
-    # What is there is seen, however small a part it is.
-    return f"{max(share * 100.0, 0.5 if count else 0.0):.1f}"
 
 
 def _text(text: str) -> str:

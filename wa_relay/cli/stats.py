@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from dataclasses import replace
 from datetime import tzinfo
 from enum import StrEnum
 from pathlib import Path
@@ -17,11 +18,15 @@ from wa_relay.cli.options import Options
 from wa_relay.cli.output import on_file, results, write_document, write_file
 from wa_relay.cli.reading import reading
 from wa_relay.cli.report_csv import as_csv
-from wa_relay.cli.report_html import as_html
+from wa_relay.cli.report_html import Page, as_html
 from wa_relay.cli.report_table import table
 from wa_relay.cli.settings import load_config
+from wa_relay.config import Config
+from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.location import location_of
-from wa_relay.reports import Standing, Statistics
+from wa_relay.reports import Span, Standing, Statistics
+from wa_relay.reports.limits import Limit, LimitError, limits_of
+from wa_relay.reports.statistics import Grouping
 
 FILE_WIDTH = 100
 """Columns of a table that goes into a file."""
@@ -35,6 +40,15 @@ class By(StrEnum):
     group = "group"
     agent = "agent"
     conversation = "conversation"
+
+
+GROUPINGS: dict[By, Grouping] = {
+    By.day: "day",
+    By.batch: "batch",
+    By.group: "group",
+    By.agent: "agent",
+    By.conversation: "conversation",
+}
 
 
 class Format(StrEnum):
@@ -60,6 +74,10 @@ def stats(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to a file.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Also count the span before. Requires --since.")] = False,
+    fail_on: Annotated[
+        str | None, typer.Option(metavar="LIMITS", help="Exit with 1 beyond limits: 'failed>5%,replied<10%'.")
+    ] = None,
 ) -> None:
     """Report on calls, openings, replies and failures."""
     options: Options = ctx.obj
@@ -67,17 +85,53 @@ def stats(
         raise typer.BadParameter(f"--json and --format {format_} can't be combined", param_hint="--json")
     form = Format.json if as_json else format_ or Format.table
     config = load_config(options)
+    now = time.time()
     try:
-        span = reports.span(since, until, config.timezone, time.time())
+        span = reports.span(since, until, config.timezone, now)
+        before = reports.span_before(span, now) if compare else None
     except reports.SpanError as error:
         raise typer.BadParameter(error.message, param_hint=f"--{error.path}") from None
+    limits = _limits(fail_on)
+    group: Grouping | None = None if by is None else GROUPINGS[by]
     with reading(location_of(config)) as db:
-        report = reports.stats(db, span=span, by=None if by is None else by.value, timezone=config.timezone)
+        report = reports.stats(db, span=span, by=group, timezone=config.timezone)
+        if before is not None:
+            previous = reports.stats(db, span=before, by=group, timezone=config.timezone)
+            report = replace(report, previous=previous)
         standing = reports.standing(db)
+        page = _page(db, config, report) if form is Format.html else None
     if form is Format.table and output is None:
         _print_table(report, standing, config.timezone, no_color=options.no_color)
-        return
-    _write(_document(form, report, standing, config.timezone), output)
+    else:
+        _write(as_html(page, standing, now) if page else _document(form, report, standing, config.timezone), output)
+    _enforce(limits, report)
+
+
+def _limits(text: str | None) -> tuple[Limit, ...]:
+    try:
+        return limits_of(text) if text is not None else ()
+    except LimitError as error:
+        raise typer.BadParameter(error.message, param_hint="--fail-on") from None
+
+
+def _enforce(limits: tuple[Limit, ...], report: Statistics) -> None:
+    """Names the limits that are broken, and exits with 1 if there are any."""
+    broken = [text for limit in limits if (text := limit.broken_by(report.total))]
+    for text in broken:
+        typer.echo(text, err=True)
+    if broken:
+        raise typer.Exit(1)
+
+
+def _page(db: Queries, config: Config, report: Statistics) -> Page:
+    """The report with the days and the groups of its charts."""
+    span = Span(report.since, report.until)
+
+    def grouped(by: Grouping) -> Statistics:
+        return report if report.by == by else reports.stats(db, span=span, by=by, timezone=config.timezone)
+
+    groups = report if report.by not in (None, "day") else grouped("batch")
+    return Page(report, grouped("day"), groups, config.timezone, config.general.language)
 
 
 def _print_table(report: Statistics, standing: Standing, timezone: tzinfo, *, no_color: bool) -> None:
@@ -92,8 +146,6 @@ def _document(form: Format, report: Statistics, standing: Standing, timezone: tz
         return json.dumps(report.to_json(), ensure_ascii=False, indent=2) + "\n"
     if form is Format.csv:
         return as_csv(report)
-    if form is Format.html:
-        return as_html(report, standing, timezone, time.time())
     written = io.StringIO()
     paper = on_file(written, width=FILE_WIDTH)
     for part in table(report, standing, paper, timezone):

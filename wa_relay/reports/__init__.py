@@ -9,7 +9,7 @@ from wa_relay.reports.call_list import CallRow, calls_csv, list_calls
 from wa_relay.reports.conversation import CallEntry, Conversation, MessageEntry, Overview, conversation
 from wa_relay.reports.decisions import Standing, StoppedTemplate, Undecided, standing, uncertain
 from wa_relay.reports.figures import Failure, Figures, Group, Statistics
-from wa_relay.reports.spans import Span, SpanError, span
+from wa_relay.reports.spans import Span, SpanError, span, span_before
 from wa_relay.reports.statistics import Grouping, stats
 from wa_relay.reports.tally import REASONS
 from wa_relay.reports.why import Decision, why
@@ -36,6 +36,7 @@ __all__ = [
     "conversation",
     "list_calls",
     "span",
+    "span_before",
     "standing",
     "stats",
     "uncertain",

@@ -44,11 +44,29 @@ class Openings:
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """Calls of one group that did not get to a `stage` (`opening`, `sent`, `delivered`, `read`, `replied`).
+
+    `reason` is a code of ours or of Twilio's.
+    """
+
+    stage: str
+    reason: str
+    count: int
+    meaning: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of `losses`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """What is counted. Seconds are of a median (the mean of the middle two) or a 95th percentile (nearest rank).
 
     A figure that has nothing to count from is None. `templates` are those that Twilio accepted, by what they are for:
-    `opening`, `reopen` or `human` (an operator sent it).
+    `opening`, `reopen` or `human` (an operator sent it). `median_seconds` are those from the end of the call to `sent`,
+    and from there to `delivered` and `read`.
     """
 
     calls: int
@@ -65,6 +83,8 @@ class Figures:
     opted_out: int
     failures: tuple[Failure, ...]
     templates: dict[str, int] = field(default_factory=dict)
+    losses: tuple[Loss, ...] = ()
+    median_seconds: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def parts(self) -> int:
@@ -94,6 +114,8 @@ class Figures:
             },
             "opted_out": self.opted_out,
             "failures": [failure.to_json() for failure in self.failures],
+            "losses": [loss.to_json() for loss in self.losses],
+            "steps": {"median_seconds": dict(self.median_seconds)},
             "costs": {"turns": self.answered, "parts": self.parts, "templates": dict(self.templates)},
         }
 
@@ -119,6 +141,7 @@ class Statistics:
     by: str | None
     total: Figures
     groups: tuple[Group, ...]
+    previous: Statistics | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object of `GET /api/stats` and of `stats --json`."""
@@ -127,4 +150,5 @@ class Statistics:
             "until": optional_stamp(self.until),
             **self.total.to_json(),
             "groups": [group.to_json() for group in self.groups],
+            **({"previous": self.previous.to_json()} if self.previous else {}),
         }

@@ -42,6 +42,14 @@ class Span:
         return self.since is None and self.until is None
 
 
+def span_before(span: Span, now: Moment) -> Span:
+    """The span of the same length that ends where this one begins; raises `SpanError` without a beginning."""
+    if span.since is None:
+        raise SpanError("compare", "needs --since: without a beginning nothing is before")
+    until = now if span.until is None else span.until
+    return Span(span.since - max(0.0, until - span.since), span.since)
+
+
 def span(since: str | None, until: str | None, timezone: tzinfo, now: Moment) -> Span:
     """Reads both ends of a span; raises `SpanError` for one that is none.
 

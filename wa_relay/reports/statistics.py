@@ -17,13 +17,15 @@ from wa_relay.reports.figures import Group, Statistics
 from wa_relay.reports.labels import NAMED, QUARTER, DayLabels, call_labels
 from wa_relay.reports.snapshot import snapshot
 from wa_relay.reports.spans import Span
-from wa_relay.reports.tally import CANCELLED, Tally
+from wa_relay.reports.tally import CANCELLED, REACHED, Tally
 
 Grouping = Literal["day", "batch", "group", "agent", "conversation"]
 BY_CALL = (*NAMED, "conversation")
 
 SELECT_CALLS = """
-    select {key}, c.skipped, m.status, m.reason, case when m.status in ('sent', 'delivered', 'read') then (
+    select {key}, c.skipped, m.status, m.reason, m.error_code, m.accepted_at, m.accepted_at - c.ended_at,
+        m.delivered_at - m.accepted_at, m.read_at - m.delivered_at,
+        case when m.status in ('sent', 'delivered', 'read') then (
         select min(i.accepted_at) from conversation_messages i
         where i.conversation_id = c.conversation_id and i.direction = 'inbound' and i.id > m.id
             and i.accepted_at >= m.accepted_at
@@ -139,13 +141,16 @@ def _count(db: Queries, span: Span, by: Grouping | None, tallies: _Tallies) -> N
 
 
 def _count_calls(rows: Iterable[tuple[Any, ...]], tallies: _Tallies) -> None:
-    for group, skipped, status, reason, seconds in rows:
+    for group, skipped, status, reason, code, accepted_at, to_sent, to_delivered, to_read, seconds in rows:
         tally = tallies.of(group)
         tally.calls += 1
         if skipped is not None:
             tally.skipped[skipped] += 1
         if status is not None:
             tally.openings["cancelled" if reason in CANCELLED else status] += 1
+            tally.add_loss(status, code or reason, accepted=accepted_at is not None, replied=seconds is not None)
+            if status in REACHED:
+                tally.add_steps(to_sent, to_delivered, to_read)
         if seconds is not None:
             tally.first_replies.append(seconds)
 

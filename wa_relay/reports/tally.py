@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from wa_relay.reports.figures import Failure, Figures, Openings
+from wa_relay.reports.figures import Failure, Figures, Loss, Openings
 
 REASONS = {
     "refused": "Twilio refused the message without a code. Check Twilio's log",
@@ -32,6 +32,26 @@ CANCELLED = frozenset({"cancelled", "handed_over", "conversation_started", "rest
 """The reasons of openings that a rule, a customer or a person ended: they count as cancelled, not as failed."""
 
 
+REACHED = ("sent", "delivered", "read")
+STAGES = ("opening", *REACHED, "replied")
+SKIPPED = {
+    "outcome_not_followed": "this outcome is not followed up (opening.*)",
+    "opted_out": "the customer had opted out",
+    "too_old": "the call was too old when it was first reported (poll.max_call_age_hours)",
+    "recent_opening": "the customer had got another opening shortly before (opening.min_gap_hours)",
+    "too_short": "the call was too short (min_call_seconds)",
+    "condition": "the values that the call collected don't match (when)",
+    "handed_over": "a person had the conversation",
+}
+NOT_YET = {
+    "uncertain": "nobody knows whether it was sent. Decide with: wa-relay resolve",
+    "no_receipt": "Twilio accepted it, and no receipt says that it was delivered",
+    "not_read": "it was delivered, and the customer has not read it, or hides that",
+    "no_reply": "it was sent, and the customer has not answered",
+}
+"""What a step that was not reached means where nothing failed."""
+
+
 @dataclass(slots=True)
 class Tally:
     """The counts of one group while they are gathered; `figures` closes them."""
@@ -48,6 +68,28 @@ class Tally:
     failures: Counter[str] = field(default_factory=Counter)
     first_replies: list[float] = field(default_factory=list)
     turn_seconds: list[float] = field(default_factory=list)
+    losses: Counter[tuple[str, str]] = field(default_factory=Counter)
+    steps: dict[str, list[float]] = field(default_factory=lambda: {step: [] for step in REACHED})
+
+    def add_loss(self, status: str, reason: str | None, *, accepted: bool, replied: bool) -> None:
+        """Counts the steps that one opening did not reach. One that still waits is no loss."""
+        if status == "failed":
+            self.losses["delivered" if accepted else "sent", reason or "refused"] += 1
+        elif status == "uncertain":
+            self.losses["sent", "uncertain"] += 1
+        elif status in REACHED:
+            if status == "sent":
+                self.losses["delivered", "no_receipt"] += 1
+            elif status == "delivered":
+                self.losses["read", "not_read"] += 1
+            if not replied:
+                self.losses["replied", "no_reply"] += 1
+
+    def add_steps(self, *seconds: float | None) -> None:
+        """Keeps how long each step took; a clock that was off makes no negative length."""
+        for step, taken in zip(REACHED, seconds, strict=True):
+            if taken is not None:
+                self.steps[step].append(max(0.0, taken))
 
     def add(self, other: Tally) -> None:
         """Adds the counts of another group to these."""
@@ -63,6 +105,9 @@ class Tally:
         self.failures += other.failures
         self.first_replies += other.first_replies
         self.turn_seconds += other.turn_seconds
+        self.losses += other.losses
+        for step, taken in other.steps.items():
+            self.steps[step] += taken
 
     def figures(self) -> Figures:
         """What was counted, with the medians."""
@@ -83,6 +128,8 @@ class Tally:
             opted_out=self.opted_out,
             failures=_failures(self.failures.items()),
             templates={kind: self.templates[kind] for kind in TEMPLATE_KINDS if self.templates[kind]},
+            losses=_losses(self.skipped, self.losses),
+            median_seconds={step: median(taken) for step, taken in self.steps.items()},
         )
 
 
@@ -115,6 +162,22 @@ def _failures(counts: Iterable[tuple[str, int]]) -> tuple[Failure, ...]:
     ordered = sorted(counts, key=lambda cause: (-cause[1], cause[0]))
     if not ordered:
         return ()
+    return tuple(Failure(code, meaning_of(code), count) for code, count in ordered)
+
+
+def _losses(skipped: Counter[str], others: Counter[tuple[str, str]]) -> tuple[Loss, ...]:
+    """Every step's losses, in the order of the steps, the most frequent first."""
+    counts = [("opening", reason, count) for reason, count in skipped.items() if count]
+    counts += [(stage, reason, count) for (stage, reason), count in others.items() if count]
+    counts.sort(key=lambda each: (STAGES.index(each[0]), -each[2], each[1]))
+    return tuple(Loss(stage, reason, count, meaning_of(reason, stage)) for stage, reason, count in counts)
+
+
+def meaning_of(reason: str, stage: str = "") -> str:
+    """What a reason or a code of Twilio's means. The same reason may mean another thing for a call without opening."""
+    known = SKIPPED.get(reason) if stage == "opening" else NOT_YET.get(reason) or REASONS.get(reason)
+    if known:
+        return known
     from wa_relay.channel.errors import meaning
 
-    return tuple(Failure(code, REASONS.get(code) or meaning(code), count) for code, count in ordered)
+    return meaning(reason)
