@@ -301,6 +301,7 @@ def _report() -> Json:
     openings = dict.fromkeys(("queued", "sent", "delivered", "read", "failed", "uncertain", "cancelled"), WHOLE)
     turns = {"answered": WHOLE, "failed": WHOLE, "median_seconds": NUMBER, "p95_seconds": NUMBER}
     failure = record({"code": TEXT, "meaning": TEXT, "count": WHOLE})
+    loss = record({"stage": TEXT, "reason": TEXT, "count": WHOLE, "meaning": TEXT})
     return record(
         {
             "since": MAYBE_MOMENT,
@@ -318,6 +319,8 @@ def _report() -> Json:
             ),
             "opted_out": WHOLE,
             "failures": {"type": "array", "items": failure},
+            "losses": {"type": "array", "items": loss},
+            "steps": record({"median_seconds": record(dict.fromkeys(("sent", "delivered", "read"), NUMBER))}),
             "groups": {"type": "array", "items": {"type": "object"}},
         }
     )
