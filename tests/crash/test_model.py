@@ -26,10 +26,13 @@ FATES = st.sampled_from(["ok", "ok", "ok", "lost", "nothing", "late", "refused",
 class Model(RuleBasedStateMachine):
     """Everything that can happen to a ledger, in any order."""
 
+    policy_rules = RULES
+
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory(prefix="wa-relay-model-")
-        self.store, self.twilio, self.now = Store(Path(self._folder.name) / "relay.db"), Twilio(), MADE + 10.0
+        self.store = Store(Path(self._folder.name) / "relay.db", self.policy_rules)
+        self.twilio, self.now = Twilio(), MADE + 10.0
         self.sending: list[SendJob] = []
         self.asking: list[TurnJob] = []
         self.resent: set[int] = set()
