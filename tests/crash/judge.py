@@ -10,11 +10,12 @@ import re
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from tests.crash.people import ASKED, CALLED, CANARY, CONFIRMATION, FALLBACK, GREETING, Expected
+from tests.crash import voices
+from tests.crash.people import CALLED, CANARY, CONFIRMATION, FALLBACK, GREETING, Expected
+from tests.crash.verdict import ASKED, Sent, Verdict
 from tests.e2e.stage import TOKEN
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.file import open_for_reading
@@ -43,37 +44,6 @@ PHONE = re.compile(r"573\d{9}|57300\d{7}")
 SID = re.compile(r"(SM|MM)[0-9a-f]{32}")
 
 
-@dataclass(slots=True)
-class Verdict:
-    """Every broken promise in words, and the figures of the run."""
-
-    broken: list[str] = field(default_factory=list)
-    figures: Counter[str] = field(default_factory=Counter)
-    hit: Counter[str] = field(default_factory=Counter)
-
-    def check(self, kept: bool, words: str) -> None:
-        """Notes a broken promise."""
-        if not kept:
-            self.broken.append(words)
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """One message that Twilio really took."""
-
-    number: int
-    at: float
-    sid: str
-    phone: str
-    text: str
-    row: int | None
-
-    @property
-    def asked(self) -> tuple[int, ...]:
-        """The questions that it answers."""
-        return tuple(int(number) for number in ASKED.findall(self.text))
-
-
 def judge(
     twilio: TwilioStandin, agents: ElevenLabsStandin, known: Expected, database: Path, log: str, *, kills: int
 ) -> Verdict:
@@ -95,10 +65,11 @@ def judge(
     _conversations(verdict, agents, [one for one in sent if one.row not in known.resent])
     _questions(verdict, twilio, sent, known, outbound, refused, phones)
     told = {phones[row["conversation_id"]] for row in outbound if row["notice"] == "fallback"}
-    closed = _left(twilio) | refused | told
+    closed = _left(twilio) | refused | told | known.deeds.answered
     shown = {int(number) for row in outbound for number in ASKED.findall(row["content"])}
     _spoken(verdict, twilio, agents, sent, known, unheard, shown, closed=closed, kills=kills)
     _opt_outs(verdict, twilio, sent)
+    voices.check(verdict, twilio, sent, known.deeds, outbound)
     _leaks(verdict, twilio, log)
     _met(verdict, twilio, agents, moves)
     return verdict
@@ -238,7 +209,7 @@ def _questions(
                 verdict.check(not count, f"question {number} is older than the database and was answered")
                 continue
             verdict.check(count <= 1, f"question {number} was answered {count} times: {answers[number]}")
-            closed = number in shown or phone in told or phone in left
+            closed = number in shown or phone in told or phone in left or phone in known.deeds.answered
             verdict.check(bool(count) or closed, f"question {number} of {phone} was lost")
             verdict.figures.update(["answered" if count else "closed otherwise"])
     verdict.figures.update(written=written)

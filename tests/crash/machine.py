@@ -16,8 +16,9 @@ from pathlib import Path
 
 from tests.crash import weather
 from tests.crash.forks import Daemons
-from tests.crash.judge import ENDS, Verdict, judge
+from tests.crash.judge import ENDS, judge
 from tests.crash.people import FALLBACK, GREETING, Crowd, answer
+from tests.crash.verdict import Verdict
 from tests.e2e.stage import AGENT, OVERRIDES, TOKEN, free_port, until
 from wa_relay.ledger.triggers import MOVES
 from wa_relay.standins.elevenlabs import Agent, ElevenLabsStandin

@@ -19,6 +19,8 @@ from typing import Any
 import aiohttp
 
 from tests.crash.forks import Daemons
+from tests.crash.operators import Deeds, Operators
+from tests.crash.verdict import ASKED
 from tests.e2e.stage import AGENT, TOKEN, payload, until
 from wa_relay.standins.elevenlabs import Asked, ElevenLabsStandin, Recipient
 from wa_relay.standins.twilio import Attachment, TwilioStandin
@@ -26,7 +28,6 @@ from wa_relay.standins.twilio import Attachment, TwilioStandin
 CANARY = "Zanahoria"
 """A word in every name and every text: none of them may be in a log."""
 
-ASKED = re.compile(r"q(\d+)x")
 CALLED = re.compile(r"k(\d+)x")
 FALLBACK = "En este momento no podemos responderte. Te escribiremos pronto."
 CONFIRMATION = "Listo, no te escribiremos más. Escribe ALTA si cambias de idea."
@@ -49,6 +50,7 @@ class Expected:
     old_messages: set[str] = field(default_factory=set)
     resent: set[int] = field(default_factory=set)
     spoken: dict[int, str] = field(default_factory=dict)
+    deeds: Deeds = field(default_factory=Deeds)
     pending: int = 0
 
 
@@ -80,7 +82,8 @@ class Crowd:
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls = self._questions = 0
         self._batch, self._place = "", BATCH
-        self.known = Expected()
+        self._operators = Operators(self._http, url, CANARY)
+        self.known = Expected(deeds=self._operators.deeds)
         self.busy = True
 
     async def close(self) -> None:
@@ -172,6 +175,8 @@ class Crowd:
         else:
             copies = dice.choice((1, 1, 2, 5))
             await asyncio.gather(*(self._push(number, phone) for _ in range(copies)))
+        if dice.random() < 0.25:
+            self._go(self._operators.handle(phone, random.Random(dice.random())))
         for _ in range(dice.randint(0, 3)):
             await asyncio.sleep(dice.uniform(0.0, 1.5))
             await self._write(phone, dice)
