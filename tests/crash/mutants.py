@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 COPIED = ("wa_relay", "tests", "pyproject.toml", "config.example.toml", "README.md", "docs")
 LEDGER = ("tests/ledger",)
+HANDOVER = ("tests/ledger/test_handover.py",)
 FAILED = re.compile(r"^FAILED (.+?)(?: - .*)?$", re.MULTILINE)
 WITHIN = 240.0
 
@@ -309,6 +310,76 @@ MUTANTS = (
         "wa_relay/ledger/sends.py",
         "        turns.leave_unanswered(ledger, message.conversation_id, message.turn_id)\n",
         "        pass\n",
+    ),
+    Mutant(
+        "a takeover leaves the agent's replies in the queue",
+        "wa_relay/ledger/handover.py",
+        '    ledger.run(CANCEL_AGENTS_MESSAGES, cancelled | {"replies": asked_turn is None})\n',
+        "    cancelled.clear()\n",
+        HANDOVER,
+    ),
+    Mutant(
+        "a takeover leaves a turn open",
+        "wa_relay/ledger/handover.py",
+        "    held.hold_begun_turns(ledger, conversation_id, now, but=asked_turn)\n",
+        "    pass\n",
+        HANDOVER,
+    ),
+    Mutant(
+        "the database lets the agent send while a person has the conversation",
+        "wa_relay/ledger/handover_schema.py",
+        "HANDOVER_TRIGGERS = (_NO_SEND, ",
+        "HANDOVER_TRIGGERS = (",
+        HANDOVER,
+    ),
+    Mutant(
+        "the database lets a takeover leave what was begun",
+        "wa_relay/ledger/handover_schema.py",
+        "_NOT_ASKED, _ENDS_ALL, ",
+        "_NOT_ASKED, ",
+        HANDOVER,
+    ),
+    Mutant(
+        "a reply that was put off goes back to the queue while a person has the conversation",
+        "wa_relay/ledger/sends.py",
+        "    if (ended := _end_for_person(ledger, message, proof, now)) is not None:\n        return ended\n",
+        "",
+        HANDOVER,
+    ),
+    Mutant(
+        "what nobody answered is asked nobody",
+        "wa_relay/ledger/handover.py",
+        "    held.ask_held(ledger, conversation_id, now)\n",
+        "    pass\n",
+        HANDOVER,
+    ),
+    Mutant(
+        "a person's message leaves the question for the agent",
+        "wa_relay/ledger/human.py",
+        '    answered = held.answer_held(ledger, conversation_id, "answered_by_person", now)\n',
+        "    answered = None\n",
+        HANDOVER,
+    ),
+    Mutant(
+        "a person's message that failed counts as an answer",
+        "wa_relay/ledger/sends.py",
+        "        human.restore_question(ledger, ended, now)\n",
+        "",
+        HANDOVER,
+    ),
+    Mutant(
+        "an Idempotency-Key is not looked up",
+        "wa_relay/ledger/human.py",
+        "    if key is not None:\n        used",
+        "    if key is not None and not key:\n        used",
+        HANDOVER,
+    ),
+    Mutant(
+        "the agent's last words before a handover are lost",
+        "wa_relay/policy/handover.py",
+        '    return kind == "reply" and handling.is_requested and handling.reason == "tool"\n',
+        "    return False\n",
+        HANDOVER,
     ),
     Mutant(
         "the lock belongs to the path",

@@ -10,6 +10,7 @@ from tests.engines import REFUSED
 from tests.ledger.conftest import NOW, PHONE, call, written
 from wa_relay.ledger import calls, claims, handover, human, inbox, journal, sends, turns
 from wa_relay.ledger.human import HumanMessage, Stored
+from wa_relay.ledger.outbox import Proof
 from wa_relay.ledger.questions import TurnJob
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, NotSent, SendRefused
@@ -131,6 +132,21 @@ def test_the_database_refuses_a_reply_of_the_agent_while_a_person_has_the_conver
     ):
         with pytest.raises(REFUSED, match="the agent"):
             ledger.run(statement)
+
+
+def test_the_database_refuses_to_send_a_reply_of_the_agent_while_a_person_has_the_conversation(ledger: Ledger) -> None:
+    inbox.record_inbound(ledger, written("¿precio?"), NOW)
+    (job,) = _asked(ledger, NOW + 3)
+    turns.finish_turn(ledger, job.turn_id, ["Cuesta 10."], None, NOW + 4)
+    (send,) = claims.claim_messages(ledger, 5, NOW + 4).jobs
+    handover.take_over(ledger, PHONE, API, None, NOW + 5)
+    assert send.outgoing.message_id is not None
+    sends.requeue(ledger, send.outgoing.message_id, NOW + 6, Proof("http", "not sent"), NOW + 6)
+    with pytest.raises(REFUSED, match="the agent sends nothing"):
+        ledger.run(
+            "update conversation_messages set status = 'sending', in_flight = true, attempts = attempts + 1,"
+            " attempted_at = 1.0, epoch = 1, moved_at = 1.0, moved_by = 'run' where status = 'queued'"
+        )
 
 
 def test_the_database_refuses_a_takeover_that_leaves_the_agents_turn_open(ledger: Ledger) -> None:
