@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.stage import AGENT, ANA, EVA, LUIS, Stage, payload, run, stage, until
-from wa_relay.standins.elevenlabs import Recipient
+from wa_relay.standins.elevenlabs import CHAT_EVENTS, Agent, Recipient
 
 SECRETS = (b"3138539155", "Ana García".encode(), b"Premium", b"conv_1")
 
@@ -265,5 +265,21 @@ def test_plan_says_what_the_daemon_then_does(tmp_path: Path) -> None:
             assert [row["reason"] for row in again] == ["known", "known", "not_finished"]
             assert (await s.relay.command("plan", "--batch", "btcal_none"))[0] == 1
             assert (await s.relay.command("plan"))[0] == 2
+
+    run(scenario())
+
+
+def test_replay_asks_another_agent_and_sends_nothing(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stage(tmp_path) as s:
+            await a_thread(s)
+            s.elevenlabs.add_agent(Agent("agent_other", client_events=CHAT_EVENTS))
+            code, _, err = await s.relay.command("replay", ANA, "--agent", "agent_other")
+            assert (code, "--yes" in err) == (2, True)
+            (turn,) = json.loads(await command(s, "replay", ANA, "--agent", "agent_other", "--yes", "--json"))
+            assert turn["question"] == "¿Cuánto cuesta el plan Premium?"
+            assert (turn["old"], bool(turn["new"]), turn["error"]) == (s.bodies()[1], True, None)
+            assert len(s.bodies()) == 2
+            assert (await s.relay.command("replay", ANA, "--agent", "agent_none", "--yes"))[0] == 1
 
     run(scenario())

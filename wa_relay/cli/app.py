@@ -78,6 +78,12 @@ ENTRIES = {
         EVERY_DAY,
         "wa-relay context +573138539155",
     ),
+    "replay": Entry(
+        "wa_relay.cli.replay:replay",
+        "Ask another agent a customer's stored questions, and show old and new answers. Nothing is sent to Twilio.",
+        EVERY_DAY,
+        "wa-relay replay +573138539155 --agent agent_4701k8fcsvhaes5s1h6tw894g98s",
+    ),
     "opt-out": Entry(
         "wa_relay.cli.opt_out:opt_out",
         "List, add, remove, import or export the customers who have opted out.",

@@ -50,6 +50,8 @@ def forget(
         typer.echo(json.dumps({"phone_number": number, "forgotten": True, "upstream": upstream}))
         return
     typer.echo(f"{number} is forgotten. {REMAINS}")
+    if location_of(config).is_shared:
+        typer.echo("PostgreSQL's own log, replicas and archives keep the rest until they are recycled.")
     if not upstream:
         typer.echo("Twilio and ElevenLabs keep their copies: use --upstream to delete those first.")
 
