@@ -13,10 +13,9 @@ from wa_relay import reports
 from wa_relay.console.render import HEADERS
 from wa_relay.ledger.engine import Queries
 from wa_relay.model import Moment
-from wa_relay.reports.why import why
+from wa_relay.reports.export import export
 
 CHUNK = 64 * 1024
-MOST_MESSAGES = 1_000_000
 
 
 def write_calls(db: Queries, span: reports.Span) -> IO[bytes]:
@@ -29,13 +28,11 @@ def write_calls(db: Queries, span: reports.Span) -> IO[bytes]:
 
 
 def write_customer(db: Queries, phone: str, now: Moment) -> bytes | None:
-    """The thread and the decisions about a customer as JSON, None for an unknown one; reads only."""
-    thread = reports.conversation(db, phone=phone, limit=MOST_MESSAGES)
-    if thread is None:
+    """Writes what `wa-relay export` prints of a customer; None for an unknown one. Reads only."""
+    found = export(db, phone, now)
+    if found is None:
         return None
-    decisions = [decision.to_json() for decision in why(db, phone) or []]
-    shown = {"phone_number": phone, "thread": thread.to_json(now), "decisions": decisions}
-    return json.dumps(shown, ensure_ascii=False, indent=2).encode("utf-8", "replace")
+    return json.dumps(found.to_json(), ensure_ascii=False, indent=2).encode("utf-8", "replace")
 
 
 async def send_file(http: web.Request, file: IO[bytes], name: str, content_type: str) -> web.StreamResponse:
