@@ -17,7 +17,6 @@ from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
 from wa_relay.ledger import erasing
 from wa_relay.ledger.location import location_of
-from wa_relay.model import RelayError
 from wa_relay.moments import stamp
 
 FORGET_SECONDS = 300.0
@@ -67,9 +66,7 @@ def retention(
     config = load_config(options)
     days = config.retention.threads_days
     if days <= 0:
-        if not dry_run:
-            raise RelayError("retention.threads_days is 0: threads are kept. Set it, then repeat.", permanent=True)
-        _print_threads(0, dry_run=True, as_json=as_json)
+        _print_threads(0, dry_run=dry_run, as_json=as_json)
         return
     if dry_run:
         with reading(location_of(config)) as db:
