@@ -39,7 +39,7 @@ SELECT_NEWEST_INBOUND_OF_TURN = """
     select m.twilio_message_id from turns t
         join conversation_state s on s.id = t.conversation_id
         join conversation_messages m on m.conversation_id = t.conversation_id
-    where t.id = :turn_id and t.state = 'asking' and s.status = 'active'
+    where t.id = :turn_id and t.state = 'asking' and s.status = 'active' and s.handler = 'agent'
         and m.direction = 'inbound' and m.twilio_message_id is not null
     order by m.id desc limit 1"""
 SELECT_NOBODY_FREE = """
