@@ -298,7 +298,14 @@ def test_the_incoming_address_is_given_with_its_connection_overrides() -> None:
 
 def test_the_caddyfile_is_shown_as_it_is() -> None:
     shown = next(body for document, body in blocks("caddyfile") if document == name_of(OPERATIONS))
-    assert shown == text_of(CADDYFILE).partition("\n")[2]
+    assert shown == text_of(CADDYFILE)
+
+
+def test_the_alert_rules_name_metrics_that_exist() -> None:
+    rules = text_of(ROOT / "docs" / "prometheus-rules.yml")
+    named = set(re.findall(r"\bwa_relay_[a-z_]+", rules))
+    assert len(named) > 5
+    assert named <= set(re.findall(r"`(wa_relay_[a-z_]+)`", text_of(ROOT / "docs" / "metrics.md")))
 
 
 # --- architecture ---

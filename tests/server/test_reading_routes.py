@@ -32,7 +32,7 @@ MESSAGE = [
 ]
 FIGURES = [
     *("since", "until", "calls", "skipped", "openings", "replied", "reply_rate", "median_first_reply_seconds"),
-    *("messages", "turns", "opted_out", "failures", "losses", "steps", "groups"),
+    *("messages", "turns", "opted_out", "failures", "losses", "steps", "costs", "groups"),
 ]
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 

@@ -1,0 +1,1 @@
+"""Reverse proxies in front of the daemon."""
