@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.stage import AGENT, ANA, EVA, LUIS, payload, run, stage, until
-from wa_relay.config import Reply
 from wa_relay.standins.elevenlabs import Scenario
 from wa_relay.standins.twilio import Delays, Fate, Template, TwilioStandin
 
@@ -109,25 +108,6 @@ def test_a_turn_without_text_is_tried_again_in_a_fresh_session(tmp_path: Path) -
             await s.sent(2)
             assert len(s.elevenlabs.journal.entries("session")) == 3
             assert FALLBACK not in s.bodies()
-
-    run(scenario())
-
-
-def test_what_is_no_text_gets_one_polite_answer_and_captions_are_text(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        async with stage(tmp_path) as s:
-            await s.report()
-            await s.twilio.customer_writes(ANA, "", media="audio/ogg")
-            await s.sent(2)
-            await s.twilio.customer_writes(ANA, "", location=(4.6, -74.08))
-            await s.sent(3)
-            assert s.bodies()[1:] == [Reply().text_only, Reply().text_only]
-            await s.twilio.customer_writes(ANA, "Mira esta factura", media="image/jpeg")
-            await s.twilio.customer_writes(ANA, "", button="Confirmar")
-            await s.sent(4)
-            (asked,) = s.elevenlabs.journal.entries("user_message")
-            assert "Mira esta factura" in str(asked.data["text"])
-            assert "Confirmar" in str(asked.data["text"])
 
     run(scenario())
 
