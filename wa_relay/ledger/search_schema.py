@@ -33,9 +33,9 @@ create table search_renamed (
 SEARCH_INDEX: Mapping[EngineName, tuple[str, ...]] = {
     "sqlite": (
         """create virtual table search_index using fts5(content, content = 'conversation_messages',
-            content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3')""",
+            content_rowid = 'id', tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3')""",
         """create virtual table search_names using fts5(client_name, tokenize = 'unicode61 remove_diacritics 2',
-            prefix = '2 3')""",
+            prefix = '1 2 3')""",
     ),
     "postgres": (
         "create table search_index (message_id bigint primary key, words tsvector not null)",
