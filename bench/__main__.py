@@ -13,6 +13,7 @@ from bench.report import Bench, Row, Settings, shown, stored
 
 BENCHES: dict[str, Bench] = {
     "webhooks": webhooks.webhooks,
+    "listeners": webhooks.listeners,
     "slow_sync": webhooks.slow_sync,
     "messages_http": messages.messages_http,
     "messages_websocket": messages.messages_websocket,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.processes import Process, run_json
-from bench.product import INBOUND, PUBLIC, Product
+from bench.product import API_TOKEN, INBOUND, PUBLIC, Product
 from bench.reference import commits_per_second
 from bench.report import Row, Settings, at_least, at_most, middle
 
@@ -16,6 +16,7 @@ CONNECTIONS, FORGE_EVERY = 32, 100
 MANY = 100
 """Connections on the slow disk: a group holds at most what comes in during one sync."""
 
+LISTENERS = 200
 WAITS = {"reply": {"debounce_seconds": 15.0}}
 """Nothing is put to the agent while the webhooks come in."""
 
@@ -57,17 +58,26 @@ def stored(
     module: tuple[str, ...] = ("wa_relay",),
     env: Mapping[str, str] | None = None,
     connections: int = CONNECTIONS,
+    listeners: int = 0,
 ) -> dict[str, float]:
-    """A load on a fresh product that is killed after it; the rows are what was answered with 200."""
+    """A load on a fresh product that is killed after it; the rows are what was answered with 200.
+
+    `listeners` clients follow its events meanwhile.
+    """
     product = Product(folder, WAITS, module=module, env=env)
     product.seed(count)
     product.start()
+    listening = Process(["-m", "bench.listening", product.url, API_TOKEN, str(listeners)]) if listeners else None
     try:
+        if listening is not None:
+            listening.first_line()
         before = product.process.cpu
         result = post(product.url, count, series=series, connections=connections)
         result["cpu"] = (product.process.cpu - before) / count * 1000.0
     finally:
         product.kill()
+        if listening is not None:
+            listening.stop()
     rows = product.count(INBOUND)
     assert rows == result["stored"], f"{rows} rows of {result['stored']} that were answered with 200"
     shutil.rmtree(folder)
@@ -99,6 +109,23 @@ def webhooks(settings: Settings) -> list[Row]:
         Row(name, "p50", middle(kept, "p50_ms"), "ms", f"bare {middle(handled, 'p50_ms'):.1f}"),
         at_most(name, "p99", middle(kept, "p99_ms"), "ms", 15.0, f"bare {middle(handled, 'p99_ms'):.1f}"),
         Row(name, "processor time", middle(kept, "cpu"), "s/1,000", f"bare {middle(handled, 'cpu'):.3f}"),
+    ]
+
+
+def listeners(settings: Settings) -> list[Row]:
+    """The rate at which webhooks are stored while 200 clients follow the events, in turn with nobody."""
+    count = settings.size(16_000, 8_000)
+    alone, followed = [], []
+    for number in range(settings.rounds):
+        alone.append(stored(settings.folder / f"alone-{number}", count, series=1))
+        followed.append(stored(settings.folder / f"followed-{number}", count, series=1, listeners=LISTENERS))
+    rate, beside = middle(followed, "per_second"), middle(alone, "per_second")
+    name = "listeners"
+    return [
+        at_least(
+            name, f"stored webhooks with {LISTENERS} listeners", rate / beside * 100.0, "%", 95.0, f"{rate:,.0f}/s"
+        ),
+        Row(name, "processor time", middle(followed, "cpu"), "s/1,000", f"without {middle(alone, 'cpu'):.3f}"),
     ]
 
 
