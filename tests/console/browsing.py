@@ -18,7 +18,7 @@ from tests.console.visiting import PASSWORD
 from tests.server.served import Served
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-NEEDED = "WA_RELAY_TESTS_NEED_CHROMIUM"
+NEEDED = "TESTS_NEED_CHROMIUM"
 """Set by .ci/run: then a missing Chromium fails the tests instead of skipping them."""
 
 FLAGS = (
