@@ -214,10 +214,3 @@ def test_three_failures_of_an_agent_in_a_row_are_reported_and_an_answer_ends_the
     failed_turn(watched, NOW + 600.0)
     failed_turn(watched, NOW + 2000.0)
     assert bodies(watched) == [("agent.failing", {"agent_id": "agent_1", "failures": 3})]
-
-
-def test_the_alerts_about_a_customer_can_be_erased(watched: Ledger) -> None:
-    sent_opening(watched)
-    inbox.record_inbound(watched, written("Asesor"), NOW + 1.0)
-    assert alerts.forget_conversation(watched, 1) == 1
-    assert waiting(watched) == []

@@ -38,7 +38,6 @@ FAIL_WAITING_ALERTS = """
     update alerts set state = 'failed', reason = 'restored', due_at = null, finished_at = :now
     where due_at is not null"""
 DELETE_OLD_ALERTS = "delete from alerts where finished_at < :before"
-DELETE_ALERTS_OF_CONVERSATION = "delete from alerts where conversation_id = :id"
 SELECT_PHONE_OF_CONVERSATION = "select phone_number from conversation_state where id = :id"
 SELECT_UNANSWERED_CUSTOMERS = """
     select s.id, s.phone_number, s.unanswered_since from conversation_state s
@@ -186,11 +185,6 @@ def put_off(ledger: Ledger, alert_id: int, evidence: str, now: Moment) -> Moment
 def fail_waiting(ledger: Ledger, now: Moment) -> int:
     """Ends every alert that waits, after a restore: what it is about may be long over. Returns how many."""
     return ledger.run(FAIL_WAITING_ALERTS, {"now": now})
-
-
-def forget_conversation(ledger: Ledger, conversation_id: int) -> int:
-    """Erases the alerts about one customer. Returns how many."""
-    return ledger.run(DELETE_ALERTS_OF_CONVERSATION, {"id": conversation_id})
 
 
 def _about_customer(ledger: Ledger, type_: AlertType, subject: str, conversation_id: int, *, reason: str) -> Alert:
