@@ -211,3 +211,30 @@ def test_a_stop_ends_the_streams_at_once(tmp_path: Path) -> None:
             assert asyncio.get_running_loop().time() - began < 5.0
 
     run(scenario())
+
+
+def test_the_stream_of_a_console_session_ends_within_a_second_of_the_session(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stage(tmp_path, {"console": {"enabled": True}}) as s:
+            added = await s.relay.command("console", "user", "add", "ana", stdin=b"una clave muy larga\n")
+            assert added[0] == 0, added
+            form = {"user": "ana", "password": "una clave muy larga"}
+            login = f"{s.relay.url}/console/login"
+            async with s.http.post(login, data=form, allow_redirects=False) as answer:
+                assert answer.status == 303
+                cookie = answer.cookies["wa_relay_session"].value
+            headers = {"Cookie": f"wa_relay_session={cookie}"}
+            url, patience = f"{s.relay.url}/api/events", aiohttp.ClientTimeout()
+            async with s.http.get(url, headers=headers, timeout=patience) as stream:
+                assert stream.status == 200
+                client = Client()
+                reading = asyncio.create_task(client.read(stream))
+                await client.connected.wait()
+                await s.report()
+                await until(lambda: client.events)
+                assert (await s.relay.command("console", "user", "remove", "ana"))[0] == 0
+                await asyncio.wait_for(reading, 1.0)
+            async with s.http.get(url, headers=headers) as again:
+                assert again.status == 401
+
+    run(scenario())
