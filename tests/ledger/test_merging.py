@@ -244,4 +244,5 @@ def test_every_table_that_names_a_conversation_is_moved() -> None:
     tables = re.findall(r"create table (\w+) \(\n(.*?)\n\);", text, re.DOTALL)
     named = {name for name, columns in tables if re.search(r"^ +conversation_id link\b", columns, re.MULTILINE)}
     moved = {found[1] for move in merging.MOVES if (found := re.search(r"update (\w+) set", move))}
-    assert named == moved
+    # A queue of the search index: its triggers follow the conversations themselves.
+    assert named - {"search_renamed"} == moved

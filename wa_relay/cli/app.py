@@ -50,19 +50,19 @@ ENTRIES = {
     ),
     "takeover": Entry(
         "wa_relay.cli.takeover:takeover",
-        "Take a conversation over: the agent is silent until `release`.",
+        "Take a conversation over: the agent is silent until `release`, or until the time is over.",
         EVERY_DAY,
         "wa-relay takeover +573138539155 --hours 2",
     ),
     "release": Entry(
         "wa_relay.cli.takeover:release",
-        "Give a conversation back to the agent.",
+        "Give a conversation back to the agent, which is asked what nobody has answered.",
         EVERY_DAY,
         "wa-relay release +573138539155",
     ),
     "say": Entry(
         "wa_relay.cli.say:say",
-        "Send a message as a person and wait for its receipt.",
+        "Send a message as a person and wait for its receipt. It takes the conversation over.",
         EVERY_DAY,
         'wa-relay say +573138539155 "Hola Ana, soy Lucía del equipo."',
     ),
