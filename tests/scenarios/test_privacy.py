@@ -167,6 +167,22 @@ def test_a_restored_backup_sends_nothing_old_and_keeps_the_opt_outs_since(tmp_pa
     run(scenario())
 
 
+def test_a_backup_never_takes_the_place_of_the_database_s_own_files(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stage(tmp_path) as s:
+            database = s.relay.folder / "wa-relay.db"
+            inode = database.stat().st_ino
+            link = tmp_path / "link.db"
+            link.symlink_to(database)
+            for own in (database, link, database.with_name("wa-relay.db-wal"), database.with_name("wa-relay.db.lock")):
+                code, _, err = await s.relay.command("backup", str(own))
+                assert code == 2
+                assert "name another one" in err
+            assert database.stat().st_ino == inode
+
+    run(scenario())
+
+
 def test_a_restored_backup_forgets_again(tmp_path: Path) -> None:
     async def scenario() -> None:
         copy = tmp_path / "copy.db"

@@ -23,6 +23,7 @@ from wa_relay.ledger.lock import DatabaseLock
 from wa_relay.moments import stamp
 
 ON_SERVER = "the database is on a PostgreSQL server: use its own tools, pg_dump and pg_restore or pg_basebackup"
+OWN_ENDINGS = ("-wal", "-shm", "-journal", ".lock", ".sock")
 
 
 def backup(
@@ -33,10 +34,19 @@ def backup(
     config = load_config(options)
     if location_of(config).is_shared:
         raise typer.BadParameter(f"{ON_SERVER}.")
+    _refuse_own_file(config, file)
     size = copies.back_up(config.database.path, file.absolute())
     typer.echo(f"{file}: {size / 1e6:.1f} MB, checked. It holds personal data: keep it as safe as the database.")
     if config.forgotten.exists():
         typer.echo(f"Keep {config.forgotten} too, apart from it: it remembers who was forgotten.")
+
+
+def _refuse_own_file(config: Config, file: Path) -> None:
+    """Raises `BadParameter` for a file of the database: a running daemon would write on to the replaced one."""
+    database = config.database.path.resolve()
+    own = [database, *(database.with_name(database.name + end) for end in OWN_ENDINGS), config.forgotten]
+    if file.resolve() in own or any(path.exists() and file.exists() and file.samefile(path) for path in own):
+        raise typer.BadParameter(f"{file} is a file of the database itself: name another one for the copy")
 
 
 def restore(
