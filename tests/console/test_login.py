@@ -109,6 +109,13 @@ def test_logging_out_ends_the_session_on_the_server(visitor: Make) -> None:
     assert not one.is_logged_in
 
 
+def test_the_token_in_the_header_alone_logs_out(visitor: Make) -> None:
+    one = visitor("oscar")
+    assert one.http.post("/console/logout").status_code == 403
+    assert one.http.post("/console/logout", headers={"X-CSRF-Token": one.csrf}).status_code == 303
+    assert not one.is_logged_in
+
+
 def test_another_site_can_log_nobody_in(visitor: Make) -> None:
     one = visitor()
     form = {"user": "oscar", "password": PASSWORD}

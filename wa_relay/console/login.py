@@ -46,7 +46,7 @@ class LoginRoutes:
         return (
             Route("GET", "/console/login", self.show),
             Route("POST", "/console/login", self.log_in, media_types=(FORM,), limit=16 * KIB),
-            Route("POST", "/console/logout", self.log_out, media_types=(FORM,), limit=16 * KIB),
+            Route("POST", "/console/logout", self.log_out, limit=16 * KIB),
         )
 
     async def show(self, http: web.Request) -> web.StreamResponse:
