@@ -119,8 +119,8 @@ def test_a_full_disk_is_a_503_and_the_work_goes_on_when_there_is_room(tmp_path: 
             s.twilio.configure(webhook_url=s.twilio.settings.webhook_url.partition("#")[0])
             assert s.relay.process is not None
             pid, unlimited = s.relay.process.pid, resource.RLIM_INFINITY
-            log = s.relay.database.with_name(s.relay.database.name + "-wal").stat().st_size
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (log, unlimited))
+            # No byte at all: a log that has been brought into the file is written again from its beginning.
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, unlimited))
             await _refused(s)
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
             await _recovered(s)
