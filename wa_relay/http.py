@@ -46,7 +46,7 @@ async def fetch(
     cut: bool = False,
     **more: Any,
 ) -> Answer:
-    """Makes one request and reads at most `limit` bytes of the answer, all `within` so many seconds.
+    """Makes one request and reads at most `limit` bytes of the answer, all `within` this number of seconds.
 
     A longer answer is cut, or raises `AnswerTooLarge`. Raises `TimeoutError` and aiohttp's errors.
     """

@@ -12,7 +12,7 @@ TURN_TRIES = 5
 """Times a turn may be begun, restarts included, before it counts as failed: a poison turn blocks nobody."""
 
 LOOP_TEXT, LOOP_TIMES, LOOP_SPAN = 15, 3, 600.0
-"""A text of at least so many characters, so many times in so many seconds, is a loop (contract 8.4)."""
+"""The shortest text that counts, how often, and within how many seconds: then it is a loop."""
 
 TURNS_SPAN = 3600.0
 """Seconds in which `max_turns_per_hour` counts."""

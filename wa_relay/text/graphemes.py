@@ -25,7 +25,7 @@ def divides(text: str, at: int) -> bool:
 
 
 def shorten(text: str, most: int) -> str:
-    """The beginning of a text, of at most so many characters, with nothing divided."""
+    """The beginning of a text, of limited length, with nothing divided."""
     if len(text) <= most:
         return text
     return next((text[:at] for at in range(most, 0, -1) if divides(text, at)), text[:most])
