@@ -38,7 +38,7 @@ def test_bash_reads_the_script(tmp_path: Path) -> None:
         ("wa-relay ", "1", set(ENTRIES)),
         ("wa-relay st", "1", {"stats"}),
         ("wa-relay stats --si", "2", {"--since"}),
-        ("wa-relay stats --by ", "3", {"day", "batch", "group", "agent"}),
+        ("wa-relay stats --by ", "3", {"day", "batch", "group", "agent", "conversation"}),
     ],
 )
 def test_words_are_completed(tmp_path: Path, words: str, place: str, expected: set[str]) -> None:

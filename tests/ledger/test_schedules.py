@@ -189,7 +189,11 @@ def test_a_stranger_without_a_number_who_turns_out_to_have_been_called_is_that_p
     claims.claim_messages(ledger, 5, NOW)
     receipts.record_receipt(ledger, Receipt(SID, "delivered", state.message_id, user_id="CO.1A2b"), NOW + 5)
     answer = inbox.record_inbound(ledger, written(sid="SM2", phone="CO.1A2b"), NOW + 60)
-    assert answer.conversation_id == state.conversation_id
+    claims.claim_messages(ledger, 5, NOW + 61)  # nothing is in flight: the two conversations become one, the older
+    assert [row["id"] for row in ledger.all("select id from conversation_state")] == [answer.conversation_id]
+    assert [row["conversation_id"] for row in ledger.all("select conversation_id from calls")] == [
+        answer.conversation_id
+    ]
     inbox.record_inbound(ledger, written("BAJA", sid="SM3", phone="CO.1A2b"), NOW + 90)
     assert _consent(ledger) == "opted_out"
 

@@ -28,7 +28,7 @@ THREAD = [
 CALL = ["elevenlabs_conversation_id", "batch_id", "batch_name", "outcome", "group_name", "ended_at"]
 MESSAGE = [
     *("id", "direction", "kind", "content", "twilio_message_id", "status", "error_code", "reason", "sent_at"),
-    "author",
+    *("author", "attachment", "reply_to", "referral"),
 ]
 FIGURES = [
     *("since", "until", "calls", "skipped", "openings", "replied", "reply_rate", "median_first_reply_seconds"),
@@ -170,7 +170,7 @@ def test_health_needs_no_token_and_has_all_its_fields(alone: Served) -> None:
     assert answer.status == 200
     told = answer.json
     assert [name for name in told if name != "upstreams"] == [
-        *("status", "version", "instance", "uptime_seconds", "database", "paused", "queue", "poller"),
+        *("status", "version", "instance", "uptime_seconds", "database", "paused", "queue", "poller", "templates"),
     ]
     assert (told["status"], told["database"], told["paused"]) == ("ok", "ok", None)
     assert told["queue"] == {"pending": 0, "oldest_seconds": None, "uncertain": 0, "dead": 0}
