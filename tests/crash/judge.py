@@ -9,8 +9,7 @@ import contextlib
 import re
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from urllib.parse import parse_qs, urlsplit
 
 from tests.crash import voices
@@ -18,7 +17,6 @@ from tests.crash.people import CALLED, CANARY, CONFIRMATION, FALLBACK, GREETING,
 from tests.crash.verdict import ASKED, Sent, Verdict
 from tests.e2e.stage import TOKEN
 from wa_relay.ledger.engine import Queries
-from wa_relay.ledger.file import open_for_reading
 from wa_relay.reports import why
 from wa_relay.standins.elevenlabs import ElevenLabsStandin
 from wa_relay.standins.journal import Entry
@@ -45,12 +43,18 @@ SID = re.compile(r"(SM|MM)[0-9a-f]{32}")
 
 
 def judge(
-    twilio: TwilioStandin, agents: ElevenLabsStandin, known: Expected, database: Path, log: str, *, kills: int
+    twilio: TwilioStandin,
+    agents: ElevenLabsStandin,
+    known: Expected,
+    read: Callable[[], Queries],
+    log: str,
+    *,
+    kills: int,
 ) -> Verdict:
-    """Weighs the whole run."""
+    """Weighs the whole run; `read` opens the database."""
     verdict = Verdict()
     sent = [_sent(entry) for entry in twilio.journal.entries("accepted")]
-    with contextlib.closing(open_for_reading(database)) as db:
+    with contextlib.closing(read()) as db:
         rows = {row["id"]: row for row in db.execute("select * from conversation_messages")}
         moves = db.execute("select from_status, to_status, code from journal where from_status is not null").fetchall()
         refused = {row[0] for row in db.execute("select phone_number from opt_outs where source = 'twilio'")}

@@ -8,7 +8,6 @@ import json
 import logging
 import random
 import signal
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,8 +17,11 @@ from tests.crash import weather
 from tests.crash.forks import Daemons
 from tests.crash.judge import ENDS, judge
 from tests.crash.people import FALLBACK, GREETING, Crowd, answer
+from tests.crash.rest import at_rest
 from tests.crash.verdict import Verdict
 from tests.e2e.stage import AGENT, OVERRIDES, TOKEN, free_port, until
+from wa_relay.ledger.engine import Queries
+from wa_relay.ledger.file import open_for_reading
 from wa_relay.ledger.triggers import MOVES
 from wa_relay.standins.elevenlabs import Agent, ElevenLabsStandin
 from wa_relay.standins.twilio import PLAYABLE, Delays, Fault, TwilioStandin
@@ -102,7 +104,7 @@ class Machine:
         self._agents.settings.webhook_url = f"{self._url}/webhook/elevenlabs/post-call"
         self._point_at(self._twilio.url)
         await self._daemons.open()
-        crowd = Crowd(self._twilio, self._agents, self._daemons, self._url, self._database, self._plan.seed)
+        crowd = Crowd(self._twilio, self._agents, self._daemons, self._url, self._read, self._plan.seed)
         try:
             await crowd.write_history()
             await asyncio.sleep(1.1)  # Twilio's times are whole seconds: what is history has to look like it
@@ -113,9 +115,7 @@ class Machine:
             settled = await self._settle(crowd)
             for name, service in (("twilio", self._twilio), ("agents", self._agents)):
                 (self._folder / f"{name}.jsonl").write_text(service.journal.lines(), encoding="utf-8")
-            verdict = judge(
-                self._twilio, self._agents, crowd.known, self._database, self._daemons.log, kills=self._kills
-            )
+            verdict = judge(self._twilio, self._agents, crowd.known, self._read, self._daemons.log, kills=self._kills)
             if settled is None:
                 verdict.broken.insert(0, f"not settled {SETTLE:.0f} s after the last fault")
             self._missed(verdict)
@@ -197,7 +197,7 @@ class Machine:
         assert await self._daemons.command("resume") == 0
 
     def _status(self, message: int) -> str:
-        with contextlib.closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as db:
+        with contextlib.closing(self._read()) as db:
             found = db.execute("select status from conversation_messages where id = ?", (message,)).fetchone()
         return str(found[0])
 
@@ -216,20 +216,10 @@ class Machine:
         return settled
 
     def _at_rest(self, crowd: Crowd) -> bool:
-        if crowd.known.pending or not self._database.exists():
-            return False
-        with contextlib.closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as db:
-            moving = db.execute(
-                "select (select count(*) from conversation_messages where direction = 'outbound'"
-                "  and status not in ('delivered', 'read', 'failed', 'uncertain'))"
-                " + (select count(*) from turns where state in ('open', 'asking'))"
-            ).fetchone()[0]
-            stored = {row[0] for row in db.execute("select twilio_message_id from conversation_messages")}
-            stored |= {row[0] for row in db.execute("select twilio_message_id from strangers")}
-            calls = {row[0] for row in db.execute("select elevenlabs_conversation_id from calls")}
-        written = {entry.data["sid"] for entry in self._twilio.journal.entries("inbound")}
-        told = set(crowd.known.keys.values())
-        return not moving and written - crowd.known.old_messages <= stored and told <= calls
+        return self._database.exists() and at_rest(self._read, self._twilio, crowd.known)
+
+    def _read(self) -> Queries:
+        return open_for_reading(self._database)
 
     def _missed(self, verdict: Verdict) -> None:
         """What a run has to have met, else it proves nothing."""

@@ -9,11 +9,9 @@ import asyncio
 import contextlib
 import random
 import re
-import sqlite3
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -22,6 +20,7 @@ from tests.crash.forks import Daemons
 from tests.crash.operators import Deeds, Operators
 from tests.crash.verdict import ASKED
 from tests.e2e.stage import AGENT, TOKEN, payload, until
+from wa_relay.ledger.engine import Queries
 from wa_relay.standins.elevenlabs import Asked, ElevenLabsStandin, Recipient
 from wa_relay.standins.twilio import Attachment, TwilioStandin
 
@@ -65,7 +64,7 @@ def answer(asked: Asked) -> str:
 
 
 class Crowd:
-    """The backend, the customers and the operator around one daemon."""
+    """The backend, the customers and the operator around the daemons. `read` opens their database."""
 
     def __init__(
         self,
@@ -73,10 +72,14 @@ class Crowd:
         agents: ElevenLabsStandin,
         daemons: Daemons,
         url: str,
-        database: Path,
+        read: Callable[[], Queries],
         seed: int,
     ) -> None:
-        self._twilio, self._agents, self._daemons, self._url, self._database = twilio, agents, daemons, url, database
+        self._twilio = twilio
+        self._agents = agents
+        self._daemons = daemons
+        self._url = url
+        self._read = read
         self._dice = random.Random(f"people {seed}")
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=7.0))
         self._tasks: set[asyncio.Task[None]] = set()
@@ -121,7 +124,7 @@ class Crowd:
 
     def _uncertain(self, patience: float) -> list[int]:
         """Sends that were looked up in vain to the last time within the hold: the next look is far off."""
-        with contextlib.closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as db:
+        with contextlib.closing(self._read()) as db:
             found = db.execute(
                 "select id from conversation_messages where status = 'uncertain' and lookup_at > attempted_at + ?",
                 (patience,),
@@ -130,7 +133,7 @@ class Crowd:
 
     def uncertain_now(self, number: int) -> int | None:
         """The id of a call's opening once it is uncertain."""
-        with contextlib.closing(sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)) as db:
+        with contextlib.closing(self._read()) as db:
             row = db.execute(
                 "select m.id from conversation_messages m join calls c on c.id = m.call_id"
                 " where m.kind = 'opening' and m.status = 'uncertain' and c.elevenlabs_conversation_id = ?",

@@ -1,0 +1,28 @@
+"""When everything that the actors began has come to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+
+from tests.crash.people import Expected
+from wa_relay.ledger.engine import Queries
+from wa_relay.standins.twilio import TwilioStandin
+
+COUNT_MOVING = """
+    select (select count(*) from conversation_messages
+            where direction = 'outbound' and status not in ('delivered', 'read', 'failed', 'uncertain'))
+        + (select count(*) from turns where state in ('open', 'asking')) as moving"""
+
+
+def at_rest(read: Callable[[], Queries], twilio: TwilioStandin, known: Expected) -> bool:
+    """True once nothing moves any more, and everything that was reported or written is stored."""
+    if known.pending:
+        return False
+    with closing(read()) as db:
+        moving = db.execute(COUNT_MOVING).fetchone()["moving"]
+        stored = {row[0] for row in db.execute("select twilio_message_id from conversation_messages")}
+        stored |= {row[0] for row in db.execute("select twilio_message_id from strangers")}
+        calls = {row[0] for row in db.execute("select elevenlabs_conversation_id from calls")}
+    written = {entry.data["sid"] for entry in twilio.journal.entries("inbound")}
+    return not moving and written - known.old_messages <= stored and set(known.keys.values()) <= calls
