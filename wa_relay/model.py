@@ -378,6 +378,13 @@ class Unreadable:
     session_id: str | None = None
 
 
+class NoteTry(Protocol):
+    """Records that a session for a turn failed. The sessions that end a turn are recorded with its end."""
+
+    async def __call__(self, why: str, /) -> None:
+        """Returns when the record is durable. `why` is a sentence without a customer's text."""
+
+
 class NoteTools(Protocol):
     """Records that a turn must not be asked again: its agent called, or may have called, a tool."""
 

@@ -32,6 +32,8 @@ from wa_relay.model import (
     Inbound,
     Line,
     NoCapacityError,
+    NoteTools,
+    NoteTry,
     NotSent,
     Outgoing,
     Question,
@@ -77,7 +79,7 @@ class Parrot:
     def __init__(self) -> None:
         self.asked: list[Question] = []
 
-    async def answer(self, question: Question, _note_tools: Callable[[], Awaitable[None]]) -> Answer:
+    async def answer(self, question: Question, _note_tools: NoteTools, _note_try: NoteTry) -> Answer:
         """Says the question again."""
         self.asked.append(question)
         return Answer(f"¿{question.text}?")
@@ -200,9 +202,9 @@ def test_an_answer_that_is_stored_at_the_second_try_is_sent_without_waiting(tmp_
         class Untimely(Parrot):
             """An agent during whose answer the disk breaks."""
 
-            async def answer(self, question: Question, _note_tools: Callable[[], Awaitable[None]]) -> Answer:
+            async def answer(self, question: Question, _note_tools: NoteTools, _note_try: NoteTry) -> Answer:
                 room.database.failing.append("commit")
-                return await super().answer(question, _note_tools)
+                return await super().answer(question, _note_tools, _note_try)
 
         class Looking(Bell):
             """A sender's bell that looks for the answer when it is rung."""
@@ -229,7 +231,7 @@ def test_a_turn_whose_answer_can_never_be_stored_fails_and_holds_nobody_back(tmp
         async def file_limit(self, _agent_id: str) -> int:
             return 0
 
-        async def answer(self, question: Question, _note_tools: Callable[[], Awaitable[None]]) -> Answer:
+        async def answer(self, question: Question, _note_tools: NoteTools, _note_try: NoteTry) -> Answer:
             return Answer(question.text, session_id="\ud800")
 
     async def scenario(room: Room) -> None:
@@ -278,7 +280,7 @@ def test_turns_for_which_the_agent_has_no_room_are_counted_as_failures(tmp_path:
     class Full(Parrot):
         """An agent without room."""
 
-        async def answer(self, question: Question, _note_tools: Callable[[], Awaitable[None]]) -> Answer:
+        async def answer(self, question: Question, _note_tools: NoteTools, _note_try: NoteTry) -> Answer:
             raise NoCapacityError(f"429: {question.text}", retry_after=0.01)
 
     async def scenario(room: Room) -> None:

@@ -17,7 +17,7 @@ from wa_relay.agent.tries import Limits, Tries, TryFailedError
 from wa_relay.elevenlabs.refusals import detail, lacks_capacity
 from wa_relay.http import Answer as HttpAnswer
 from wa_relay.http import AnswerTooLarge, fetch, retry_after
-from wa_relay.model import AgentError, Answer, Moment, NoteTools, Question, Silence, Unreadable
+from wa_relay.model import AgentError, Answer, Moment, NoteTools, NoteTry, Question, Silence, Unreadable
 
 _ANSWER_FIELDS = ("response", "message", "text", "agent_response")
 _MAX_BODY = 1024 * 1024
@@ -59,7 +59,9 @@ class GatewayAgent:
         """A gateway takes text alone."""
         return 0
 
-    async def answer(self, question: Question, _note_tools: NoteTools) -> Answer | Silence | Unreadable:
+    async def answer(
+        self, question: Question, _note_tools: NoteTools, note_try: NoteTry | None = None
+    ) -> Answer | Silence | Unreadable:
         """What the gateway answers. Raises `NoCapacityError`, and `AgentError` when no try brought text.
 
         A gateway does not say which tools were called.
@@ -69,7 +71,9 @@ class GatewayAgent:
         url = URL(f"{self._base_url}/v1/convai/conversations/{quote(question.call_key, safe='')}/message", encoded=True)
         body = json.dumps({"message": question_text(question), "mode": "text"}).encode()
         ids = {"agent": question.agent_id, "call": question.call_key}
-        return await self._tries.first_answer(lambda deadline: self._try(url, body, deadline), ids=ids)
+        return await self._tries.first_answer(
+            lambda deadline: self._try(url, body, deadline), ids=ids, note_try=note_try
+        )
 
     async def _try(self, url: URL, body: bytes, deadline: Moment) -> Answer:
         within = deadline - asyncio.get_running_loop().time()

@@ -25,7 +25,7 @@ from wa_relay.elevenlabs.address import WrongAddressError, socket_url
 from wa_relay.elevenlabs.refusals import lacks_capacity
 from wa_relay.elevenlabs.shapes import FILE_LIMIT
 from wa_relay.elevenlabs.signing import UrlSigner
-from wa_relay.model import AgentFile, Answer, Moment, NoteTools, Question, Silence, Unreadable, UpstreamError
+from wa_relay.model import AgentFile, Answer, Moment, NoteTools, NoteTry, Question, Silence, Unreadable, UpstreamError
 
 if TYPE_CHECKING:
     from wa_relay.elevenlabs.client import AgentSettings, ElevenLabs
@@ -80,17 +80,21 @@ class TextAgent:
         settings = await self._settings.get(agent_id)
         return FILE_LIMIT if settings is None else settings.file_limit
 
-    async def answer(self, question: Question, note_tools: NoteTools) -> Answer | Silence | Unreadable:
+    async def answer(
+        self, question: Question, note_tools: NoteTools, note_try: NoteTry | None = None
+    ) -> Answer | Silence | Unreadable:
         """What the agent answers. Raises `NoCapacityError`, and `AgentError` when no try brought an answer.
 
         `note_tools` is awaited before a tool that the agent called, or may call, can have an effect that a second
-        session would repeat; with `handover` before the agent is told that a person will come.
+        session would repeat; with `handover` before the agent is told that a person will come. `note_try` is awaited
+        after each failed session.
         """
         tools = ToolNote(note_tools)
         return await self._tries.first_answer(
             lambda deadline: self._try(question, tools, deadline),
             tools,
             {"agent": question.agent_id, "call": question.call_key},
+            note_try,
         )
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wa_relay.logs import say
-from wa_relay.model import AgentError, Answer, Moment, NoCapacityError, NoteTools, Silence, Unreadable
+from wa_relay.model import AgentError, Answer, Moment, NoCapacityError, NoteTools, NoteTry, Silence, Unreadable
 from wa_relay.policy import Circuit, retry_delay
 from wa_relay.text.markup import to_whatsapp
 from wa_relay.text.plain import visible
@@ -96,12 +96,14 @@ class Tries:
         attempt: Callable[[Moment], Awaitable[Result]],
         tools: ToolNote | None = None,
         ids: Mapping[str, Any] | None = None,
+        note_try: NoteTry | None = None,
     ) -> Result:
         """The answer of the first try that brings one; a try gets the timeout, or what is left of the total.
 
         `attempt` is given its deadline on the loop's clock and raises `TryFailedError`; `ids` name the turn in the
-        log. While the circuit is open, a try waits for its place. Raises `NoCapacityError` when the service has no
-        room, and `AgentError` when a failure is permanent, the limits are reached, or `tools` were noted.
+        log, and `note_try` records each failed try. While the circuit is open, a try waits for its place. Raises
+        `NoCapacityError` when the service has no room, and `AgentError` when a failure is permanent, the limits are
+        reached, or `tools` were noted.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + self._limits.total
@@ -112,6 +114,8 @@ class Tries:
                 return outcome
             failed = outcome
             say("agent_try_failed", attempt=number, of=self._limits.tries, why=failed.reason, **(ids or {}))
+            if note_try is not None and not (failed.no_capacity and _may_wait(failed, tools)):
+                await note_try(failed.reason)
             _raise_if_final(failed, tools)
             pause = self._pause(failed, number)
             if number == self._limits.tries or loop.time() + pause >= end:
@@ -148,6 +152,11 @@ class Tries:
         if failed.at_once:
             return 0.0
         return retry_delay(number - 1, failed.retry_after, base=self._limits.base, cap=self._limits.cap)
+
+
+def _may_wait(failed: TryFailedError, tools: ToolNote | None) -> bool:
+    """True if the turn is put off: that records the try."""
+    return not failed.permanent and (tools is None or not tools.made)
 
 
 def _raise_if_final(failed: TryFailedError, tools: ToolNote | None) -> None:

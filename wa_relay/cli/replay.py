@@ -95,9 +95,12 @@ async def _ask(clients: Upstreams, turn: StoredTurn) -> Replayed:
     async def note_tools(*_: object, **__: object) -> None:
         """Nothing is kept of a replayed turn."""
 
+    async def note_try(_why: str) -> None:
+        """Nothing is kept of its tries either."""
+
     asked = turn.question.text
     try:
-        answer = await clients.agent.answer(turn.question, note_tools)
+        answer = await clients.agent.answer(turn.question, note_tools, note_try)
     except (AgentError, NoCapacityError) as error:
         return Replayed(asked, turn.old, None, error.message)
     new = to_whatsapp(answer.text) if isinstance(answer, Answer) else None

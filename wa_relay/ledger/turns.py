@@ -14,6 +14,7 @@ from wa_relay.ledger import alerts, handover, journal, loops, media, notices, qu
 from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.questions import DueTurn, TurnJob
 from wa_relay.ledger.store import Ledger
+from wa_relay.ledger.tries import record_try
 from wa_relay.model import Moment, Scalar
 
 SELECT_OPEN_TURN = """
@@ -197,6 +198,7 @@ def take_answer(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: 
     That happens when the customer wrote more meanwhile, a few times at most, and never after a tool may have run.
     """
     turn = _asked(ledger, turn_id)
+    record_try(ledger, turn_id, "answered" if parts else "silent", now, session_id=session_id)
     gathering = None if turn is None else ledger.one(SELECT_OPEN_TURN, {"conversation_id": turn.conversation_id})
     if turn is not None and gathering is not None and _may_ask_again(turn, ledger.rules.ask_again):
         ledger.run(COUNT_ASKED_AGAIN, {"turn_id": turn_id})
@@ -289,13 +291,14 @@ def leave_unanswered(ledger: Ledger, conversation_id: int, turn_id: int) -> None
     ledger.run(SET_UNANSWERED, {"turn_id": turn_id, "conversation_id": conversation_id})
 
 
-def put_off_turn(ledger: Ledger, turn_id: int, due_at: Moment, now: Moment) -> bool:
+def put_off_turn(ledger: Ledger, turn_id: int, due_at: Moment, now: Moment, why: str = "") -> bool:
     """Reopens a turn that the agent service refused for lack of capacity. It does not count as a try.
 
     False when the turn can't wait: it has been put off for ten minutes, a tool may have run, or it is not being
     asked any more. The caller then fails it.
     """
     turn = _asked(ledger, turn_id)
+    record_try(ledger, turn_id, "no_capacity", now, why)
     if turn is None or turn.tools_ran:
         return False
     end = (now if turn.put_off_at is None else turn.put_off_at) + PUT_OFF_LIMIT
@@ -313,6 +316,7 @@ def reopen_turn(ledger: Ledger, turn_id: int, due_at: Moment) -> None:
     turn = _asked(ledger, turn_id)
     if turn is None:
         return
+    record_try(ledger, turn_id, "interrupted", due_at)
     if turn.tools_ran:
         fail_turn(ledger, turn_id, INTERRUPTED, due_at)
         return
@@ -327,6 +331,7 @@ def rescue_turns(ledger: Ledger, now: Moment) -> int:
     """
     turns = [AskedTurn(*row) for row in ledger.all(SELECT_LEFT_ASKING)]
     for turn in turns:
+        record_try(ledger, turn.id, "interrupted", now)
         if turn.tools_ran:
             fail_turn(ledger, turn.id, INTERRUPTED, now)
         elif turn.tries >= policy.TURN_TRIES:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from wa_relay import metrics
-from wa_relay.ledger import questions, turns
+from wa_relay.ledger import questions, tries, turns
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.handover import request_in_turn
 from wa_relay.ledger.questions import Informed, TurnJob
@@ -19,7 +19,17 @@ from wa_relay.logs import fail, say, warn
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.typing import TypingIndicator
 from wa_relay.loops.worker import IDLE, Worker, rest_until
-from wa_relay.model import AgentError, Answer, Moment, NoCapacityError, NoteTools, Question, Silence, Unreadable
+from wa_relay.model import (
+    AgentError,
+    Answer,
+    Moment,
+    NoCapacityError,
+    NoteTools,
+    NoteTry,
+    Question,
+    Silence,
+    Unreadable,
+)
 from wa_relay.policy import NO_CAPACITY_BASE, NO_CAPACITY_CAP, AdaptiveLimit, Rules, retry_delay
 from wa_relay.text.for_agent import compose
 from wa_relay.text.markup import to_whatsapp
@@ -41,11 +51,14 @@ class Agent(Protocol):
         """Returns how many files of a turn the agent takes; 0 for none."""
         ...
 
-    async def answer(self, question: Question, note_tools: NoteTools, /) -> Answer | Silence | Unreadable:
+    async def answer(
+        self, question: Question, note_tools: NoteTools, note_try: NoteTry, /
+    ) -> Answer | Silence | Unreadable:
         """Answers one question within the turn's time.
 
-        Awaits `note_tools` before the effect of a tool that was, or may have been, called. Raises `NoCapacityError`
-        when there is no room for a session, and `AgentError` when no try brought an answer.
+        Awaits `note_tools` before the effect of a tool that was, or may have been, called, and `note_try` after
+        each session that failed. Raises `NoCapacityError` when there is no room for a session, and `AgentError` when
+        no try brought an answer.
         """
         ...
 
@@ -120,6 +133,7 @@ class TurnWorker(Worker):
         try:
             answer = await self._ask(job, question)
             if isinstance(answer, Unreadable):
+                await self._persist(tries.record_try, job.turn_id, "unreadable", self._clock())
                 await self._unreadable(job, ids)
                 return True
             parts = [] if isinstance(answer, Silence) else self._parts(answer)
@@ -133,7 +147,9 @@ class TurnWorker(Worker):
         except Exception as error:
             metrics.count_turn("failed", time.perf_counter() - began)
             fail("agent_fault", error, **ids)
-            await self._failed(job, f"unexpected: {type(error).__name__}", ids)
+            why = f"unexpected: {type(error).__name__}"
+            await self._persist(tries.record_try, job.turn_id, "failed", self._clock(), why)
+            await self._failed(job, why, ids)
             return None
         self.failures = 0
         result = "silent" if isinstance(answer, Silence) else "answered"
@@ -171,7 +187,10 @@ class TurnWorker(Worker):
             async def note_tools(*, handover: bool = False) -> None:
                 await self._note_tools(job, handover=handover)
 
-            return await self._agent.answer(question, note_tools)
+            async def note_try(why: str) -> None:
+                await self._persist(tries.record_try, job.turn_id, "failed", self._clock(), why)
+
+            return await self._agent.answer(question, note_tools, note_try)
         finally:
             if typing is not None:
                 typing.cancel()
@@ -209,7 +228,7 @@ class TurnWorker(Worker):
         now = self._clock()
         pause = retry_delay(job.put_offs, error.retry_after, base=NO_CAPACITY_BASE, cap=NO_CAPACITY_CAP)
         pause = self._rules.scaled(pause)
-        if await self._persist(turns.put_off_turn, job.turn_id, now + pause, now):
+        if await self._persist(turns.put_off_turn, job.turn_id, now + pause, now, error.message):
             self.failures += 1
             say("agent_no_capacity", **ids, why=error.message, pause=round(pause, 1))
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -97,9 +98,16 @@ def why(db: Queries, phone: str) -> list[Decision] | None:
         recorded = journal.read_of_conversation(db, conversation_id)
         general = db.execute(SELECT_GENERAL_ENTRIES).fetchall()
     # In the order in which they were recorded, even where a clock was set back between two of them.
-    times = itertools.accumulate((each.at for each in recorded), max)
+    times = list(itertools.accumulate((each.at for each in recorded), max))
     found = [(at, 1, each.id, _decision(each, keys)) for at, each in zip(times, recorded, strict=True)]
-    found += [(row["created_at"], 0, row["id"], _stored(row, keys)) for row in stored]
+    # A message was stored before it moved, even where the move's operation read the clock first.
+    moved: dict[int, Moment] = {}
+    for at, each in zip(times, recorded, strict=True):
+        if each.entry.message_id is not None:
+            moved.setdefault(each.entry.message_id, at)
+    found += [
+        (min(row["created_at"], moved.get(row["id"], math.inf)), 0, row["id"], _stored(row, keys)) for row in stored
+    ]
     waits = tuple(_waits(stored, recorded))
     found += [(row["at"], 2, row["id"], _general(row)) for row in general if _concerns(row, waits)]
     return [decision for *_, decision in sorted(found, key=lambda each: each[:3])]
