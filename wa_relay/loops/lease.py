@@ -110,12 +110,12 @@ def settings_of(config: Config) -> str:
         "twilio.messages_per_second": config.twilio.messages_per_second,
         "opening.burst_limit": config.opening.burst_limit,
         "opening.daily_limit": config.opening.daily_limit,
-        "sender": [sender.model_dump(mode="json") for sender in config.senders],
+        "sender": [sender.model_dump() for sender in config.senders],
     }
     should = {
         f"{table}.{key}": value
         for table in ("opening", "quiet_hours", "reply", "opt_out", "handover")
-        for key, value in getattr(config, table).model_dump(mode="json").items()
+        for key, value in getattr(config, table).model_dump().items()
         if f"{table}.{key}" not in must
     }
     return json.dumps({"must": must, "should": should}, sort_keys=True, default=str)
