@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.stage import ANA, Stage, payload, run, stage, until
-from wa_relay.standins.elevenlabs import Scenario
+from wa_relay.standins.elevenlabs import Fault, Scenario
 from wa_relay.standins.receiver import Failure, ReceivedAlert, ReceiverStandin
+from wa_relay.standins.twilio import Attachment
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 UNWILLING = Scenario("close", code=1008, reason="Override for field 'x' is not allowed by config.")
@@ -143,5 +144,23 @@ def test_without_a_receiver_nothing_is_stored(tmp_path: Path) -> None:
             await s.twilio.customer_writes(ANA, "Asesor")
             await s.sent(2)
             assert "alert_" not in s.relay.log
+
+    run(scenario())
+
+
+def test_speech_to_text_that_refuses_the_account_degrades_health_and_is_reported_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with alerted(tmp_path) as (s, receiver):
+            s.elevenlabs.faults.next("speech", Fault(status=403, code="missing_permissions"))
+            s.elevenlabs.faults.next("speech", Fault(status=429, code="quota_exceeded"))
+            await s.report()
+            for number in (1, 2):
+                await s.twilio.customer_writes(ANA, "", media=Attachment("audio/ogg", b"OggS %d" % number))
+                await until(lambda number=number: s.relay.log.count("media_failed") == number)  # type: ignore[misc]
+                assert (await s.call("GET", "/health")).json["status"] == "degraded"
+            (alert,) = await receiver.wait_for(1)
+            assert (alert.type, alert.data["service"]) == ("agent.failing", "speech_to_text")
+            assert "Speech to Text" in str(alert.data["message"])
+            assert correct(receiver)
 
     run(scenario())

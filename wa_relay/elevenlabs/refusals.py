@@ -22,6 +22,9 @@ _ADVICE = {
     425: "it will be asked again",
     429: "too many requests at once: it will be asked again later",
 }
+_QUOTA_ADVICE = "nothing is left of the quota: see the plan and the credit of the account"
+_SPEECH_ADVICE = "the API key lacks a permission: give it Speech to Text (speech_to_text)"
+_SPEECH_PATH = "/v1/speech-to-text"
 _MISSING_PERMISSION = "missing_permissions"
 """Sent with 401 as well as with 403; to sign a session's URL counts as writing."""
 _NO_CAPACITY = frozenset({"concurrent_limit_exceeded", "too_many_concurrent_requests", "system_busy"})
@@ -41,7 +44,7 @@ def refusal(request: str, status: int, headers: Mapping[str, str], body: bytes, 
     said = f" {code}" if code else ""
     said += f" ({words})" if words else ""
     return UpstreamError(
-        f"ElevenLabs answered {request} with {status}{said}: {_advice(status, code)}",
+        f"ElevenLabs answered {request} with {status}{said}: {_advice(request, status, code)}",
         permanent=status < 500 and status not in _TRANSIENT,
         retry_after=retry_after(headers),
         status=status,
@@ -54,9 +57,16 @@ def lacks_capacity(status: int | None, code: str | None) -> bool:
     return status == 429 or code in _NO_CAPACITY
 
 
-def _advice(status: int, code: str | None) -> str:
-    if code == _MISSING_PERMISSION:
-        return _ADVICE[403]
+def lacks_quota(code: str | None) -> bool:
+    """True for a refusal because the account's quota is used up. It comes with 401, 402 or 429."""
+    return "quota" in (code or "")
+
+
+def _advice(request: str, status: int, code: str | None) -> str:
+    if lacks_quota(code):
+        return _QUOTA_ADVICE
+    if code == _MISSING_PERMISSION or status == 403:
+        return _SPEECH_ADVICE if request.endswith(_SPEECH_PATH) else _ADVICE[403]
     if status in _ADVICE:
         return _ADVICE[status]
     if 300 <= status < 400:

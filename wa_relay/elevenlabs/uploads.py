@@ -16,7 +16,7 @@ from urllib.parse import quote
 import httpx
 
 from wa_relay.elevenlabs.events import parse, text_of
-from wa_relay.elevenlabs.refusals import refusal
+from wa_relay.elevenlabs.refusals import lacks_quota, refusal
 from wa_relay.elevenlabs.values import readable
 from wa_relay.model import UpstreamError
 
@@ -41,7 +41,6 @@ _NAMES: Mapping[str, str] = {
     "application/pdf": "document.pdf",
 }
 ACCOUNT_STATUSES = frozenset({401, 402, 403})
-_QUOTA = "quota"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ class Transcription:
 
 def refuses_account(error: UpstreamError) -> bool:
     """True if the account is refused, not the file: key, permission, plan or quota."""
-    return error.status in ACCOUNT_STATUSES or _QUOTA in (error.code or "")
+    return error.status in ACCOUNT_STATUSES or lacks_quota(error.code)
 
 
 async def transcribe(http: httpx.AsyncClient, key: str, file: FilePart, language: str) -> Transcription:
