@@ -75,6 +75,7 @@ class Health:
             ]
         if self.daemons is not None:
             shown["clock_offset_seconds"] = round(self.clock_offset, 3)
+        if self.daemons is not None and inside:
             shown["daemons"] = [
                 {
                     "host": daemon.host,
