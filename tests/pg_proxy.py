@@ -1,10 +1,11 @@
-"""A proxy before a PostgreSQL server that cuts a connection at a commit: before the server has it, or after."""
+"""A proxy before a PostgreSQL server: cuts a connection at a commit, before the server has it or after, or waits."""
 
 from __future__ import annotations
 
 import socket
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -23,6 +24,9 @@ class CuttingProxy:
         self._listener.bind(str(self.folder / SOCKET))
         self._listener.listen(16)
         self._armed: When | None = None
+        self._holds: Callable[[], bool] = lambda: False
+        self._released = threading.Event()
+        self.holding = threading.Event()
         self.cuts = 0
 
     def __enter__(self) -> Self:
@@ -38,6 +42,24 @@ class CuttingProxy:
         """Cuts the connection at the next commit."""
         self._armed = when
 
+    def hold_once(self, condition: Callable[[], bool]) -> None:
+        """Keeps the server's answers back from the first one at which `condition` holds, until `release`."""
+        self._holds = condition
+
+    def release(self) -> None:
+        """Forwards what is held."""
+        self._released.set()
+
+    def _pump_answers(self, server: socket.socket, client: socket.socket) -> None:
+        while data := _receive(server):
+            if not self.holding.is_set() and self._holds():
+                self.holding.set()
+                self._released.wait(20.0)
+            try:
+                client.sendall(data)
+            except OSError:
+                return
+
     def _accept(self) -> None:
         while True:
             try:
@@ -49,7 +71,7 @@ class CuttingProxy:
     def _serve(self, client: socket.socket) -> None:
         with client, socket.socket(socket.AF_UNIX) as server:
             server.connect(str(self._server / SOCKET))
-            threading.Thread(target=_pump, args=(server, client), daemon=True).start()
+            threading.Thread(target=self._pump_answers, args=(server, client), daemon=True).start()
             while data := _receive(client):
                 if self._armed is not None and b"commit" in data:
                     when, self._armed = self._armed, None
@@ -62,14 +84,6 @@ class CuttingProxy:
                             pass
                     return
                 server.sendall(data)
-
-
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    while data := _receive(source):
-        try:
-            target.sendall(data)
-        except OSError:
-            return
 
 
 def _receive(source: socket.socket, within: float | None = None) -> bytes:

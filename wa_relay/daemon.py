@@ -183,7 +183,7 @@ class Daemon:
             access = Access(
                 config.server.token.reveal(), config.server.push_token.reveal(), config.server.trusted_proxies
             )
-            desk = Desk(RequestLedger(storage.ledger), storage.reports, clock, common.wakers, loops.sending.silence)
+            desk = Desk(RequestLedger(storage.ledger), clock, common.wakers)
             events = EventRoutes(access, storage.events, clock)
             checkup = _make_checkup(common, storage, loops, lease)
             routes = _make_routes(common, storage, upstreams, loops, access, desk, checkup)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -21,6 +23,39 @@ RETRY_LEAST, RETRY_MOST = 1.0, 3600.0
 
 _NO_TIMER = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
 """The library's own timer beside our deadline would be one more for every request."""
+
+
+begin_by: ContextVar[float | None] = ContextVar("begin_by", default=None)
+"""The `boot_time` until which the requests of this task may begin; None without a limit."""
+
+
+def boot_time() -> float:
+    """Seconds since the machine started, those included in which it slept."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def may_begin() -> bool:
+    """True unless this task is later than its `begin_by`."""
+    limit = begin_by.get()
+    return limit is None or boot_time() < limit
+
+
+class TooLateToBegin(aiohttp.ClientConnectionError):
+    """The connection came after the task's `begin_by`: nothing of the request was written."""
+
+
+class PunctualConnector(aiohttp.TCPConnector):
+    """Asks `may_begin` once more between the connection and the first byte of the request."""
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.connector.Connection:
+        """Returns a connection; raises `TooLateToBegin` and aiohttp's errors."""
+        connection = await super().connect(req, traces, timeout)
+        if may_begin():
+            return connection
+        connection.release()
+        raise TooLateToBegin("the connection came too late")
 
 
 class AnswerTooLarge(Exception):

@@ -12,10 +12,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from tests.e2e.stage import TOKEN, Answer, Relay, Stage, payload, run, stage, until
+from tests.e2e.stage import ANA, TOKEN, Answer, Relay, Stage, payload, run, stage, until
 from tests.engines import Cluster
+from tests.pg_proxy import CuttingProxy
 
 TAKEN_OVER = 15.0
 """Seconds within which another daemon has to take over (contract 12)."""
@@ -151,3 +153,33 @@ def test_every_daemon_survives_a_restart_of_the_server(tmp_path: Path, cluster: 
             await daemons.stage.sent(1)
 
     run(scenario(), 120)
+
+
+def test_a_reply_that_one_host_has_claimed_does_not_begin_after_the_takeover_of_another(
+    tmp_path: Path, cluster: Cluster, url: str
+) -> None:
+    claimed = "select 1 from conversation_messages where status = 'sending' and kind = 'reply'"
+
+    async def scenario() -> None:
+        with (
+            psycopg.connect(url, autocommit=True) as watcher,
+            CuttingProxy(cluster.folder / "data") as proxy,
+        ):
+            through = url.replace(str(cluster.folder / "data"), str(proxy.folder))
+            assert through != url
+            async with stage(tmp_path, {"database": {"url": through}}) as first:
+                await first.report()
+                await first.sent(1)
+                proxy.hold_once(lambda: watcher.execute(claimed).fetchone() is not None)
+                await first.twilio.customer_writes(ANA, "¿precio?")
+                await until(proxy.holding.is_set, 10)
+                (other := tmp_path / "other").mkdir()
+                host = Relay(other, {**first.relay._settings, "database": {"url": url}}, {})
+                code, out, err = await host.command("takeover", ANA)
+                assert code == 0, out + err
+                proxy.release()
+                ended = "select 1 from conversation_messages where kind = 'reply' and reason = 'handed_over'"
+                await until(lambda: watcher.execute(ended).fetchone() is not None, 10)
+                assert len(first.bodies()) == 1
+
+    run(scenario(), 60)

@@ -9,6 +9,7 @@ import pytest
 from tests.engines import REFUSED
 from tests.ledger.conftest import NOW, PHONE, call, written
 from wa_relay.ledger import calls, claims, handover, human, inbox, journal, sends, turns
+from wa_relay.ledger.beginnings import BEGUN_AFTER, Begun, MayBegin
 from wa_relay.ledger.human import HumanMessage, Stored
 from wa_relay.ledger.outbox import Proof
 from wa_relay.ledger.questions import TurnJob
@@ -362,3 +363,22 @@ def test_a_person_who_looks_has_read_everything(ledger: Ledger) -> None:
     assert _handling(ledger).unread == 1
     handover.note_read(ledger, PHONE)
     assert _handling(ledger).unread == 0
+
+
+def test_a_person_waits_until_what_was_claimed_has_begun_or_never_will(ledger: Ledger) -> None:
+    inbox.record_inbound(ledger, written("¿precio?", sid="SM1"), NOW)
+    (job,) = _asked(ledger, NOW + 10)
+    turns.take_answer(ledger, job.turn_id, ["Cuesta 10."], None, NOW + 10)
+    claims.claim_messages(ledger, 10, NOW + 11)
+    at = 0.0
+    begun = Begun(lambda: at)
+    for act in (
+        lambda: handover.take_over(ledger, PHONE, API, None, NOW + 11, begun),
+        lambda: human.write(ledger, PHONE, HumanMessage("Soy Lucía"), API, None, NOW + 11, begun),
+    ):
+        with pytest.raises(MayBegin):
+            act()
+    assert _handling(ledger).handler == "agent"
+    at = BEGUN_AFTER
+    assert handover.take_over(ledger, PHONE, API, None, NOW + 12, begun) == 1
+    assert _handling(ledger).handler == "human"

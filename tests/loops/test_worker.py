@@ -15,6 +15,7 @@ import pytest
 
 from tests.flaky import flaky
 from wa_relay.ledger import calls, inbox, store
+from wa_relay.ledger.beginnings import BEGIN_WITHIN
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.reader import Reader
@@ -328,5 +329,23 @@ def test_a_worker_that_never_ran_can_be_stopped(tmp_path: Path) -> None:
         worker: Worker = room.sender(Network())
         await worker.stop(10.0)
         await worker.run()
+
+    _run(tmp_path, scenario)
+
+
+def test_a_claim_that_comes_back_after_a_second_begins_no_request(tmp_path: Path) -> None:
+    async def scenario(room: Room) -> None:
+        network = Network()
+        other = sqlite3.connect(tmp_path / "relay.db", isolation_level=None)
+        other.execute("begin immediate")
+        async with _working(room.sender(network)):
+            await asyncio.sleep(BEGIN_WITHIN + 0.1)
+            assert network.requests == 0
+            other.rollback()
+            await room.until("sent", "select status from conversation_messages")
+        other.close()
+        # The late claim was the first attempt, and the only request belongs to the second.
+        await room.until(2, "select attempts from conversation_messages")
+        assert network.requests == 1
 
     _run(tmp_path, scenario)

@@ -18,7 +18,7 @@ from wa_relay.channel.attachments import ListedFile
 from wa_relay.channel.errors import classify, meaning
 from wa_relay.channel.transport import TWILIO, Transport, asked_pause, host_beside
 from wa_relay.config import Twilio
-from wa_relay.http import AnswerTooLarge
+from wa_relay.http import AnswerTooLarge, TooLateToBegin
 from wa_relay.model import Accepted, Listed, Moment, NotSent, Outgoing, Page, SendResult, Unclear, UpstreamError
 from wa_relay.phone import address, to_address
 
@@ -92,6 +92,8 @@ class TwilioChannel:
             return classify(int(status or 0), str(code) if code else None, "", asked_pause())
         except _NOT_CONNECTED as error:
             return NotSent(f"no connection: {type(error).__name__}", answered=False, code=type(error).__name__)
+        except TooLateToBegin:
+            return NotSent("the connection came so late that every rule is asked again")
         except (aiohttp.ClientError, TimeoutError, OSError, AnswerTooLarge) as error:
             name = type(error).__name__
             return Unclear(f"the connection failed after the request had begun: {name}", name)

@@ -17,7 +17,7 @@ from wa_relay.cli.options import Options
 from wa_relay.cli.settings import load_config
 from wa_relay.config import Config
 from wa_relay.config.rules import rules_of
-from wa_relay.ledger import runs, store
+from wa_relay.ledger import beginnings, runs, store
 from wa_relay.ledger.faults import AlreadyServed, DatabaseMissing
 from wa_relay.ledger.location import location_of
 from wa_relay.ledger.lock import DatabaseLock, Holder
@@ -38,12 +38,23 @@ class DaemonDoesNotAnswer(RelayError):
     exit_code = 75
 
 
-def change(options: Options, path: str, body: Json, directly: Change, *, seconds: float = DAEMON_SECONDS) -> Json:
-    """Posts `body` to `path` of the running daemon; if none runs, calls `directly` in one transaction."""
+def change(
+    options: Options,
+    path: str,
+    body: Json,
+    directly: Change,
+    *,
+    seconds: float = DAEMON_SECONDS,
+    forbids_sends: bool = False,
+) -> Json:
+    """Posts `body` to `path` of the running daemon; if none runs, calls `directly` in one transaction.
+
+    With `forbids_sends`, returns when no request that a daemon claimed before can begin any more.
+    """
     config = load_config(options)
     if location_of(config).is_shared:
         # Every daemon works from the database: none has to be asked.
-        return _change_directly(config, directly, time.time())
+        return _change_directly(config, directly, time.time(), forbids_sends=forbids_sends)
     if (daemon := running_daemon(config)) is not None:
         return ask(daemon, path, body, seconds)
     with holding(config):
@@ -112,17 +123,36 @@ def open_ledger(config: Config, now: Moment) -> Ledger:
     return ledger
 
 
-def _change_directly(config: Config, directly: Change, now: Moment) -> Json:
+def _change_directly(config: Config, directly: Change, now: Moment, *, forbids_sends: bool = False) -> Json:
     place = location_of(config)
     ledger = open_ledger(config, now)
     with closing(ledger.db) as db:
         try:
-            db.begin()
-            result = directly(ledger, db.now(now))
-            db.commit()
+            result = _once_nothing_begins(ledger, directly, now)
+            if forbids_sends:
+                _wait_until_begun(ledger)
         except db.Error as error:
             raise place.fault_of(error) from error
         return result
+
+
+def _once_nothing_begins(ledger: Ledger, directly: Change, now: Moment) -> Json:
+    while True:
+        try:
+            ledger.db.begin()
+            result = directly(ledger, ledger.db.now(now))
+            ledger.db.commit()
+            return result
+        except beginnings.MayBegin:
+            ledger.db.rollback()
+            time.sleep(beginnings.LOOK_AGAIN)
+
+
+def _wait_until_begun(ledger: Ledger) -> None:
+    unclear, end = beginnings.attempts(ledger), time.monotonic() + beginnings.BEGUN_AFTER
+    while unclear and time.monotonic() < end:
+        time.sleep(beginnings.LOOK_AGAIN)
+        unclear &= beginnings.attempts(ledger)
 
 
 class _ControlConnection(HTTPConnection):

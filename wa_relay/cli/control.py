@@ -24,7 +24,7 @@ def pause(ctx: typer.Context) -> None:
         control.pause(ledger, user, now)
         return {}
 
-    change(ctx.obj, "/pause", {"by": user}, directly)
+    change(ctx.obj, "/pause", {"by": user}, directly, forbids_sends=True)
     typer.echo("Openings are paused. Replies still go out. To release the openings: wa-relay resume")
 
 

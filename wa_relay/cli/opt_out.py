@@ -90,7 +90,7 @@ def _change(options: Options, action: Action, number: str) -> None:
         return {"changed": int(operation(ledger, number, "cli", now))}
 
     body: Json = {"add": [[number, None, "cli"]]} if action is Action.add else {"remove": number}
-    changed = bool(change(options, "/opt-out", body, directly)["changed"])
+    changed = bool(change(options, "/opt-out", body, directly, forbids_sends=action is Action.add)["changed"])
     if action is Action.add:
         typer.echo(f"{number} has opted out." if changed else f"{number} had opted out already.")
     else:

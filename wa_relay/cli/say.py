@@ -15,6 +15,7 @@ from wa_relay.cli.sent import FINAL, Result, show
 from wa_relay.cli.settings import load_config
 from wa_relay.cli.takeover import COMMAND_LINE, address_of
 from wa_relay.ledger import human
+from wa_relay.ledger.beginnings import Begun
 from wa_relay.ledger.human import HumanMessage
 from wa_relay.ledger.location import Location, location_of
 from wa_relay.ledger.store import Ledger
@@ -49,8 +50,10 @@ def say(
     if not 0 <= wait <= MAX_WAIT:
         raise typer.BadParameter(f"must be 0 to {MAX_WAIT:g} seconds", param_hint="--wait")
 
+    begun = Begun(time.monotonic)
+
     def directly(ledger: Ledger, now: Moment) -> Json:
-        stored = human.write(ledger, address, message, COMMAND_LINE, None, now)
+        stored = human.write(ledger, address, message, COMMAND_LINE, None, now, begun)
         if not isinstance(stored, human.Stored):
             raise RelayError(human.why_refused(stored), permanent=True)
         return {"id": stored.message_id}

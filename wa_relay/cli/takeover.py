@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from wa_relay import phone
 from wa_relay.cli.change import Json, change
 from wa_relay.ledger import handover
+from wa_relay.ledger.beginnings import Begun
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, RelayError
 from wa_relay.policy import LONGEST_HOURS, Operator
@@ -31,8 +33,10 @@ def takeover(
     if hours is not None and not 0 < hours <= LONGEST_HOURS:
         raise typer.BadParameter(f"must be over 0 and at most {LONGEST_HOURS:g}", param_hint="--hours")
 
+    begun = Begun(time.monotonic)
+
     def directly(ledger: Ledger, now: Moment) -> Json:
-        return _known(handover.take_over(ledger, address, COMMAND_LINE, hours, now), address)
+        return _known(handover.take_over(ledger, address, COMMAND_LINE, hours, now, begun), address)
 
     change(ctx.obj, "/takeover", {"phone": address} | ({} if hours is None else {"hours": hours}), directly)
     typer.echo(f"You have the conversation with {address}. Answer with: wa-relay say; give it back with: release")

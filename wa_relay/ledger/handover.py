@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from wa_relay import policy
 from wa_relay.ledger import alerts, customers, held, media, notices
+from wa_relay.ledger.beginnings import Begun, refuse_unbegun
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
 from wa_relay.policy import Ending, Handling, HandoverRequest, Mute, Operator
@@ -59,14 +60,19 @@ def handling_of(ledger: Ledger, conversation_id: int) -> Handling:
     return Handling(*ledger.need_one(SELECT_HANDLING, {"id": conversation_id}))
 
 
-def take_over(ledger: Ledger, address: str, operator: Operator, hours: float | None, now: Moment) -> int | None:
+def take_over(
+    ledger: Ledger, address: str, operator: Operator, hours: float | None, now: Moment, begun: Begun | None = None
+) -> int | None:
     """A person takes a customer's conversation. Returns its id, None for an unknown customer.
 
-    What the agent has begun ends in the same transaction; messages in flight are left alone.
+    What the agent has begun ends in the same transaction; messages in flight are left alone. With `begun`, raises
+    `MayBegin` while one may begin after it.
     """
     conversation_id = customers.find_conversation(ledger.db, address)
     if conversation_id is None:
         return None
+    if begun is not None:
+        refuse_unbegun(ledger, conversation_id, begun)
     before = handling_of(ledger, conversation_id)
     silence_agent(ledger, conversation_id, operator.name, now)
     after = policy.take_over(before, operator, hours, ledger.rules, now)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from wa_relay import policy
 from wa_relay.ledger import customers, handover, held, journal, turns
+from wa_relay.ledger.beginnings import Begun, refuse_unbegun
 from wa_relay.ledger.outbox import NewMessage, Outbound, queue_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
@@ -84,11 +85,18 @@ Failure = HumanRefusal | str
 
 
 def write(
-    ledger: Ledger, address: str, message: HumanMessage, operator: Operator, key: str | None, now: Moment
+    ledger: Ledger,
+    address: str,
+    message: HumanMessage,
+    operator: Operator,
+    key: str | None,
+    now: Moment,
+    begun: Begun | None = None,
 ) -> Stored | Failure:
     """Stores a person's message, due at once, and takes the conversation over. Returns why if it must not be sent.
 
     With a `key` that has been used for this conversation in the last 7 days, the message of that time is returned.
+    With `begun`, raises `MayBegin` while a message of the agent may begin after it.
     """
     conversation_id = customers.find_conversation(ledger.db, address)
     if conversation_id is None:
@@ -110,6 +118,8 @@ def write(
     )
     if refusal is not None:
         return refusal
+    if begun is not None:
+        refuse_unbegun(ledger, conversation_id, begun)
     message_id = _store(ledger, conversation_id, row["call_id"], message, operator, now)
     if key is not None:
         entry = {"id": conversation_id, "key": key, "body": message.fingerprint, "message_id": message_id, "now": now}

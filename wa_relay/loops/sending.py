@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from wa_relay import metrics
+from wa_relay.http import begin_by, boot_time, may_begin
 from wa_relay.ledger import claims, sends
+from wa_relay.ledger.beginnings import BEGIN_WITHIN
 from wa_relay.ledger.claims import Claimed, SendJob
 from wa_relay.ledger.faults import LeaseLost
 from wa_relay.ledger.sends import Finished
@@ -16,7 +18,6 @@ from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.rates import Rates
-from wa_relay.loops.silence import Silence
 from wa_relay.loops.worker import IDLE, Worker, rest_until
 from wa_relay.model import Accepted, Moment, NotSent, Outgoing, SendRefused, SendResult, Unclear
 from wa_relay.policy import Circuit
@@ -54,7 +55,6 @@ class SendWorker(Worker):
         self._wakers = wakers
         self._rates = rates
         self.circuit = Circuit()
-        self.silence = Silence()
         # In a row. They open no circuit: each message waits by itself for as long as Twilio asks.
         self.refusals = 0
 
@@ -81,6 +81,7 @@ class SendWorker(Worker):
 
     async def _claim(self, sender: str | None, allowed: int, now: Moment) -> Claimed:
         """Claims what one sender may send (None: any), and starts the requests."""
+        limit = boot_time() + BEGIN_WITHIN
         claimed = await self._ledger.run(claims.claim_messages, allowed, now, sender)
         if claimed.burst:
             warn(
@@ -95,18 +96,20 @@ class SendWorker(Worker):
         self._rates.spend(sender, len(claimed.jobs))
         for job in claimed.jobs:
             self.circuit.tried(now)
-            self._start(self._send(job))
+            self._start(self._send(job, limit))
         return claimed
 
-    async def _send(self, job: SendJob) -> None:
+    async def _send(self, job: SendJob, limit: float) -> None:
+        """Makes the request, unless it is later than `limit`: an opt-out or a takeover may have come meanwhile."""
         if not self._ledger.lease_holds():
             # Another daemon takes it over; sent now, it would be sent by one that others believe to be dead.
             return
         began = time.perf_counter()
-        if self.silence.covers(job.conversation_id, job.kind):
-            result: SendResult = NotSent("a person is taking the conversation over", answered=True)
-        else:
+        begin_by.set(limit)
+        if may_begin():
             result = await self._request(job.outgoing)
+        else:
+            result = NotSent("its claim came back so late that every rule is asked again")
         metrics.count_send(job.kind, _RESULTS[type(result)], time.perf_counter() - began)
         message_id = job.outgoing.message_id
         assert message_id is not None

@@ -15,6 +15,7 @@ from wa_relay.channel.twilio import TwilioChannel
 from wa_relay.config import Config
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.elevenlabs.signing import UrlSigner
+from wa_relay.http import PunctualConnector
 from wa_relay.loops.answering import Agent
 from wa_relay.loops.files import FileReader
 from wa_relay.phone import address
@@ -35,7 +36,7 @@ async def open_upstreams(config: Config, mark: str, files: FileReader, opened: A
     """Opens the clients; `opened` closes them. `mark` names the database in Twilio's callbacks."""
     http = await opened.enter_async_context(
         aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=30),
+            connector=PunctualConnector(limit=0, ttl_dns_cache=30),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )

@@ -16,6 +16,7 @@ from wa_relay.ledger import console_users, control
 from wa_relay.ledger.console_users import NAME, USER_ACTIONS, UserChange, role_of
 from wa_relay.ledger.restoring import ListIncomplete
 from wa_relay.logs import say
+from wa_relay.loops.beginnings import until_begun
 from wa_relay.loops.bell import Bell
 from wa_relay.model import Moment, PayloadError
 from wa_relay.server.access import Access
@@ -76,6 +77,7 @@ class ControlRoutes:
     async def pause(self, http: web.Request) -> web.StreamResponse:
         """Holds openings."""
         await self._ledger.run(control.pause, _who(http), self._clock())
+        await until_begun(self._ledger)
         say("paused", by="operator")
         return json_answer({"success": True})
 

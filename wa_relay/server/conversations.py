@@ -14,6 +14,7 @@ from wa_relay.ledger.audit import deed_of, run_audited
 from wa_relay.ledger.human import Failure, HumanMessage, Stored, why_refused
 from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
+from wa_relay.loops.beginnings import until_begun
 from wa_relay.model import Moment, PayloadError
 from wa_relay.policy import LONGEST_HOURS, LONGEST_HUMAN_MESSAGE, Operator
 from wa_relay.reports import inbox
@@ -102,9 +103,10 @@ class ConversationRoutes:
         _body(http)
         operator, address, now = _operator(http), customer(http), self._clock()
         deed = deed_of(operator, "opt-out", address)
-        return await self._shown(
-            await self._ledger.run(run_audited, deed, now, _opt_out, address, operator.channel, now)
-        )
+        opted_out = await self._ledger.run(run_audited, deed, now, _opt_out, address, operator.channel, now)
+        if opted_out is not None:
+            await until_begun(self._ledger, opted_out)
+        return await self._shown(opted_out)
 
     async def _shown(self, conversation_id: int | None) -> web.StreamResponse:
         if conversation_id is None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 
-from wa_relay.ledger import customers, handover, human
+from wa_relay.ledger import handover, human
 from wa_relay.ledger.audit import deed_of, run_audited
+from wa_relay.ledger.beginnings import Begun
 from wa_relay.ledger.human import Failure, HumanMessage, Stored
-from wa_relay.ledger.reader import Reader
 from wa_relay.logs import say
+from wa_relay.loops.beginnings import once_nothing_begins
 from wa_relay.loops.bell import Wakers
-from wa_relay.loops.silence import Silence
 from wa_relay.model import Moment
 from wa_relay.policy import Operator
 from wa_relay.server.listener import RequestLedger
@@ -20,20 +19,22 @@ from wa_relay.server.listener import RequestLedger
 class Desk:
     """Takes conversations over, gives them back and writes in them. Each returns None for an unknown customer."""
 
-    def __init__(
-        self, ledger: RequestLedger, reader: Reader, clock: Callable[[], Moment], wakers: Wakers, silence: Silence
-    ) -> None:
+    def __init__(self, ledger: RequestLedger, clock: Callable[[], Moment], wakers: Wakers) -> None:
         self._ledger = ledger
-        self._reader = reader
         self._clock = clock
         self._wakers = wakers
-        self._silence = silence
 
     async def take_over(self, address: str, operator: Operator, hours: float | None) -> int | None:
         """Takes a conversation over, for `hours` or for `handover.return_after_hours`. Returns its id."""
-        with await self._silencing(address):
-            deed, now = deed_of(operator, "takeover", address), self._clock()
-            taken = await self._ledger.run(run_audited, deed, now, handover.take_over, address, operator, hours, now)
+        deed = deed_of(operator, "takeover", address)
+
+        async def attempt(begun: Begun) -> int | None:
+            now = self._clock()
+            return await self._ledger.run(
+                run_audited, deed, now, handover.take_over, address, operator, hours, now, begun
+            )
+
+        taken = await once_nothing_begins(attempt)
         if taken is not None:
             say("taken_over", conversation=taken, by=operator.name, source=operator.channel)
             self._wakers.send.ring()
@@ -54,9 +55,15 @@ class Desk:
 
     async def write(self, address: str, message: HumanMessage, operator: Operator, key: str | None) -> Stored | Failure:
         """Stores an operator's message, due at once; that takes the conversation over. Returns why if it is refused."""
-        with await self._silencing(address):
-            deed, now = deed_of(operator, "send", address), self._clock()
-            stored = await self._ledger.run(run_audited, deed, now, human.write, address, message, operator, key, now)
+        deed = deed_of(operator, "send", address)
+
+        async def attempt(begun: Begun) -> Stored | Failure:
+            now = self._clock()
+            return await self._ledger.run(
+                run_audited, deed, now, human.write, address, message, operator, key, now, begun
+            )
+
+        stored = await once_nothing_begins(attempt)
         if isinstance(stored, Stored) and not stored.repeated:
             say(
                 "operator_wrote",
@@ -68,7 +75,3 @@ class Desk:
             )
             self._wakers.send.ring()
         return stored
-
-    async def _silencing(self, address: str) -> AbstractContextManager[None]:
-        conversation_id = await self._reader.read(customers.find_conversation, address)
-        return nullcontext() if conversation_id is None else self._silence.during_takeover(conversation_id)

@@ -11,6 +11,7 @@ from wa_relay.ledger.audit import Deed, run_audited
 from wa_relay.ledger.control import Decision
 from wa_relay.ledger.restoring import ListIncomplete
 from wa_relay.logs import say
+from wa_relay.loops.beginnings import until_begun
 from wa_relay.loops.bell import Bell
 from wa_relay.model import Moment, PayloadError
 from wa_relay.server.access import actor_key
@@ -67,6 +68,7 @@ class OperatingRoutes:
         """Holds openings."""
         now = self._clock()
         await self._ledger.run(run_audited, _deed(http, "pause"), now, control.pause, http[actor_key].name, now)
+        await until_begun(self._ledger)
         say("paused", by="operator")
         return json_answer({"success": True})
 

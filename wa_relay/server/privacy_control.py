@@ -12,6 +12,7 @@ from wa_relay.ledger.erasing import MessageInFlight
 from wa_relay.ledger.opt_outs import OptedOut
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import say
+from wa_relay.loops.beginnings import until_begun
 from wa_relay.loops.forgetting import CopyRemains, Forgetter, UnknownCustomer
 from wa_relay.model import Moment, PayloadError
 from wa_relay.server.answers import JSON, error_answer, json_answer
@@ -69,6 +70,7 @@ class PrivacyControl:
             changed = int(await self._ledger.run(opt_outs.remove, _address(body, "remove"), SOURCE, now))
         else:
             changed = await self._ledger.run(opt_outs.import_all, opted_out_rows(body.get("add"), now), now)
+            await until_begun(self._ledger)
         say("opt_outs_changed", changed=changed, removed="remove" in body)
         return json_answer({"success": True, "changed": changed})
 

@@ -14,6 +14,7 @@ from wa_relay.config import Config
 from wa_relay.ledger import batches, calls, inbox, receipts
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.logs import say, warn
+from wa_relay.loops.beginnings import until_begun
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.events import follow_inbound, follow_receipt
 from wa_relay.loops.intake import Intake
@@ -99,6 +100,8 @@ class WebhookRoutes:
         message = inbound.parse_inbound(self._verified(http))
         received = await self._ledger.run(inbox.record_inbound, message, self._clock())
         follow_inbound(self._wakers, self._signs, message, received, self._clock())
+        if received.effect == "opted_out":
+            await until_begun(self._ledger, received.conversation_id)
         return empty_twiml()
 
     async def status(self, http: web.Request) -> web.StreamResponse:

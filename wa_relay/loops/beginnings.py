@@ -1,0 +1,40 @@
+"""Waiting until no request that was claimed before a decision can begin any more (`ledger/beginnings.py`)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from wa_relay.ledger import beginnings
+from wa_relay.ledger.beginnings import BEGUN_AFTER, LOOK_AGAIN, Begun, MayBegin
+
+T = TypeVar("T")
+
+
+class Runs(Protocol):
+    """Runs operations on the ledger."""
+
+    async def run(self, operation: Callable[..., T], *arguments: object) -> T:
+        """Runs one operation and returns its result once it is durable."""
+        ...
+
+
+async def once_nothing_begins(attempt: Callable[[Begun], Awaitable[T]]) -> T:
+    """Repeats an operation until no message of the agent can begin after it, at most for about a second."""
+    begun = Begun(time.monotonic)
+    while True:
+        try:
+            return await attempt(begun)
+        except MayBegin:
+            await asyncio.sleep(LOOK_AGAIN)
+
+
+async def until_begun(ledger: Runs, conversation_id: int | None = None) -> None:
+    """Waits until each send that was claimed before this call has begun, or never will; of one conversation or all."""
+    unclear: frozenset[beginnings.Attempt] = await ledger.run(beginnings.attempts, conversation_id)
+    end = time.monotonic() + BEGUN_AFTER
+    while unclear and time.monotonic() < end:
+        await asyncio.sleep(LOOK_AGAIN)
+        unclear &= await ledger.run(beginnings.attempts, conversation_id)
