@@ -259,6 +259,19 @@ class Following:
         return code
 
 
+def test_follow_ends_when_its_reader_has_gone_though_nothing_new_is_printed(story: Story) -> None:
+    story.call("conv_1")
+    following = Following(story)
+    following.until("Hola")
+    assert following.process.stdout is not None
+    following.process.stdout.close()
+    assert following.process.wait(10) == 0
+    following._net.cancel()
+    assert following.process.stderr is not None
+    assert following.process.stderr.read() == ""
+    following.process.stderr.close()
+
+
 def test_follow_as_json_prints_the_object_and_then_each_message_that_is_new_or_changed(story: Story) -> None:
     story.call("conv_1")
     ((opening, sid),) = story.send()

@@ -127,6 +127,22 @@ def test_csv_is_flat_and_harmless_in_a_spreadsheet(story: Story) -> None:
     assert (everything["key"], everything["by"], everything["calls"]) == ("", "", "2")
 
 
+def test_csv_has_cancelled_openings_and_losses_and_with_compare_the_span_before(story: Story) -> None:
+    written = printed(story.path, "stats", "--format", "csv", "--since", "2026-11-18", "--compare")
+    now, before = csv.DictReader(io.StringIO(written))
+    assert (now["openings_cancelled"], now["losses"]) == ("0", "opening/outcome_not_followed=1")
+    assert (now["since"] > before["since"], before["calls"]) == (True, "0")
+
+
+def test_the_table_shows_losses_and_with_compare_the_span_before(story: Story) -> None:
+    shown = printed(story.path, "stats", "--since", "2026-11-18", "--compare")
+    assert "0 cancelled" in shown
+    assert "Where openings are lost" in shown
+    assert "opening: outcome_not_followed" in shown
+    assert "Compared with the span before" in shown
+    assert "before: from " in shown
+
+
 class Page(HTMLParser):
     """What a browser would find in the page."""
 

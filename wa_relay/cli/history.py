@@ -9,6 +9,7 @@ import typer
 
 from wa_relay import phone, reports
 from wa_relay.cli.options import Options
+from wa_relay.cli.output import leave_if_unread
 from wa_relay.cli.pages import Page, page_for
 from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
@@ -69,4 +70,5 @@ def _follow(db: Queries, shown: Conversation, page: Page) -> None:
             current = reports.conversation(db, phone=shown.phone, limit=MAX_LIMIT)
             if current is not None:
                 page.go_on(current)
+        leave_if_unread()
         time.sleep(FOLLOW_SECONDS)

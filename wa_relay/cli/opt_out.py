@@ -125,8 +125,10 @@ def _read(path: Path) -> Iterator[OptedOut]:
     """The rows of a file; raises `RelayError` that names the first invalid line."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RelayError(f"{path} can't be read: {error}.", permanent=True) from error
+    except OSError as error:
+        raise RelayError(f"{path} can't be read: {error.strerror or error}.", permanent=True) from error
+    except UnicodeDecodeError as error:
+        raise RelayError(f"{path} can't be read: it is not UTF-8 (byte {error.start}).", permanent=True) from error
     now = time.time()
     for number, row in enumerate(csv.reader(io.StringIO(text)), 1):
         if not any(cell.strip() for cell in row) or (number == 1 and row[0].strip() == COLUMNS[0]):

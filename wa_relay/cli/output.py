@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import select
 import sys
 import tempfile
 import unicodedata
@@ -104,6 +105,17 @@ def write_file(path: Path, text: str) -> None:
             _replace(path.resolve(), body)
     except OSError as error:
         raise RelayError(f"{path} can't be written: {error.strerror or error}.") from error
+
+
+def leave_if_unread() -> None:
+    """Ends the command if standard output is a pipe that nobody reads: `history --follow | head` has nothing to print.
+
+    A write would show the same, and a quiet customer may write nothing for days.
+    """
+    looked = select.poll()
+    looked.register(sys.stdout.fileno(), 0)
+    if any(events & (select.POLLERR | select.POLLHUP) for _, events in looked.poll(0)):
+        leave()
 
 
 def leave() -> NoReturn:

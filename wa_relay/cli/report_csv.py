@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 
 from wa_relay.moments import optional_stamp
 from wa_relay.reports import Figures, Statistics
@@ -18,7 +19,7 @@ SKIP_REASONS = (
     "condition",
     "handed_over",
 )
-OPENINGS = ("queued", "sent", "delivered", "read", "failed", "uncertain")
+OPENINGS = ("queued", "sent", "delivered", "read", "failed", "uncertain", "cancelled")
 COLUMNS = (
     "since",
     "until",
@@ -39,11 +40,13 @@ COLUMNS = (
     "opted_out",
     "failures",
     "failure_codes",
+    "losses",
     "texts",
     "templates",
 )
 """The header. `since` and `until` are UTC; `key` is empty for the row of everything and for a group
-without a name; `failures` counts messages, `failure_codes` lists `code=count` with a semicolon between.
+without a name; `failures` counts messages, `failure_codes` lists `code=count` with a semicolon between,
+`losses` likewise `stage/reason=count`. With `--compare`, the rows of the span before follow, with its times.
 A cell is empty where there is nothing to count from."""
 
 Cell = str | int | float | None
@@ -54,11 +57,17 @@ def as_csv(report: Statistics) -> str:
     written = io.StringIO()
     writer = csv.writer(written)
     writer.writerow(COLUMNS)
+    for span in (report, report.previous):
+        if span is not None:
+            writer.writerows(_rows(span))
+    return written.getvalue()
+
+
+def _rows(report: Statistics) -> Iterator[list[Cell]]:
     rows = [(group.key, group.figures) for group in report.groups] if report.by else [(None, report.total)]
     for key, figures in rows:
         bounds = (optional_stamp(report.since), optional_stamp(report.until))
-        writer.writerow([_cell(each) for each in (*bounds, report.by, key, *_counts(figures))])
-    return written.getvalue()
+        yield [_cell(each) for each in (*bounds, report.by, key, *_counts(figures))]
 
 
 def _counts(figures: Figures) -> list[Cell]:
@@ -79,6 +88,7 @@ def _counts(figures: Figures) -> list[Cell]:
         figures.opted_out,
         sum(failure.count for failure in figures.failures),
         ";".join(f"{failure.code}={failure.count}" for failure in figures.failures),
+        ";".join(f"{loss.stage}/{loss.reason}={loss.count}" for loss in figures.losses),
         figures.parts,
         sum(figures.templates.values()),
     ]

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wa_relay.cli.output import Paper
-from wa_relay.cli.report_text import alerts, duration, facts, funnel, group_name, percent, span_text
+from wa_relay.cli.report_text import alerts, compared, duration, facts, funnel, group_name, percent, span_text
 from wa_relay.reports import Figures, Standing, Statistics
 from wa_relay.text.safe import one_line
 
@@ -30,6 +30,12 @@ def table(report: Statistics, standing: Standing, paper: Paper, timezone: tzinfo
     yield _funnel(report.total, paper)
     yield Text("")
     yield _facts(report.total)
+    if report.previous is not None:
+        yield Text("")
+        yield _compared(report.total, report.previous, timezone)
+    if report.total.losses:
+        yield Text("")
+        yield _losses(report.total, paper)
     if report.total.failures:
         yield Text("")
         yield _failures(report.total, paper)
@@ -62,25 +68,43 @@ def _facts(figures: Figures) -> Table:
     return grid
 
 
+def _losses(figures: Figures, paper: Paper) -> RenderableType:
+    rows = [(f"{loss.stage}: {loss.reason}", loss.count, loss.meaning) for loss in figures.losses]
+    return _explained("Where openings are lost", "lost before: reason", rows, "yellow", paper)
+
+
 def _failures(figures: Figures, paper: Paper) -> RenderableType:
-    meanings = [
-        (
-            Text(paper.clean(one_line(failure.code)), style="red"),
-            f"{failure.count:,}",
-            Text(paper.clean(one_line(failure.meaning))),
-        )
-        for failure in figures.failures
+    rows = [(failure.code, failure.count, failure.meaning) for failure in figures.failures]
+    return _explained("Failures", "code", rows, "red", paper)
+
+
+def _explained(title: str, heading: str, rows: list[tuple[str, int, str]], style: str, paper: Paper) -> RenderableType:
+    """A table of codes with their counts and meanings; below each other on a narrow terminal."""
+    cleaned = [
+        (paper.clean(one_line(code)), f"{count:,}", paper.clean(one_line(meaning))) for code, count, meaning in rows
     ]
     if paper.console.width < NARROW:
-        parts: list[RenderableType] = [Text("Failures", style="bold")]
-        for code, count, meaning in meanings:
-            parts += [Text.assemble(code, f": {count}"), Padding(meaning, (0, 0, 0, 2))]
+        parts: list[RenderableType] = [Text(title, style="bold")]
+        for code, count, meaning in cleaned:
+            parts += [Text.assemble((code, style), f": {count}"), Padding(Text(meaning), (0, 0, 0, 2))]
         return Group(*parts)
-    grid = _framed("Failures")
-    grid.add_column("code", overflow="fold")
+    grid = _framed(title)
+    grid.add_column(heading, overflow="fold")
     grid.add_column("count", justify="right")
     grid.add_column("meaning", overflow="fold", ratio=1)
-    for row in meanings:
+    for code, count, meaning in cleaned:
+        grid.add_row(Text(code, style=style), count, Text(meaning))
+    return grid
+
+
+def _compared(figures: Figures, before: Statistics, timezone: tzinfo) -> RenderableType:
+    grid = _framed("Compared with the span before")
+    grid.expand = False
+    grid.caption, grid.caption_justify = f"before: {span_text(before, timezone)}", "left"
+    grid.add_column("")
+    grid.add_column("now", justify="right", no_wrap=True)
+    grid.add_column("before", justify="right", no_wrap=True)
+    for row in compared(figures, before.total):
         grid.add_row(*row)
     return grid
 

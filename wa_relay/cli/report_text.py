@@ -49,7 +49,12 @@ def funnel(figures: Figures) -> list[Step]:
 def facts(figures: Figures) -> list[tuple[str, str]]:
     """Everything that is no step of the funnel, as pairs of a name and its figures."""
     openings = figures.openings
-    others = [(openings.queued, "waiting"), (openings.failed, "failed"), (openings.uncertain, "uncertain")]
+    others = [
+        (openings.queued, "waiting"),
+        (openings.failed, "failed"),
+        (openings.cancelled, "cancelled"),
+        (openings.uncertain, "uncertain"),
+    ]
     pairs = [("other openings", ", ".join(f"{count:,} {name}" for count, name in others))]
     if figures.skipped:
         skipped = (f"{count:,} {SKIPPED.get(reason, reason)}" for reason, count in figures.skipped.items())
@@ -61,6 +66,17 @@ def facts(figures: Figures) -> list[tuple[str, str]]:
     pairs.append(("billed", _billed(figures)))
     pairs.append(("opted out", f"{figures.opted_out:,}"))
     return pairs
+
+
+def compared(figures: Figures, before: Figures) -> list[tuple[str, str, str]]:
+    """The main figures of a span beside those of the span before: name, figure, figure before."""
+    pairs = zip(funnel(figures), funnel(before), strict=True)
+    rows = [(this.name, f"{this.count:,}", f"{that.count:,}") for this, that in pairs]
+    rows.append(("reply rate", percent(figures.reply_rate), percent(before.reply_rate)))
+    rows.append(("failed openings", f"{figures.openings.failed:,}", f"{before.openings.failed:,}"))
+    rows.append(("opted out", f"{figures.opted_out:,}", f"{before.opted_out:,}"))
+    answer = duration(figures.median_turn_seconds), duration(before.median_turn_seconds)
+    return [*rows, ("answer after", *answer)]
 
 
 def _billed(figures: Figures) -> str:

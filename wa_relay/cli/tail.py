@@ -12,7 +12,7 @@ import typer
 
 from wa_relay import phone as phones
 from wa_relay.cli.options import Options
-from wa_relay.cli.output import Paper, results, write_document
+from wa_relay.cli.output import Paper, leave_if_unread, results, write_document
 from wa_relay.cli.phones import read_phone, unknown
 from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
@@ -67,6 +67,7 @@ def _follow(config: Config, db: Queries, chosen: int | None, paper: Paper | None
         if time.monotonic() - looked_at >= DAEMON_EVERY:
             looked_at = time.monotonic()
             _require_daemon(config, db, "the daemon has stopped.")
+        leave_if_unread()
         time.sleep(LOOK_EVERY)
 
 

@@ -213,13 +213,12 @@ class PageRoutes:
         conversation_id = int(http.match_info["id"])
         try:
             address = (await self.reader.read(overview, conversation_id)).phone
-            await self.forgetter.forget(address, actor.name, upstream=False)
+            deed = audit.Deed(actor.name, "forget", conversation_id=conversation_id, masked=mask(address))
+            await self.forgetter.forget(address, actor.name, upstream=False, deed=deed)
         except (LookupError, UnknownCustomer):
             raise HttpError(404, "unknown_conversation", "there is no such conversation.") from None
         except MessageInFlight as error:
             raise HttpError(409, "in_flight", error.message) from None
-        deed = audit.Deed(actor.name, "forget", conversation_id=conversation_id, masked=mask(address))
-        await self.ledger.run(audit.record_deed, deed, self.clock())
         return json_answer({"success": True})
 
     async def nothing(self, http: web.Request, actor: Actor) -> web.StreamResponse:

@@ -10,20 +10,27 @@ from pathlib import Path
 
 from wa_relay.ledger import file
 from wa_relay.ledger.faults import DatabaseUnusable
+from wa_relay.model import RelayError
 
 COPY_INTO = "vacuum into ?"
+TARGET_ERRORS = frozenset({"SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC"})
+"""What SQLite reports when the copy can't be written. The database itself is only read."""
+
 INTEGRITY = "pragma integrity_check(1)"
 
 
 def back_up(database: Path, target: Path) -> int:
     """Writes a checked copy with mode 0600, which replaces an older one in one step. Returns its size in bytes.
 
-    The copy is one moment of the database, without its free space. Raises a `DatabaseFault`.
+    The copy is one moment of the database, without its free space. Raises a `DatabaseFault`, and `RelayError` if the
+    target can't be written.
     """
     copy = _beside(target, ".new")
     old_umask = os.umask(0o077)
     try:
         with closing(file.open_for_reading(database)) as db:
+            # Made here, so that what keeps it from being written has the system's own name.
+            os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
             db.execute(COPY_INTO, (str(copy),))
         check(copy)
         _sync(copy)
@@ -31,12 +38,15 @@ def back_up(database: Path, target: Path) -> int:
         _sync(target.parent)
         return target.stat().st_size
     except sqlite3.Error as error:
-        raise DatabaseUnusable(f"the backup can't be written: {error}.") from error
+        if error.sqlite_errorname in TARGET_ERRORS:
+            raise RelayError(f"{target} can't be written: {error}.", permanent=True) from error
+        raise file.fault_of(error, database) from error
     except OSError as error:
-        raise DatabaseUnusable(f"{target} can't be written: {error.strerror}.") from error
+        raise RelayError(f"{target} can't be written: {error.strerror}.", permanent=True) from error
     finally:
         os.umask(old_umask)
-        copy.unlink(missing_ok=True)
+        with suppress(OSError):
+            copy.unlink()
 
 
 def check(path: Path) -> None:

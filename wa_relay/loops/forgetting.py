@@ -13,6 +13,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from wa_relay.ledger import erasing, indexing
+from wa_relay.ledger.audit import Deed, run_audited
 from wa_relay.ledger.erasing import MessageInFlight, Traces
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.thread import LedgerThread
@@ -77,15 +78,23 @@ class Forgetter:
         self._clock = clock
         self._copies = copies
 
-    async def forget(self, address: str, actor: str | None, *, upstream: bool) -> None:
-        """Erases one customer. Raises `UnknownCustomer`, `MessageInFlight`, `CopyRemains` or `StorageUnavailable`."""
+    async def forget(self, address: str, actor: str | None, *, upstream: bool, deed: Deed | None = None) -> None:
+        """Erases one customer, and records the `deed` of a user of the console in the same transaction.
+
+        Raises `UnknownCustomer`, `MessageInFlight`, `CopyRemains` or `StorageUnavailable`.
+        """
         traces = await self._ledger.run(erasing.stop_customer, address, actor, self._clock())
         if traces.empty:
             raise UnknownCustomer(f"nothing is stored of {address}.", permanent=True)
         await patiently(lambda: self._ledger.run(erasing.refuse_in_flight, traces.conversation_id))
         if upstream:
             await self._delete_copies(await self._ledger.run(erasing.find_traces, address))
-        await patiently(lambda: self._ledger.run(erasing.erase, address, actor, self._clock()))
+
+        def erase() -> Awaitable[bool]:
+            now = self._clock()
+            return self._ledger.run(run_audited, deed, now, erasing.erase, address, actor, now)
+
+        await patiently(erase)
         await scrub(self._ledger)
         say("forgotten", conversation=traces.conversation_id, upstream=upstream)
 
