@@ -311,6 +311,9 @@ def _report(error: Exception) -> int:
     code: Any = getattr(error, "exit_code", None)
     if code is None:
         raise error
+    if isinstance(error, typer.BadParameter):
+        # Typer has pydantic check choices, and hands its text on.
+        error.message = error.message.removeprefix("Value error, ")
     show: Any = getattr(error, "show", None)  # Typer's usage errors print themselves
     if show is None:
         _print_error(str(error))

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from wa_relay.cli.change import current_user, open_ledger
-from wa_relay.cli.forget import confirm
+from wa_relay.cli.forget import confirm, require_yes
 from wa_relay.cli.options import Options
+from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
 from wa_relay.config import Config
 from wa_relay.ledger import backup as copies
@@ -69,6 +70,11 @@ def restore(
     if file is not None and shared:
         raise typer.BadParameter(f"{ON_SERVER}; then run: wa-relay restore --restored")
     place = location_of(config).shown
+    require_yes(yes=yes)
+    if restored:
+        # Opened for writing, a missing one would be made.
+        with reading(location_of(config)):
+            pass
     confirm(f"Replace {place} by {file}?" if file else f"Make {place} safe after it was put back?", yes=yes)
     if shared:
         _make_safe(config)
@@ -90,6 +96,8 @@ def restore(
 def _put_back(config: Config, file: Path) -> None:
     """Makes a copy of the backup safe, then puts it in the place of the database in one step."""
     database = config.database.path
+    # Before the lock, which makes the database's file.
+    copies.check(file)
     with _alone(database):
         copy = copies.stage(file, database)
         try:

@@ -63,15 +63,15 @@ def retention(
 ) -> None:
     """Erase the threads whose last message is older than retention.threads_days."""
     options: Options = ctx.obj
+    if not dry_run:
+        require_yes(yes=yes)
     config = load_config(options)
     days = config.retention.threads_days
-    if days <= 0:
-        _print_threads(0, dry_run=dry_run, as_json=as_json)
-        return
-    if dry_run:
+    if dry_run or days <= 0:
         with reading(location_of(config)) as db:
-            threads = erasing.count_old_threads(db, stamp(time.time() - days * 86400.0))
-        _print_threads(threads, dry_run=True, as_json=as_json)
+            before = stamp(time.time() - days * 86400.0)
+            threads = erasing.count_old_threads(db, before) if days > 0 else 0
+        _print_threads(threads, dry_run=dry_run, as_json=as_json)
         return
     confirm(f"Erase the threads whose last message is older than {days:g} days? This can't be undone.", yes=yes)
     by = current_user()
@@ -84,11 +84,15 @@ def retention(
 
 def confirm(question: str, *, yes: bool) -> None:
     """Asks on a terminal, and raises `typer.Abort` for a no. Elsewhere nobody can be asked: `--yes` is required."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
+    require_yes(yes=yes)
+    if not yes:
+        typer.confirm(question, abort=True)
+
+
+def require_yes(*, yes: bool) -> None:
+    """Raises `BadParameter` without `--yes` where nobody can be asked: before anything else is looked at."""
+    if not yes and not sys.stdin.isatty():
         raise typer.BadParameter("without a terminal this requires --yes", param_hint="--yes")
-    typer.confirm(question, abort=True)
 
 
 def _print_threads(threads: int, *, dry_run: bool, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from wa_relay.cli.forget import confirm
+from wa_relay.cli.forget import confirm, require_yes
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import results, write_document
 from wa_relay.cli.phones import Phone, read_phone, unknown
@@ -50,6 +50,7 @@ def replay(
     """Ask another agent a customer's stored questions, and show old and new answers. Nothing is sent to Twilio."""
     options: Options = ctx.obj
     number = read_phone(phone)
+    require_yes(yes=yes)
     config = load_config(options)
     with reading(location_of(config)) as db:
         # A reading command has no writer's engine, and changes nothing.

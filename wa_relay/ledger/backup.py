@@ -50,7 +50,9 @@ def back_up(database: Path, target: Path) -> int:
 
 
 def check(path: Path) -> None:
-    """Raises `DatabaseForeign` for a file that is something else, and `DatabaseUnusable` for a damaged one."""
+    """Raises `DatabaseForeign` for a file that is something else, `DatabaseUnusable` for a missing or damaged one."""
+    if not path.exists():
+        raise DatabaseUnusable(f"there is no backup {path}.", permanent=True)
     with closing(file.open_for_reading(path)) as db:
         try:
             sound = db.execute(INTEGRITY).fetchone()[0] == "ok"
@@ -61,8 +63,7 @@ def check(path: Path) -> None:
 
 
 def stage(backup: Path, database: Path) -> Path:
-    """Copies a checked backup beside the database; `replace` puts it in place."""
-    check(backup)
+    """Copies a backup that was checked beside the database; `replace` puts it in place."""
     copy = _beside(database, ".restoring")
     old_umask = os.umask(0o077)
     try:
