@@ -31,7 +31,7 @@ MESSAGES = """
         :attempted, :accepted, :failed, :evidence)"""
 TURNS = """
     insert into turns (id, conversation_id, call_id, state, first_at, last_at, due_at, tries, begun_at, finished_at,
-        told_at)
+        replied_at)
     values (:id, :person, :person, 'answered', :at, :at, :at + 2, 1, :at + 2, :at + 3.5, :told)"""
 
 

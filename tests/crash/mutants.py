@@ -342,7 +342,7 @@ MUTANTS = (
     Mutant(
         "a reply that was put off goes back to the queue while a person has the conversation",
         "wa_relay/ledger/sends.py",
-        "    if (ended := _end_for_person(ledger, message, proof, now)) is not None:\n        return ended\n",
+        "    if (ended := _end_if_taken_over(ledger, message, proof, now)) is not None:\n        return ended\n",
         "",
         HANDOVER,
     ),

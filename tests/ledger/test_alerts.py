@@ -182,7 +182,7 @@ def test_a_held_burst_is_reported_with_its_size(watched: Ledger) -> None:
 
 
 def test_a_pause_by_an_operator_is_not_reported(watched: Ledger) -> None:
-    holds.set_by_person(watched, NOW, "ana")
+    holds.pause_openings(watched, NOW, "ana")
     assert waiting(watched) == []
 
 

@@ -64,7 +64,7 @@ OF_HOLDS: dict[Subject, AlertType] = {
     "limited": "sender.limited",
     "template": "template.stopped",
 }
-"""What is reported when a hold begins; an operator's own pause is not."""
+"""The meaning of each hold in an alert. An operator's own pause raises none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def raise_alert(ledger: Ledger, alert: Alert, now: Moment) -> bool:
 
 
 def raise_wanted(ledger: Ledger, conversation_id: int, reason: HandoverRequest, now: Moment) -> None:
-    """Reports that a person is requested. Each request is a subject of its own."""
+    """Reports a request for a person. Each request is a subject of its own."""
     alert = _about_customer(ledger, "handover.wanted", f"{conversation_id} at {now}", conversation_id, reason=reason)
     raise_alert(ledger, alert, now)
 
@@ -107,7 +107,7 @@ def raise_muted(ledger: Ledger, conversation_id: int, reason: Mute, now: Moment)
 
 
 def raise_unanswered(ledger: Ledger, limit: int, now: Moment) -> int:
-    """Reports customers who wait for a person's answer for too long, each at most hourly. Returns how many."""
+    """Reports customers who wait too long for a person's answer, each at most hourly. Returns the number of them."""
     rows = ledger.all(SELECT_UNANSWERED_CUSTOMERS, _unanswered(ledger.rules, limit, now))
     raised = 0
     for conversation_id, phone, since in rows:
@@ -122,13 +122,13 @@ def has_unanswered(db: Queries, rules: policy.Rules, now: Moment) -> bool:
 
 
 def raise_uncertain(ledger: Ledger, message_id: int, kind: str, conversation_id: int, now: Moment) -> None:
-    """Reports a send that was not found at Twilio: a person may have to decide it."""
+    """Reports a send that was not found at Twilio: an operator may have to decide it."""
     data: dict[str, Scalar] = {"message_id": message_id, "kind": kind, "conversation_id": _name(conversation_id)}
     raise_alert(ledger, Alert("send.uncertain", str(message_id), data, conversation_id), now)
 
 
 def raise_held(ledger: Ledger, hold: Hold, held: int | None, now: Moment) -> None:
-    """Reports that a hold has begun. `held` is how many openings it keeps back, where that was counted."""
+    """Reports the beginning of a hold. `held` is the number of openings that it keeps back, where that was counted."""
     if hold.subject not in OF_HOLDS:
         return
     data: dict[str, str | int | None] = {"error_code": hold.code, "meaning": hold.meaning}
@@ -137,7 +137,7 @@ def raise_held(ledger: Ledger, hold: Hold, held: int | None, now: Moment) -> Non
     elif hold.subject == "burst":
         data = {"held": held}
     elif hold.subject in ("sender", "limited"):
-        # A number of ours, but contract 9.1 allows numbers in three types only.
+        # It is our own number, but contract 9.1 allows numbers in three types only.
         data = {"sender": mask(hold.name) if hold.name else None, "error_code": hold.code}
     raise_alert(ledger, Alert(OF_HOLDS[hold.subject], f"{hold.subject} {hold.name}".strip(), data), now)
 

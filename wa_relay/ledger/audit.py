@@ -31,7 +31,7 @@ SELECT_CONSOLE_ENTRIES = """
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """What a user of the console does. `address` or `message_id` says to whom; no texts in `detail`.
+    """One act of a console user. `address` or `message_id` is its object; `detail` contains no texts.
 
     For a customer who was just forgotten, `conversation_id` and `masked` do.
     """
@@ -92,7 +92,7 @@ def run_audited(
 ) -> T:
     """Runs an operation and records whose deed it was, in one transaction. Without a `deed`, it only runs it.
 
-    What was refused leaves no entry: the operation raises or, on one customer, returns None (there is none) or the
+    A refused act leaves no entry: the operation raises, or returns None for a customer who does not exist, or the
     reason as a text. Nor does a message that the same key had stored before.
     """
     result = operation(ledger, *args, **kwargs)
@@ -103,7 +103,7 @@ def run_audited(
 
 
 def deed_of(operator: Operator, action: str, address: str | None = None) -> Deed | None:
-    """What an operator does, if by the console."""
+    """Runs an operator's act, with an entry in the journal if it came from the console."""
     return Deed(operator.name, action, address) if operator.channel == "console" else None
 
 

@@ -1,4 +1,4 @@
-"""What becomes known of a call after it was recorded: other reports of it, its summary and its variables."""
+"""Details of a call that arrive after it was recorded: other reports, its summary and its variables."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def fill_in(ledger: Ledger, known: KnownCall, call: Call, now: Moment) -> None:
 
 
 def reported(call: Call) -> dict[str, str | int | float | None]:
-    """What one report may lack and another fill in."""
+    """Columns that one report may lack and another fills in."""
     return {
         "agent_name": call.agent_name,
         "batch_id": call.batch_id,

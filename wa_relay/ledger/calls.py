@@ -1,4 +1,4 @@
-"""Calls: recorded once, whoever reports them, with the opening that follows in the same transaction."""
+"""Calls: each is recorded once, from any source, together with its opening, in one transaction."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ PUSHES_RECENTLY = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class CallState:
-    """What holds for a call now. `message_status` is None if there is no opening.
+    """The state of a call. `message_status` is None if there is no opening.
 
     A call with neither an opening nor `skipped` waits until its length or its collected values are known.
     `due_at` is when a queued opening is due, `held` is true while a pause keeps openings back;
@@ -129,12 +129,12 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
 def plan_call(
     ledger: Ledger, call: Call, facts: policy.CustomerFacts, now: Moment, *, backend_pushes: bool
 ) -> policy.Skip | policy.Write | policy.Wait:
-    """What the rules say of a call that is not known yet; changes nothing."""
+    """Returns the verdict of the rules on an unknown call; changes nothing."""
     return policy.plan_opening(call, facts, ledger.rules, fence=ledger.fence, backend_pushes=backend_pushes, now=now)
 
 
 def record_calls(ledger: Ledger, calls: Sequence[Call], now: Moment) -> list[CallState]:
-    """Stores what a poll found. A call that is known with another customer's phone is left as it is."""
+    """Stores a polled call. A call that is known with another customer's phone stays unchanged."""
     states = []
     for call in calls:
         try:
@@ -145,7 +145,7 @@ def record_calls(ledger: Ledger, calls: Sequence[Call], now: Moment) -> list[Cal
 
 
 def call_state(ledger: Ledger, key: str) -> CallState:
-    """What holds now for a known call; raises `LookupError` for an unknown one."""
+    """Returns the state of a known call; raises `LookupError` for an unknown one."""
     state = CallState(*ledger.need_one(SELECT_CALL_STATE, {"key": key}))
     return replace(state, held=bool(state.held))
 
@@ -176,7 +176,7 @@ def pushes_recently(ledger: Ledger, now: Moment) -> bool:
 
 
 def _forgotten_state(call: Call) -> CallState:
-    """What is answered to another report of a call that was erased."""
+    """The answer to another report of an erased call."""
     return CallState(0, call.key, 0, "forgotten", None, None, None, None, None, None, None, held=False)
 
 

@@ -1,6 +1,6 @@
 """Claims: which messages of the outbox are sent now, by every rule of sending.
 
-A message is marked `sending` in a transaction before the request is made, and the mark says which attempt of
+A message is marked `sending` in a transaction before the request is made, and the mark says which send of
 which run it is. `sends` deals with the result.
 """
 
@@ -83,7 +83,7 @@ class _Due:
 
     @property
     def call(self) -> int:
-        """The call of an opening, which the schema requires; other messages may have none."""
+        """The call of an opening. The schema requires it for openings; other messages may lack it."""
         if self.call_id is None:
             raise LookupError(f"message {self.id} belongs to no call")
         return self.call_id
@@ -118,10 +118,10 @@ class SendJob:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What a claim took, and what it ended without sending (ids with their reasons).
+    """The result of a claim: the messages to send, and those that ended unsent (ids with their reasons).
 
-    `burst` counts the openings that the breaker has just begun to hold, 0 if it has not. `next_due` is when the outbox
-    has something due after this claim, None if nothing waits.
+    `burst` counts the openings that the breaker has begun to hold in this claim, 0 if it began none. `next_due` is when
+    the outbox has something due after this claim, None if nothing waits.
     """
 
     jobs: tuple[SendJob, ...]
@@ -250,7 +250,7 @@ class _Claim:
                 self._count_template_probe(job.outgoing.content_sid)
 
     def _due(self, message: _Due, call: KnownCall | None) -> tuple[Moment, str]:
-        """When a message that is due may really be sent, and the rule that delays it; `call` is an opening's."""
+        """Returns when a due message may really be sent, and the rule that delays it; `call` is an opening's."""
         if call is not None:
             due_at, why = self._opening_due(message, call)
             if due_at > self._now:
@@ -285,7 +285,7 @@ class _Claim:
         return self._daily.due_at(message.sender, message.conversation_id), daily_limit.WAITS
 
     def _template_waits(self, message: _Due, call: KnownCall | None) -> Moment | None:
-        """When a message whose template is stopped may be tried, None if it may go out."""
+        """Returns when a message with a stopped template may be tried, None if it may go out."""
         if not self._templates:
             return None
         name = message.content_sid
@@ -303,7 +303,7 @@ class _Claim:
 
 def _worthless(message: _Due, now: Moment) -> str | None:
     """The reason why a message that is due must not be sent, None when it may be."""
-    # The confirmation of an opt-out is for who is out, and everything else for who is not.
+    # Only the confirmation of an opt-out goes to customers who have opted out.
     if (message.consent == "opted_out") != (message.notice == "opt_out"):
         return "cancelled"
     handling = policy.Handling(message.handler, None, message.handler_reason, message.handler_by)
@@ -344,7 +344,7 @@ def _begin(ledger: Ledger, message: _Due, call: KnownCall | None, now: Moment) -
         reason = _unsendable(ledger, message.id, rendered, now)
         if reason is not None:
             return reason
-        # One that was begun in this run before, and did not go out, has been counted.
+        # An opening that was begun in this run before, and did not go out, is already counted.
         if message.epoch != ledger.epoch:
             ledger.run(COUNT_BEGUN)
         content, call_key = rendered.content, call.key
@@ -378,7 +378,7 @@ def _begin(ledger: Ledger, message: _Due, call: KnownCall | None, now: Moment) -
 
 
 def _as_written(message: _Due) -> Outgoing:
-    """A message that is sent as it is stored: a text, or a template other than an opening's."""
+    """True for a message that is sent as stored: a text, or a template other than an opening's."""
     if message.content_sid is None or message.kind == "opening":
         return Outgoing(message.id, message.address, body=message.content)
     variables = json.loads(message.content_variables or "{}")

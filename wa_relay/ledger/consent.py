@@ -1,4 +1,4 @@
-"""Consent: who must not be written to, and what changes that.
+"""Consent: which customers must not be written to, and what changes that.
 
 An opt-out holds for the customer, however the number is spelled.
 """
@@ -47,8 +47,8 @@ CANCEL_CONFIRMATION = """
     where conversation_id = :id and status = 'queued' and notice = 'opt_out'"""
 
 Change = Literal["out", "back"]
-BY_PERSON = frozenset({"cli", "api", "console"})
-"""The sources that stand for a person of the team, by the way that was used."""
+BY_OPERATOR = frozenset({"cli", "api", "console"})
+"""The sources that stand for an operator: the interface that was used."""
 
 
 def is_opted_out(ledger: Ledger, address: str) -> bool:
@@ -78,7 +78,7 @@ def stranger_opted_out(ledger: Ledger, address: str) -> bool:
 def opt_out(ledger: Ledger, address: str, source: str, now: Moment, at: Moment | None = None) -> bool:
     """Opts a customer out and cancels what waits for them. False if they were out already.
 
-    The confirmation outlives a second "STOP" that comes before it is sent, but not Twilio's own opt-out, after
+    The confirmation survives a second "STOP" that arrives before it is sent, but not Twilio's own opt-out, after
     which Twilio refuses it (21610).
     """
     customer = customers.find_customer(ledger, address)
@@ -88,7 +88,7 @@ def opt_out(ledger: Ledger, address: str, source: str, now: Moment, at: Moment |
         ledger.run(INSERT_OPT_OUT, {"address": shown, "at": now if at is None else at, "source": source})
     if customer is not None:
         silence(ledger, customer.id, source, now)
-        detail = f"opted out by {source}" if source in BY_PERSON else f"opted out: {source}"
+        detail = f"opted out by {source}" if source in BY_OPERATOR else f"opted out: {source}"
         _record(ledger, customer.id, "out" if new else "out_again", detail, source, now)
     return new
 
@@ -102,7 +102,7 @@ def opt_in(
         ledger.run(CANCEL_CONFIRMATION, {"now": now, "id": conversation_id})
         ledger.run(END_OPT_OUTS_OF_CUSTOMER, {"at": at, "id": conversation_id})
         ledger.run(SET_STATUS, {"status": "active", "id": conversation_id})
-        detail = f"opted back in by {source}" if source in BY_PERSON else "opted back in"
+        detail = f"opted back in by {source}" if source in BY_OPERATOR else "opted back in"
         _record(ledger, conversation_id, "back", detail, source, now)
 
 
@@ -136,7 +136,7 @@ def _both(address: str) -> dict[str, str]:
 
 
 def change_of(rules: Rules, inbound: Inbound) -> Change | None:
-    """What a message changes about consent: Twilio's own opt-out, or a keyword or phrase that is the whole message."""
+    """Returns how a message changes consent: by Twilio's opt-out, or by a keyword or phrase as the whole message."""
     if inbound.opt_out == "STOP":
         return "out"
     if inbound.opt_out == "START":
@@ -150,14 +150,14 @@ def change_of(rules: Rules, inbound: Inbound) -> Change | None:
 
 
 def source_of(rules: Rules, inbound: Inbound) -> str:
-    """Who or what opts a customer out: Twilio's own opt-out, a keyword, or a phrase."""
+    """The source of an opt-out: Twilio, a keyword, or a phrase."""
     if inbound.opt_out is not None:
         return "twilio"
     return "keyword" if request_form(inbound.text) in rules.opt_out_keywords else "phrase"
 
 
 def written_at(inbound: Inbound, now: Moment) -> Moment:
-    """When a message was written: now for a webhook; for a listing, the end of Twilio's whole second."""
+    """Returns when a message was written: now for a webhook; for a listing, the end of Twilio's whole second."""
     return now if inbound.written_at is None else min(now, math.floor(inbound.written_at) + 0.999)
 
 

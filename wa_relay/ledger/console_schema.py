@@ -1,6 +1,6 @@
 """The tables of the console: its users, their sessions and login links, and what throttles a login.
 
-Tokens are stored as SHA-256 hashes: who reads the database, or a backup of it, can log in with none of them.
+Tokens are stored as SHA-256 hashes: nobody can log in with what the database, or a backup of it, contains.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
 
 MOST_FAILURES, THROTTLED_FOR = 5, 900.0
-"""Failures of one subject within so many seconds after which it has to wait as long."""
+"""Failures of one subject within this many seconds that lock it out for as long."""
 
 SELECT_SESSION = """
     select u.name, u.role, u.language from console_sessions s join console_users u on u.id = s.user_id
@@ -44,7 +44,7 @@ DELETE_OLD_FAILURES = "delete from console_failures where failed_at < :since"
 
 @dataclass(frozen=True, slots=True)
 class SessionUser:
-    """Who is logged in. `language` is empty if the user chose none."""
+    """A logged-in user. `language` is empty if the user chose none."""
 
     name: str
     role: Role
@@ -53,7 +53,7 @@ class SessionUser:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a password is checked against."""
+    """The facts by which a password is checked."""
 
     user_id: int
     password_hash: str
@@ -73,7 +73,7 @@ def find_session(db: Queries, token_hash: str, now: Moment) -> SessionUser | Non
 
 
 def find_credentials(db: Queries, name: str) -> Credentials | None:
-    """What the password of a user is checked against, None for an unknown name; reads only."""
+    """Returns the facts by which a user's password is checked, None for an unknown name. Reads only."""
     row = db.execute(SELECT_CREDENTIALS, {"name": name}).fetchone()
     return None if row is None else Credentials(*row)
 

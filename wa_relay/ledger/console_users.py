@@ -1,4 +1,4 @@
-"""The users of the console: who may log in, with which role.
+"""The users of the console: the people who may log in, with their roles.
 
 A user's sessions and links end with the user, and with a change of the password.
 """
@@ -152,7 +152,7 @@ def list_users(db: Queries) -> list[User]:
 def _id_of(ledger: Ledger, name: str) -> int:
     row = ledger.one(SELECT_USER_ID, {"name": name})
     if row is None:
-        raise NoSuchUser(f"there is no user {name}. `wa-relay console user list` names them.", permanent=True)
+        raise NoSuchUser(f"no user is called {name}. `wa-relay console user list` lists them.", permanent=True)
     return int(row["id"])
 
 

@@ -1,4 +1,4 @@
-"""What the agent would be given for a customer if a turn were asked now. Reads only."""
+"""The context that the agent would get for a customer if a turn were asked now. Reads only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HIGHEST_ID = 2**63 - 1
 def find_context(db: Queries, address: str, unknown_agent_id: str) -> Informed | str | None:
     """The call and the thread as a session would get them; an open question is left out.
 
-    None for an unknown customer, and the reason in words if no agent would answer.
+    None for an unknown customer, and the reason as a sentence if no agent would answer.
     """
     conversation_id = customers.find_conversation(db, address)
     if conversation_id is None:

@@ -1,4 +1,4 @@
-"""What a person decides (pause, resume, resolve), and the facts about the queue that `/health` shows."""
+"""An operator's decisions (pause, resume, resolve), and the facts about the queue that `/health` shows."""
 
 from __future__ import annotations
 
@@ -55,55 +55,55 @@ class QueueHealth:
 
 
 def is_sid(text: str) -> bool:
-    """True for a message SID of Twilio's: SM or MM and 32 hexadecimal digits."""
+    """True for one of Twilio's message SIDs: SM or MM and 32 hexadecimal digits."""
     return len(text) == 34 and text[:2] in ("SM", "MM") and all(digit in "0123456789abcdefABCDEF" for digit in text[2:])
 
 
-def pause(ledger: Ledger, who: str | None, now: Moment) -> None:
-    """Holds openings until `resume`. `who` is the user that asked for it."""
-    holds.set_by_person(ledger, now, who)
+def pause(ledger: Ledger, actor: str | None, now: Moment) -> None:
+    """Holds openings until `resume`. `actor` is the user that asked for it."""
+    holds.pause_openings(ledger, now, actor)
 
 
-def resume(ledger: Ledger, who: str | None, now: Moment, anyway: bool = False) -> int:
-    """Releases the openings that `pause` or the breaker holds. Returns how many wait.
+def resume(ledger: Ledger, actor: str | None, now: Moment, anyway: bool = False) -> int:
+    """Releases the openings that `pause` or the breaker holds. Returns the number that wait.
 
     Raises `ListIncomplete` after a restore until the opt-outs since the backup are known, unless `anyway`.
     """
     if not anyway:
         restoring.refuse_incomplete(ledger)
-    holds.release_openings(ledger, now, who)
+    holds.release_openings(ledger, now, actor)
     ledger.run(claims.END_WATCH)
     return ledger.run(RELEASE_OPENINGS)
 
 
-def resume_template(ledger: Ledger, content_sid: str, who: str | None, now: Moment) -> bool:
+def resume_template(ledger: Ledger, content_sid: str, actor: str | None, now: Moment) -> bool:
     """Tries a stopped template at once. False if it is not stopped."""
-    return holds.probe_template_now(ledger, content_sid, now, who)
+    return holds.probe_template_now(ledger, content_sid, now, actor)
 
 
-def resolve(ledger: Ledger, message_id: int, decision: Decision, sid: str | None, who: str, now: Moment) -> str:
-    """Carries out a person's decision about an uncertain send. Returns the status that it leads to.
+def resolve(ledger: Ledger, message_id: int, decision: Decision, sid: str | None, actor: str, now: Moment) -> str:
+    """Carries out an operator's decision about an uncertain send. Returns the status that it leads to.
 
     Raises `NotUncertain` when the message is unknown or needs no decision.
     """
     message = find_message(ledger, message_id) if message_id < 2**63 else None
     if message is None:
-        raise NotUncertain(f"there is no message {message_id}.", unknown=True)
+        raise NotUncertain(f"message {message_id} does not exist.", unknown=True)
     if message.status != "uncertain":
         known = f" ({message.sid})" if message.sid else ""
         raise NotUncertain(f"message {message_id} is already {message.status}{known}.")
     if decision == "sent":
         if sid is None:
             raise ValueError("the decision `sent` needs Twilio's SID")
-        proof = Proof("operator", f"found at Twilio by {who}", actor=who)
+        proof = Proof("operator", f"found at Twilio by {actor}", actor=actor)
         done = sends.accept(ledger, message, sid, proof, message.attempted_at, now)
         if done.alarm:
             raise NotUncertain(f"{sid} belongs to another message.")
         return done.status
     if decision == "cancel":
-        sends.end(ledger, message_id, "cancelled", Proof("operator", f"cancelled by {who}", actor=who), now)
+        sends.end(ledger, message_id, "cancelled", Proof("operator", f"cancelled by {actor}", actor=actor), now)
         return "failed"
-    sends.requeue(ledger, message_id, now, Proof("operator", f"sent again, as decided by {who}", actor=who), now)
+    sends.requeue(ledger, message_id, now, Proof("operator", f"sent again, as decided by {actor}", actor=actor), now)
     return "queued"
 
 
@@ -131,7 +131,7 @@ def queue_health(ledger: Ledger, now: Moment) -> QueueHealth:
 
 
 def _fault(hold: Hold | None) -> str | None:
-    """What Twilio refused, as code and meaning."""
+    """Twilio's refusal, as code and meaning."""
     if hold is None:
         return None
     return f"{hold.code}: {hold.meaning}" if hold.meaning else str(hold.code)

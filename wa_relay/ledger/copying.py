@@ -1,7 +1,7 @@
 """Copies a whole database from one engine to another: ids, times and the fence stay as they are.
 
-The tables are made first, then filled, then indexed, and given their references and triggers: a trigger that journals
-would write entries of its own, and an index that grows row by row takes longer than one made at once. The target is
+The tables are made first, then filled, then indexed, and given their references and triggers: triggers would add
+journal entries to the copied ones, and an index that grows row by row takes longer than one made at once. The target is
 one transaction on a server, and a file that takes its place when it is complete.
 """
 
@@ -28,7 +28,7 @@ from wa_relay.moments import stamp
 
 EVERY = re.findall(r"^create table (\w+)", "".join(schema.EVERY_TABLE), re.MULTILINE)
 TABLES = [table for table in EVERY if not table.startswith("search_")]
-"""Every table with something of its own, in the order in which they are made. The search is indexed anew by its job."""
+"""Every table that is copied, in the order in which they are made. A job of the target rebuilds the search index."""
 
 HOLD_NOTHING = ("relay", "runs", "holds", "settled_batches")
 """Tables that have rows in a database in which nothing has happened."""
@@ -79,7 +79,7 @@ def count_rows(db: Queries) -> dict[str, int]:
 
 
 def daemon_on(place: Location) -> str | None:
-    """Who runs on a database, as it may be shown; None without a daemon."""
+    """Describes the daemons on a database for display; None without a daemon."""
     if not place.is_shared:
         lock = DatabaseLock(place.path)
         try:

@@ -1,7 +1,7 @@
 """The daily limit: how many customers of a sender may get a template in any 24 hours (Meta's messaging limit).
 
 Counted in the database, by the time of the last try that Twilio may have taken. An opening beyond the limit waits for
-the slot of a customer who leaves the 24 hours; each that waits is given a slot of its own.
+the slot of a customer who leaves the 24 hours; each waiting opening gets its own slot.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from wa_relay.model import Moment
 
 DAY = 86400.0
 WAITS = "daily_limit"
-"""What stands in `waits_for` of an opening that waits for a slot."""
+"""The value of `waits_for` for an opening that waits for a slot."""
 
 SELECT_TEMPLATED_CUSTOMERS = """
     select conversation_id, max(attempted_at) as last from conversation_messages

@@ -1,4 +1,4 @@
-"""One schema for two engines: the portable words of types, and triggers, in each engine's own SQL.
+"""One schema for two engines: portable names of types, and triggers, in each engine's own SQL.
 
 | word | is | SQLite | PostgreSQL |
 |---|---|---|---|
@@ -54,7 +54,7 @@ _REFERENCE = re.compile(r"^( {4}(\w+) [^\n]*?) references (\w+) \((\w+)\)", re.M
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """What happens with each row that meets `condition`: a refusal with the reason `refuses`, or statements.
+    """A trigger: for each row that meets `condition`, a refusal with the reason `refuses`, or statements.
 
     `event` is as in `before update of status on conversation_messages`. Condition and statements are neutral SQL on
     `old` and `new`; statements end with a semicolon.

@@ -1,4 +1,4 @@
-"""What the ledger asks of a database: the engine, in the few words that SQLite and PostgreSQL share.
+"""The engine: the few operations that the ledger needs of a database, the same for SQLite and PostgreSQL.
 
 Every statement is written once, in SQL that both take (docs/architecture.md, "One SQL for two engines"). What has to
 differ is a mapping by engine name: `SELECT_X[ledger.db.name]`.
@@ -48,7 +48,7 @@ class Queries(Protocol):
 
     @property
     def name(self) -> EngineName:
-        """Which engine this is, for the few statements that differ."""
+        """Names the engine, for the few statements that differ."""
         ...
 
     @property
@@ -81,7 +81,7 @@ class Queries(Protocol):
         ...
 
     def now(self, clock: Moment) -> Moment:
-        """The database's time: `clock` where it has none of its own."""
+        """Returns the database's time, or `clock` if it keeps none."""
         ...
 
     def is_unavailable(self, error: BaseException) -> bool:
@@ -127,7 +127,7 @@ class Engine(Queries, Protocol):
         ...
 
     def undo(self) -> None:
-        """Undoes the operation, and leaves the rest of the transaction as it is."""
+        """Undoes the operation, and keeps the rest of the transaction."""
         ...
 
     @property
@@ -140,7 +140,7 @@ class Engine(Queries, Protocol):
         ...
 
     def lease_holds(self) -> bool:
-        """True while nobody else can have taken over. May be called from any thread."""
+        """True while no other daemon can have taken over. May be called from any thread."""
         ...
 
     def find_commit(self) -> bool:
@@ -148,7 +148,7 @@ class Engine(Queries, Protocol):
         ...
 
     def rest(self, operations: int) -> None:
-        """Does upkeep after a commit, while nobody waits; `operations` is how many the commit had."""
+        """Does upkeep after a commit, while no caller waits; `operations` is the number in that commit."""
         ...
 
     def scrub(self, place: int) -> int | None:

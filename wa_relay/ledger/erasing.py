@@ -102,7 +102,7 @@ ERASE = (
     ERASE_MESSAGES,
     ERASE_CALLS,
 )
-"""What is done to a conversation's rows, in order."""
+"""The statements that erase a conversation's rows, in order."""
 
 SELECT_ALL_CALLS = "select conversation_id, elevenlabs_conversation_id as value, recorded_at as at from calls"
 SELECT_ALL_MESSAGES = """
@@ -149,7 +149,7 @@ class Traces:
 
 
 def find_traces(ledger: Ledger, address: str) -> Traces:
-    """What is stored of the customer with an address, in any spelling."""
+    """Returns what is stored of the customer with an address, in any spelling."""
     conversation_id = customers.find_conversation(ledger.db, address)
     known = () if conversation_id is None else customers.addresses_of(ledger.db, conversation_id)
     spellings = dict.fromkeys(spelling for each in (address, *known) for spelling in customers.spellings(each))
@@ -260,12 +260,12 @@ def old_threads(ledger: Ledger, before: str, limit: int) -> list[str]:
 
 
 def count_old_threads(db: Queries, before: str) -> int:
-    """How many conversations those are."""
+    """The number of conversations to erase."""
     return int(db.execute(COUNT_OLD_THREADS, {"before": before}).fetchone()["threads"])
 
 
 def _values(traces: Traces) -> Iterator[tuple[Kind, str]]:
-    """What is remembered by its hash."""
+    """The values that are remembered as hashes."""
     for key in (*traces.call_keys, *traces.hints):
         yield "call", key
     for sid in (*traces.message_sids, *(sid for _, sid in traces.strangers if sid is not None)):
@@ -302,7 +302,7 @@ def _erase_addresses(ledger: Ledger, traces: Traces) -> None:
     for number, address in enumerate(traces.addresses, 1):
         rows = ledger.all(SELECT_OPT_OUTS, {"address": address})
         for row in rows:
-            # A stranger's opt-outs have nothing in common with anybody's: each gets a token of its own.
+            # A stranger's opt-outs share nothing with any conversation: each gets its own token.
             token = f"{owner}-{number}" if traces.conversation_id else f"{owner}-{row['id']}"
             ledger.run(ERASE_OPT_OUT, {"token": token, "id": row["id"]})
         if rows and traces.conversation_id is not None:

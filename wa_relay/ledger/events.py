@@ -1,4 +1,4 @@
-"""What `/api/events` and `wa-relay tail` show: the journal's entries about messages, calls and handlers.
+"""The events of `/api/events` and `wa-relay tail`: the journal's entries about messages, calls and handlers.
 
 An event has the id of its entry. Those grow in the order in which entries become visible (`journal`), so a reader that
 continues after an id misses nothing, over restarts and with any number of daemons.
@@ -69,7 +69,7 @@ def read_events(db: Queries, after: int, limit: int) -> Page:
 
 
 def position_after(db: Queries, last_event_id: str, now: Moment) -> int:
-    """Where a client continues that has seen `last_event_id`: after it, or from now on.
+    """Returns where a client that has seen `last_event_id` continues: after it, or from now on.
 
     From now on also if that id was never given, or if what followed it is more than 24 hours old.
     """

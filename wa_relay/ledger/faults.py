@@ -12,7 +12,7 @@ class DatabaseFault(RelayError):
 
 
 class DatabaseMissing(DatabaseFault):
-    """There is no database yet; `serve` creates it."""
+    """The database does not exist yet; `serve` creates it."""
 
     no_tables = False
     """True for a database that is there, on a server, and has no tables yet."""

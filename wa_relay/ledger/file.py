@@ -1,4 +1,4 @@
-"""Opening the database file: for writing by the one daemon, for reading by anybody else."""
+"""Opens the database file: for writing by the one daemon, for reading by everything else."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Here and not in `schema`, so that a command that only reads does not import sqli
 """
 
 OLDEST_VERSION = 3
-"""The first version of a release. Versions 1 and 2 were never released and counted in a table of their own."""
+"""The first released version. Versions 1 and 2 were never released and kept their count in another table."""
 
 BUSY_TIMEOUT_MS = 1200
 """Under the 2 s after which a webhook gets its 503, so that the refusal still comes in time."""
@@ -45,7 +45,7 @@ _HEADER = b"SQLite format 3\x00"
 
 
 INTERRUPT_EVERY = 20_000
-"""Steps of SQLite's machine between two looks whether to give up: under a millisecond."""
+"""Steps of SQLite's machine between two checks for giving up: less than a millisecond."""
 
 
 def open_for_writing(
@@ -95,7 +95,7 @@ def _prepare(connection: SqliteEngine, path: Path, account_sid: str, now: Moment
     if row["account_sid"] and account_sid and row["account_sid"] != account_sid:
         raise WrongAccount(
             f"{path} holds the messages of Twilio account {row['account_sid']}, and the configuration names "
-            f"{account_sid}. Put the first account back, or give the new one a database of its own (database.path).",
+            f"{account_sid}. Put the first account back, or give the new one its own database (database.path).",
             permanent=True,
         )
     if not row["account_sid"] and account_sid:
@@ -130,7 +130,7 @@ def migrate(
         if not version:
             create(database)
             connection.execute(f"pragma application_id = {APPLICATION_ID}")
-            # The fence: what ended before this moment is history, whoever reports it.
+            # The fence: calls that ended before this moment are history, from any source.
             connection.execute("insert into relay (id, fence, swept_to) values (1, :now, :now)", {"now": now})
         for step in range(version or to, to):
             for statement in statements(steps[step], "sqlite"):
@@ -150,7 +150,7 @@ def _keep_copy(connection: sqlite3.Connection, copy: Path) -> None:
     try:
         connection.execute("vacuum into ?", (str(copy),))
     except sqlite3.Error:
-        # Half a copy is none, and takes the space that the next try needs.
+        # Half a copy is useless, and takes the space that the next try needs.
         copy.unlink(missing_ok=True)
         copy.with_name(copy.name + "-journal").unlink(missing_ok=True)
         raise
@@ -162,7 +162,7 @@ def open_for_reading(path: Path) -> SqliteEngine:
     The file is examined by SQLite alone: a descriptor of it that this process opened and closed besides would drop
     SQLite's own locks, those of the daemon's writer included (see `lock`).
     """
-    missing = f"there is no database at {path}. `wa-relay serve` creates it."
+    missing = f"no database exists at {path}. `wa-relay serve` creates it."
     try:
         size = path.stat().st_size
     except FileNotFoundError:

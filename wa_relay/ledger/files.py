@@ -27,7 +27,7 @@ def read_chunk(db: Queries, media_id: int, number: int) -> bytes | None:
 
 
 def find_file(db: Queries, public_id: str) -> StoredFile | None:
-    """The file with that public id, None if there is none, or it is not kept any longer."""
+    """Returns the file with that public id, None if no such file is kept."""
     row = db.execute(SELECT_FILE_BY_PUBLIC_ID, {"public_id": public_id}).fetchone()
     return (
         None if row is None else StoredFile(row["id"], row["content_type"] or "application/octet-stream", row["size"])

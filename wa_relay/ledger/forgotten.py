@@ -1,8 +1,8 @@
 """The memory of forgotten customers: keyed hashes, by which a late report of an erased call or message is recognised.
 
-The key is in a file of its own, `<database>.forgotten` (mode 0600), with a copy of every hash: a database that is
+The key is in its own file, `<database>.forgotten` (mode 0600), with a copy of every hash: a database that is
 restored from an older backup learns from it whom to forget again. Without the key, the hashes in the database say
-nothing about anybody. HMAC-SHA256; the kind of a value is part of what is hashed.
+nothing about any customer. HMAC-SHA256; the kind of a value is part of what is hashed.
 
 The file is text: the key in the first line, then a line for each hash with its kind and time. Lines are only added,
 each group with one fsync; a line that a power cut has cut off is ignored. The last line about a hash counts, and the
@@ -60,7 +60,7 @@ def beside(database: Path) -> Path:
 
 
 def find_key(path: Path | None) -> bytes | None:
-    """The key, None while nobody was forgotten. Costs one look at the file's times."""
+    """Returns the key, None while no customer was forgotten. Costs one stat of the file."""
     if path is None:
         return None
     try:
@@ -113,7 +113,7 @@ def opted_out_before(ledger: Ledger, *addresses: str | None) -> bool:
 
 
 def traces_of(ledger: Ledger, values: Iterable[tuple[Kind, str]], now: Moment) -> list[Trace]:
-    """The hashes of what is about to be erased; makes the key if there is none."""
+    """Returns the hashes of what is about to be erased; makes the key on first use."""
     if ledger.forgotten is None:
         raise DatabaseUnusable("the file for the key of forgotten customers is not known.", permanent=True)
     key = find_key(ledger.forgotten) or _make_key(ledger.forgotten)

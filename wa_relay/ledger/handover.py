@@ -1,7 +1,7 @@
-"""Handovers: a person takes a conversation, gives it back, or is requested; and the end of the time that each lasts.
+"""Handovers: a person takes a conversation, gives it back, or is requested; and each of these ends by time.
 
 `policy/handover.py` decides who has a conversation next. Here that is stored in one transaction with what follows from
-it: what the agent has begun ends, and what nobody has answered is kept for whoever answers (`held`).
+it: what the agent has begun ends, and unanswered messages are kept for the next to answer (`held`).
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ WHY = {
     "repeats_itself": "the customer repeats the same text, and the agent answers it",
     "too_many_turns": "the customer's turns exceed reply.max_turns_per_hour",
     "time_over": "the takeover's time is over: the agent has the conversation again",
-    "nobody_free": "nobody came in handover.wait_minutes: the agent has the conversation again",
+    "nobody_free": "no person came within handover.wait_minutes: the agent has the conversation again",
     "mute_over": "the hour of silence is over: the agent has the conversation again",
 }
 HELD_AFTER: dict[Mute, bool] = {"repeats_itself": False, "too_many_turns": True}
-"""Whether the agent is asked, after the mute, what nobody has answered."""
+"""After a mute: whether the agent is asked about the messages that were not answered."""
 
 
 def handling_of(ledger: Ledger, conversation_id: int) -> Handling:
-    """Who has a conversation; raises `LookupError` for an unknown one."""
+    """Returns who has a conversation; raises `LookupError` for an unknown one."""
     return Handling(*ledger.need_one(SELECT_HANDLING, {"id": conversation_id}))
 
 
@@ -84,9 +84,10 @@ def take_over(
 
 
 def release(ledger: Ledger, address: str, operator: Operator, now: Moment) -> int | None:
-    """Gives a customer's conversation back to the agent, which is asked what nobody has answered.
+    """Gives a customer's conversation back to the agent, which is asked about all unanswered messages.
 
-    Also ends a mute, and a request that nobody answered. Returns the conversation's id, None for an unknown customer.
+    Also ends a mute, and an unanswered request for a person. Returns the conversation's id, None for an unknown
+    customer.
     """
     conversation_id = customers.find_conversation(ledger.db, address)
     if conversation_id is None:
@@ -159,13 +160,13 @@ def end_due(ledger: Ledger, limit: int, now: Moment) -> list[tuple[int, Ending]]
 
 
 def next_end(ledger: Ledger) -> Moment | None:
-    """When the next handler's time is over, None without one."""
+    """Returns when the next handler's time ends, None without one."""
     end: Moment | None = ledger.need_one(SELECT_NEXT_END)[0]
     return end
 
 
 def note_read(ledger: Ledger, address: str) -> int | None:
-    """Records that a person has looked. Returns the conversation's id, None for an unknown customer."""
+    """Records that a person has seen the conversation. Returns its id, None for an unknown customer."""
     conversation_id = customers.find_conversation(ledger.db, address)
     if conversation_id is not None:
         ledger.run(MARK_READ, {"id": conversation_id})
@@ -173,7 +174,7 @@ def note_read(ledger: Ledger, address: str) -> int | None:
 
 
 def keeps_messages(ledger: Ledger, conversation_id: int) -> bool:
-    """True if what the customer writes now is kept for whoever answers; false after `repeats_itself`."""
+    """True if the customer's next message is kept for whoever answers next; false after `repeats_itself`."""
     return handling_of(ledger, conversation_id).reason != "repeats_itself"
 
 
@@ -183,7 +184,7 @@ def has_person(ledger: Ledger, conversation_id: int) -> bool:
 
 
 def may_speak(ledger: Ledger, conversation_id: int, kind: str) -> bool:
-    """False for an opening or a reply that must not go out, since a person has the conversation."""
+    """False for an opening or a reply that must not go out, because a person has the conversation."""
     return kind not in ("opening", "reply") or policy.may_speak(kind, handling_of(ledger, conversation_id))
 
 
@@ -194,17 +195,17 @@ def keep_question(ledger: Ledger, conversation_id: int, turn_id: int | None, par
 
 
 def silence_agent(
-    ledger: Ledger, conversation_id: int, who: str | None, now: Moment, *, asked_turn: int | None = None
+    ledger: Ledger, conversation_id: int, actor: str | None, now: Moment, *, asked_turn: int | None = None
 ) -> None:
-    """Ends what the agent has begun in a conversation, and keeps the questions that got no answer.
+    """Ends what the agent has begun in a conversation, and keeps the questions that were not answered.
 
-    With `asked_turn`, the turn in which the agent itself asked for a person, only the turns that wait and the openings
-    end: what it has said goes out.
+    With `asked_turn`, the turn in which the agent itself requested a person, only waiting turns and openings end: what
+    the agent wrote in that turn goes out.
     """
     questions = [] if asked_turn is not None else ledger.all(SELECT_CANCELLED_QUESTIONS, {"id": conversation_id})
-    evidence = "a person was requested" if who is None else f"{who} took the conversation over"
-    by = "rule" if who is None else "operator"
-    cancelled = {"id": conversation_id, "now": now, "by": by, "actor": who, "evidence": evidence}
+    evidence = "a person was requested" if actor is None else f"{actor} took the conversation over"
+    by = "rule" if actor is None else "operator"
+    cancelled = {"id": conversation_id, "now": now, "by": by, "actor": actor, "evidence": evidence}
     ledger.run(CANCEL_AGENTS_MESSAGES, cancelled | {"replies": asked_turn is None})
     for (turn_id,) in questions:
         held.hold_question(ledger, conversation_id, turn_id, now)
@@ -214,7 +215,7 @@ def silence_agent(
 def set_handling(
     ledger: Ledger, conversation_id: int, after: Handling, code: str, evidence: str, actor: str | None, now: Moment
 ) -> None:
-    """Stores who has a conversation; the schema journals it with the code, the sentence and the person."""
+    """Stores who has a conversation; a trigger journals it with code, evidence and actor."""
     columns = {
         "handler": after.handler,
         "until": after.until,

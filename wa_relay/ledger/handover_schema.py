@@ -1,4 +1,4 @@
-"""What the database refuses about handovers: an agent that writes or is asked while a person has the conversation.
+"""Database rules for handovers: the agent neither writes nor is asked while a person has the conversation.
 
 `conversation_state` says who has each conversation. A takeover has to end what the agent has begun in the same
 transaction, and each change of the handler is journalled by the database itself.
@@ -27,7 +27,7 @@ SILENT_AGENT = """
     exists (select 1 from conversation_state s
         where s.id = new.conversation_id and s.handler = 'human'
             and (new.kind = 'opening' or s.handler_by is not null or s.handler_reason <> 'tool'))"""
-"""True while the agent must not write: what it says in the turn in which it asked for a person still goes out."""
+"""True while the agent must not write. What it writes in the turn in which it requested a person still goes out."""
 
 _NO_SEND = Trigger(
     "silent_agent_sends_nothing",

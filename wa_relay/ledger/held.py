@@ -1,4 +1,4 @@
-"""Held turns: what nobody has answered while the agent does not have a conversation.
+"""Held turns: the messages that stay unanswered while the agent does not have the conversation.
 
 There is at most one in a conversation. A person's message answers it; when the agent has the conversation again, it is
 asked once.
@@ -38,7 +38,7 @@ ASK_HELD_TURN = "update turns set state = 'open', first_at = :now, due_at = :now
 
 
 def hold_message(ledger: Ledger, conversation_id: int, message_id: int, now: Moment) -> None:
-    """Keeps one message of the customer for whoever answers next."""
+    """Keeps one message of the customer for the next to answer."""
     turn_id = _held(ledger, conversation_id, now)
     ledger.run(HOLD_MESSAGE, {"turn_id": turn_id, "message_id": message_id})
     ledger.run(NOTE_HELD_MESSAGE, {"now": now, "turn_id": turn_id})
@@ -72,7 +72,7 @@ def hold_question(ledger: Ledger, conversation_id: int, turn_id: int, now: Momen
 
 
 def first_held_at(ledger: Ledger, conversation_id: int) -> Moment | None:
-    """When the first message that is kept was written, None if nothing is kept."""
+    """Returns when the oldest held message was written, None without one."""
     row = ledger.one(SELECT_HELD_TURN, {"conversation_id": conversation_id})
     if row is None:
         return None
@@ -81,7 +81,7 @@ def first_held_at(ledger: Ledger, conversation_id: int) -> Moment | None:
 
 
 def answer_held(ledger: Ledger, conversation_id: int, reason: str, now: Moment) -> int | None:
-    """Ends the held turn, for a reason (a code): nobody is asked. Returns its id, None without one."""
+    """Ends the held turn for a reason (a code), without asking the agent. Returns its id, None without one."""
     row = ledger.one(SELECT_HELD_TURN, {"conversation_id": conversation_id})
     if row is None:
         return None
@@ -93,7 +93,7 @@ def answer_held(ledger: Ledger, conversation_id: int, reason: str, now: Moment) 
 
 
 def ask_held(ledger: Ledger, conversation_id: int, now: Moment) -> bool:
-    """Makes the held turn due for the agent. False if there is none, or if nobody may answer it any more.
+    """Makes the held turn due for the agent. False if there is none, or if it must not be answered any more.
 
     That is so after an opt-out, when the window has closed, and for a stranger who has no agent.
     """
@@ -107,7 +107,7 @@ def ask_held(ledger: Ledger, conversation_id: int, now: Moment) -> bool:
     entry = journal.Entry(
         "turn",
         "given_back",
-        "the agent is asked what nobody has answered",
+        "the agent is asked about the unanswered messages",
         conversation_id=conversation_id,
         turn_id=row[0],
     )

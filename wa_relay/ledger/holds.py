@@ -54,23 +54,23 @@ def all_holds(ledger: Ledger) -> list[Hold]:
     return [_hold(row) for row in ledger.all(SELECT_HOLDS)]
 
 
-def set_by_person(ledger: Ledger, now: Moment, who: str | None) -> None:
-    """Holds openings until a person releases them."""
+def pause_openings(ledger: Ledger, now: Moment, actor: str | None) -> None:
+    """Holds openings until an operator releases them."""
     _set(ledger, Hold("operator"), now, now)
-    journal.record(ledger, journal.Entry("operator", "pause", "openings are paused", actor=who), now)
+    journal.record(ledger, journal.Entry("operator", "pause", "openings are paused", actor=actor), now)
 
 
 def hold_burst(ledger: Ledger, held: int, now: Moment) -> None:
-    """Holds the openings that the breaker counted, until a person releases them."""
+    """Holds the openings that the breaker counted, until an operator releases them."""
     _set(ledger, Hold("burst"), now, now, held=held)
     journal.record(ledger, journal.Entry("hold", "burst", facts={"held": held}), now)
 
 
-def release_openings(ledger: Ledger, now: Moment, who: str | None) -> None:
-    """Ends the holds that a person may end: `operator` and `burst`."""
+def release_openings(ledger: Ledger, now: Moment, actor: str | None) -> None:
+    """Ends the holds that an operator may end: `operator` and `burst`."""
     for subject in ("operator", "burst"):
         ledger.run(END_HOLD, {"subject": subject, "name": ""})
-    journal.record(ledger, journal.Entry("operator", "resume", "openings go out again", actor=who), now)
+    journal.record(ledger, journal.Entry("operator", "resume", "openings go out again", actor=actor), now)
 
 
 def hold_account(ledger: Ledger, code: str, meaning: str, attempted_at: Moment, now: Moment) -> Moment | None:
@@ -152,7 +152,7 @@ def hold_template(ledger: Ledger, message: Outbound, code: str | None, meaning: 
     return f"the template {name} is stopped: Twilio reported {code}. Other messages with it wait"
 
 
-def probe_template_now(ledger: Ledger, content_sid: str, now: Moment, who: str | None) -> bool:
+def probe_template_now(ledger: Ledger, content_sid: str, now: Moment, actor: str | None) -> bool:
     """Lets one message with a stopped template go out at once. False if that template is not stopped."""
     if not ledger.run(PROBE_TEMPLATE_NOW, {"name": content_sid, "now": now}):
         return False
@@ -160,7 +160,7 @@ def probe_template_now(ledger: Ledger, content_sid: str, now: Moment, who: str |
         # Nothing could prove it: the next message with it is the judge.
         ledger.run(END_HOLD, {"subject": "template", "name": content_sid})
     facts = {"template": content_sid}
-    journal.record(ledger, journal.Entry("operator", "resume", "a template is tried again", who, facts=facts), now)
+    journal.record(ledger, journal.Entry("operator", "resume", "a template is tried again", actor, facts=facts), now)
     return True
 
 

@@ -1,4 +1,4 @@
-"""Messages by a person: stored like all others, sent exactly as written, never twice.
+"""Messages that a person writes: stored like all others, sent exactly as written, never twice.
 
 A message that is accepted takes the conversation over, and answers everything before it.
 """
@@ -37,7 +37,7 @@ KEYS_KEPT = 7 * 86400.0
 """Seconds for which an Idempotency-Key is remembered."""
 
 WHY_REFUSED: dict[str, str] = {
-    "unknown_conversation": "nobody with this number has been called or has written.",
+    "unknown_conversation": "no customer with this number has been called or has written.",
     "idempotency_mismatch": "this Idempotency-Key stands for another message: use a new key for a new message.",
     "opted_out": "this customer has opted out: nothing is sent to them until they write ALTA or START.",
     "window_closed": "the 24-hour window is closed: WhatsApp takes only an approved template now.",
@@ -47,7 +47,7 @@ WHY_REFUSED: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class HumanMessage:
-    """What a person sends: a text exactly as written, or a template with its variables.
+    """A message that a person sends: a text exactly as written, or a template with its variables.
 
     With `anyway` a template goes out in quiet hours too.
     """
@@ -59,7 +59,7 @@ class HumanMessage:
 
     @property
     def content(self) -> str:
-        """What the thread shows of it."""
+        """The text that the thread shows."""
         if self.text is not None:
             return self.text
         return f"[{self.content_sid}] {json.dumps(dict(self.content_variables or {}), ensure_ascii=False)}"
@@ -73,7 +73,7 @@ class HumanMessage:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A person's message is stored. `repeated` is true if the same key had stored it before."""
+    """A person's message was stored. `repeated` is true if the same key had stored it before."""
 
     message_id: int
     conversation_id: int
@@ -93,7 +93,7 @@ def write(
     now: Moment,
     begun: Begun | None = None,
 ) -> Stored | Failure:
-    """Stores a person's message, due at once, and takes the conversation over. Returns why if it must not be sent.
+    """Stores a person's message, due at once, and takes the conversation over. Returns a failure if that is refused.
 
     With a `key` that has been used for this conversation in the last 7 days, the message of that time is returned.
     With `begun`, raises `MayBegin` while a message of the agent may begin after it.
@@ -133,7 +133,7 @@ def why_refused(failure: Failure) -> str:
 
 
 def restore_question(ledger: Ledger, message: Outbound, now: Moment) -> None:
-    """Makes unanswered again what a person's message was to answer: it has failed."""
+    """Makes the question of a failed message by a person unanswered again."""
     if message.turn_id is None:
         return
     if not handover.has_person(ledger, message.conversation_id):

@@ -63,7 +63,7 @@ WHY_UNANSWERED = {
     "opted_out": "the customer has opted out",
     "too_late": "the message was found after its 24-hour window had ended",
     "fallback_sent": "the stranger has got the fallback text already",
-    "held": "the agent does not have the conversation: the message is kept for whoever answers",
+    "held": "the agent does not have the conversation: the message is kept for the next to answer",
     "muted": "the customer repeats the same text: the conversation is muted",
     "unknown_sender": "strangers are not answered (reply.unknown_sender)",
 }
@@ -73,7 +73,7 @@ Effect = Literal["turn", "duplicate", "stranger", "before_fence", "opted_out", "
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What became of an inbound message. `due_at` is when its turn is due, None without one."""
+    """The result of storing an inbound message. `due_at` is when its turn is due, None without one."""
 
     effect: Effect
     message_id: int | None = None
@@ -85,7 +85,7 @@ def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
     """Stores a customer's message, from a webhook or a listing, and what follows from it.
 
     The same SID again changes nothing. What a listing dates before the database, or before the customer had a
-    conversation, is not answered. What was written to a number that is not ours is nobody's, and is not stored.
+    conversation, is not answered. A message to a number that is not ours belongs to no customer, and is not stored.
     """
     own = ledger.rules.own_numbers
     if own and inbound.to is not None and inbound.to not in own:
@@ -247,7 +247,7 @@ def _unanswered(ledger: Ledger, received: Received, reason: str, now: Moment) ->
 
 
 def _answer(ledger: Ledger, inbound: Inbound, customer: Customer, received: Received, now: Moment) -> Received:
-    """Gives the message to a turn, to the person who has the conversation, or to the answer for a stranger."""
+    """Passes the message to a turn, to the person who has the conversation, or to the answer for a stranger."""
     assert received.message_id is not None
     if _asks_for_person(ledger, inbound):
         asked_at = consent.written_at(inbound, now)
@@ -287,7 +287,7 @@ def _asks_for_person(ledger: Ledger, inbound: Inbound) -> bool:
 
 
 def _hold(ledger: Ledger, customer: Customer, received: Received, now: Moment) -> Received:
-    """Keeps a message for whoever answers it: the agent does not have the conversation."""
+    """Keeps a message for the next to answer: the agent does not have the conversation."""
     assert received.message_id is not None
     if not handover.keeps_messages(ledger, customer.id):
         return _unanswered(ledger, received, "muted", now)
@@ -306,7 +306,7 @@ def _answered_message(ledger: Ledger, inbound: Inbound, conversation_id: int) ->
 
 
 def record_transcript(ledger: Ledger, media_id: int, heard: Heard, now: Moment) -> Received | None:
-    """Stores what a voice note says; a few words may be an opt-out, or ask for a person. None if it was known."""
+    """Stores a voice note's transcript; a short one may be an opt-out, or request a person. None if it was known."""
     stored = media.mark_transcribed(ledger, media_id, heard)
     if stored is None:
         return None

@@ -80,7 +80,7 @@ def forget_name(ledger: Ledger, conversation_id: int) -> None:
 
 
 def clean(ledger: Ledger, *, begins: bool) -> bool:
-    """Rewrites a part of SQLite's index, where words of deleted texts stay until then. Returns whether there is more.
+    """Rewrites a part of SQLite's index, which keeps words of deleted texts until then. Returns whether more is left.
 
     After an erasure: call it with `begins` first, then without, until it returns false. PostgreSQL's vacuum does this.
     """

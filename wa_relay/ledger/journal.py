@@ -63,7 +63,7 @@ SELECT_ENTRIES_OF_CONVERSATION = f"""
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is to be recorded. `reason` is a code, `detail` a sentence for people, `actor` the person who acted.
+    """An entry to record. `reason` is a code, `detail` a sentence for people, `actor` the person who acted.
 
     `facts` holds what else a reader may need, as JSON values; no texts and no names.
     """
@@ -81,7 +81,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An entry as it was recorded.
+    """A recorded entry.
 
     The move of an outbound message has `from_status`, `to_status`, `moved_by` and `code` (Twilio's code or the name of
     a connection's error); event `message` has `to_status`.

@@ -1,4 +1,4 @@
-"""Where a database is: in a file, or on a PostgreSQL server."""
+"""The location of a database: a file, or a PostgreSQL server."""
 
 from __future__ import annotations
 

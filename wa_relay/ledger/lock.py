@@ -3,7 +3,7 @@
 The lock is flock(2) on the database file, so it belongs to the file (device and inode): a symbolic link, a hard link, a
 bind mount and a relative path all meet it. SQLite takes its own locks on the same file by fcntl(2); Linux keeps the two
 kinds apart. There is one trap: when a process closes *any* descriptor of a file, the kernel drops all its fcntl locks
-on that file, and SQLite would go on without them while another program truncates its log. So a descriptor of the
+on that file, and SQLite would continue without them while another program truncates its log. So a descriptor of the
 database is opened before SQLite opens the file and closed after SQLite has closed it (`take`, `release`), a lock that
 this process holds already is refused without opening anything, and nothing else may open the file (see
 `file.open_for_reading`).
@@ -51,7 +51,7 @@ class DatabaseLock:
         self._inode: Inode | None = None
 
     def take(self, since: str, patience: float = 0.0, give_up: Callable[[], bool] = lambda: False) -> None:
-        """Takes the lock, or raises `AlreadyServed` that names the holder. Makes an empty file where there is none.
+        """Takes the lock, or raises `AlreadyServed` that names the holder. Creates an empty file if it is missing.
 
         A holder that can't be reached is a daemon that is starting, or a command that changes one thing. `take`
         blocks until it is done: for at most `patience` seconds, and no longer once `give_up` returns true.
@@ -155,7 +155,7 @@ def descriptor_of(database: Path) -> int | None:
 
 
 def path_in_use(database: Path) -> Path | None:
-    """The path by which the holder of this file's lock opened it; None if nobody holds it or that can't be seen.
+    """Returns the path by which the holder of this file's lock opened it; None if it is free or that can't be seen.
 
     SQLite finds its log by the path. So where a hard link or a bind mount gives the file another path, that one leads
     past everything that is not yet in the main file.

@@ -45,7 +45,7 @@ def exceeds_turns(ledger: Ledger, conversation_id: int, now: Moment) -> bool:
     since = now - policy.TURNS_SPAN
     # A turn's messages may be older than its start: it may have been put off.
     counted = {"conversation_id": conversation_id, "written_since": since - policy.TURNS_SPAN}
-    # The index alone has the messages; there are rarely so many that the turns must be read.
+    # The index alone has the messages; they are rarely numerous enough that the turns must be read.
     if ledger.need_one(COUNT_RECENT_MESSAGES, counted)[0] <= most:
         return False
     asked: int = ledger.need_one(COUNT_TURNS_ASKED, counted | {"since": since})[0]

@@ -66,7 +66,7 @@ CLAIM = 120.0
 EXPIRED_AT_ONCE = 4
 
 SPEECH_REFUSED = "speech_refused"
-"""The reason of a recording that ElevenLabs refused because of the account: a person must mend that."""
+"""The reason of a recording that ElevenLabs refused because of the account: a fault that an operator must mend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class DueFile:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedFiles:
-    """What a claim took, and when the next step is due (None without one)."""
+    """The result of a claim, and when the next step is due (None without one)."""
 
     fetches: tuple[DueFile, ...]
     transcriptions: tuple[DueFile, ...]
@@ -95,7 +95,7 @@ class ClaimedFiles:
 
 @dataclass(frozen=True, slots=True)
 class FetchedFile:
-    """A file that has come whole. `public_id` is the id in `GET /api/media/{id}`, None if nobody will be shown it."""
+    """A complete file. `public_id` is the id in `GET /api/media/{id}`, None if it is never shown."""
 
     content_type: str | None
     size: int
@@ -130,7 +130,7 @@ def store_file(
 
 
 def begin(ledger: Ledger, message_id: int, now: Moment) -> None:
-    """Makes the file of a message due, if it has one that was not begun."""
+    """Makes the file of a message due, if its fetch has not begun."""
     for media_id, purpose in ledger.all(SELECT_IDLE_OF_MESSAGE, {"message_id": message_id}):
         _begin(ledger, media_id, purpose, now)
 
@@ -138,7 +138,7 @@ def begin(ledger: Ledger, message_id: int, now: Moment) -> None:
 def begin_all(ledger: Ledger, conversation_id: int, now: Moment) -> int:
     """Makes due what came while nothing was fetched for this customer (opted out, muted). Returns how many files.
 
-    What is older than files are kept stays as it is.
+    Files older than the retention stay as they are.
     """
     idle = {"conversation_id": conversation_id, "oldest": now - ledger.rules.media_kept}
     found = ledger.all(SELECT_IDLE_OF_CONVERSATION, idle)
@@ -175,7 +175,7 @@ def drop_chunks(ledger: Ledger, media_id: int) -> None:
 def finish_fetch(ledger: Ledger, media_id: int, file: FetchedFile, card: str | None, now: Moment) -> bool:
     """Ends the fetch of a file that has come whole. False if it has been given up meanwhile.
 
-    `card` is what a contact card says; "" for one in which there is nobody. A card itself is not kept.
+    `card` is the text of a contact card; "" for one without a name. A card itself is not kept.
     """
     row = ledger.one(SELECT_STATE, {"id": media_id})
     if row is None or row["state"] != "fetch":
@@ -209,8 +209,8 @@ def mark_transcribed(ledger: Ledger, media_id: int, heard: Heard) -> tuple[int, 
     row = ledger.one(SELECT_STATE, {"id": media_id})
     if row is None or row["state"] not in ("transcribe", "failed"):
         return None
-    said = {"id": media_id, "transcript": heard.text, "seconds": heard.seconds}
-    ledger.run(MARK_TRANSCRIBED, said)
+    transcript = {"id": media_id, "transcript": heard.text, "seconds": heard.seconds}
+    ledger.run(MARK_TRANSCRIBED, transcript)
     ledger.run(SET_CONTENT, {"id": row["message_id"], "content": heard.text})
     return row["message_id"], row["conversation_id"]
 
@@ -251,7 +251,7 @@ def fail_overdue(ledger: Ledger, now: Moment) -> int:
 
 
 def rescue_media(ledger: Ledger, now: Moment) -> int:
-    """What no living run has in hand is due again, with its time counted afresh. Returns how many files."""
+    """Makes due again what no living run works on, with a new time limit. Returns the number of files."""
     again = {
         "now": now,
         "keep_until": policy.give_up_at("keep", now),
@@ -270,8 +270,8 @@ def delete_expired(ledger: Ledger, now: Moment) -> int:
 
 
 def _begin(ledger: Ledger, media_id: int, purpose: policy.Purpose, now: Moment) -> None:
-    begun = {"id": media_id, "now": now, "give_up_at": policy.give_up_at(purpose, now), "holds": purpose != "keep"}
-    ledger.run(BEGIN_FETCH, begun)
+    beginning = {"id": media_id, "now": now, "give_up_at": policy.give_up_at(purpose, now), "holds": purpose != "keep"}
+    ledger.run(BEGIN_FETCH, beginning)
 
 
 def _due(ledger: Ledger, state: str, limit: int, now: Moment) -> list[DueFile]:

@@ -62,7 +62,7 @@ STEPS_OF_MEDIA = (
     ("fetch", "failed"),
     ("transcribe", "ready"),
     ("transcribe", "failed"),
-    ("failed", "ready"),  # a transcript that came after its turn had gone on without it
+    ("failed", "ready"),  # a transcript that came after its turn had continued without it
 )
 
 _LEGAL_STEP = Trigger(

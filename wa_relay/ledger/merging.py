@@ -29,7 +29,7 @@ SELECT_BUSY = """
 
 SELECT_THREAD = """
     select id, phone_number, client_name, elevenlabs_conversation_id, agent_id, status, call_summary, started_at,
-        last_message_at, message_count, call_id, user_id, reply_to, created_at, window_ends_at, fallback_told, bucket,
+        last_message_at, message_count, call_id, user_id, reply_to, created_at, window_ends_at, fallback_sent, bucket,
         bucket_at, unanswered_turn_id, sender
     from conversation_state where id = :id"""
 SELECT_OPEN = "select id from turns where conversation_id = :id and state = 'open'"
@@ -77,7 +77,7 @@ UPDATE_THREAD = """
         elevenlabs_conversation_id = :elevenlabs_conversation_id, agent_id = :agent_id, call_summary = :call_summary,
         started_at = :started_at, last_message_at = :last_message_at, message_count = :message_count,
         call_id = :call_id, user_id = :user_id, reply_to = :reply_to, created_at = :created_at,
-        window_ends_at = :window_ends_at, fallback_told = :fallback_told, bucket = :bucket, bucket_at = :bucket_at,
+        window_ends_at = :window_ends_at, fallback_sent = :fallback_sent, bucket = :bucket, bucket_at = :bucket_at,
         unanswered_turn_id = :unanswered_turn_id, sender = :sender
     where id = :id"""
 SELECT_QUEUED_TWICE = """
@@ -89,9 +89,9 @@ CANCEL_TWICE = """
         moved_by = 'rule', moved_code = null, moved_actor = null, evidence = :evidence
     where id = :id and status = 'queued'"""
 
-TWICE = "two conversations are one customer's: the same waits in both"
-TOO_SOON = "two conversations are one customer's, who got an opening within opening.min_gap_hours"
-MERGED = "two conversations turned out to be one customer's"
+TWICE = "two conversations belong to one customer: the same opening or notice waits in both"
+TOO_SOON = "two conversations belong to one customer, who got an opening within opening.min_gap_hours"
+MERGED = "two conversations turned out to belong to one customer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class _Thread:
     reply_to: str | None
     created_at: Moment
     window_ends_at: Moment | None
-    fallback_told: bool
+    fallback_sent: bool
     bucket: float
     bucket_at: Moment
     unanswered_turn_id: int | None
@@ -199,7 +199,7 @@ def _join_turns(ledger: Ledger, kept: _Thread, gone: _Thread, now: Moment) -> No
 
 
 def _merged(kept: _Thread, gone: _Thread, *, called: _Thread) -> _Thread:
-    """The row of both. `called` is the one with the latest call; who wrote last has the window and the number."""
+    """Combines two rows. `called` has the latest call; the customer's last message decides window and number."""
     wrote = gone if (gone.window_ends_at or 0.0) > (kept.window_ends_at or 0.0) else kept
     numbers = [each.phone_number for each in (kept, gone) if customers.is_number(each.phone_number)]
     silent = gone if wrote is kept else kept
@@ -219,7 +219,7 @@ def _merged(kept: _Thread, gone: _Thread, *, called: _Thread) -> _Thread:
         reply_to=wrote.reply_to or wrote_from or silent.reply_to,
         created_at=min(kept.created_at, gone.created_at),
         window_ends_at=wrote.window_ends_at,
-        fallback_told=bool(kept.fallback_told or gone.fallback_told),
+        fallback_sent=bool(kept.fallback_sent or gone.fallback_sent),
         bucket=min(kept.bucket, gone.bucket),
         bucket_at=max(kept.bucket_at, gone.bucket_at),
         unanswered_turn_id=kept.unanswered_turn_id or gone.unanswered_turn_id,

@@ -7,8 +7,8 @@ from wa_relay.ledger.outbox import NewMessage, Notice, queue_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
 
-MARK_FALLBACK_SENT = "update conversation_state set fallback_told = true where id = :conversation_id"
-SELECT_FALLBACK_SENT = "select fallback_told from conversation_state where id = :conversation_id"
+MARK_FALLBACK_SENT = "update conversation_state set fallback_sent = true where id = :conversation_id"
+SELECT_FALLBACK_SENT = "select fallback_sent from conversation_state where id = :conversation_id"
 
 
 def queue_notice(

@@ -1,4 +1,4 @@
-"""Openings: the message that follows a call, made from what the ledger knows of it."""
+"""Openings: the message that follows a call, made from the facts in the ledger."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WHY_WAITING = {
 
 @dataclass(frozen=True, slots=True)
 class KnownCall:
-    """A call as it is stored. `phone` is the number that was dialled; `window_ends_at` is the conversation's.
+    """A stored call. `phone` is the number that was dialled; `window_ends_at` is the conversation's.
 
     `seconds` and `collected` are None while they are not known. `decide_by` is when a call that waits for them is
     decided without them, None for a decided call.
@@ -68,7 +68,7 @@ class KnownCall:
 
     @property
     def name(self) -> str | None:
-        """The customer's name: the report's, otherwise that of a variable; None if nobody named it."""
+        """Returns the customer's name: the report's, otherwise a variable's; None without one."""
         return policy.client_name(self.client_name, self.variables) or None
 
 

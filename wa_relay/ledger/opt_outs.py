@@ -1,4 +1,4 @@
-"""The list of those who have opted out, as a person keeps it: shown, added to, taken from, imported."""
+"""The list of opt-outs, as an operator keeps it: shown, added to, taken from, imported."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def list_opted_out(db: Queries) -> list[OptedOut]:
 
 
 def add(ledger: Ledger, address: str, source: str, now: Moment) -> bool:
-    """Opts somebody out, known or not; nobody is written to. False if they were out already."""
+    """Opts an address out, known or not; no message is sent. False if it was out already."""
     return consent.opt_out(ledger, address, source, now)
 
 
 def remove(ledger: Ledger, address: str, source: str, now: Moment) -> bool:
-    """Opts somebody back in. False if they had not opted out."""
+    """Opts an address back in. False if it had not opted out."""
     if not consent.is_opted_out(ledger, address):
         return False
     conversation_id = customers.find_conversation(ledger.db, address)
@@ -46,5 +46,5 @@ def remove(ledger: Ledger, address: str, source: str, now: Moment) -> bool:
 
 
 def import_all(ledger: Ledger, rows: Sequence[OptedOut], now: Moment) -> int:
-    """Opts out everybody in a list; returns how many were not out already."""
+    """Opts out every address of a list; returns the number that were not out already."""
     return sum(consent.opt_out(ledger, row.address, row.source, now, min(row.at, now)) for row in rows)

@@ -19,7 +19,7 @@ Kind = Literal["opening", "reply", "notice", "human"]
 Notice = Literal["fallback", "opt_out", "text_only", "handover", "reopen"]
 
 Mover = Literal["http", "receipt", "listing", "operator", "customer", "rule", "run"]
-"""Who moves a message: Twilio's response to its send, a receipt, Twilio's list, a member of the team, the customer (an
+"""The mover of a message: Twilio's response to its send, a receipt, Twilio's list, an operator, the customer (an
 opt-out), one of our rules (expiry, an empty variable), or this run of the daemon (the claim, a rescue after a kill)."""
 
 INSERT_OUTBOUND = """
@@ -51,7 +51,7 @@ class NewMessage:
     """An outbound message as it enters the queue.
 
     `due_at` is None for a further part of an answer: it becomes due by what happens to the part before. `to_address`
-    is None for what goes to the address that wrote last. `author` is the person who wrote it, None for all other kinds;
+    is None for a message to the address that wrote last. `author` is the person who wrote it, None for all other kinds;
     `content_sid` and its variables are those of a template other than an opening's.
     """
 
@@ -97,15 +97,15 @@ class Outbound:
 
     @property
     def began_at(self) -> Moment:
-        """When its last send began; a message that was never begun has none."""
+        """When its last send began; raises `LookupError` for a message that was never sent."""
         if self.attempted_at is None:
-            raise LookupError(f"message {self.id} was never begun")
+            raise LookupError(f"no send of message {self.id} has begun")
         return self.attempted_at
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a move rests on: who made it, a sentence for people, Twilio's code or a connection error's name, a user."""
+    """The cause of a move: its mover, a sentence for people, Twilio's code or a connection error's name, a user."""
 
     by: Mover
     evidence: str | None = None

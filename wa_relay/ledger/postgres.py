@@ -37,7 +37,7 @@ MARK_COMMIT = """
     where id = {run}"""
 FIND_MARKER = "select marker from runs where id = {run}"
 LEASE_MARGIN = 1.0
-"""Seconds before the end of the lease from which on nothing more is begun."""
+"""Seconds before the end of the lease from which on no work begins."""
 
 SESSION = {
     # Each at most 5 s: a daemon that hangs holds up the others no longer.
@@ -70,7 +70,7 @@ _SELECT = re.compile(r"\s*select\b", re.IGNORECASE)
 
 
 class Row(tuple[Any, ...]):
-    """A row that is read by column name or by position; each set of columns has a subclass of its own."""
+    """A row that is read by column name or by position; each set of columns has its own subclass."""
 
     __slots__ = ()
     _places: Mapping[str, int] = {}
@@ -280,7 +280,7 @@ class PostgresEngine:
 
 
 class _Result:
-    """The rows of a statement; a change has none, where psycopg would raise."""
+    """Returns the rows of a statement; none for a change, for which psycopg would raise."""
 
     def __init__(self, cursor: psycopg.Cursor[Any]) -> None:
         self._cursor = cursor

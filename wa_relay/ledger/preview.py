@@ -1,4 +1,4 @@
-"""What would follow from calls that are not recorded yet, by the functions that decide when they are. Reads only."""
+"""Previews of calls that are not recorded yet, by the functions that decide about recorded ones. Reads only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SELECT_WINDOW = "select window_ends_at from conversation_state where id = :id"
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What would become of one call. `due_at` is None without an opening that has a time.
+    """The result for one call. `due_at` is None without an opening that has a time.
 
     `content` is None where a template's text isn't known, and without an opening.
     """
@@ -47,7 +47,7 @@ class Previewer:
         self._due = begun + ledger.need_one(COUNT_BURST, {"by": now, "epoch": ledger.epoch})["due"]
 
     def preview(self, call: Call) -> Preview:
-        """What would become of a call that ElevenLabs has and that is over."""
+        """Previews a finished call that ElevenLabs has."""
         ledger = self._ledger
         customer = customers.find_customer(ledger, call.phone)
         if self._is_known(call, customer):

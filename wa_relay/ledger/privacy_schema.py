@@ -1,4 +1,4 @@
-"""What is kept about forgotten customers, and the indexes by which one customer's traces are found.
+"""Tables for forgotten customers, and the indexes by which one customer's traces are found.
 
 Table `forgotten` holds keyed hashes: of the ids of erased calls and messages, and of the addresses of erased customers
 who had opted out. The key is never in the database (`ledger/forgotten.py`).

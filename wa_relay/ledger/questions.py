@@ -1,4 +1,4 @@
-"""What the agent is given for a turn: the customer's messages, the call and the thread.
+"""The agent's input for a turn: the customer's messages, the call and the thread.
 
 The call and the thread are read beside the writer: they lie in as many pages as the thread has messages, and no
 webhook should wait for them.
@@ -54,7 +54,7 @@ SELECT_NOT_ARRIVED = """
 SELECT_CONTEXT_OF_CALL = "select variables, summary, transcript, details_at from calls where id = :call_id"
 
 SPEAKERS: dict[str, Literal["customer", "agent", "operator"]] = {"customer": "customer", "human": "operator"}
-"""Who wrote a message of each kind; all others are the agent's."""
+"""The author of a message of each kind; all others are the agent's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Informed:
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What is known of the phone call. `variables` is JSON; `details_at` is None once nothing more is to come."""
+    """The facts about the phone call. `variables` is JSON; `details_at` is None once nothing more is expected."""
 
     variables: str
     summary: str | None

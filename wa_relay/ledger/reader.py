@@ -1,4 +1,4 @@
-"""Reading while the writer writes: one read-only connection on a thread of its own.
+"""Reads while the writer writes: one read-only connection on its own thread.
 
 A report that takes a second delays no webhook.
 """

@@ -1,4 +1,4 @@
-"""What Twilio reports after the request: receipts, look-ups of uncertain sends, receipts that were asked for."""
+"""Twilio's reports after a request: receipts, look-ups of uncertain sends, receipts that were asked for."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SET_SWEPT_TO = "update relay set swept_to = :to"
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What a receipt changed. `known` is false for one that is not ours; `alarm` is for a person.
+    """The changes of a receipt. `known` is false for a message that is not ours; `alarm` is a sentence for an operator.
 
     `freed` is true when something else may go out now.
     """
@@ -160,7 +160,7 @@ def due_polls(ledger: Ledger, limit: int, now: Moment) -> list[tuple[int, str]]:
 
 
 def poll_answered(ledger: Ledger, message_id: int, now: Moment) -> None:
-    """Counts a receipt as asked for: Twilio has said where the message is."""
+    """Counts a receipt as asked for, after Twilio's answer."""
     message = get_message(ledger, message_id)
     accepted_at = now if message.accepted_at is None else message.accepted_at
     following = policy.next_receipt_poll(accepted_at, message.polls + 1, ledger.rules)
@@ -175,7 +175,7 @@ def put_off_poll(ledger: Ledger, message_id: int, at: Moment) -> None:
 
 
 def swept_to(ledger: Ledger) -> Moment:
-    """Up to when the inbound messages of Twilio's list are known to be stored."""
+    """The moment up to which the inbound messages of Twilio's list are known to be stored."""
     return float(ledger.need_one(SELECT_SWEPT_TO)["swept_to"] or ledger.fence)
 
 
@@ -190,7 +190,7 @@ def _message_of(ledger: Ledger, receipt: Receipt) -> Outbound | None:
     foreign = receipt.database not in (None, ledger.mark)
     if message is None and receipt.message_id is not None and not foreign:
         message = find_message(ledger, receipt.message_id)
-        # Only what was begun can have been accepted: the id of anything else is not ours.
+        # Only a begun send can have been accepted: the id of anything else is not ours.
         if message is not None and message.attempted_at is None:
             return None
     return message

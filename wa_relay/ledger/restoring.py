@@ -1,4 +1,4 @@
-"""What a database that was restored from a backup begins with: a new fence, a pause, and nothing under way.
+"""Prepares a database that was restored from a backup: a new fence, a pause, and no work in progress.
 
 What happened between the backup and now is not known. So nothing that waited is sent, openings are paused, and the
 opt-outs that customers wrote meanwhile are read from Twilio's list before `resume` is allowed.
@@ -53,7 +53,7 @@ def begin_restored(ledger: Ledger, actor: str, now: Moment) -> None:
         journal.record(ledger, entry, now)
     ledger.run(CLEAR_UNANSWERED_TURNS)
     ledger.run(FAIL_WAITING_ALERTS, {"now": now})
-    holds.set_by_person(ledger, now, actor)
+    holds.pause_openings(ledger, now, actor)
     journal.record(ledger, journal.Entry("operator", "restored", "the database was restored", actor=actor), now)
 
 

@@ -53,7 +53,7 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """What a renewal found. `at` is the database's time; `sends` and `turns` were taken over from lost runs."""
+    """The result of a renewal. `at` is the database's time; `sends` and `turns` were taken over from lost runs."""
 
     at: Moment
     leads: bool
@@ -72,7 +72,7 @@ def describe_run(ledger: Ledger, settings: str) -> str | None:
 
 
 def renew(ledger: Ledger, now: Moment) -> Renewed:
-    """Renews the lease, takes over what lost runs had begun, and takes the lead if nobody has it."""
+    """Renews the lease, takes over the work of lost runs, and takes the lead if it is free."""
     at = ledger.db.now(now)
     ledger.run(RENEW_RUN, {"at": at, "until": at + LEASE, "epoch": ledger.epoch})
     lost = ledger.run(END_LOST_RUNS, {"at": at, "epoch": ledger.epoch})

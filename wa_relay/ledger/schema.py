@@ -1,6 +1,6 @@
 """The shape of the database: one schema, and the numbered steps that bring an older database to it.
 
-It is written once for both engines, with the words for types of `dialects`. The database itself refuses what must never
+It is written once for both engines, with the type names of `dialects`. The database itself refuses what must never
 happen: a second opening for a call, two messages in flight to one customer, two answers to a turn, a return to the
 queue without proof that nothing was sent (`triggers`). Columns of `conversation_state` and
 `conversation_messages` that other programs read hold RFC 3339 text in UTC; every other moment is seconds since the
@@ -84,8 +84,8 @@ create table conversation_state (
     reply_to text,
     created_at moment not null,
     window_ends_at moment,
-    fallback_told flag not null default false,
-    text_only_told flag not null default false,
+    fallback_sent flag not null default false,
+    text_only_sent flag not null default false,
     bucket amount not null default 10,
     bucket_at moment not null default 0,
     unanswered_turn_id link,
@@ -182,7 +182,7 @@ create table turns (
     epoch link,
     begun_at moment,
     finished_at moment,
-    told_at moment,
+    replied_at moment,
     session_id text,
     error text
 );
@@ -190,7 +190,7 @@ create unique index one_turn_asking on turns (conversation_id) where state = 'as
 create unique index one_turn_open on turns (conversation_id) where state = 'open';
 create unique index one_turn_held on turns (conversation_id) where state = 'held';
 create index turns_due on turns (due_at) where state = 'open';
-create index turns_by_end on turns (finished_at, state, call_id, last_at, told_at) where finished_at is not null;
+create index turns_by_end on turns (finished_at, state, call_id, last_at, replied_at) where finished_at is not null;
 
 create table conversation_messages (
     id key,
@@ -358,7 +358,7 @@ EVERY_TABLE = (
 
 
 class Runner(Protocol):
-    """What runs a statement: sqlite-utils' database, or an engine."""
+    """Runs statements: sqlite-utils' database, or an engine."""
 
     def execute(self, sql: str, /) -> object:
         """Runs one statement."""
@@ -372,7 +372,7 @@ def create(database: Runner, engine: EngineName = "sqlite") -> None:
 
 
 def create_rest(database: Runner, engine: EngineName) -> None:
-    """Makes what is not a table in portable words: the full-text index and every trigger."""
+    """Makes everything but the tables: the full-text index and every trigger."""
     for statement in SEARCH_INDEX[engine]:
         database.execute(statement)
     for trigger in (*TRIGGERS, *HANDOVER_TRIGGERS, *ALERT_TRIGGERS, *MEDIA_TRIGGERS, *search_triggers(engine)):
@@ -387,4 +387,4 @@ def apply(database: Runner, text: str, engine: EngineName = "sqlite") -> None:
 
 
 STEPS: Mapping[int, str] = {}
-"""What brings a database from each version to the next, as portable text: the step under 3 makes version 4."""
+"""The migrations, as portable text: the step under 3 makes version 4."""

@@ -38,7 +38,7 @@ SELECT_FOUND = """
     order by f.id desc"""
 SELECT_CONVERSATIONS_OF_FOUND = """
     select m.conversation_id from ({matching}) f join conversation_messages m on m.id = f.id where m.id > :recent"""
-"""The last condition says again what a way that reads recent messages has said: PostgreSQL would read all messages."""
+"""The last condition repeats what the statements for recent messages say: PostgreSQL would read all messages."""
 
 SELECT_NAMED: Mapping[EngineName, str] = {
     "sqlite": "select rowid from search_names where search_names match :query order by rowid desc limit :limit",
@@ -87,7 +87,7 @@ class Found:
 
 
 def find(db: Queries, text: str, limit: int) -> list[Found]:
-    """The newest messages that match, newest first. Nothing if there is no word in `text`."""
+    """Returns the newest messages that match, newest first. Empty if `text` contains no word."""
     words = parse_query(text)
     if not words:
         return []
@@ -138,7 +138,7 @@ def _newest(db: Queries, select: str, words: tuple[Word, ...], limit: int) -> li
 
 
 def _query(name: EngineName, words: tuple[Word, ...]) -> str:
-    """Writes words for the engine. They are letters and digits only, so nothing in them is an operator."""
+    """Writes words as the engine's query. They are letters and digits only, so none of them is an operator."""
     if name == "sqlite":
         return " AND ".join(f'"{word.text}"{"*" if word.is_prefix else ""}' for word in words)
     return " & ".join(f"'{word.text}'{':*' if word.is_prefix else ''}" for word in words)

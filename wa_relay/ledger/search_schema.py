@@ -28,7 +28,7 @@ create table search_renamed (
     conversation_id link primary key
 );
 """
-"""How far the job has come: the last message and conversation that it took, and the texts and names that changed."""
+"""The job's progress: the last message and conversation that it took, and the texts and names that changed."""
 
 SEARCH_INDEX: Mapping[EngineName, tuple[str, ...]] = {
     "sqlite": (
@@ -58,7 +58,7 @@ _IN: Mapping[EngineName, str] = {
 
 
 def search_triggers(engine: EngineName) -> tuple[Trigger, ...]:
-    """What keeps the index true: a text that changes or goes leaves it in the same transaction."""
+    """Triggers that keep the index true: a changed or deleted text leaves it in the same transaction."""
     return (
         Trigger(
             "changed_text_is_indexed_again",

@@ -1,4 +1,4 @@
-"""What a send comes to: accepted, provably not sent, refused, or unclear.
+"""The results of a send: accepted, provably not sent, refused, or unclear.
 
 The result decides the next move. A send whose result is unknown leaves its message `uncertain`: it is looked up at
 Twilio, and never sent again automatically.
@@ -50,7 +50,7 @@ KILLED = Proof("run", "the process ended while it was being sent")
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a send's result led to. `alarm` is a sentence for a person who must look at it."""
+    """The consequence of a send's result. `alarm` is a sentence for an operator who must look at it."""
 
     message_id: int
     status: str
@@ -67,7 +67,7 @@ def finish_send(ledger: Ledger, message_id: int, result: SendResult, now: Moment
         done = accept(ledger, message, result.sid, ACCEPTED, message.attempted_at, now)
         if done.status != "sending":
             return done
-        # Another message has that SID: a person has to find out what became of this one.
+        # Another message has that SID: an operator has to find out what became of this one.
         proof = Proof("http", f"Twilio accepted it as {result.sid}, which another message has")
         return replace(_become_uncertain(ledger, message, proof, now), alarm=done.alarm)
     if message.status != "sending":
@@ -162,10 +162,10 @@ def follow_refusal(ledger: Ledger, message: Outbound, code: str | None, now: Mom
         turns.leave_unanswered(ledger, message.conversation_id, message.turn_id)
 
 
-def _end_for_person(ledger: Ledger, message: Outbound, proof: Proof, now: Moment) -> Finished | None:
-    """Ends what the agent was sending, and provably has not sent, when a person has come meanwhile. None otherwise.
+def _end_if_taken_over(ledger: Ledger, message: Outbound, proof: Proof, now: Moment) -> Finished | None:
+    """Ends an agent's message that provably was not sent, if a person has taken over meanwhile. None otherwise.
 
-    Back in the queue it would hold back what the person writes until its pause is over.
+    Back in the queue it would hold back the person's own messages until its pause ends.
     """
     if handover.may_speak(ledger, message.conversation_id, message.kind):
         return None
@@ -176,7 +176,7 @@ def _end_for_person(ledger: Ledger, message: Outbound, proof: Proof, now: Moment
 
 def _try_again(ledger: Ledger, message: Outbound, result: NotSent, now: Moment) -> Finished:
     proof = Proof("http", f"not sent: {result.evidence}", result.code)
-    if (ended := _end_for_person(ledger, message, proof, now)) is not None:
+    if (ended := _end_if_taken_over(ledger, message, proof, now)) is not None:
         return ended
     pause = policy.retry_delay(
         message.attempts - 1, result.retry_after, base=policy.SEND_RETRY_BASE, cap=policy.SEND_RETRY_CAP
@@ -188,7 +188,7 @@ def _try_again(ledger: Ledger, message: Outbound, result: NotSent, now: Moment) 
 
 def _become_uncertain(ledger: Ledger, message: Outbound, proof: Proof, now: Moment) -> Finished:
     holds = now < message.began_at + ledger.rules.scaled(policy.HOLD)
-    # Looked up at once, whatever time has passed since the attempt: a restart may be hours later.
+    # Looked up at once, whatever time has passed since the send: a restart may be hours later.
     ledger.run(MARK_UNCERTAIN, {"id": message.id, "in_flight": holds} | proof.columns(now))
     if not holds:
         free_next_part(ledger, message, now)
@@ -208,7 +208,7 @@ def _refused(ledger: Ledger, message: Outbound, refusal: SendRefused, now: Momen
 
 def _hold_account(ledger: Ledger, message: Outbound, refusal: SendRefused, now: Moment) -> Finished:
     proof = Proof("http", "not sent: Twilio refused the account or the sender", refusal.code)
-    ended = _end_for_person(ledger, message, proof, now)
+    ended = _end_if_taken_over(ledger, message, proof, now)
     if ended is None:
         requeue(ledger, message.id, now, proof, now)
     probe_at = holds.hold_account(ledger, refusal.code, refusal.meaning, message.began_at, now)

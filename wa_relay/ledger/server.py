@@ -1,4 +1,4 @@
-"""Opening a database on a PostgreSQL server: for writing by any number of daemons, for reading by anybody else."""
+"""Opens a database on a PostgreSQL server: for writing by any number of daemons, for reading by everything else."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def version_of(engine: PostgresEngine) -> int:
     """The schema's version; raises psycopg's error without the table."""
     row = engine.execute(SELECT_SCHEMA_VERSION).fetchone()
     if row is None:
-        raise DatabaseForeign("the table wa_relay_schema has no row: this is no wa-relay database.", permanent=True)
+        raise DatabaseForeign("the table wa_relay_schema has no row: this is not a wa-relay database.", permanent=True)
     return int(row["version"])
 
 
@@ -157,13 +157,13 @@ def fault_of(error: psycopg.Error) -> DatabaseFault:
 def _create(engine: PostgresEngine, now: Moment, version: int) -> None:
     if engine.execute(FIND_FOREIGN_TABLE).fetchone()["there"]:
         raise DatabaseForeign(
-            "the database holds tables of another program under the same names. Give wa-relay a database of its own.",
+            "the database holds tables of another program under the same names. Give wa-relay its own database.",
             permanent=True,
         )
     schema.create(engine, "postgres")
     engine.execute(CREATE_SCHEMA_TABLE)
     engine.execute(INSERT_SCHEMA_VERSION, {"version": version})
-    # The fence: what ended before this moment is history, whoever reports it.
+    # The fence: calls that ended before this moment are history, from any source.
     engine.execute(INSERT_RELAY, {"now": now})
 
 
@@ -175,7 +175,7 @@ def _own(engine: PostgresEngine, account_sid: str) -> None:
     if owner and account_sid and owner != account_sid:
         raise WrongAccount(
             f"the database holds the messages of Twilio account {owner}, and the configuration names {account_sid}. "
-            "Put the first account back, or give the new one a database of its own (database.url).",
+            "Put the first account back, or give the new one its own database (database.url).",
             permanent=True,
         )
     if not owner and account_sid:

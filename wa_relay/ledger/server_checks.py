@@ -1,4 +1,4 @@
-"""What `doctor` asks of a PostgreSQL server."""
+"""The checks of a PostgreSQL server for `doctor`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def standbys(db: Queries) -> list[Standby]:
 
 
 def live_settings(db: Queries) -> list[LiveSettings]:
-    """What each daemon runs with."""
+    """Returns the settings of each daemon."""
     rows = db.execute(SELECT_LIVE_SETTINGS, {}).fetchall()
     return [LiveSettings(str(row["host"]), int(row["pid"]), str(row["settings"])) for row in rows if row["settings"]]
 
@@ -58,7 +58,7 @@ def live_settings(db: Queries) -> list[LiveSettings]:
 def shares_sessions(url: str) -> bool:
     """True behind a pooler that gives one session of the server to several clients (pgbouncer's transaction mode).
 
-    Two connections that are open at once have sessions of their own everywhere else.
+    Two connections that are open at once have separate sessions everywhere else.
     """
     with closing(PostgresEngine(url)) as one, closing(PostgresEngine(url)) as other:
         pids = {int(each.execute(SELECT_SERVER, {}).fetchone()["pid"]) for each in (one, other)}

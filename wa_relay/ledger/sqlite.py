@@ -17,7 +17,7 @@ CHECKPOINT_EVERY, CHECKPOINT_SHARE = 32, 0.2
 """Operations after which the log is brought into the main file, once their results are on their way, and the part of
 the time that its two syncs may take: where a sync is slow it is done as much less often.
 
-SQLite does it by itself inside the commit that makes the log 1,000 pages long, and whoever waits for that commit
+SQLite does it by itself inside the commit that makes the log 1,000 pages long, and the caller of that commit
 waits for two more syncs and for as many pages as different people wrote. Little and often, beside the event loop's
 work on the answers, most of it is hidden.
 """
@@ -113,7 +113,7 @@ class SqliteEngine(sqlite3.Connection):
         self._in_log += operations
         if self._in_log < CHECKPOINT_EVERY or time.monotonic() < self._checkpoint_from:
             return
-        # One that fails is no loss: what is in the log is stored, and the next one takes it along.
+        # A failed one loses nothing: what is in the log is stored, and the next one takes it along.
         with contextlib.suppress(sqlite3.Error):
             self.execute(CHECKPOINT).fetchone()
         self._in_log = 0
@@ -122,7 +122,7 @@ class SqliteEngine(sqlite3.Connection):
     def scrub(self, place: int) -> int | None:
         """Brings the log into the main file, cuts it, and clears the free space of some pages (see `washing`)."""
         if self.execute(LAST_CHECKPOINT).fetchone()[0]:
-            raise StorageUnavailable("somebody reads the database just now. Try again in a moment.", retry_after=1.0)
+            raise StorageUnavailable("another program reads the database. Try again in a moment.", retry_after=1.0)
         # The pages in memory have the old free space, which the next change would write back.
         self.execute("pragma shrink_memory")
         path = Path(self.execute("pragma database_list").fetchone()["file"])

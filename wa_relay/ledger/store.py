@@ -35,7 +35,7 @@ NOTHING: Parameters = {}
 
 @dataclass(slots=True)
 class Ledger:
-    """What every operation on the database is given. `epoch` counts the daemon's starts.
+    """The argument of every operation on the database. `epoch` counts the daemon's starts.
 
     `forgotten` is the file with the key of forgotten customers' hashes.
 
@@ -81,7 +81,7 @@ class Ledger:
 def begin_run(ledger: Ledger, now: Moment) -> str:
     """Begins a run and returns the database's mark. Until `end_run`, a stop counts as unclean.
 
-    The breaker's watch begins with the first daemon when none is alive.
+    The breaker's watch begins with the first daemon on the database.
     """
     row = ledger.need_one(COUNT_RUN)
     ledger.epoch = row["epoch"]

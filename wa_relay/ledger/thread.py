@@ -2,7 +2,7 @@
 
 All operations that wait run in one transaction and share its commit, since a commit's sync costs far more than what
 it makes durable. One that fails before it has changed anything (a conflict) costs nothing. When one fails half-way, the
-group is undone and runs once more, with a savepoint for each operation. They have none the first time: SQLite copies
+group is undone and runs once more, with a savepoint for each operation. The first run has no savepoints: SQLite copies
 every page that is changed under a savepoint, which took an inbound message from 65 to 85 µs of processor time.
 """
 
@@ -110,7 +110,7 @@ class LedgerThread:
     def _run(self) -> None:
         while group := self._next_group():
             outcomes = self._alone(group[0]) if group[0].operation is _scrub else self._commit(group)
-            # The loop is gone when the process is being torn down: nobody waits any more.
+            # The loop is gone when the process is being torn down: no caller waits any more.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(_deliver, outcomes)
             self._ledger.db.rest(len(group))
@@ -221,7 +221,7 @@ class LedgerThread:
         return outcome
 
     def lease_holds(self) -> bool:
-        """True while no other daemon can have taken over: what is begun outside the database is still this one's."""
+        """True while no other daemon can have taken over: outside work that begins now is still this daemon's."""
         return self._ledger.db.lease_holds()
 
     def _refusal(self, error: Exception) -> Exception:

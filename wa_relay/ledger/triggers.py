@@ -8,7 +8,7 @@ MOVES = (
     # from, to: every edge of an outbound message's life; a receipt of any rank passes through `sent`
     ("queued", "sending"),
     ("queued", "failed"),
-    ("queued", "sent"),  # a resend that was waiting when the first attempt's receipt came after all
+    ("queued", "sent"),  # a resend that was waiting when the first send's receipt came after all
     ("sending", "sent"),
     ("sending", "failed"),
     ("sending", "queued"),
@@ -81,7 +81,7 @@ _TOLD = Trigger(
     "answer_is_timed",
     "after update of accepted_at on conversation_messages",
     "new.turn_id is not null and new.part = 0 and new.direction = 'outbound'",
-    does="update turns set told_at = new.accepted_at where id = new.turn_id;",
+    does="update turns set replied_at = new.accepted_at where id = new.turn_id;",
 )
 
 TRIGGERS = (_LEGAL_MOVE, _PROOF, _SENDING, _MOVED, _MOVE_ENTRY, _MESSAGE_ENTRY, _NEWEST_ENTRY, _TOLD)

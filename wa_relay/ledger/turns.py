@@ -78,11 +78,11 @@ REOPEN_TURN = "update turns set state = 'open', due_at = :due_at where id = :tur
 COUNT_PUT_OFF = """
     update turns set tries = tries - 1, put_offs = put_offs + 1, put_off_at = coalesce(put_off_at, :now)
     where id = :turn_id"""
-ALLOW_TEXT_ONLY = "update conversation_state set text_only_told = false where id = :conversation_id"
+ALLOW_TEXT_ONLY = "update conversation_state set text_only_sent = false where id = :conversation_id"
 ALLOW_FALLBACK = """
-    update conversation_state set fallback_told = false, text_only_told = false where id = :conversation_id"""
+    update conversation_state set fallback_sent = false, text_only_sent = false where id = :conversation_id"""
 MARK_TEXT_ONLY_SENT = """
-    update conversation_state set text_only_told = true where id = :conversation_id and not text_only_told"""
+    update conversation_state set text_only_sent = true where id = :conversation_id and not text_only_sent"""
 
 INTERRUPTED = "interrupted after a tool may have run"
 PUT_OFF_LIMIT = 600.0
@@ -114,7 +114,7 @@ class AskedTurn:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedTurns:
-    """What a claim took, how many turns it answered by itself, and when the next one is due (None without one)."""
+    """The result of a claim, how many turns it answered itself, and when the next one is due (None without one)."""
 
     jobs: tuple[TurnJob, ...]
     answered: int = 0
@@ -256,7 +256,7 @@ def fail_turn(ledger: Ledger, turn_id: int, error: str, now: Moment) -> bool:
     """Closes a turn without an answer. True when a text goes out for it: the fallback, or the notice of a handover.
 
     Its question becomes part of the next turn's, unless a tool may have run: that question is never asked again. A turn
-    in which the agent asked for a person ends in silence: the notice has answered it.
+    in which the agent requested a person ends in silence: the notice has answered it.
     """
     turn = _asked(ledger, turn_id)
     if turn is None:
@@ -327,7 +327,7 @@ def reopen_turn(ledger: Ledger, turn_id: int, due_at: Moment) -> None:
 def rescue_turns(ledger: Ledger, now: Moment) -> int:
     """At startup: reopens what was being asked. Returns how many turns that were.
 
-    A turn fails instead if a tool may have run, or if it has been begun too often without an end.
+    A turn fails instead if a tool may have run, or if it has begun too often without an end.
     """
     turns = [AskedTurn(*row) for row in ledger.all(SELECT_LEFT_ASKING)]
     for turn in turns:

@@ -39,7 +39,7 @@ CONVERSATION_STARTED = Proof("customer", "the customer wrote before the opening 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What became of a call that was undecided. `due_at` is None without an opening to send."""
+    """The result for a call that was undecided. `due_at` is None without an opening to send."""
 
     key: str
     conversation_id: int
@@ -49,7 +49,7 @@ class Decided:
 
 
 def customer_facts(ledger: Ledger, conversation_id: int | None, *, opted_out: bool) -> policy.CustomerFacts:
-    """What the rules of openings ask of a customer; `conversation_id` is None for a new one."""
+    """The facts about a customer that the rules of openings need; `conversation_id` is None for a new one."""
     if conversation_id is None:
         return policy.CustomerFacts(opted_out)
     (last_opening_at,) = ledger.need_one(SELECT_LAST_OPENING, {"id": conversation_id})
@@ -101,7 +101,7 @@ def end_by_customer(ledger: Ledger, conversation_id: int, written_at: Moment, no
 
 
 def replan(ledger: Ledger, now: Moment) -> int:
-    """Sets the times of queued openings anew, by the rules of this start. Returns how many there were."""
+    """Recomputes the times of queued openings by the rules of this start. Returns the number of openings."""
     rows = ledger.all(SELECT_QUEUED_OPENINGS)
     daily = DailyLimit(ledger, now, waiting=False)
     for row in rows:
@@ -115,7 +115,7 @@ def replan(ledger: Ledger, now: Moment) -> int:
 
 def _replanned(ledger: Ledger, row: Row, call: KnownCall, daily: DailyLimit, now: Moment) -> Moment:
     due_at: Moment = row["due_at"]
-    # What is due is examined anew when it is claimed, and a retry keeps its pause.
+    # A due opening is checked again when it is claimed, and a retry keeps its pause.
     if due_at <= now or row["attempts"]:
         return due_at
     allowed = allowed_at(ledger, call, now)

@@ -53,7 +53,8 @@ has all that is needed, in half the time. By way of the calls it would read a th
 
 # An answer that Twilio has not accepted yet has no end: it counts as answered, and has no length.
 SELECT_ANSWERED = """
-    select {key}, case when t.told_at > t.last_at then t.told_at - t.last_at when t.told_at is not null then 0.0 end
+    select {key},
+        case when t.replied_at > t.last_at then t.replied_at - t.last_at when t.replied_at is not null then 0.0 end
     from turns t
     where t.finished_at >= :since and t.finished_at < :until and t.state = 'answered'"""
 COUNT_FAILED_TURNS = """
