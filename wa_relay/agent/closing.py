@@ -1,4 +1,4 @@
-"""Why a session ended, in a sentence for the person who must act.
+"""Explains why a session ended, in a sentence for the operator who must act.
 
 Pure. Sources: close codes and `ErrorType` of the service's WebSocket contract; 3000, 3008 and 4300
 are seen in practice and in the service's own client.
@@ -68,7 +68,7 @@ _MEANINGS = (
 
 _BY_CODE = {
     1001: _Meaning((), "ElevenLabs went away"),
-    1002: _Meaning((), "ElevenLabs stopped the session for an error of its own"),
+    1002: _Meaning((), "ElevenLabs stopped the session because of an error of its own"),
     1006: _Meaning((), "the connection to ElevenLabs was lost"),
     1008: _Meaning(
         (),

@@ -20,7 +20,7 @@ def initiation(variables: Mapping[str, Scalar], *, text_only: bool) -> Frame:
     """Opens the session; must be the first frame. `text_only` asks for the override of that name.
 
     Every other override is forbidden by an agent unless its owner allows it, and using a
-    forbidden one ends the session with 1008, so none is ever asked for.
+    forbidden one ends the session with 1008, so the relay sends none.
     """
     first: dict[str, object] = {"type": "conversation_initiation_client_data", "dynamic_variables": dict(variables)}
     if text_only:
@@ -54,9 +54,9 @@ def pong(event_id: object) -> Frame:
 
 
 def tool_result(tool_call_id: str, tool_name: str, *, hands_over: bool) -> Frame:
-    """Answers a client tool call: with success for the tool by which the agent asks for a person.
+    """Answers a client tool call: with success for the tool by which the agent requests a person.
 
-    Any other is answered with an error in words, so that the agent continues without the tool.
+    All others get an error message, so that the agent continues without the tool.
     """
     result = _HANDED_OVER if hands_over else _NOT_AVAILABLE.format(name=tool_name)
     return json.dumps(
@@ -65,5 +65,5 @@ def tool_result(tool_call_id: str, tool_name: str, *, hands_over: bool) -> Frame
 
 
 def tool_not_approved(tool_call_id: str) -> Frame:
-    """Refuses an MCP tool call that waits for approval: nobody is there to give it."""
+    """Refuses an MCP tool call that waits for approval, because no user is there to approve it."""
     return json.dumps({"type": "mcp_tool_approval_result", "tool_call_id": tool_call_id, "is_approved": False})

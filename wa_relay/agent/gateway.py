@@ -62,7 +62,7 @@ class GatewayAgent:
     async def answer(
         self, question: Question, _note_tools: NoteTools, note_try: NoteTry | None = None
     ) -> Answer | Silence | Unreadable:
-        """What the gateway answers. Raises `NoCapacityError`, and `AgentError` when no try brought text.
+        """Returns the gateway's answer. Raises `NoCapacityError`, and `AgentError` when no try brought text.
 
         A gateway does not say which tools were called.
         """

@@ -1,6 +1,6 @@
 """Distinguishes an agent's greeting from an answer. Pure.
 
-An agent with a first message sends it on connect, before anybody wrote.
+An agent with a first message sends it on connect, before the customer's question.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FEWEST_LITERALS = 8  # a pattern with less literal text would also match answer
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What is known of the greeting. `expected` is None when the agent's settings could not be read."""
+    """The facts about the greeting. `expected` is None when the agent's settings could not be read."""
 
     expected: bool | None
     pattern: re.Pattern[str] | None = None

@@ -1,4 +1,4 @@
-"""How one session with the agent ends: the values between the deciding and the carrying half."""
+"""The ends of a session with the agent: the values between the deciding and the carrying half."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ChoseSilence:
 
 @dataclass(frozen=True, slots=True)
 class NothingReadable:
-    """The agent was asked nothing: no file could be given to it, and there are no words."""
+    """The agent was not asked: it could take none of the files, and the turn has no text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def variables(question: Question) -> dict[str, Scalar]:
 
 
 def question_text(question: Question, limit: int = TEXT_LIMIT) -> str:
-    """What the customer wrote, at most `limit` characters: of a longer text the beginning and the end, with a note."""
+    """Returns the turn's text in at most `limit` characters: of a longer one the beginning and the end, with a note."""
     text = question.text
     if len(text) <= limit:
         return text

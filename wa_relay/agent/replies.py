@@ -1,4 +1,4 @@
-"""What the agent wrote in one turn, put together from parts, whole replies and corrections.
+"""Collects the agent's text of one turn from parts, whole replies and corrections.
 
 Pure. The service sends a reply as parts, as a whole, or both, in any order; around tools it sends several.
 """
@@ -55,7 +55,7 @@ class Replies:
         reply.text += text
 
     def stop(self, event_id: int | None) -> str:
-        """The stream ends. Returns its text, empty when there was none."""
+        """Ends the stream. Returns its text, empty without one."""
         ended = [reply for reply in self._replies if reply.open and reply.event_id == event_id]
         for reply in ended:
             reply.open = False
@@ -64,7 +64,7 @@ class Replies:
         return ended[-1].text.strip() if ended else ""
 
     def whole(self, event_id: int | None, text: str) -> None:
-        """A whole reply: takes the place of its own parts, else stands beside the earlier ones."""
+        """Adds a whole reply: it replaces its own parts, and follows earlier replies."""
         text = self._corrected(event_id, text.strip())
         parts = self._parts_of(event_id, text)
         if not text:

@@ -1,6 +1,6 @@
 """A turn over the agent service's WebSocket: `turn` decides, this carries.
 
-Each try is a session of its own: signed URL, connection, turn, close.
+Each try opens its own session: signed URL, connection, turn, close.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class TextAgent:
 
     `turn_timeout` seconds for a session, `settle` seconds of quiet end an answer whose end is not announced.
     `base_url` is `elevenlabs.base_url`: the WebSocket goes to its host. `handover_tool` is the client tool by which
-    agents ask for a person. `signer` fetches the signed URLs, `api` does without one. `read_file` gives a file's bytes
-    in parts; without it the agent takes no files.
+    agents request a person. `signer` fetches the signed URLs, `api` does without one. `read_file` returns a file's
+    bytes in parts; without it the agent takes no files.
     """
 
     needs_context = True
@@ -74,7 +74,7 @@ class TextAgent:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def file_limit(self, agent_id: str) -> int:
-        """How many files of a turn the agent takes; 0 for none."""
+        """Returns the number of files of a turn that the agent takes; 0 for none."""
         if self._uploader is None:
             return 0
         settings = await self._settings.get(agent_id)
@@ -83,10 +83,10 @@ class TextAgent:
     async def answer(
         self, question: Question, note_tools: NoteTools, note_try: NoteTry | None = None
     ) -> Answer | Silence | Unreadable:
-        """What the agent answers. Raises `NoCapacityError`, and `AgentError` when no try brought an answer.
+        """Returns the agent's answer. Raises `NoCapacityError`, and `AgentError` when no try brought an answer.
 
         `note_tools` is awaited before a tool that the agent called, or may call, can have an effect that a second
-        session would repeat; with `handover` before the agent is told that a person will come. `note_try` is awaited
+        session would repeat; with `handover` before the agent learns that a person will come. `note_try` is awaited
         after each failed session.
         """
         tools = ToolNote(note_tools)

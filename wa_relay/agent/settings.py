@@ -27,7 +27,7 @@ class SettingsCache:
         self._reading: dict[str, asyncio.Task[AgentSettings | None]] = {}
 
     async def get(self, agent_id: str) -> AgentSettings | None:
-        """What is known of the agent: at most 5 minutes old, older if it can't be read again, None if never."""
+        """Returns the agent's settings: at most 5 minutes old, older if they can't be read again, None if never."""
         until, settings = self._kept.get(agent_id, (0.0, None))
         if asyncio.get_running_loop().time() < until:
             return settings

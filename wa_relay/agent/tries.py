@@ -14,13 +14,13 @@ from wa_relay.text.markup import to_whatsapp
 from wa_relay.text.plain import visible
 
 Result = Answer | Silence | Unreadable
-"""How a session ends that need not be tried again."""
+"""The ends of a session after which no further try is needed."""
 
 AWAY_PAUSE = 2.0
 """Seconds between two tries, of all turns together, while the service is away: a customer waits for each."""
 
 TRY_GRACE = 1.0
-"""Seconds that a try gets beyond its deadline to end by itself."""
+"""Seconds beyond its deadline that a try gets to end cleanly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +93,14 @@ class Tries:
 
     async def first_answer(
         self,
-        attempt: Callable[[Moment], Awaitable[Result]],
+        try_once: Callable[[Moment], Awaitable[Result]],
         tools: ToolNote | None = None,
         ids: Mapping[str, Any] | None = None,
         note_try: NoteTry | None = None,
     ) -> Result:
         """The answer of the first try that brings one; a try gets the timeout, or what is left of the total.
 
-        `attempt` is given its deadline on the loop's clock and raises `TryFailedError`; `ids` name the turn in the
+        `try_once` is given its deadline on the loop's clock and raises `TryFailedError`; `ids` name the turn in the
         log, and `note_try` records each failed try. While the circuit is open, a try waits for its place. Raises
         `NoCapacityError` when the service has no room, and `AgentError` when a failure is permanent, the limits are
         reached, or `tools` were noted.
@@ -109,11 +109,11 @@ class Tries:
         end = loop.time() + self._limits.total
         for number in range(1, self._limits.tries + 1):
             await self._wait_for_place(end)
-            outcome = await self._try(attempt, min(loop.time() + self._timeout, end))
+            outcome = await self._try(try_once, min(loop.time() + self._timeout, end))
             if not isinstance(outcome, TryFailedError):
                 return outcome
             failed = outcome
-            say("agent_try_failed", attempt=number, of=self._limits.tries, why=failed.reason, **(ids or {}))
+            say("agent_try_failed", number=number, of=self._limits.tries, why=failed.reason, **(ids or {}))
             if note_try is not None and not (failed.no_capacity and _may_wait(failed, tools)):
                 await note_try(failed.reason)
             _raise_if_final(failed, tools)
@@ -123,10 +123,10 @@ class Tries:
             await asyncio.sleep(pause)
         raise AgentError(f"the agent brought no answer in {_counted(number)}; the last time: {failed.reason}")
 
-    async def _try(self, attempt: Callable[[Moment], Awaitable[Result]], deadline: Moment) -> Result | TryFailedError:
+    async def _try(self, try_once: Callable[[Moment], Awaitable[Result]], deadline: Moment) -> Result | TryFailedError:
         try:
             async with asyncio.timeout_at(deadline + TRY_GRACE):
-                answer = await attempt(deadline)
+                answer = await try_once(deadline)
         except TryFailedError as failed:
             if failed.away:
                 self._circuit.failed(asyncio.get_running_loop().time())
@@ -144,7 +144,7 @@ class Tries:
         loop = asyncio.get_running_loop()
         while rest := self._circuit.rest(loop.time()):
             if loop.time() + rest >= end:
-                raise AgentError("the agent service is away, and there was no place for a try in time")
+                raise AgentError("the agent service is away, and no try was possible in time")
             await asyncio.sleep(rest)
         self._circuit.tried(loop.time())
 

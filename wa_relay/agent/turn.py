@@ -2,7 +2,7 @@
 
 `session` carries it: it hands in what arrives and the time, sends what comes back, and calls `tick` at
 `wake_at`. Order of a session: our initiation, the service's metadata, perhaps the agent's greeting, our
-context and the customer's words, then replies in every shape that `replies` knows.
+context and the customer's text, then replies in every shape that `replies` knows.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from wa_relay.model import Moment
 METADATA_SECONDS = 10.0
 """After this the question is put without metadata: an agent's list of events may leave it out."""
 GREETING_SECONDS = 3.0
-"""How long a greeting is waited for, from the metadata on."""
+"""Seconds to wait for a greeting, from the metadata on."""
 UNSEEN_WORK = 3
-"""Times `settle`: the quiet that ends a turn while more words are owed, or none have come."""
+"""Times `settle`: the quiet that ends a turn while more text is expected, or none has come."""
 UNANNOUNCED_END = 2
 """Times `settle`: the quiet that ends the turn of an agent that announces its ends and has not done so."""
 SEEN_WORK_SECONDS = 20.0
 """The quiet that ends a turn while a tool runs or a stream is open: the service's own limit for both."""
 ERROR_SECONDS = 2.0
-"""How long the close that belongs to an `error` event is waited for."""
+"""Seconds to wait for the close that belongs to an `error` event."""
 _MAX_MALFORMED = 100
 
 
@@ -73,7 +73,7 @@ class Turn:
 
     @property
     def wake_at(self) -> Moment:
-        """When `tick` has to be called if nothing arrives before."""
+        """The time at which `tick` must be called if nothing arrives before."""
         waiting = self._asked or self.wants_files
         due = self._ask.deadline if waiting else min(self._ask.deadline, self._put_at)
         if self._error is not None:
@@ -94,7 +94,7 @@ class Turn:
         if known is None:
             self._malformed += 1
             if self._malformed > _MAX_MALFORMED:
-                self.outcome = Failed("ElevenLabs sent something that is no conversation")
+                self.outcome = Failed("ElevenLabs sent something that is not a conversation")
             return []
         kind = known.get("type")
         handler = self._HANDLERS.get(kind) if isinstance(kind, str) else None
@@ -167,7 +167,7 @@ class Turn:
             self.outcome = NoAnswer("the agent answered with no text")
 
     def _quiet_end(self) -> Moment | None:
-        """When the quiet since the agent's last sign of work ends the turn; None while it can't."""
+        """Returns when the quiet since the agent's last sign of work ends the turn; None while it can't."""
         if self._last is None:
             return None
         working = self._replies.streaming or self._tools.running
@@ -306,7 +306,7 @@ class Turn:
         self._replies.correct(event_id, original or "", corrected)
 
     def _on_complete(self, event: Body, _now: Moment) -> None:
-        """Ends the turn if it is the end of a reply of ours, not that of the greeting."""
+        """Ends the turn if a reply to us ends, not the greeting."""
         event_id = id_of(body_of(event, "agent_response_complete_event"))
         if not self._asked or (event_id is not None and event_id in self._before):
             return
