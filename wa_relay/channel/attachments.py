@@ -1,4 +1,4 @@
-"""What a customer's message holds beside its text, read from Twilio's parameters. Pure, and never an exception.
+"""Reads the attachments of a customer's message from Twilio's parameters. Pure, and never raises.
 
 Whatever can't be read counts as not there: the message itself is never refused for it. Sources: captured forms, and
 Twilio's pages on the webhook's parameters. The forms of stickers, videos, reactions and list choices are inferred.

@@ -1,4 +1,4 @@
-"""One template as Twilio's Content API has it, and what WhatsApp said to it."""
+"""A template as Twilio's Content API shows it, with WhatsApp's approval."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Templates:
         )
 
     async def find(self, content_sid: str) -> Template | None:
-        """Fetches a template with its approval, None when the account has none of that SID.
+        """Fetches a template with its approval, None when the account does not have it.
 
         Raises `UpstreamError`. Source: the Content and ApprovalRequests resources.
         """
@@ -71,8 +71,8 @@ class Templates:
         approvals = await self._get(f"{path}/ApprovalRequests") if content is not None else None
         if content is None or approvals is None:
             return None
-        said = approvals.get("whatsapp")
-        whatsapp: Mapping[str, object] = said if isinstance(said, Mapping) else {}
+        approval = approvals.get("whatsapp")
+        whatsapp: Mapping[str, object] = approval if isinstance(approval, Mapping) else {}
         return Template(
             name=str(content.get("friendly_name") or content_sid),
             approval=str(whatsapp.get("status") or "unsubmitted"),
@@ -142,5 +142,5 @@ def _places(content: Mapping[str, object]) -> frozenset[str]:
 
 
 def content_url(base_url: str) -> str:
-    """Where the Content API is."""
+    """Returns the host of the Content API."""
     return host_beside("content", base_url)

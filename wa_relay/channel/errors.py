@@ -1,4 +1,4 @@
-"""Twilio's codes by what is to be done about them, each with a sentence for the person who has to act.
+"""Twilio's codes, grouped by the reaction to them, each with a sentence for the operator who must act.
 
 Source: Twilio's error and warning dictionary (twilio.com/docs/api/errors). Twilio assigns Meta's
 codes to its own and changes that now and then: a code that is not here is final for its message.
@@ -18,10 +18,10 @@ CODES: dict[str, tuple[Kind, str]] = {
         "too many replies to one number in 30 s, perhaps between two machines: take the conversation "
         "over, or leave it muted",
     ),
-    "20429": ("momentary", "too many requests at once: it is sent again by itself"),
+    "20429": ("momentary", "too many requests at once: it is sent again automatically"),
     "20500": ("momentary", "Twilio had an internal error: check whether the message arrived"),
     "20503": ("momentary", "Twilio was not available: check whether the message arrived"),
-    "21611": ("momentary", "the sender's queue at Twilio is full: it is sent again by itself"),
+    "21611": ("momentary", "the sender's queue at Twilio is full: it is sent again automatically"),
     "30001": ("momentary", "Twilio's queue overflowed: send fewer messages at once"),
     "63009": (
         "momentary",
@@ -157,7 +157,7 @@ def meaning(code: str | None) -> str:
 
 
 def scope_of(code: str | None) -> Scope:
-    """What a code is about; an unknown code is about its message alone."""
+    """Returns the scope of a code; an unknown code concerns its message alone."""
     kind: Kind = CODES.get(code or "", ("message", ""))[0]
     return "message" if kind == "momentary" or kind == "wait" else kind
 

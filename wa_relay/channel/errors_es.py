@@ -1,4 +1,4 @@
-"""What Twilio's codes mean and what to do, in Spanish: for the console and for reports in that language.
+"""Meanings and remedies of Twilio's codes in Spanish: for the console and for reports in that language.
 
 One sentence for each code of `errors.CODES`.
 """

@@ -1,7 +1,7 @@
-"""What Twilio posts: the signature checked, the form read. Pure, and never an exception but `PayloadError`.
+"""Checks and reads Twilio's webhooks: the signature, then the form. Pure; raises nothing but `PayloadError`.
 
 The signature is our own check: the official one joins names and values without a separator and
-folds repeated parameters, so that a customer's words can pass for a second `From`.
+folds repeated parameters, so that a customer's text can pass for a second `From`.
 Source: Twilio's page on the security of webhooks.
 """
 
@@ -28,7 +28,7 @@ class RepeatedParameter(PayloadError):
 
 
 def form(body: bytes) -> Fields:
-    """Reads a form's fields in their order, blank values and bytes that are no UTF-8 kept for the signature.
+    """Reads a form's fields in their order; keeps blank values and bytes that are not UTF-8 for the signature.
 
     Raises `RepeatedParameter`.
     """
@@ -82,7 +82,7 @@ def account_of(fields: Fields) -> str | None:
 
 
 def parse_inbound(fields: Fields) -> Inbound:
-    """Reads a customer's message. Raises `PayloadError` when `From` names nobody."""
+    """Reads a customer's message. Raises `PayloadError` when `From` has no address."""
     values = dict(fields)
     # A plus that was not escaped is a space in a form: people write it so (`curl -d`).
     phone = address(values.get("From", "").replace(": ", ":+", 1))
@@ -138,7 +138,7 @@ def parse_receipt(fields: Fields, query: str) -> Receipt | None:
 def listed_inbound(listed: Listed, files: Sequence[ListedFile] = ()) -> Inbound:
     """Reads a message that was found in Twilio's list. `files` are those that Twilio lists for it.
 
-    The list does not show places, buttons, quotes and advertisements: a message of theirs without text is unreadable.
+    The list omits places, buttons, quotes and advertisements: such a message without text is unreadable.
     """
     attachment = attachments.listed_attachment(files[0], listed.body) if files else None
     if attachment is None and (listed.num_media or not listed.body.strip()):

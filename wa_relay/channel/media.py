@@ -1,6 +1,6 @@
 """Fetching what customers send: from our own account at Twilio, from nowhere else, and never more than a limit.
 
-The address of a file comes from a webhook, and that of a redirect from whoever answered: both are hostile. The first
+The address of a file comes from a webhook, and that of a redirect from any server: both are hostile. The first
 has to be our account's media path at `twilio.base_url`, and alone is shown credentials. A redirect is followed only to
 a public address. The resolver that checks an address is the one that the connection is made by, so a name that
 resolves to another address a moment later gains nothing.
@@ -57,7 +57,7 @@ class MediaError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What came: the content type to keep, and the size in bytes."""
+    """A fetched file: the content type to keep, and the size in bytes."""
 
     content_type: str | None
     size: int
@@ -77,7 +77,7 @@ class MediaFetcher:
         resolve = resolve or _system_resolve
         self._inside_allowed = inside
         self._twilio = _session(CheckingResolver(resolve, inside_allowed=True))
-        # Each redirect is a connection of its own, so that each is checked.
+        # Each redirect opens a new connection, so that each address is checked.
         self._elsewhere = _session(CheckingResolver(resolve, inside_allowed=inside), force_close=True)
 
     async def __aenter__(self) -> Self:
@@ -128,7 +128,7 @@ class MediaFetcher:
             raise MediaError("unreachable", f"the connection broke: {type(error).__name__}") from error
 
     async def _open(self, url: str, opened: AsyncExitStack) -> aiohttp.ClientResponse:
-        """Requests the file, and follows redirects with neither credentials nor a way inside."""
+        """Requests the file, and follows redirects without credentials and only to public addresses."""
         headers = {"Accept-Encoding": "identity", "Authorization": self._credentials}
         answer = await opened.enter_async_context(
             self._twilio.get(URL(url, encoded=True), headers=headers, allow_redirects=False)

@@ -1,4 +1,4 @@
-"""What the account has: its WhatsApp senders and messaging services, and where their webhooks lead. For `doctor`."""
+"""The account's set-up: WhatsApp senders, messaging services, and their webhooks. For `doctor`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_PAGES = 20
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A webhook for incoming messages. `url` is empty if there is none."""
+    """A webhook for incoming messages. `url` is empty without one."""
 
     url: str
     method: str
@@ -79,7 +79,7 @@ class AccountSetup:
         return tuple(map(_sender, entries))
 
     async def service(self, sid: str) -> ServiceSetup | None:
-        """Fetches a messaging service with its senders; None if the account has none of that SID."""
+        """Fetches a messaging service with its senders; None if the account does not have it."""
         path = f"/v1/Services/{sid}"
         try:
             found = await self._get(path, {})

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes. Pure. A few bytes prove nothing: only a whole signature counts."""
+"""Recognises a file by its first bytes. Pure. A few bytes prove nothing: only a whole signature counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the official Twilio client reaches the network: through our own connections, once, with limits.
+"""Carries the official Twilio client's requests: over our own connections, once, with limits.
 
 The client's own asynchronous transport ignores its timeout and repeats a POST after a 5xx; a
 repeated POST is a second message. This one never repeats, never follows a redirect, and lets
@@ -29,7 +29,7 @@ _API_HOST = re.compile(r"api((?:\.[a-z0-9-]+)*\.twilio\.com)")
 
 
 def host_beside(name: str, base_url: str) -> str:
-    """Another of Twilio's hosts (`content`, `messaging`): beside `api.twilio.com`, else where `base_url` is."""
+    """Returns another of Twilio's hosts (`content`, `messaging`): beside `api.twilio.com`, else where `base_url` is."""
     host = _API_HOST.fullmatch(urlsplit(base_url).hostname or "")
     return f"https://{name}{host[1]}" if host else base_url
 

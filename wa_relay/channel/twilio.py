@@ -99,7 +99,7 @@ class TwilioChannel:
             return Unclear(f"the connection failed after the request had begun: {name}", name)
         except Exception as error:
             # Whatever the client makes of an invalid answer: the request was made.
-            return Unclear(f"Twilio answered with something that is no message: {type(error).__name__}")
+            return Unclear(f"Twilio answered with something that is not a message: {type(error).__name__}")
         if not isinstance(created.sid, str) or not _SID.fullmatch(created.sid):
             return Unclear("Twilio answered without a SID")
         return Accepted(created.sid, str(created.status or "queued"))
@@ -138,7 +138,7 @@ class TwilioChannel:
         return Page(tuple(message for message in page.messages if message.to == sender), page.next)
 
     async def fetch(self, sid: str) -> Listed | None:
-        """One message as Twilio has it now, None if it has none of that SID."""
+        """Fetches one message in its present state, None if Twilio does not have it."""
         path = f"{self._messages}/{quote(sid, safe='')}.json"
         try:
             found = _listed(await self._get(path, {}))
@@ -147,7 +147,7 @@ class TwilioChannel:
                 return None
             raise
         if found.sid != sid:
-            raise UpstreamError("Twilio answered with something that is not the message. It is asked again by itself.")
+            raise UpstreamError("Twilio's answer is not the message. It is asked again automatically.")
         return found
 
     async def files_of(self, sid: str) -> tuple[ListedFile, ...]:
@@ -233,8 +233,8 @@ class TwilioChannel:
         data = await self._get(path, query)
         entries = data.get("messages")
         if not isinstance(entries, list):
-            raise UpstreamError("Twilio's list of messages is not one. It is asked again by itself.")
-        # An entry without a SID can be neither adopted nor answered.
+            raise UpstreamError("Twilio's list of messages is not a list. It is asked again automatically.")
+        # An entry without a SID is useless: it can't be adopted, and it can't be answered once.
         messages = tuple(found for entry in entries if isinstance(entry, Mapping) and (found := _listed(entry)).sid)
         after = data.get("next_page_uri")
         repeats = after == following and following is not None
@@ -254,7 +254,7 @@ class TwilioChannel:
             answer: Response = await self._listing.request_async("GET", TWILIO + path, params=dict(query))
         except (aiohttp.ClientError, TimeoutError, OSError, AnswerTooLarge, TwilioException) as error:
             raise UpstreamError(
-                f"Twilio can't be reached ({type(error).__name__}): check the network. It is asked again by itself."
+                f"Twilio can't be reached ({type(error).__name__}): check the network. It is asked again automatically."
             ) from error
         data = _json(answer.text)
         if answer.status_code != 200 or not isinstance(data, Mapping):
@@ -272,9 +272,9 @@ def _json(text: str) -> Any:
 def _fault(status: int, data: object) -> UpstreamError:
     code = str(data["code"]) if isinstance(data, Mapping) and data.get("code") else None
     permanent = 400 <= status < 500 and status not in (408, 429)
-    words = meaning(code) if code else "the answer does not come from Twilio"
+    explanation = meaning(code) if code else "the answer does not come from Twilio"
     return UpstreamError(
-        f"Twilio answered HTTP {status}: {words}.",
+        f"Twilio answered HTTP {status}: {explanation}.",
         permanent=permanent,
         retry_after=asked_pause(),
         status=status,
