@@ -1,4 +1,4 @@
-"""The decisions of the relay: who is written to, when, and what follows a failure.
+"""The decisions of the relay: which customers it writes to, when, and what follows a failure.
 
 Pure: facts, rules and `now` in, a decision out. The ledger asks inside its transactions, the
 workers ask between their awaits; neither decides by itself.

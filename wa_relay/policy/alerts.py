@@ -1,4 +1,4 @@
-"""Alerts: what the team's own systems learn when a person is needed, and when an alert is tried again."""
+"""Alerts to the team's own systems, and when an alert is tried again."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ ALERT_SPACING = 600.0
 """Seconds in which at most one alert of a type about a subject is sent (contract 9.1); the schema refuses a second."""
 
 UNANSWERED_SPACING = 3600.0
-"""Seconds after which `handover.unanswered` is repeated for a customer whom nobody has answered."""
+"""Seconds after which `handover.unanswered` is repeated for a customer without an answer."""
 
 FIRST_PAUSE, LONGEST_PAUSE, TRIED_FOR = 5.0, 3600.0, 86400.0
 """Seconds: the pause after the first try, which doubles up to the second figure, and how long an alert is tried."""
 
 FAILURES_IN_A_ROW = 3
-"""Turns of one agent, or rounds of the poller, that fail in a row before somebody is alerted."""
+"""Turns of one agent, or rounds of the poller, that fail in a row before an alert."""
 
 LEAST_FREE_SHARE, LEAST_FREE_BYTES = 0.05, 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something that a person should know of.
+    """A matter that an operator should know of.
 
     `subject` is what it is about, for the spacing: a message, a template, an account, an agent, a handover. `data` is
     what the receiver gets: no texts and no names, and a number in `handover.…` and `conversation.muted` only.
@@ -54,7 +54,7 @@ class Alert:
 
 
 def next_alert_try(created_at: Moment, tries: int, rules: Rules, now: Moment) -> Moment | None:
-    """When an alert is tried again after that many tries without a 2xx; None when its day is over."""
+    """Returns when an alert is tried again after this many tries without a 2xx; None when its day is over."""
     pause = min(FIRST_PAUSE * 2.0 ** (tries - 1), LONGEST_PAUSE)
     following = now + rules.scaled(pause)
     return following if following <= created_at + rules.scaled(TRIED_FOR) else None

@@ -1,4 +1,4 @@
-"""How many agent sessions may be open at once when ElevenLabs refuses some for lack of capacity."""
+"""Limits the open agent sessions when ElevenLabs refuses some for lack of capacity."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ NO_CAPACITY_BASE, NO_CAPACITY_CAP = 1.0, 60.0
 """Seconds: the pauses of a turn that was refused grow from the first to the second (with full jitter)."""
 
 DECREASE = 0.75
-"""What a refusal leaves of the sessions that are open: most refusals come at the limit itself."""
+"""The share of the open sessions that a refusal leaves: most refusals come at the limit itself."""
 
 
 class AdaptiveLimit:
@@ -25,12 +25,12 @@ class AdaptiveLimit:
 
     @property
     def room(self) -> int:
-        """How many more sessions may be opened."""
+        """Returns the number of sessions that may be opened now."""
         return max(0, int(self._limit) - len(self._open))
 
     @property
     def limit(self) -> int:
-        """How many sessions may be open; at least one, so that somebody finds out when there is room again."""
+        """Returns the limit of open sessions; at least one, so that the relay notices when there is capacity again."""
         return int(self._limit)
 
     def opened(self) -> int:

@@ -1,7 +1,7 @@
-"""Who has a conversation: the agent, a person, or nobody for a while (muted); and what changes that (contract 9.1).
+"""Decides which handler has a conversation (agent, person, or muted) and what changes that (contract 9.1).
 
-A person comes by a takeover, or by writing. The customer, the agent or a failure may request one: then nobody has come
-yet, and the agent stays silent for `handover_wait`. Every function here takes what holds and returns what holds next.
+A person comes by a takeover, or by writing. The customer, the agent or a failure may request one: until a person comes,
+the agent stays silent for `handover_wait`. Every function here takes the present state and returns the next.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LONGEST_HUMAN_MESSAGE = 1600
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Who acts: the name that is recorded (a user's, `api` or `cli`), and the way they came."""
+    """An operator who acts: the recorded name (a user's, `api` or `cli`), and the channel."""
 
     name: str
     channel: Channel
@@ -38,10 +38,10 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Handling:
-    """Who has a conversation. `by` is None while nobody has come to a customer who asked for a person.
+    """The handler of a conversation. `by` is None until a person comes to a customer who requested one.
 
-    `waiting_since` is when a person was requested, None once one has written. `unread` counts what the customer wrote
-    since a person last looked or wrote. `unanswered_since` is the time of the first message that nobody has answered.
+    `waiting_since` is when a person was requested, None once one has written. `unread` counts the customer's messages
+    since a person last looked or wrote. `unanswered_since` is the time of the first message without an answer.
     """
 
     handler: Handler = "agent"
@@ -103,12 +103,12 @@ def request(before: Handling, reason: HandoverRequest, asked_at: Moment, rules: 
 
 
 def give_back(before: Handling, ending: Ending) -> Handling:
-    """The agent has the conversation again. The request of a customer to whom nobody came stays open."""
+    """Gives the conversation back to the agent. The request of a customer to whom no person came stays open."""
     return Handling(waiting_since=before.waiting_since, unread=before.unread) if ending == "nobody_free" else Handling()
 
 
 def mute(before: Handling, reason: Mute, now: Moment) -> Handling | None:
-    """The conversation is muted for an hour. None if a person has it or is requested: nothing is asked then anyway."""
+    """Mutes the conversation for an hour. None if a person has it or is requested: the agent is silent then anyway."""
     if before.handler != "agent":
         return None
     return Handling("muted", now + MUTED_FOR, reason, waiting_since=before.waiting_since, unread=before.unread)
@@ -124,7 +124,7 @@ def ending_of(handling: Handling) -> Ending:
 def may_speak(kind: str, handling: Handling) -> bool:
     """False for an opening or a reply that must not go out now.
 
-    What the agent says in the turn in which it requested a person still goes out, until one comes.
+    What the agent writes in the turn in which it requested a person still goes out, until a person comes.
     """
     if handling.handler != "human" or kind not in ("opening", "reply"):
         return True
@@ -132,7 +132,7 @@ def may_speak(kind: str, handling: Handling) -> bool:
 
 
 def is_request(rules: Rules, text: str) -> bool:
-    """True if a whole message asks for a person."""
+    """True if a whole message requests a person."""
     return len(text) <= LONGEST_REQUEST and request_form(text) in rules.handover_keywords
 
 
@@ -149,7 +149,7 @@ def refuses_human_message(
     rules: Rules,
     now: Moment,
 ) -> HumanRefusal | None:
-    """Why a person's message must not be sent, None if it may.
+    """Returns why a person's message must not be sent, None if it may.
 
     A text needs an open window; a template needs none, but waits for no quiet hours: it is refused in them, unless the
     person sends it `anyway`.
@@ -165,9 +165,9 @@ STRICTNESS: dict[Handler, int] = {"agent": 0, "muted": 1, "human": 2}
 
 
 def stricter(one: Handling, other: Handling) -> Handling:
-    """Who has the conversation when two of one customer are merged: a person before a mute before the agent.
+    """Combines the handlers of two merged conversations: a person before a mute before the agent.
 
-    Of two alike the one that lasts longer, and a person who has come before one who was requested.
+    Of two equal ones the longer one wins, and a person who has come before one who was requested.
     """
     rank = max(one, other, key=lambda each: (STRICTNESS[each.handler], each.by is not None, each.until or 0.0))
     wanted = [each.waiting_since for each in (one, other) if each.waiting_since is not None]

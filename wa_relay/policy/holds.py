@@ -1,6 +1,6 @@
 """Holds: what keeps messages back, and when one message may go out as a probe (contract 7.2).
 
-An `operator` and a `burst` hold keep openings back until a person releases them. An `account` hold keeps everything
+An `operator` and a `burst` hold keep openings back until an operator releases them. An `account` hold keeps everything
 back after Twilio refused the account or the sender in the response to a send; the first accepted probe ends it. A
 `sender` hold does so after receipts brought three such codes in a row, and ends with a receipt of a probe itself. A
 `limited` hold keeps the openings of one sender back for an hour. A `template` hold keeps back one template, except
@@ -48,7 +48,7 @@ class Hold:
     """One hold. `name` is the sender or the template that it is about, "" for the default sender or for everything.
 
     `probes` counts refusals in a row (`account`) or probes made (`sender`, `template`). `probe_at` is when the next
-    probe may go out, or when a `limited` hold ends; None where only a person ends the hold.
+    probe may go out, or when a `limited` hold ends; None where only an operator ends the hold.
     """
 
     subject: Subject
@@ -63,7 +63,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What may be claimed under the holds.
+    """The messages that may be claimed under the holds.
 
     `openings` and `everything` are false while a hold keeps them back. `probing` are the holds for which the next
     message is a probe; there is one probe at a time then. `sender` restricts it to one sender (None: any).
@@ -81,7 +81,7 @@ class Gate:
 
 
 def gate(holds: Sequence[Hold], rules: Rules, now: Moment) -> Gate:
-    """Decides what the holds let through now."""
+    """Decides which messages the holds release now."""
     openings = not any(hold.subject in ("operator", "burst") for hold in holds)
     accounts = [hold for hold in holds if hold.subject == "account"]
     senders = sorted((hold for hold in holds if hold.subject == "sender"), key=lambda hold: hold.probe_at or 0.0)
@@ -93,7 +93,7 @@ def gate(holds: Sequence[Hold], rules: Rules, now: Moment) -> Gate:
 
 
 def probe_pause(subject: Subject, probes: int) -> float:
-    """Seconds until the next probe, after `probes` of them (`account`: after so many refusals in a row)."""
+    """Seconds until the next probe, after `probes` of them (`account`: after that many refusals in a row)."""
     if subject == "account":
         return ACCOUNT_PROBES[min(max(probes, 1), len(ACCOUNT_PROBES)) - 1]
     if subject == "limited":
@@ -104,7 +104,7 @@ def probe_pause(subject: Subject, probes: int) -> float:
 
 
 def template_waits(hold: Hold, rules: Rules, now: Moment) -> Moment | None:
-    """When a stopped template may be probed, None if that is now."""
+    """Returns when a stopped template may be probed, None if that is now."""
     return None if _is_due(hold, rules, now) else hold.probe_at
 
 

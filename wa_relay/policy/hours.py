@@ -1,4 +1,4 @@
-"""When openings may go out: quiet hours, hours of their own for some days, and holidays.
+"""Decides when openings may go out: quiet hours, separate hours for some days, and holidays.
 
 Hours are wall-clock hours in one zone. A day is walked through in stretches in which the clock is
 not changed, so that an hour that comes twice, or never, is read as the wall shows it.
@@ -19,7 +19,7 @@ from wa_relay.policy.rules import Rules
 DAY = 86400
 SUNDAY = 6
 LOOK_AHEAD = 400 * DAY
-"""Seconds in which a permitted hour is looked for; only hours that are closed on every day have none."""
+"""Seconds of search for a permitted hour; only hours that are closed on every day find none."""
 
 _STRETCH = 6 * 3600
 _EPOCH = date(1970, 1, 1).toordinal()

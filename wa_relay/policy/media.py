@@ -1,4 +1,4 @@
-"""What becomes of a file that a customer sends, and how long anything waits for it."""
+"""Decides about a customer's files: why they are fetched, and how long anything waits for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEEP_TRYING = 600.0
 
 OCTETS = "application/octet-stream"
 LONGEST_SPOKEN_REQUEST = 5
-"""Words beyond which a transcript is no opt-out: who speaks longer has said something else as well."""
+"""Words beyond which a transcript is not an opt-out: a longer one contains something else as well."""
 
 AT_ONCE, AT_ONCE_IN_A_RUSH = 1, 16
 RUSH_AFTER = 3.0
@@ -42,7 +42,7 @@ def kind_of(content_type: str | None) -> Kind:
 
 
 def purpose_of(attachment: Attachment, rules: Rules) -> Purpose | None:
-    """Why a message's file is fetched. None if the message has no file, or one that nobody would see."""
+    """Returns why a message's file is fetched. None without a file, or for one that would never be shown."""
     if attachment.url is None:
         return None
     if attachment.type == "audio" and rules.transcribes:
@@ -56,17 +56,17 @@ def purpose_of(attachment: Attachment, rules: Rules) -> Purpose | None:
 
 
 def give_up_at(purpose: Purpose, begun_at: Moment) -> Moment:
-    """When a file that is not there yet counts as failed."""
+    """Returns when a missing file counts as failed."""
     return begun_at + (KEEP_TRYING if purpose == "keep" else HOLD)
 
 
 def same_kind(announced: str | None, found: Kind | None) -> bool:
-    """True if a file may be what Twilio announced. `found` is None where nothing can be said of it."""
+    """True if a file may be of the announced type. `found` is None if its bytes prove nothing."""
     return found is None or announced in (None, OCTETS) or kind_of(announced) == found
 
 
 def transcriptions_at_once(longest_wait: float) -> int:
-    """How many recordings may be transcribed at a time when the oldest has waited so many seconds.
+    """Returns how many recordings may be transcribed at a time. `longest_wait` is in seconds.
 
     A process that is killed pays again for each one under way, so it is one while that is fast enough.
     """

@@ -1,4 +1,4 @@
-"""Who gets an opening after a call, when, and what it says."""
+"""Decides which customers get an opening after a call, when, and with which text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DETAILS_WITHIN = 600.0
 
 @dataclass(frozen=True, slots=True)
 class CustomerFacts:
-    """What the ledger knows of a customer when a call is recorded."""
+    """The facts about a customer when a call is recorded."""
 
     opted_out: bool = False
     last_opening_at: Moment | None = None
@@ -33,7 +33,7 @@ class CustomerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """The call is stored and nobody is written to."""
+    """The call is stored and no message is sent."""
 
     reason: SkipReason
 
@@ -65,7 +65,7 @@ def plan_opening(
 ) -> Skip | Write | Wait:
     """Decides if a call is followed by an opening, and when.
 
-    `fence` is the moment at which the database was made: what ended before it is history.
+    `fence` is the moment at which the database was made: calls that ended before it are history.
     `reported_at` is when the call became known, by default now. A polled call without a name waits
     `push_grace` for the backend that knows it.
     """
@@ -160,7 +160,7 @@ class Rendered:
 
 
 def render_opening(opening: OpeningText, values: Mapping[str, Scalar], *, window_open: bool) -> Rendered:
-    """Fills an opening in: the body inside the window, the template outside it or where there is no body."""
+    """Fills an opening in: the body inside the window, the template outside it or without a body."""
     body = clean(render(opening.body, values)) if opening.body else ""
     if not opening.content_sid or (body.strip() and window_open):
         return Rendered(content=body, body=body)

@@ -1,4 +1,4 @@
-"""What Twilio's list and receipts prove about a message."""
+"""Concludes from Twilio's list and receipts what happened to a message."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from wa_relay.policy.rules import Rules
 from wa_relay.policy.sending import HOLD
 
 CLOCK_TOLERANCE = 5.0
-"""Seconds by which Twilio's clock may differ from ours when its list is compared with an attempt."""
+"""Seconds by which Twilio's clock may differ from ours when its list is compared with a send."""
 
 
 def match_unclear(
     listed: Sequence[Listed], rules: Rules, *, phone: str, body: str | None, attempted_at: Moment
 ) -> list[Listed]:
-    """The messages of Twilio's list that may be an uncertain send.
+    """Returns the messages of Twilio's list that may be an uncertain send.
 
-    Direction `outbound-api`, exactly this customer, made at the time of the attempt, and the same
+    Direction `outbound-api`, exactly this customer, made at the time of the send, and the same
     text; a template's text in the list is not what was sent (`body` None), so there time decides.
     The list's times are whole seconds and of another clock, which may be behind ours.
     """
@@ -35,7 +35,7 @@ def match_unclear(
 
 
 RANK = {"accepted": 0, "scheduled": 1, "queued": 2, "sending": 3, "sent": 4, "delivered": 6, "read": 7}
-"""Twilio's statuses by how far a message got; `failed` and `undelivered` are ends of their own."""
+"""Twilio's statuses by how far a message got; `failed` and `undelivered` have no rank: they end it."""
 
 FAILURES = frozenset({"failed", "undelivered", "canceled"})
 

@@ -36,7 +36,7 @@ class OpeningText:
 class Rules:
     """The settings that decide. Durations are seconds; keywords are in `request_form`.
 
-    `hours` holds the days of the week (0 is Monday) on which openings have hours of their own: no spans mean that
+    `hours` holds the days of the week (0 is Monday) on which openings have separate hours: no spans mean that
     none goes out that day. On the other days `quiet` counts. `holidays` is a country code: its holidays have the
     hours of Sunday, and none if Sunday has no hours here. `zone` is whose clock counts: `general` is `timezone`.
     `senders` maps agents to the number at which their conversations begin (`+57…`); for the others it is

@@ -1,4 +1,4 @@
-"""When something is tried, looked up or asked for again, and how much may be sent."""
+"""Decides when something is tried, looked up or asked for again, and how much may be sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wa_relay.policy.hours import closes_at
 from wa_relay.policy.rules import Rules
 
 LOOKUPS = (0.0, 5.0, 15.0, 45.0, 120.0, 300.0, 600.0)
-"""Seconds after the attempt at which an unclear send is looked up while it holds its conversation."""
+"""Seconds after the send at which an unclear one is looked up while it holds its conversation."""
 
 LATE_LOOKUP, LATE_LOOKUPS_END = 3600.0, 86400.0
 """After that it is looked up hourly for a day."""
@@ -33,17 +33,17 @@ PERSON_BUCKET, PERSON_REFILL = 10.0, 6.0
 SEND_RETRY_BASE, SEND_RETRY_CAP = 2.0, 120.0
 
 
-def retry_delay(attempt: int, retry_after: float | None, *, base: float, cap: float) -> float:
+def retry_delay(failures: int, retry_after: float | None, *, base: float, cap: float) -> float:
     """Seconds until the next try: what the other side asked for, else full jitter over a doubling span."""
     if retry_after is not None:
         return min(max(retry_after, 1.0), 3600.0)
     # A ceiling on the exponent keeps a long outage from overflowing the float.
-    span = min(cap, base * 2.0 ** min(attempt, 16))
+    span = min(cap, base * 2.0 ** min(failures, 16))
     return random.uniform(0.0, span)  # noqa: S311 - spreads retries, guards nothing
 
 
 def next_lookup(attempted_at: Moment, lookups: int, rules: Rules) -> Moment | None:
-    """When an unclear send is looked up after `lookups` empty look-ups; None when a person has to decide."""
+    """Returns when an unclear send is looked up after `lookups` empty look-ups; None when an operator has to decide."""
     if lookups < len(LOOKUPS):
         jitter = random.uniform(0.8, 1.2)  # noqa: S311 - spreads look-ups
         return attempted_at + rules.scaled(LOOKUPS[lookups] * jitter)
@@ -52,7 +52,7 @@ def next_lookup(attempted_at: Moment, lookups: int, rules: Rules) -> Moment | No
 
 
 def next_receipt_poll(accepted_at: Moment, polls: int, rules: Rules) -> Moment | None:
-    """When Twilio is asked for a receipt that did not come; None after the last time."""
+    """Returns when Twilio is asked for a receipt that did not come; None after the last time."""
     return accepted_at + rules.scaled(RECEIPT_POLLS[polls]) if polls < len(RECEIPT_POLLS) else None
 
 
@@ -71,7 +71,7 @@ def validity(kind: str, *, template: bool, window_ends_at: Moment | None, phone:
 
 
 def refill(tokens: float, since: Moment, now: Moment) -> float:
-    """How many messages may go to one customer now."""
+    """Returns how many messages may go to one customer now."""
     return min(PERSON_BUCKET, tokens + max(0.0, now - since) / PERSON_REFILL)
 
 
@@ -96,7 +96,7 @@ class Circuit:
         return self.failures >= self._threshold
 
     def rest(self, now: float) -> float:
-        """Seconds until the next try is let through; 0 when it is now."""
+        """Seconds until the next try is allowed; 0 when it is now."""
         return 0.0 if self.allows(now) else self._retry_at - now
 
     def succeeded(self) -> None:
@@ -110,6 +110,6 @@ class Circuit:
             self._retry_at = now + self._pause
 
     def tried(self, now: float) -> None:
-        """Marks the one try that a half-open circuit lets through."""
+        """Marks the one try that a half-open circuit allows."""
         if self.half_open:
             self._retry_at = now + self._pause

@@ -1,4 +1,4 @@
-"""When the customer's words are put to the agent, and how often."""
+"""Decides when a customer's text is put to the agent, and how often."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wa_relay.policy.rules import Rules
 
 DEBOUNCE_LIMIT = 15.0
 TURN_TRIES = 5
-"""Times a turn may be begun, restarts included, before it counts as failed: a poison turn blocks nobody."""
+"""Times a turn may begin, restarts included, before it counts as failed: a poison turn blocks no other."""
 
 LOOP_TEXT, LOOP_TIMES, LOOP_SPAN = 15, 3, 600.0
 """The shortest text that counts, how often, and within how many seconds: then it is a loop."""
@@ -19,7 +19,7 @@ TURNS_SPAN = 3600.0
 
 
 def turn_due(first_at: Moment, now: Moment, rules: Rules) -> Moment:
-    """When a burst that began at `first_at` and goes on at `now` is put to the agent."""
+    """Returns when a burst that began at `first_at` and continues at `now` is put to the agent."""
     return min(now + rules.debounce, max(now, first_at + DEBOUNCE_LIMIT))
 
 
