@@ -1,1 +1,1 @@
-"""The background loops: find calls, ask the agent, send, and find out what nobody reported."""
+"""The background loops: find calls, ask the agent, send, and ask for reports that did not come."""

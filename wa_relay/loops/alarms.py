@@ -36,13 +36,13 @@ class Alarms:
         self._disk: tuple[int, int] | None = None
 
     def look(self, now: Moment) -> list[Alert]:
-        """Returns the alerts of the alarms that have begun since the last look."""
-        begun = []
+        """Returns the alerts of the alarms that began since the last look."""
+        new = []
         for alert, is_on in self._conditions(now):
             if is_on and alert.subject not in self._on:
-                begun.append(alert)
+                new.append(alert)
             (self._on.add if is_on else self._on.discard)(alert.subject)
-        return begun
+        return new
 
     def retract(self, alert: Alert) -> None:
         """Takes back an alarm whose alert could not be stored: the next look raises it again."""

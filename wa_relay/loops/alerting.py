@@ -46,7 +46,7 @@ MOST_READ = 1024
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Where alerts go. `key` signs them."""
+    """The receiver of alerts. `key` signs them."""
 
     url: str
     key: bytes = field(repr=False)
@@ -129,7 +129,7 @@ class Alerting:
     async def _post(self, http: aiohttp.ClientSession, alert: DueAlert) -> None:
         evidence, acknowledged = await self._try(http, alert)
         if acknowledged:
-            say("alert_sent", alert=alert.webhook_id, type=alert.type, attempt=alert.tries + 1)
+            say("alert_sent", alert=alert.webhook_id, type=alert.type, tries=alert.tries + 1)
             await self._store(alerts.acknowledge, alert.id, evidence, self._clock())
             return
         now = self._clock()
@@ -175,7 +175,7 @@ def alerting_of(
     clock: Callable[[], Moment],
     alarms: Alarms,
 ) -> Alerting | None:
-    """Makes the loops of alerts; None if nobody receives any."""
+    """Makes the loops of alerts; None without a receiver."""
     if not config.alerts.url:
         return None
     receiver = receiver_of(config.alerts.url, config.alerts.secret.reveal())

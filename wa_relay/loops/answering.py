@@ -122,7 +122,7 @@ class TurnWorker(Worker):
                 self.bell.ring()
 
     async def _answer(self, job: TurnJob) -> bool | None:
-        """Returns True if the agent answered, False if there was no room for a session, None for any other end."""
+        """Returns True if the agent answered, False if it had no capacity, None for any other end."""
         ids: dict[str, Any] = {"turn": job.turn_id, "conversation": job.conversation_id, "call": job.question.call_key}
         question = await self._with_files(job, await self._informed(job))
         if not question.files and not question.has_words:
@@ -216,7 +216,7 @@ class TurnWorker(Worker):
             return taken
 
     async def _note_tools(self, job: TurnJob, *, handover: bool) -> None:
-        """Returns once it is durable that the turn is never to be asked again, or that the agent asks for a person."""
+        """Returns once it is durable that the turn is never asked again, or that the agent requested a person."""
         if not handover:
             await self._persist(turns.note_tools, job.turn_id)
         elif await self._persist(request_in_turn, job.turn_id, self._clock()):
@@ -224,7 +224,7 @@ class TurnWorker(Worker):
             self._wakers.send.ring()
 
     async def _put_off(self, job: TurnJob, error: NoCapacityError, ids: dict[str, Any]) -> None:
-        """Gives a turn back for which there was no room, or fails it when it has waited too long."""
+        """Puts a turn off for lack of capacity, or fails it when it has waited too long."""
         now = self._clock()
         pause = retry_delay(job.put_offs, error.retry_after, base=NO_CAPACITY_BASE, cap=NO_CAPACITY_CAP)
         pause = self._rules.scaled(pause)
@@ -244,7 +244,7 @@ class TurnWorker(Worker):
         try:
             await self._fetch_details(job.call_id, job.question.call_key)
         except Exception as error:
-            say("details_not_told", call=job.question.call_key, why=str(error))
+            say("details_missing", call=job.question.call_key, why=str(error))
         return (await self._read(job)).question
 
     async def _read(self, job: TurnJob) -> Informed:

@@ -1,4 +1,4 @@
-"""How the parts of the daemon wake each other: bells for the loops, a board for requests waiting on a message."""
+"""Wakes the parts of the daemon: bells for the loops, a board for requests that wait for a message."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wa_relay.model import Moment
 
 
 class Board:
-    """Where a request waits until a message moves."""
+    """The place where a request waits until a message moves."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[int, list[asyncio.Future[None]]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""What follows an event at Twilio, whoever reports it: the webhook, a look-up, a fetched receipt or the sweep.
+"""The consequences of an event at Twilio, whatever reports it: a webhook, a look-up, a fetched receipt or the sweep.
 
 Each function logs the event, wakes the loops that have work because of it, and raises the alarms that a person
 must see. The ledger has stored the event before.

@@ -16,7 +16,7 @@ class FileReader:
         self._reader = reader
 
     async def find(self, public_id: str) -> StoredFile | None:
-        """The file with that public id, None if there is none, or it is not kept any longer."""
+        """Returns the file with that public id, None if no such file is kept."""
         return await self._reader.read(files.find_file, public_id)
 
     async def read(self, media_id: int) -> AsyncIterator[bytes]:

@@ -155,12 +155,12 @@ async def scrub(ledger: LedgerThread) -> None:
         place = await patiently(partial(ledger.scrub, place))
 
 
-async def patiently(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Repeats what a message in flight or a reader is in the way of, for a while."""
+async def patiently(operation: Callable[[], Awaitable[T]]) -> T:
+    """Repeats an operation while a message in flight or a reader blocks it, until `PATIENCE` is over."""
     end = asyncio.get_running_loop().time() + PATIENCE
     while True:
         try:
-            return await attempt()
+            return await operation()
         except (MessageInFlight, StorageUnavailable):
             if asyncio.get_running_loop().time() >= end:
                 raise

@@ -1,4 +1,4 @@
-"""The end of handovers: gives conversations back to the agent when the time of whoever has them is over."""
+"""Ends handovers: gives conversations back to the agent when their handler's time is over."""
 
 from __future__ import annotations
 

@@ -39,12 +39,12 @@ _EVENTS = {
     "unreadable_entries": ("batch_entries_unreadable", logging.WARNING),
     "batch_not_found": ("batch_not_found", logging.WARNING),
 }
-"""How each rejection is logged."""
+"""The log event and level of each rejection."""
 
 
 @dataclass(slots=True)
 class PollHealth:
-    """How the last rounds of the poller went, as `/health` shows it."""
+    """The results of the poller's last rounds, as `/health` shows them."""
 
     last_success_at: Moment | None = None
     consecutive_failures: int = 0

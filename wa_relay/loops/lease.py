@@ -1,4 +1,4 @@
-"""This daemon among others on one database: its lease, the database's clock, who leads, and its share of the rates."""
+"""This daemon among others on one database: its lease, the database's clock, the lead, and its share of the rates."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Lease:
         return -self._clock.offset
 
     async def begin(self) -> None:
-        """Makes the first renewal: who leads is known afterwards."""
+        """Makes the first renewal, which also decides the lead."""
         if self.shared:
             await self._renew()
 

@@ -1,6 +1,6 @@
 """The worker for customers' files: fetches them, has recordings transcribed, deletes what is kept no longer.
 
-Files stream through in parts, so that many large ones take no memory; each part is stored by an operation of its own,
+Files stream through in parts, so that many large ones take no memory; each part is stored by a separate operation,
 between those of the webhooks.
 """
 
@@ -93,7 +93,7 @@ class MediaWorker(Worker):
         return False, rest_until(claimed.next_due, now)
 
     async def _delete_expired(self, now: Moment) -> None:
-        """Deletes files that are kept no longer; at once after its turn where none is kept."""
+        """Deletes files that are kept no longer; without retention, right after their turn."""
         every = min(DELETE_EVERY, self._rules.scaled(DELETE_EVERY))
         if self._rules.media_kept > 0 and self._deleted_at is not None and 0 <= now - self._deleted_at < every:
             return
@@ -152,7 +152,7 @@ class MediaWorker(Worker):
         heard = await self._transcriber.transcribe(recording, self._language)
         self.speech_refused = False
         if not heard.text.strip():
-            await self._failed(file, "empty_transcript", "nobody speaks in the recording", permanent=True)
+            await self._failed(file, "empty_transcript", "the recording contains no speech", permanent=True)
             return
         received = await self._persist(
             inbox.record_transcript, file.id, Heard(heard.text, heard.seconds), self._clock()

@@ -1,4 +1,4 @@
-"""Finding out what nobody reported: uncertain sends, receipts and inbound messages that did not come.
+"""Asks for what was not reported: uncertain sends, receipts and inbound messages that did not come.
 
 All of it asks Twilio's list, and none of it ever sends. It runs beside the workers and holds none
 of them back. A look-up that fails does not count: it is made again later.
@@ -90,13 +90,13 @@ class Reconciler:
 
     async def sweep_inbound(self) -> None:
         """Runs for ever: a sweep at the start, then whenever its bell rings or a minute has passed."""
-        for attempt in itertools.count():
+        for tries in itertools.count():
             self._wakers.sweep.clear()
             done = await self._guarded(self.sweep)
             self.swept_once.set()
             pause = self._rules.scaled(SWEEP_INTERVAL)
             if not done:
-                pause = min(pause, 1.0 + retry_delay(attempt, None, base=1.0, cap=pause))
+                pause = min(pause, 1.0 + retry_delay(tries, None, base=1.0, cap=pause))
             await self._wakers.sweep.wait(pause)
 
     async def sweep(self) -> None:
@@ -148,8 +148,8 @@ class Reconciler:
         while True:
             page = await self._list.inbound_page(following, sender)
             self.failures = 0
-            # Without a sender to filter by, the list also holds what did not come by WhatsApp.
-            # What has no time may be history, which nobody answers.
+            # Without a sender to filter by, the list also holds messages of other channels.
+            # A message without a time may be history, which is not answered.
             yield [m for m in page.messages if m.direction == "inbound" and m.sender and m.created_at is not None]
             oldest = min((message.created_at for message in page.messages if message.created_at), default=None)
             if page.next is None or (oldest is not None and oldest < back_to):

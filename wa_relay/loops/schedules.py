@@ -1,4 +1,4 @@
-"""The schedules: when a loop's bell rings by itself. Each job rings and returns; the work is the loop's."""
+"""The schedules that ring the loops' bells. Each job rings and returns; the work is the loop's."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class SendWorker(Worker):
         self._wakers = wakers
         self._rates = rates
         self.circuit = Circuit()
-        # In a row. They open no circuit: each message waits by itself for as long as Twilio asks.
+        # In a row. They open no circuit: each message waits for as long as Twilio asks.
         self.refusals = 0
 
     async def _look(self) -> tuple[bool, float]:
@@ -118,7 +118,7 @@ class SendWorker(Worker):
         except LeaseLost:
             return
         except Exception as error:
-            # Left as `sending` it would hold its conversation for ever, and nobody would see it.
+            # Left as `sending` it would hold its conversation for ever, unnoticed.
             fail("result_fault", error, message=message_id)
             result = Unclear(f"its result could not be stored: {type(error).__name__}")
             finished = await self._persist(sends.finish_send, message_id, result, self._clock())

@@ -36,7 +36,7 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What the webhooks and the sweep notice."""
+    """Failures that the webhooks and the sweep notice."""
 
     found_by_listing: Recent = field(default_factory=lambda: Recent(3))
     """Messages of customers whose webhook did not come, by their SID."""

@@ -61,7 +61,7 @@ async def open_storage(
     await ledger.run(waiting.replan, now)
     if uncertain or reopened or files:
         warn("rescued", sends=uncertain, turns=reopened, files=files)
-    # A reader each: no turn and no alert waits for somebody's report, or for a file of 16 MB.
+    # A separate reader each: no turn and no alert waits for a report, or for a file of 16 MB.
     reports, threads, events, parts = Reader(place), Reader(place), Reader(place), Reader(place)
     for reader in (reports, threads, events, parts):
         opened.callback(reader.close)

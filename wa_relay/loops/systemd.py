@@ -1,4 +1,4 @@
-"""What the daemon reports to systemd: ready, alive, stopping (sd_notify(3)).
+"""Reports the daemon's state to systemd: ready, alive, stopping (sd_notify(3)).
 
 Outside systemd (`NOTIFY_SOCKET` is not set) nothing is sent.
 """
@@ -56,7 +56,7 @@ async def watchdog(ledger: LedgerThread, env: Mapping[str, str] = os.environ) ->
 async def _feed(ledger: LedgerThread, pause: float, env: Mapping[str, str]) -> None:
     """Feeds after each commit: neither a hung event loop nor a hung writing thread gets here.
 
-    A database that refuses (disk full, locked) does not hang: the daemon stays up and recovers by itself.
+    A database that refuses (disk full, locked) does not hang: the daemon stays up and recovers.
     """
     while True:
         with contextlib.suppress(StorageUnavailable):

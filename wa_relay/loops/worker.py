@@ -1,4 +1,4 @@
-"""What both workers share: a loop around a claim, the running jobs, and a clean stop.
+"""The base of both workers: a loop around a claim, the running jobs, and a clean stop.
 
 The ledger keeps the order within a conversation; a worker starts all that a claim gives it at once.
 """
@@ -25,7 +25,7 @@ IDLE = 1.0
 
 
 class Worker(abc.ABC):
-    """What both workers share: the loop around a claim, the running jobs, and a clean stop."""
+    """The base of both workers: the loop around a claim, the running jobs, and a clean stop."""
 
     def __init__(self, ledger: LedgerThread, clock: Callable[[], Moment], bell: Bell, slots: int) -> None:
         self._ledger = ledger
