@@ -1,4 +1,4 @@
-"""Who may ask for what: the tokens, a console session, the loopback address, and a client's address behind a proxy."""
+"""Access to the routes: the tokens, a console session, the loopback address, and a client's address behind a proxy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SESSION_COOKIE = "wa_relay_session"
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who made a request: the backend by its token (`api`), or a user of the console.
+    """The maker of a request: the backend by its token (`api`), or a user of the console.
 
     `csrf` is what each POST of the session must carry; empty for the backend.
     """
@@ -45,7 +45,7 @@ class Actor:
 
 BACKEND = Actor("api", "api", "admin")
 actor_key = web.RequestKey("actor", Actor)
-"""Where a request of one of the last three levels keeps its actor."""
+"""The key under which a request of one of the last three levels keeps its actor."""
 
 
 class SessionBook(Protocol):

@@ -35,7 +35,7 @@ class HttpError(Exception):
 
 def request_id() -> str:
     """Returns a name for one request, for its answer's `X-Request-Id`."""
-    # Not uuid4: it reads from the kernel, and an id that can be guessed harms nobody.
+    # Not uuid4: it reads from the kernel, and a guessable id does no harm.
     return f"{random.getrandbits(64):016x}"
 
 
@@ -47,7 +47,7 @@ def json_answer(body: Mapping[str, Any], status: int = 200) -> web.Response:
 
 
 def file_headers(content_type: str, size: int) -> dict[str, str]:
-    """The headers of a file of a customer's: a download, so that no browser shows it as a page of ours."""
+    """The headers of a customer's file: a download, so that no browser shows it as one of our pages."""
     return _headers() | {
         "Content-Type": content_type,
         "Content-Length": str(size),
@@ -75,7 +75,7 @@ def error_answer(
 
 
 def empty_twiml() -> web.Response:
-    """Answers a message's webhook, so that Twilio sends nothing by itself."""
+    """Answers a message's webhook, so that Twilio sends no reply of its own."""
     return web.Response(body=EMPTY_TWIML, content_type="text/xml", headers=_headers())
 
 

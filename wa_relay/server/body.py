@@ -15,7 +15,7 @@ MIB, KIB = 1024 * 1024, 1024
 MOST_FIELDS = 50
 
 body_key = web.RequestKey("body", bytes)
-"""Where a request keeps its body once it has been read."""
+"""The key under which a request keeps its body once it has been read."""
 
 
 async def read_body(http: web.BaseRequest, limit: int, *, streams: bool) -> bytes:
@@ -31,7 +31,7 @@ async def read_body(http: web.BaseRequest, limit: int, *, streams: bool) -> byte
 def require_media_type(http: web.BaseRequest, media_types: tuple[str, ...]) -> None:
     """Raises `HttpError` (415) unless the body is of one of these types and not encoded."""
     if http.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
-        raise HttpError(415, "unsupported_media_type", "send the body as it is, not encoded.")
+        raise HttpError(415, "unsupported_media_type", "send the body without a content encoding.")
     if media_types and http.content_type not in media_types:
         raise HttpError(415, "unsupported_media_type", f"send the body as {media_types[0]}.")
 

@@ -1,4 +1,4 @@
-"""What the backend posts: a finished call, and a test message."""
+"""The backend's routes: a finished call, and a test message."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class CallRoutes:
             async with asyncio.timeout(TEST_WITHIN):
                 result = await self._channel.send(Outgoing(None, to, body=message))
         except TimeoutError:
-            # The request may be at Twilio already: after a plain "not sent" somebody would send a second one.
+            # The request may be at Twilio already: after a plain "not sent" the caller would send a second one.
             message = "Twilio has not accepted it within 10 s, and may still do so: check its log before you try again."
             return error_answer(502, "send_failed", message, error_code=None)
         return _test_answer(result)

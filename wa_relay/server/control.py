@@ -33,7 +33,7 @@ DECISIONS: dict[str, control.Decision] = {"sent": "sent", "resend": "resend", "c
 
 
 class HealthRoute:
-    """`GET /health` for `doctor`, which thereby knows which daemon holds the database."""
+    """`GET /health` for `doctor`, which learns from it which daemon holds the database."""
 
     def __init__(self, checkup: Checkup) -> None:
         self._checkup = checkup
@@ -105,13 +105,13 @@ class ControlRoutes:
     async def resolve(self, http: web.Request) -> web.StreamResponse:
         """Applies an operator's decision about an uncertain send."""
         body = jsonbody.parse_object(http[body_key])
-        identity, decision, sid = body.get("id"), body.get("decision"), body.get("sid")
-        if not isinstance(identity, int) or not isinstance(decision, str) or decision not in DECISIONS:
+        message_id, decision, sid = body.get("id"), body.get("decision"), body.get("sid")
+        if not isinstance(message_id, int) or not isinstance(decision, str) or decision not in DECISIONS:
             raise PayloadError("send an id and a decision.", code="invalid_payload")
         try:
             status = await self._ledger.run(
                 control.resolve,
-                identity,
+                message_id,
                 DECISIONS[decision],
                 sid if isinstance(sid, str) else None,
                 _who(http),
@@ -119,13 +119,13 @@ class ControlRoutes:
             )
         except control.NotUncertain as error:
             return error_answer(409, "not_uncertain", error.message)
-        say("resolved", message=identity, decision=decision, status=status)
+        say("resolved", message=message_id, decision=decision, status=status)
         self._send.ring()
         return json_answer({"success": True, "status": status})
 
 
 def _user_change(body: Mapping[str, Json], by: str) -> UserChange:
-    """Reads a change from the command's body; the schema refuses a role or a hash that is none."""
+    """Reads a change from the command's body; the schema refuses an invalid role or hash."""
     action, name, role, value = (str(body.get(key) or "") for key in ("action", "name", "role", "value"))
     for known in USER_ACTIONS:
         if known == action and NAME.fullmatch(name):

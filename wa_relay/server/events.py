@@ -52,7 +52,7 @@ class EventRoutes:
         transport = http.transport
         if transport is None:
             return stream
-        # The id alone is no event: it lets a client that has seen none yet continue from here.
+        # The id alone is not an event: it lets a client that has seen none yet continue from here.
         await stream.write(f": connected\nid: {after}\n\n".encode())
         listener = Listener(transport, after, chunked=http.version >= HttpVersion11)
         if not await self._catch_up(stream, listener):

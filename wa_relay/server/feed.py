@@ -1,6 +1,6 @@
 """The feed of events: read from the journal once, and written to every listener as the same bytes.
 
-One task reads, five times a second and only while somebody listens; the ledger's writer is not involved. Events go into
+One task reads, five times a second and only while a client listens; the ledger's writer is not involved. Events go into
 the listeners' sockets directly: a task and a queue for each listener would cost ten times as much (200 listeners). So
 what a listener has not taken yet lies in its connection's buffer, and one that falls behind is cut off, not waited for.
 """
@@ -105,7 +105,7 @@ class Listener:
             self._transport.write(b"%x\r\n%b\r\n" % (len(text), text) if self._chunked else text)
 
     def end(self) -> None:
-        """Ends the stream; the client connects again by itself."""
+        """Ends the stream; the client connects again automatically."""
         if not self.ended.done():
             self.ended.set_result(None)
 

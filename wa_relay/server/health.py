@@ -155,7 +155,7 @@ class Checkup:
 
 
 def judge(queue: QueueHealth | None, failures: list[int], *, noticed: bool) -> Status:
-    """Returns `down` if nothing can be stored, `degraded` if a person should look, else `ok`."""
+    """Returns `down` if nothing can be stored, `degraded` if an operator should look, else `ok`."""
     if queue is None:
         return "down"
     held = queue.paused or queue.limited or queue.templates

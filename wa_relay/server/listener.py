@@ -80,7 +80,7 @@ def application(routes: Iterable[Route], access: Access) -> web.Application:
                 await _admit(request, route, access)
             answer = await handler(request)
             if route is not None and route.access in LEAST_ROLE and not answer.prepared:
-                # A browser asks too: what it gets is neither kept nor taken for something else.
+                # A browser asks too: it must not cache the answer or guess its type.
                 answer.headers.setdefault("Cache-Control", "no-store")
                 answer.headers.setdefault("X-Content-Type-Options", "nosniff")
         except (ConnectionError, asyncio.CancelledError):
@@ -132,7 +132,7 @@ def _answer_error(request: web.Request, error: Exception) -> web.Response:
         return error_answer(405, "method_not_allowed", f"use {allowed[0]} for this path.", headers=headers)
     if isinstance(error, web.HTTPNotFound):
         return error_answer(404, "not_found", "there is nothing at this path.")
-    # The route's pattern, not the path: that may hold somebody's number.
+    # The route's pattern, not the path: that may hold a customer's number.
     resource = request.match_info.route.resource
     fail("request_fault", error, method=request.method, route=resource.canonical if resource else "none")
     return error_answer(500, "internal", "this should not happen: see the log of wa-relay.")

@@ -1,4 +1,4 @@
-"""The words of the API's description that its paths share."""
+"""Parts of the API's description that its paths share."""
 
 from __future__ import annotations
 

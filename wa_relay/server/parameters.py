@@ -1,4 +1,4 @@
-"""What requests name: the customer in the path, and the parameters of the query."""
+"""Reads the parameters of requests: the customer in the path, and the query."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def customer(http: web.BaseRequest) -> str:
 
 def unknown_customer() -> HttpError:
     """The error for an address that no conversation has."""
-    return HttpError(404, "unknown_conversation", "nobody with this number has been called or has written.")
+    return HttpError(404, "unknown_conversation", "no customer with this number has been called or has written.")
 
 
 def parameters(http: web.BaseRequest) -> dict[str, str]:

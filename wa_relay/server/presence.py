@@ -1,4 +1,4 @@
-"""Whether a daemon runs on a database: decided here alone, by connecting to its control socket."""
+"""Finds out whether a daemon runs on a database: here alone, by connecting to its control socket."""
 
 from __future__ import annotations
 

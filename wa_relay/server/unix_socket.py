@@ -15,7 +15,7 @@ from pathlib import Path
 from wa_relay.model import RelayError
 
 LONGEST = 100
-"""Bytes of the longest address that is used as it is; macOS accepts 103."""
+"""Bytes of the longest address that is used unshortened; macOS accepts 103."""
 
 
 class PathTooLong(RelayError):

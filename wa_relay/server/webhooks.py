@@ -1,4 +1,4 @@
-"""What Twilio and ElevenLabs post: verified, stored and answered; the work follows later."""
+"""The webhooks of Twilio and ElevenLabs: verified, stored and answered; the work follows later."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ AUDIO = re.compile(rb'"type"\s*:\s*"post_call_audio"|"full_audio"\s*:')
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What a webhook must prove. `public_url` is the address that the two services call."""
+    """The proofs that a webhook needs. `public_url` is the address that the two services call."""
 
     public_url: str
     account_sid: str
@@ -48,7 +48,7 @@ class Trust:
 
     @classmethod
     def of(cls, config: Config) -> Self:
-        """What the settings ask of a webhook."""
+        """Takes the webhooks' requirements from the settings."""
         return cls(
             config.server.public_url,
             config.twilio.account_sid,
@@ -193,6 +193,6 @@ class WebhookRoutes:
 
 
 def _single(http: web.BaseRequest, name: str) -> str | None:
-    """Returns a header that is given exactly once: of two, nobody knows which one was meant."""
+    """Returns a header that is given exactly once: of two, it is unknown which one was meant."""
     given = http.headers.getall(name, [])
     return given[0] if len(given) == 1 else None
