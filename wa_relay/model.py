@@ -23,7 +23,7 @@ Source = Literal["push", "poll", "webhook"]
 Outcome = str  # the recipient's status, as ElevenLabs writes it
 
 FINAL_OUTCOMES = frozenset({"completed", "voicemail", "failed", "cancelled"})
-"""A call whose outcome is none of these is not over."""
+"""A call with any other outcome is not over."""
 
 NAME_VARIABLES = ("client_name", "customer_name", "name", "nombre")
 """Dynamic variables that may hold the customer's name, in the order they are asked."""
@@ -119,7 +119,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class CallDetails:
-    """What the conversation at ElevenLabs says of a call; the fields are those of `Call`.
+    """Details of a call from ElevenLabs' conversation; the fields are those of `Call`.
 
     `final` is true when nothing more is to come.
     """
@@ -150,10 +150,10 @@ AttachmentType = Literal["audio", "image", "video", "document", "sticker", "cont
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """What a message holds beside its text.
+    """The parts of a message beside its text.
 
     `content_type` is what Twilio announces, and `url` where it has the file; both None without a file. `name` is a
-    document's. `latitude` and `longitude` are degrees, `label` and `address` the place's in words.
+    document's. `latitude` and `longitude` are degrees, `label` and `address` the place's name and street.
     """
 
     type: AttachmentType
@@ -179,7 +179,7 @@ class Referral:
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """What a customer sent, from the webhook or from a listing.
+    """A customer's message, from the webhook or from a listing.
 
     `phone` is `+57…`, or the user id (`CO.1A2b…`) of a customer who hides the number. `text` is what the customer
     wrote: body, caption, button. `attachment` is None for plain text. `sid` is None for a form without one.
@@ -264,12 +264,12 @@ class NotSent:
 
 
 Scope = Literal["message", "customer", "template", "sender", "account"]
-"""What a refusal is about: nothing else is sent there before the cause is mended."""
+"""The scope of a refusal: nothing else is sent there before the fault is mended."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendRefused:
-    """SendRefused for good, and surely not sent. `scope` says what the refusal is about."""
+    """A permanent refusal; the message was not sent. `scope` says what the refusal is about."""
 
     code: str
     meaning: str
@@ -316,7 +316,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One message of a thread, as context for the agent. `role` is who said it."""
+    """One message of a thread, as context for the agent. `role` is its author."""
 
     role: Literal["customer", "agent", "operator"]
     text: str
@@ -339,7 +339,7 @@ class Question:
     `call_key` is the phone call's conversation id, None for a stranger. `text` is all that the
     customer wrote since the last answer. `thread` is what was written in WhatsApp before it,
     oldest first. `files` go with the text. `has_words` is false if the text holds only notes.
-    `nobody_free` is true after a request for a person to which nobody came.
+    `nobody_free` is true after a request for a person that no person answered.
     `not_arrived` are the latest answers that WhatsApp did not deliver because the window was closed, oldest first.
     """
 
