@@ -74,7 +74,7 @@ TURN_GRACE = 3.0
 """Seconds for which a stop waits for the agent. Then the turn is given back: nothing of it has been sent."""
 
 MEDIA_GRACE = 5.0
-"""Seconds for which a stop waits for files: a transcription that ends by itself is not paid again."""
+"""Seconds for which a stop waits for files: a transcription that can finish is not paid twice."""
 
 GRACES = (TURN_GRACE, MEDIA_GRACE, SEND_GRACE)
 
@@ -103,7 +103,7 @@ class LoopEnded(RelayError):
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """What every part may use."""
+    """The objects that every part may use."""
 
     config: Config
     rules: Rules
@@ -114,7 +114,7 @@ class Common:
 
 @dataclass(frozen=True, slots=True)
 class Loops:
-    """What runs in the background."""
+    """The background loops and their state."""
 
     sending: SendWorker
     answering: TurnWorker
@@ -142,7 +142,7 @@ class Daemon:
         self.lease_lost = False
 
     def stop(self) -> None:
-        """Asks the daemon to end; one that is still starting gives up."""
+        """Asks the daemon to end; one that is still starting stops starting."""
         self._stop.set()
         self._give_up.set()
 
@@ -157,7 +157,7 @@ class Daemon:
         """Serves until it is stopped; calls `ready` once it listens.
 
         Raises a `DatabaseFault` if the database can't be used, `AlreadyServed` if the port is taken, and
-        `LoopEnded` after a clean stop if one of the loops ended by itself.
+        `LoopEnded` after a clean stop if one of the loops ended on its own.
         """
         config = self._config
         async with AsyncExitStack() as opened:
@@ -305,7 +305,7 @@ def _make_loops(common: Common, storage: Storage, upstreams: Upstreams, rates: R
         wakers,
         common.signs,
         read_inbound=listed_inbound,
-        # A send that Twilio turns out to have accepted was no failure of Twilio.
+        # A send that Twilio turns out to have accepted was not a failure of Twilio.
         on_adopted=sending.circuit.succeeded,
     )
     files = MediaWorker(
