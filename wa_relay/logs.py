@@ -8,7 +8,7 @@ Three shortcuts make a line cost 18 us instead of 30 (a webhook's line, to /dev/
 looking for the calling line of code, records do not look for their thread and process, and `Together` writes the lines
 of one turn of the event loop at once. To a pipe the last one saves more, since each write hands the interpreter to
 another thread. Beside them, the formatter makes the local time once a second, and what consists of letters only is
-neither masked nor quoted.
+logged unmasked and unquoted.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def say(action: str, *, level: int = logging.INFO, **fields: object) -> None:
 
 
 def warn(action: str, **fields: object) -> None:
-    """Logs something that a person should look at; the work continues."""
+    """Logs a matter that an operator should look at; the work continues."""
     say(action, level=logging.WARNING, **fields)
 
 
