@@ -143,7 +143,7 @@ def test_what_twilio_does_not_take_is_tried_once_and_fails(
             assert code == 1
             assert (told["whatsapp_message_id"], told["status"], told["error_code"]) == (None, status, error_code)
             assert words in told["meaning"]
-            assert "by itself" not in told["meaning"]
+            assert "automatically" not in told["meaning"]
             creates = [e for e in s.twilio.journal.entries("request") if e.data["operation"] == "create"]
             assert len(creates) == 1
 

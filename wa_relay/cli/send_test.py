@@ -153,5 +153,5 @@ def _not_sent(response: NotSent) -> Result:
     if response.code not in CODES:
         text = f"Twilio is too busy ({response.evidence}). Nothing was sent. Try again later"
         return Result(None, "failed", None, text)
-    text = meaning(response.code).removesuffix(": it is sent again by itself")
+    text = meaning(response.code).removesuffix(": it is sent again automatically")
     return Result(None, "failed", response.code, f"{text}. Nothing was sent. Try again later")

@@ -232,7 +232,9 @@ class LedgerThread:
         if not self._ledger.db.is_unavailable(error):
             return error
         self.fault = str(error)
-        refusal = StorageUnavailable(f"it could not be stored: {error}. It is tried again by itself.", retry_after=2.0)
+        refusal = StorageUnavailable(
+            f"it could not be stored: {error}. It is tried again automatically.", retry_after=2.0
+        )
         refusal.__cause__ = error
         return refusal
 
