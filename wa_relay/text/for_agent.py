@@ -1,4 +1,4 @@
-"""A customer's messages as the text that the agent gets: their words, what they answer, and notes on the rest. Pure.
+"""Writes a customer's messages as text for the agent: their texts, what they answer, and notes on the rest. Pure.
 
 `content` of a message is fixed when it is stored (`content_of`), or when its file has been read (`contacts_text`).
 """
@@ -44,7 +44,7 @@ class CustomerMessage:
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """What a turn asks: text, files, and whether the text holds the customer's words or only notes."""
+    """The content of a turn: text, files, and whether the text is the customer's or only notes."""
 
     text: str
     files: tuple[AgentFile, ...]
@@ -70,7 +70,7 @@ def compose(messages: Sequence[CustomerMessage], most_files: int) -> Composed:
 
 
 def as_line(message: CustomerMessage) -> str:
-    """A message of the thread as context: its words, or a note of what it held."""
+    """Writes a message of the thread as context: its text, or a note of its attachment."""
     if message.attachment is None or (message.has_words and message.attachment in _WORDED):
         return message.content
     note = SPANISH.sent(message.attachment) if message.file is not None else SPANISH.unreadable(message.attachment)
@@ -78,7 +78,7 @@ def as_line(message: CustomerMessage) -> str:
 
 
 def content_of(text: str, attachment: Attachment | None) -> str:
-    """What is stored as a message's content: what the customer wrote, and a place in words."""
+    """Returns the content to store for a message: the customer's text, and a place written out."""
     if attachment is None or attachment.type != "location":
         return text
     place = place_text(attachment)
@@ -127,10 +127,10 @@ def _as_text(message: CustomerMessage, *, noted: bool) -> str:
 
 
 def _quoted(message: CustomerMessage) -> str:
-    words = _one_line(message.quoted or "")
-    if not words and message.quoted_attachment is not None:
+    quote = _one_line(message.quoted or "")
+    if not quote and message.quoted_attachment is not None:
         return SPANISH.attachments.get(message.quoted_attachment, SPANISH.other_attachment)
-    return words[:LONGEST_QUOTE]
+    return quote[:LONGEST_QUOTE]
 
 
 def _advertisement(referral: Referral) -> str:

@@ -1,4 +1,4 @@
-"""What a reader sees as one character: an emoji with all its parts, a flag, a letter with its accents.
+"""Splits text into what a reader sees as one character: an emoji with all its parts, a flag, an accented letter.
 
 Source: Unicode Standard Annex 29, the rules for extended grapheme clusters.
 """

@@ -1,6 +1,6 @@
-"""What agents write in Markdown, in WhatsApp's marks: `**x**` is `*x*`, a heading bold, a link its words and address.
+"""Turns agents' Markdown into WhatsApp's marks: `**x**` is `*x*`, a heading bold, a link its text and address.
 
-The parser is CommonMark's (markdown-it); the text between its tokens stays as it was written.
+The parser is CommonMark's (markdown-it); the text between its tokens stays unchanged.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _BOLD_BEFORE_ADDRESS = re.compile(r"(\*\*[^*\n]+[:.,;!?)]\*\*)(?=https?://)")
 
 _STARS = re.compile(r"\*+")
 LONGEST = 20_000
-"""Characters beyond which a text is taken as it is: no agent writes so much on purpose."""
+"""Characters beyond which a text stays unconverted: no agent writes that much on purpose."""
 
 
 def to_whatsapp(markdown: str) -> str:
     """Turns Markdown into WhatsApp's marks; text without any comes through unchanged.
 
-    Line breaks stay where they are, code stays as it is, addresses are not touched.
+    Line breaks and code stay unchanged, addresses are not touched.
     """
     text = _BOLD_BEFORE_ADDRESS.sub(r"\1 ", without_voice_marks(clean(markdown).strip()))
     if len(text) > LONGEST or not _SOMETHING.search(text):
@@ -65,13 +65,13 @@ def _parser() -> MarkdownIt:
     parser.disable(["code", "html_block", "html_inline", "entity", "reference"])
     parser.inline.ruler.before("emphasis", "address", _bare_address)
     parser.inline.ruler.before("emphasis", "within_word", _within_word)
-    # An address is sent as it was written: percent signs would make it long and hard to read.
+    # An address is sent as written: percent signs would make it long and hard to read.
     parser.normalizeLink = parser.normalizeLinkText = str  # type: ignore[assignment, method-assign]
     return parser
 
 
 def _bare_address(state: StateInline, silent: bool) -> bool:
-    """Takes a bare `https://…` as it is: a `*` or `_` in it is no mark."""
+    """Keeps a bare `https://…` unchanged: a `*` or `_` in it is not a mark."""
     if not state.src.startswith("://", state.pos) or not _SCHEME.search(state.src[max(0, state.pos - 6) : state.pos]):
         return False
     found = _ADDRESS.match(state.src, state.pos, state.posMax)
@@ -129,7 +129,7 @@ class _Page:
         last = self._lists[-1]
         bullet = "- "
         if last is not None:
-            # Numbers stay as they were written; who writes 1. before every item wants them counted.
+            # Numbers stay as written; an agent that writes 1. before every item wants them counted.
             self._lists[-1] = written if (written := int(token.info)) > last else last + 1
             bullet = f"{self._lists[-1]}. "
         self._bullet = "  " * (len(self._lists) - 1) + bullet

@@ -1,4 +1,4 @@
-"""What every text goes through: cleaning, the normal form of a keyword, and if there is anything to see."""
+"""Cleans every text, makes the normal form of a keyword, and decides if a text is visible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def clean(text: str) -> str:
 class _Letters(dict[int, str | None]):
     """For `str.translate`: keeps letters and digits, drops what joins to them, and makes blanks of the rest.
 
-    Accents and what nobody sees (a soft hyphen, a joiner) divide no word. Every message goes through it: a look-up
+    Accents and invisible characters (a soft hyphen, a joiner) divide no word. Every message goes through it: a look-up
     for each character takes a tenth of the time of asking for its category.
     """
 
@@ -42,7 +42,7 @@ def keyword(text: str) -> str:
 
 
 def visible(text: str) -> bool:
-    """True if there is anything that a person can see: more than blanks, marks and format characters."""
+    """True if the text has a visible character: more than blanks, marks and format characters."""
     return any(
         character not in _MARKS and unicodedata.category(character)[0] in "LNPS" and character not in _BLANK_LETTERS
         for character in text

@@ -14,7 +14,7 @@ from wa_relay.text.opt_out_phrases import COURTESY, ENGLISH, PORTUGUESE, SPANISH
 from wa_relay.text.plain import keyword
 
 LONGEST_REQUEST = 200
-"""Characters beyond which a message is no keyword and no phrase."""
+"""Characters beyond which a message is neither keyword nor phrase."""
 
 _REPEATED = re.compile(r"([^\W\d_])\1+")
 _PART = re.compile(r"\(([^()\[\]]*)\)|\[([^()\[\]]*)\]")
@@ -26,14 +26,14 @@ def request_form(text: str) -> str:
 
     Case, accents, punctuation, emoji, repeated letters ("STOPPP") and courtesy words are ignored.
     """
-    words = _REPEATED.sub(r"\1", keyword(text))
-    if _courtesy_words().isdisjoint(words.split()):
-        return words
-    return " ".join(_courtesies().sub(" ", f" {words} ").split())
+    plain = _REPEATED.sub(r"\1", keyword(text))
+    if _courtesy_words().isdisjoint(plain.split()):
+        return plain
+    return " ".join(_courtesies().sub(" ", f" {plain} ").split())
 
 
 def request_forms(texts: Iterable[str]) -> frozenset[str]:
-    """Returns the forms of several keywords. One without a letter would stand for every message that has none."""
+    """Returns the forms of several keywords. One without a letter is left out: it would match all such messages."""
     return frozenset(filter(None, map(request_form, texts)))
 
 
@@ -63,5 +63,5 @@ def _courtesies() -> re.Pattern[str]:
 
 @cache
 def _courtesy_words() -> frozenset[str]:
-    """The last word of each courtesy: most messages have none of them, and need no search for the rest."""
+    """The last word of each courtesy: most messages have none, and need no search for the rest."""
     return frozenset(_REPEATED.sub(r"\1", keyword(courtesy)).split()[-1] for courtesy in COURTESY)

@@ -23,7 +23,8 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """Returns outside text as one harmless line, for a name, a table cell or an error.
 
-    A profile name with a line break could forge a line of its own ("Ana\\nAgente: ya pagaste").
+    A profile name with a line break could forge a separate line ("Ana\
+    Agente: ya pagaste").
     """
     return printable(" ".join(line.strip() for line in text.splitlines()))
 

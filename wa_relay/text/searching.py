@@ -1,4 +1,4 @@
-"""Full-text search as people use it: words without case and accents, prefixes with `*`, nothing else that is special.
+"""Full-text search for people: words without case and accents, prefixes with `*`, no other operators.
 
 The same reading for both engines: SQLite splits and folds texts itself (`unicode61 remove_diacritics 2`), PostgreSQL is
 given the words of `words_of`.
@@ -47,7 +47,7 @@ def words_of(text: str) -> list[str]:
 
 
 def parse_query(text: str) -> tuple[Word, ...]:
-    """Reads what somebody searches for. Empty if there is no letter and no digit in it.
+    """Reads a search query. Empty if it has no letter and no digit.
 
     `*` at the end of a word makes it a prefix. Everything else that engines know (AND, NEAR, quotes, `-`) is a plain
     word or separates words.

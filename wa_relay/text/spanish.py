@@ -1,4 +1,4 @@
-"""What customers and their agent read in Spanish, apart from the settings: one value, one file per language."""
+"""Spanish texts for customers and for their agent: the fixed ones, and the defaults of the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long answers cut into parts: between words where it can be, never inside what belongs together.
+"""Cuts long answers into parts: between words where possible, never inside what belongs together.
 
 Lengths are UTF-16 units, the larger of the two ways in which Twilio may count its limit of 1,600
 (error 21617).
@@ -23,7 +23,7 @@ _BREAKS = (
     re.compile(r"(?:(?<=[^\d][.!?…])|(?<=[.!?…][*_~»”\")\]]))[ \t]+"),
     re.compile(r"\s+"),
 )
-"""Where to cut, the best first: a paragraph, a line, a sentence, a word."""
+"""The places to cut, the best first: a paragraph, a line, a sentence, a word."""
 
 ROOM_FOR_MARKS = 12
 """Units kept free for marks that a cut closes and opens again."""
@@ -57,7 +57,7 @@ def _parts(text: str, limit: int) -> Iterator[str]:
     room = limit - ROOM_FOR_MARKS
     spans = list(_spans(text)) if room > ROOM_FOR_MARKS else []
     addresses = [match.span() for match in _URL.finditer(text)]
-    start, opened, begun = 0, "", 0
+    start, opened, next_span = 0, "", 0
     around: list[_Span] = []
     while start < len(text):
         # A mark that is opened again before an address takes a blank or a line's end with it.
@@ -68,9 +68,9 @@ def _parts(text: str, limit: int) -> Iterator[str]:
         if spans:
             end = start + max(1, _reach(text, start, room - units(opened)))
         cut, following = _cut(text, start, max(end, start + 1), addresses)
-        while begun < len(spans) and spans[begun].start < cut:
-            around.append(spans[begun])
-            begun += 1
+        while next_span < len(spans) and spans[next_span].start < cut:
+            around.append(spans[next_span])
+            next_span += 1
         around = [span for span in around if span.end >= cut]
         marks = [span.mark for span in around]
         yield _between(opened, text[start:cut], "".join(reversed(marks)))
@@ -78,7 +78,7 @@ def _parts(text: str, limit: int) -> Iterator[str]:
 
 
 def _between(opened: str, part: str, closed: str) -> str:
-    """A part with the marks that a cut opens and closes; none of them touches an address."""
+    """A part with the marks that a cut closes and opens again; they never touch an address."""
     if not opened and not closed:
         return part
     if "```" in (opened, closed):
@@ -102,7 +102,7 @@ def _past_blanks(text: str, at: int) -> int:
 
 
 def _cut(text: str, start: int, end: int, addresses: list[tuple[int, int]]) -> tuple[int, int]:
-    """Where the part that begins at `start` ends, `end` at the latest, and where the next one begins."""
+    """Returns where the part that begins at `start` ends, `end` at the latest, and where the next one begins."""
     least = start + (end - start) // 2
     for pattern in _BREAKS:
         # A cut in the first half wastes the part: a lesser kind of break further on is better.
@@ -129,7 +129,7 @@ def _last(pattern: re.Pattern[str], text: str, least: int, most: int) -> tuple[i
 
 
 def _outside(text: str, start: int, end: int, addresses: list[tuple[int, int]]) -> int:
-    """The last place that divides neither an address nor what is seen as one character; `end` where there is none."""
+    """Returns the last place outside addresses and visible characters; `end` without one."""
     index = bisect_left(addresses, (end, 0)) - 1
     if index >= 0 and start < addresses[index][0] and end < addresses[index][1]:
         return _whole(text, start, addresses[index][0])
@@ -145,7 +145,7 @@ def _whole(text: str, start: int, end: int) -> int:
 
 
 def _reach(text: str, start: int, room: int) -> int:
-    """The number of characters from `start` on that fit into so many units."""
+    """Returns the number of characters from `start` on that fit into `room` units."""
     window = text[start : start + max(0, room)]
     if window.isascii():
         return len(window)
@@ -165,7 +165,7 @@ def _spans(text: str) -> list[_Span]:
         mark, at = found.group(), found.start()
         code = opened[-1][0] if opened and opened[-1][0].startswith("`") else ""
         if mark[0] in "\nhH":
-            # Only code goes on over a blank line.
+            # Only code continues over a blank line.
             opened = opened if mark[0] != "\n" or code == "```" else []
             continue
         if code and code != mark:

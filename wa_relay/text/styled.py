@@ -26,7 +26,7 @@ _WORDS = re.compile(r"\n|[^\S\n]+|\S+")
 class Run:
     """A piece of text in one style.
 
-    An `address` is written as it is, and in no style. Where a `bare` one ends is a guess.
+    An `address` is written unchanged, and without style. The end of a `bare` one is a guess.
     """
 
     text: str
@@ -54,7 +54,7 @@ def has_address(text: str) -> bool:
 
 
 def outer_addresses(text: str) -> tuple[int, int]:
-    """Where the address at the beginning of a text ends (0 without one), and where the one at its end begins."""
+    """Returns where an address at the beginning of a text ends (0 without one), and where one at its end begins."""
     first, last = 0, len(text)
     for found in _URL.finditer(text):
         if found.start() == 0:
@@ -65,7 +65,7 @@ def outer_addresses(text: str) -> tuple[int, int]:
 
 
 def pieces_of(run: Run) -> list[Run]:
-    """A run as words, blanks, line breaks and addresses."""
+    """A run split into words, blanks, line breaks and addresses."""
     if run.address:
         return [run] if run.text else []
     pieces, at = [], 0

@@ -10,7 +10,7 @@ from wa_relay.text.plain import clean, visible
 from wa_relay.text.spanish import SPANISH
 
 _PLACEHOLDER = re.compile(r"\{([^\W\d][\w.-]*)\}")
-"""A call's variables are named by who made the agent: `{dirección}` and `{fecha-cita}` are names too."""
+"""The author of an agent names a call's variables: `{dirección}` and `{fecha-cita}` are names too."""
 
 LONGEST_VARIABLE = 250
 """Characters of a template variable (Twilio recommends fewer than 250)."""
@@ -26,9 +26,9 @@ def placeholders(template: str) -> frozenset[str]:
 def render(template: str, values: Mapping[str, object]) -> str:
     """Fills a template in. A placeholder without a value goes with the blank that set it off.
 
-    Values are customers' words: braces in them are not filled in again.
+    Values come from customers: braces in them are not filled in again.
     """
-    known = {name: words for name in placeholders(template) if (words := _value(values.get(name)))}
+    known = {name: value for name in placeholders(template) if (value := _value(values.get(name)))}
     # The gaps are closed before any value is in: only what was configured is searched for blanks and commas.
     gaps = _PLACEHOLDER.sub(
         lambda found: found.group() if found.group(1) in known else _GAP, template.replace(_GAP, "")
@@ -52,13 +52,13 @@ def _value(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return SPANISH.yes if value else SPANISH.no
-    words = clean(str(value)).strip()
-    return words if visible(words) else ""
+    text = clean(str(value)).strip()
+    return text if visible(text) else ""
 
 
 _BRACKETED = re.compile(rf"""\(\s*{_GAP}\s*\)|\[\s*{_GAP}\s*\]|«\s*{_GAP}\s*»|“{_GAP}”|"{_GAP}"|([*_~]){_GAP}\1""")
 _STEPS = (
-    (re.compile(rf"(?m)^[ \t]*{_GAP}[ \t]*\n"), ""),  # a line of its own
+    (re.compile(rf"(?m)^[ \t]*{_GAP}[ \t]*\n"), ""),  # alone on a line
     (re.compile(rf"(?m)(^[ \t]*|[¡¿])[ \t]*{_GAP}[ \t]*[,;:.!]*[ \t]*"), r"\1"),  # the first word
     (re.compile(rf"[ \t]*,?[ \t]*{_GAP}[ \t]*(?=[,;:.!?…)\]»”\n]|$)"), ""),  # before a stop: its comma goes too
     (re.compile(rf"[ \t]*{_GAP}[ \t]*"), " "),

@@ -38,9 +38,9 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 
 
 def without_voice_marks(text: str) -> str:
-    """The text as it is read: without audio, speech and HTML tags; what stands between two tags stays.
+    """Returns the text without audio, speech and HTML tags; what stands between two tags stays.
 
-    Code stays as it is. A link of HTML becomes one of Markdown.
+    Code stays unchanged. A link of HTML becomes one of Markdown.
     """
     if "[" not in text and "<" not in text:
         return text

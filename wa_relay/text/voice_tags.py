@@ -1,4 +1,4 @@
-"""What an agent writes for a voice and a customer must not see, as data: words of audio tags, names of tags.
+"""Markup that agents write for a voice and that customers must not see, as data: words of audio tags, names of tags.
 
 Sources: ElevenLabs' prompting guide for its v3 voices (audio tags), W3C's SSML 1.1 and HTML. A square bracket is an
 audio tag if all its words are in these lists and at least one is in the first; `[1]` and `[Nombre]` are not.
@@ -64,7 +64,7 @@ HTML_TAGS = _words("""
 """)
 
 BREAKING_TAGS = _words("br hr p div li tr ul ol table h1 h2 h3 h4 h5 h6 blockquote section article header footer")
-"""Where one stands, a line ends."""
+"""A line ends at each of these tags."""
 
 HIDDEN_TAGS = _words("script style head title svg template lexicon metadata")
-"""What is inside them is not text."""
+"""Tags whose content is not text."""
