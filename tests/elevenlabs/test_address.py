@@ -44,5 +44,5 @@ def test_a_session_goes_to_the_host_of_the_base_url(signed: str, base: str, want
 )
 def test_an_address_that_is_not_safe_is_refused(signed: str, base: str) -> None:
     """In words."""
-    with pytest.raises(WrongAddressError, match="ElevenLabs gave a signed URL"):
+    with pytest.raises(WrongAddressError, match="ElevenLabs returned a signed URL"):
         socket_url(signed + PATH, base)

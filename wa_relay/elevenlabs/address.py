@@ -1,4 +1,4 @@
-"""Where a session's WebSocket goes: to the host of `elevenlabs.base_url`. Pure."""
+"""Decides where a session's WebSocket goes: to the host of `elevenlabs.base_url`. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class WrongAddressError(ValueError):
 def socket_url(signed_url: str, base_url: str) -> str:
     """The signed URL if it leads to the host of `base_url`, else its path and query at that host.
 
-    The service's own regional hosts count as one. A port of its own is kept on the same host.
+    The service's own regional hosts count as one. A different port on the same host is kept.
     Raises `WrongAddressError` when it is no WebSocket URL, or would go unencrypted where `base_url` is encrypted.
     """
     try:
@@ -23,9 +23,9 @@ def socket_url(signed_url: str, base_url: str) -> str:
         signed_host, base_host = signed.hostname, base.hostname
         _ = signed.port
     except ValueError as error:
-        raise WrongAddressError("ElevenLabs gave a signed URL that is no URL") from error
+        raise WrongAddressError("ElevenLabs returned a signed URL that is not a URL") from error
     if signed.scheme not in ("ws", "wss") or not signed_host:
-        raise WrongAddressError("ElevenLabs gave a signed URL that is no WebSocket address")
+        raise WrongAddressError("ElevenLabs returned a signed URL that is not a WebSocket address")
     if base_host and not _same_host(signed_host, base_host):
         scheme = "ws" if base.scheme == "http" else "wss"
         signed = SplitResult(scheme, base.netloc, signed.path, signed.query, "")

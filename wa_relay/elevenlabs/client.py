@@ -1,7 +1,7 @@
 """The door to ElevenLabs' REST API: batches, conversations, agents, signed URLs.
 
 Every call has a deadline and a limit on what it reads, follows no redirect, and is made once:
-whoever called decides if and when it is worth another try. What the answers mean is in
+the caller decides if and when it is worth another try. What the answers mean is in
 `shapes.py`; whatever goes wrong leaves here as an `UpstreamError`.
 """
 
@@ -176,7 +176,7 @@ class ElevenLabs:
         async with self._http.stream("GET", path, params=params) as answer:
             self.last_date = answer.headers.get("date")
             if answer.status_code != httpx.codes.OK:
-                # The words of a refusal are short; of anything longer the start is enough.
+                # A refusal is short; of anything longer the start is enough.
                 body = await _read(answer, _INLINE, cut=True)
                 raise refusal(f"GET {path}", answer.status_code, answer.headers, body, secret=self._key)
             return await _read(answer, limit)

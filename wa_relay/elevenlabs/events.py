@@ -20,13 +20,13 @@ def parse(event: str | Body) -> Body | None:
 
 
 def body_of(event: Body, name: str) -> Body:
-    """The object under `name`, empty when there is none."""
+    """Returns the object under `name`, empty without one."""
     body = event.get(name)
     return body if isinstance(body, Mapping) else {}
 
 
 def text_of(body: Body, name: str) -> str | None:
-    """The string under `name`, None when there is none."""
+    """Returns the string under `name`, None without one."""
     value = body.get(name)
     return value if isinstance(value, str) else None
 

@@ -1,4 +1,4 @@
-"""Which dynamic variables an agent and its tools take from outside. Pure.
+"""Finds the dynamic variables that an agent and its tools take from outside. Pure.
 
 Source: the schemas GetAgentResponseModel, PromptAgentAPIModel and the tool configurations of the API's description.
 """
@@ -26,7 +26,7 @@ class Variables:
 
     @property
     def from_outside(self) -> frozenset[str]:
-        """What a session has to bring: neither assigned by a tool nor supplied by the service."""
+        """Returns the variables that a session has to set: not assigned by a tool, not supplied by the service."""
         return frozenset(name for name in self.required - self.assigned if not name.startswith("system__"))
 
 

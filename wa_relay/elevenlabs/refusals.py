@@ -1,6 +1,6 @@
 """Turns a non-200 response of ElevenLabs into an `UpstreamError`.
 
-Pure: status, headers and body in, words out. `elevenlabs.py` raises what comes out of here.
+Pure: status, headers and body in, a sentence out. `client.py` raises the error.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ _MISSING_PERMISSION = "missing_permissions"
 """Sent with 401 as well as with 403; to sign a session's URL counts as writing."""
 _NO_CAPACITY = frozenset({"concurrent_limit_exceeded", "too_many_concurrent_requests", "system_busy"})
 _TRANSIENT = frozenset({408, 409, 425, 429})
-_WORDS_LIMIT = 200
+_TEXT_LIMIT = 200
 
 
 def refusal(request: str, status: int, headers: Mapping[str, str], body: bytes, *, secret: str) -> UpstreamError:
-    """Gives the error for an answer that is no 200: what happened, what to do, and when to try again.
+    """Returns the error for an answer other than 200: what happened, what to do, and when to try again.
 
-    `request` is the method and path. `secret` is taken out of the other side's words. 408, 409,
+    `request` is the method and path. `secret` is removed from ElevenLabs' message. 408, 409,
     425, 429 and 5xx are worth another try (ElevenLabs documents 429 and 5xx, its SDK repeats all).
     """
-    code, words = detail(body)
+    code, text = detail(body)
     if secret:
-        words = words.replace(secret, "****")
-    said = f" {code}" if code else ""
-    said += f" ({words})" if words else ""
+        text = text.replace(secret, "****")
+    reason = f" {code}" if code else ""
+    reason += f" ({text})" if text else ""
     return UpstreamError(
-        f"ElevenLabs answered {request} with {status}{said}: {_advice(request, status, code)}",
+        f"ElevenLabs answered {request} with {status}{reason}: {_advice(request, status, code)}",
         permanent=status < 500 and status not in _TRANSIENT,
         retry_after=retry_after(headers),
         status=status,
@@ -53,7 +53,7 @@ def refusal(request: str, status: int, headers: Mapping[str, str], body: bytes, 
 
 
 def lacks_capacity(status: int | None, code: str | None) -> bool:
-    """True for a refusal that says only that there is no room now: it passes by itself."""
+    """True for a refusal for lack of capacity, which passes with time."""
     return status == 429 or code in _NO_CAPACITY
 
 
@@ -77,7 +77,7 @@ def _advice(request: str, status: int, code: str | None) -> str:
 
 
 def detail(body: bytes) -> tuple[str | None, str]:
-    """Gives code and words of an error body, in any of its four forms; None and "" for anything else.
+    """Returns code and message of an error body, in any of its four forms; None and "" for anything else.
 
     An object with `code` or only the older `status`, a list of validation faults, or plain text
     (https://elevenlabs.io/docs/eleven-api/resources/errors).
@@ -89,7 +89,7 @@ def detail(body: bytes) -> tuple[str | None, str]:
     answered = answer.get("detail") if isinstance(answer, dict) else None
     if isinstance(answered, list):
         errors = [_validation_error(entry) for entry in answered if isinstance(entry, dict)]
-        return (errors[0][0] if errors else None), _printable("; ".join(words for _, words in errors))
+        return (errors[0][0] if errors else None), _printable("; ".join(text for _, text in errors))
     if isinstance(answered, dict):
         code = readable(answered.get("code")) or readable(answered.get("status"))
         return (_printable(code) if code else None), _printable(readable(answered.get("message")) or "")
@@ -102,6 +102,6 @@ def _validation_error(entry: Mapping[str, object]) -> tuple[str | None, str]:
     return readable(entry.get("type")), f"{path}: {readable(entry.get('msg')) or 'not valid'}"
 
 
-def _printable(words: str) -> str:
+def _printable(text: str) -> str:
     """Takes out what could act on a terminal or break a log line."""
-    return "".join(c if c.isprintable() else " " for c in words[:_WORDS_LIMIT])
+    return "".join(c if c.isprintable() else " " for c in text[:_TEXT_LIMIT])

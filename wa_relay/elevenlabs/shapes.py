@@ -1,8 +1,8 @@
-"""What ElevenLabs' conversational API answers, as frozen values. Pure: bytes and mappings in, values out.
+"""ElevenLabs' conversational API, as frozen values. Pure: bytes and mappings in, values out.
 
 `elevenlabs.py` fetches these shapes; `sources/postcall.py` gets the conversation pushed in the
-same form. Both are read leniently: fields that nobody here needs are ignored, a field of an
-unexpected type counts as missing, and a status that is not known yet is kept as it is written.
+same form. Both are read leniently: unneeded fields are ignored, a field of an
+unexpected type counts as missing, and an unknown status is kept as written.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class BatchSummary:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One person of a batch. `conversation_id` is None until a call was started."""
+    """One recipient of a batch. `conversation_id` is None until a call was started."""
 
     id: _Id
     status: str
@@ -140,7 +140,7 @@ def _none_if_invalid(entry: object, validate: ValidatorFunctionWrapHandler) -> A
 
 @dataclass(frozen=True, slots=True)
 class _BatchDetail(BatchSummary):
-    """A batch as it is fetched. `recipients` is None without a list of them; an entry that makes no sense is None."""
+    """A fetched batch. `recipients` is None without a list of them; an unreadable entry is None."""
 
     recipients: list[Annotated[Recipient | None, WrapValidator(_none_if_invalid)]] | None = None
 
@@ -171,7 +171,7 @@ class Batch:
 class Conversation:
     """One conversation with an agent: a phone call, or a text session.
 
-    `phone` is the customer's number, None when it was no phone call. `duration` is in seconds.
+    `phone` is the customer's number, None for anything but a phone call. `duration` is in seconds.
     `status` is `initiated`, `in-progress`, `processing`, `done` or `failed`; `summary` and
     `results` (the values of the data collection, by name) are None until it was analysed.
     """
@@ -203,12 +203,12 @@ class Conversation:
 
     @property
     def over(self) -> bool:
-        """True once nobody talks any more; the analysis may still be under way."""
+        """True once the talk has ended; the analysis may still be under way."""
         return self.status in ("processing", "done", "failed")
 
     @property
     def length(self) -> float | None:
-        """The seconds that the call lasted, None while it goes on or where that is not known."""
+        """The call's duration in seconds, None during the call or where that is unknown."""
         return self.duration if self.over else None
 
     @property
@@ -218,7 +218,7 @@ class Conversation:
 
     @property
     def ended_at(self) -> Moment | None:
-        """The start plus the duration, None while it goes on or where either is not known."""
+        """The start plus the duration, None during the call or where either is unknown."""
         if not self.over or self.started_at is None or self.duration is None:
             return None
         return self.started_at + self.duration
@@ -231,7 +231,7 @@ _OVERRIDES = ("platform_settings", "overrides", "conversation_config_override")
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """What a text turn has to know of an agent.
+    """The settings of an agent that a text turn needs.
 
     `first_message` is "" for an agent that waits to be spoken to, None when the settings do not say.
     `text_only_override` says if a session may ask for text only. `client_events` is None when
@@ -259,7 +259,7 @@ class AgentSettings:
 
     @property
     def file_limit(self) -> int:
-        """How many files a conversation with the agent takes. Where the settings don't say, the service's own 10."""
+        """The number of files that a conversation takes; the service's own 10 if the settings lack it."""
         return int(FILE_LIMIT if self.max_files is None else self.max_files) if self.takes_files else 0
 
     @property
@@ -278,7 +278,7 @@ _settings = TypeAdapter(AgentSettings)
 def page_from(data: Mapping[str, object]) -> BatchPage:
     """Reads a page of the workspace's batches (`GET /v1/convai/batch-calling/workspace`).
 
-    Raises PayloadError when there is no list in it. One bad entry does not spoil it.
+    Raises PayloadError without a list in it. One bad entry does not spoil the others.
     """
     entries = data.get("batch_calls")
     if not isinstance(entries, list):

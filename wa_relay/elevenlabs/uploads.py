@@ -1,4 +1,4 @@
-"""What is sent to ElevenLabs as a file: recordings for speech-to-text, and files of a live conversation.
+"""Uploads files to ElevenLabs: recordings for speech-to-text, and files of a live conversation.
 
 A file is streamed part by part. Its name and content type in the form are ours: nothing that the customer named goes
 into a header.
@@ -54,7 +54,7 @@ class FilePart:
 
 @dataclass(frozen=True, slots=True)
 class Transcription:
-    """What a recording says. `seconds` is its length, None if the service did not give it."""
+    """A transcript. `seconds` is the recording's length, None if the service did not give it."""
 
     text: str
     seconds: float | None
@@ -120,7 +120,7 @@ async def _post(
 
 
 def _frame(boundary: str, fields: Mapping[str, str], content_type: str) -> tuple[bytes, bytes]:
-    """What stands before and behind the file's bytes in the form."""
+    """Returns the parts of the form before and after the file's bytes."""
     known = content_type if content_type in _NAMES else "application/octet-stream"
     name = _NAMES.get(content_type, "file")
     head = "".join(

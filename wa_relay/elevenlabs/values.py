@@ -11,7 +11,7 @@ from wa_relay.text.spanish import SPANISH
 
 
 def readable(value: object) -> str | None:
-    """Gives a text that any store and any terminal takes, None for what is no text or an empty one.
+    """Returns a text that any store and any terminal takes, None for an empty text or another type.
 
     Lone surrogates and NULs can't be stored as UTF-8 text: they are replaced or taken out.
     """
@@ -19,9 +19,9 @@ def readable(value: object) -> str | None:
 
 
 def variables_from(value: object) -> dict[str, Scalar]:
-    """Gives the dynamic variables as a session takes them: every one but the reserved `system__*`, as a scalar.
+    """Returns the dynamic variables as a session takes them: every one but the reserved `system__*`, as a scalar.
 
-    A session whose prompt names a variable that is missing ends with close code 1008, so none is dropped: null is
+    A session whose prompt names a missing variable ends with close code 1008, so all are kept: null is
     an empty text, a list or object its JSON text.
     """
     if not isinstance(value, Mapping):
@@ -47,7 +47,7 @@ def _scalar(value: object) -> Scalar:
 
 
 def _storable(text: str) -> str:
-    """Replaces lone surrogates and removes NULs: neither can be stored as UTF-8 text."""
+    """Replaces lone surrogates and removes NULs: both are invalid in stored UTF-8 text."""
     return text if text.isascii() and "\0" not in text else text.encode("utf-8", "replace").decode().replace("\0", "")
 
 
@@ -66,9 +66,9 @@ def collected_values(value: object) -> dict[str, Scalar] | None:
 
 
 def transcript_text(value: object) -> str | None:
-    """Gives the spoken lines as `Agente: …` and `Cliente: …`, one a line, None when nothing was said.
+    """Returns the spoken lines as `Agente: …` and `Cliente: …`, one a line, None without any.
 
-    A message's own line breaks become spaces: nobody can speak a line for the other side.
+    A message's own line breaks become spaces, so that one side can't forge a line of the other.
     """
     lines: list[str] = []
     for turn in value if isinstance(value, list) else ():
