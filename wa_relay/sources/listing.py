@@ -78,7 +78,7 @@ async def _conversation(api: ElevenLabs, conversation_id: str) -> Conversation |
 
 
 def _ended_at(listed: ListedCall, now: Moment) -> Moment:
-    """When a call ended; now for one that is not over."""
+    """Returns when a call ended; now for one that is not over."""
     if listed.call is not None and listed.call.ended_at is not None:
         return listed.call.ended_at
     return now if listed.call is None else latest(listed.recipient.updated_at, listed.recipient.created_at)

@@ -1,4 +1,4 @@
-"""What the poller remembers between its rounds, for as long as the process runs. Pure.
+"""The poller's memory between its rounds, for as long as the process runs. Pure.
 
 The calls themselves and the settled batches are in the ledger. What is kept here may be lost: the
 first round after a start lists every batch, and asks again for what was missing.
@@ -76,7 +76,7 @@ class PollMemory:
         """Returns the ids of the batches that were not listed this time and may have news.
 
         These are the batches that are not settled, and those scheduled within the horizon. One
-        that is scheduled for later and has dialled nobody waits for its time.
+        that is scheduled for later and has dialled no recipient waits for its time.
         """
         since = now - self._horizon
         for batch_id, batch in list(self._watched.items()):

@@ -41,7 +41,7 @@ _HOPELESS = frozenset({401, 402, 403, 429})
 
 
 class CallBook(Protocol):
-    """Where the poller's calls go, and which of them are known."""
+    """The receiver of the poller's calls, which also knows the recorded ones."""
 
     async def settled_batches(self) -> Mapping[str, str]:
         """Returns the mark at which each batch had no more news, by batch id."""
@@ -66,7 +66,7 @@ class CallBook(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PollReport:
-    """How a round went.
+    """The result of a round.
 
     `batches` were listed, `fetched` read in detail, `calls` recorded. `failure` says why the round
     was cut short or brought nothing: rest, by its `retry_after`. `trouble` is the first failure of
@@ -97,7 +97,7 @@ async def poll(
     concurrency: int = 8,
     budget: int = BUDGET,
 ) -> PollReport:
-    """Runs one round over the batches of the given agents, or of all if none is given.
+    """Runs one round over the batches of the given agents, or of all without any.
 
     Failures of ElevenLabs end up in the report; exceptions of the book propagate.
     """
@@ -134,7 +134,7 @@ class _CutShortError(Exception):
 
 
 class _Missing(Enum):
-    """Why there is no conversation: it does not exist, or it may still appear."""
+    """The reasons why a conversation is missing: it does not exist, or it may still appear."""
 
     GONE = 1
     LAGS = 2
@@ -233,7 +233,7 @@ class _Round:
             await self._book.settle_batch(batch_id, (summary or batch.summary).mark)
 
     async def _deal(self, batch: Batch, ended: Mapping[str, Recipient]) -> bool:
-        """Records the calls that are not known; True when none of them is left."""
+        """Records the unknown calls; True when none is left."""
         wanted: set[str] = set()
         for keys in _slices([key for key in ended if not self._memory.is_rejected(key)], KEYS_AT_ONCE):
             wanted |= await self._book.unknown(keys)

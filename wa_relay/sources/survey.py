@@ -1,4 +1,4 @@
-"""What a batch says about its calls: which have ended, under which key, and what may still come. Pure.
+"""Reads from a batch which calls have ended, under which key, and what may still come. Pure.
 
 `poller.py` fetches batches and conversations, and asks here what they mean.
 """
@@ -22,8 +22,8 @@ PATIENCE = 86400.0
 class Rejection:
     """Something that a source reported and that is not stored as a call, with the reason.
 
-    `key` is the call's; None where there is none. `count` is the number of entries that the
-    reason concerns. `phone` is the number as it was written.
+    `key` is the call's, None if it has none. `count` is the number of entries that the
+    reason concerns. `phone` is the number as written.
     """
 
     reason: Literal["number_unusable", "not_a_phone_call", "never_ended", "unreadable_entries", "batch_not_found"]
@@ -50,7 +50,7 @@ class Survey:
 def worth_reading(listed: Iterable[BatchSummary], settled: Mapping[str, str]) -> list[BatchSummary]:
     """Picks the batches that may have news: those under way first, then the latest changed.
 
-    WhatsApp batches make no phone calls; a scheduled batch that has dialled nobody has no news.
+    WhatsApp batches make no phone calls; a scheduled batch that has dialled no recipient has no news.
     """
     fresh = {
         batch.id: batch
@@ -63,14 +63,14 @@ def worth_reading(listed: Iterable[BatchSummary], settled: Mapping[str, str]) ->
 
 
 def untouched(batch: BatchSummary) -> bool:
-    """True for a scheduled batch that has dialled nobody."""
+    """True for a scheduled batch that has dialled no recipient."""
     return batch.status == "pending" and batch.dispatched == 0 and not batch.finished and not batch.retries
 
 
 def survey(batch: Batch, now: Moment) -> Survey:
     """Sorts a batch's recipients into calls that have ended and what may still come.
 
-    `failed` without a conversation is a failed call of its own; `cancelled` without one was never
+    `failed` without a conversation is a separate failed call; `cancelled` without one was never
     dialled; any other outcome waits for its conversation's id.
     """
     ended: dict[str, Recipient] = {}
@@ -87,7 +87,7 @@ def survey(batch: Batch, now: Moment) -> Survey:
 
 
 def call_key(batch_id: str, recipient: Recipient) -> str | None:
-    """Returns the key of the recipient's finished call, None while there is none."""
+    """Returns the key of the recipient's finished call, None before its end."""
     if recipient.status not in FINAL_OUTCOMES:
         return None
     if recipient.conversation_id is not None:
@@ -102,17 +102,17 @@ def _never_dialled(batch: BatchSummary, recipient: Recipient) -> bool:
 
 
 def stale(now: Moment, *changes: Moment | None) -> bool:
-    """True when the last of the known changes is so long ago that nothing more will come."""
+    """True when the last known change is too old for more to come."""
     return now - latest(*changes) > PATIENCE
 
 
 def latest(*moments: Moment | None) -> Moment:
-    """Returns the latest of the known moments, 0 if none is known."""
+    """Returns the latest of the known moments, 0 without any."""
     return max((moment for moment in moments if moment is not None), default=0.0)
 
 
 def failed_call(batch: BatchSummary, recipient: Recipient) -> Call | Rejection:
-    """Returns the call of an attempt without a conversation, rejected if its number is unusable.
+    """Returns the call of a recipient without a conversation, rejected if its number is unusable.
 
     It ended when the recipient last changed, if that was after it was made. It lasted 0 seconds.
     """
@@ -122,7 +122,7 @@ def failed_call(batch: BatchSummary, recipient: Recipient) -> Call | Rejection:
 
 
 def finished_call(batch: BatchSummary, recipient: Recipient, conversation: Conversation | None) -> Call | Rejection:
-    """Returns the call of a recipient with its conversation; rejects what was no phone call to a usable number.
+    """Returns the call of a recipient with its conversation; rejects anything but a phone call to a usable number.
 
     Without a conversation (ElevenLabs has deleted it) its end is not known. A call that was never
     connected has no telephony details: that its batch dialled it is enough.
