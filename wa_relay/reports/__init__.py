@@ -1,8 +1,8 @@
 """The read side: what became of the calls, asked of the database beside the one that writes it.
 
 Every function takes a connection from `ledger.file.open_for_reading` and answers with frozen
-values that know their JSON. `conversation` is one person's thread, `statistics` the report,
-`spans` the time it is about, `decisions` what waits for a person.
+values that know their JSON. `conversation` is one customer's thread, `statistics` the report,
+`spans` the time it is about, `decisions` what waits for an operator.
 """
 
 from wa_relay.reports.call_list import CallRow, calls_csv, list_calls

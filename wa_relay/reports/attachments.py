@@ -1,4 +1,4 @@
-"""What a customer's message held beside its text, as the API and `history` show it."""
+"""The attachments of a customer's message, as the API and `history` show them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ATTACHMENT_JOIN = "left join media f on f.message_id = m.id"
 class AttachmentEntry:
     """An attachment. `state` is that of its file, None without one; `was_stored` is true for a file that has come.
 
-    `media_id` is None for a file that nobody can be shown (any longer). `seconds` is a recording's length.
+    `media_id` is None for a file that can't be shown (any longer). `seconds` is a recording's length.
     """
 
     type: str
@@ -34,7 +34,7 @@ class AttachmentEntry:
 
     @property
     def failed(self) -> bool:
-        """True for a file that could not be had, or not be read."""
+        """True for a file that could not be fetched or read."""
         return self.state == "failed"
 
     def to_json(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The charts of the console and of report pages: inline SVG without scripts or inline styles, and one style sheet.
 
 Lengths are percentages, so that a chart fills whatever holds it; text stays HTML, so that it keeps its size on a
-phone, is read aloud and can be searched. The numbers are beside the bars: nobody has to estimate a length or tell
+phone, is read aloud and can be searched. The numbers are beside the bars: the reader need not estimate a length or
 colours apart.
 """
 
@@ -36,7 +36,7 @@ CHART_CSS = """
   -webkit-print-color-adjust: exact; } .chart-bar { border: 1px solid #999; } }
 """
 MOST_COLUMNS = 92
-"""Columns that can still be told apart; a longer row shows its last ones."""
+"""The most columns that can still be distinguished; a longer row shows its last ones."""
 
 LEAST_WIDTH = 0.5
 """Percent: what is there is seen, however small a part it is."""

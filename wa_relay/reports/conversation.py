@@ -72,7 +72,7 @@ class CallEntry:
 
 @dataclass(frozen=True, slots=True)
 class MessageEntry:
-    """One message of a thread, as it stands.
+    """One message of a thread.
 
     `sent_at` (RFC 3339, UTC) is when Twilio accepted it or the customer's arrived, None before.
     `reply_to` is the id of the message that it answers, `referral` the advertisement through which it came.
@@ -100,7 +100,7 @@ class MessageEntry:
 
     @property
     def at(self) -> Moment:
-        """When it was sent or came; when it was written, for one that waits."""
+        """When it was sent or received; when it was written, for one that waits."""
         return self.created_at if self.sent_at is None else moment(self.sent_at)
 
     def to_json(self) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class Overview:
     addresses: tuple[str, ...]
 
     def to_json(self, now: Moment) -> dict[str, Any]:
-        """The object of a conversation, with the window as it is at `now`."""
+        """Returns the JSON object of a conversation, with the window as of `now`."""
         window_open = self.window_ends_at is not None and self.window_ends_at > now
         return {
             "conversation_id": f"conv_local_{self.id}",

@@ -1,4 +1,4 @@
-"""What waits for a person: sends whose fate is unknown, and what holds openings back."""
+"""Matters that wait for an operator: sends with an unknown result, and what holds openings back."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class StoppedTemplate:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What somebody should know beside the figures. `account_fault` is Twilio's refusal in words.
+    """Matters to know beside the figures. `account_fault` is Twilio's refusal as a sentence.
 
     `post_call_seen` is true once a correctly signed post-call webhook has arrived.
     """

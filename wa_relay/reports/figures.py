@@ -47,7 +47,7 @@ class Openings:
 class Loss:
     """Calls of one group that did not get to a `stage` (`opening`, `sent`, `delivered`, `read`, `replied`).
 
-    `reason` is a code of ours or of Twilio's.
+    `reason` is one of our codes or of Twilio's.
     """
 
     stage: str
@@ -62,7 +62,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What is counted. Seconds are of a median (the mean of the middle two) or a 95th percentile (nearest rank).
+    """The counts. Seconds are of a median (the mean of the middle two) or a 95th percentile (nearest rank).
 
     A figure that has nothing to count from is None. `templates` are those that Twilio accepted, by what they are for:
     `opening`, `reopen` or `human` (an operator sent it). `median_seconds` are those from the end of the call to `sent`,

@@ -1,4 +1,4 @@
-"""The conversations as a list: latest activity first, page by page; and those that a person has or is wanted in."""
+"""The conversations as a list: latest activity first, page by page; and those with a person or a request for one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a group is called: the local day of a moment, or the batch, group or agent of a call."""
+"""The names of groups: the local day of a moment, or the batch, group or agent of a call."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 from wa_relay.ledger.engine import Queries
 
 QUARTER = 900
-"""Seconds. Every time zone of today is a whole number of quarters from UTC, so that none of them spans two days."""
+"""Seconds. Every time zone of today is a whole number of quarters from UTC, so that no quarter spans two days."""
 
 NAMED = {
     "batch": ("batch_id", "batch_name"),
@@ -42,12 +42,12 @@ class DayLabels:
 def call_labels(db: Queries, by: str) -> dict[float | None, str | None]:
     """The name of each call's batch, group or agent, its id where no report named it; or the customer's number.
 
-    A name that belongs to several ids is told apart by them: two campaigns stay two.
+    A name that belongs to several ids is shown with them: two campaigns stay two.
     """
     if by == "conversation":
         return dict(db.tuples(SELECT_CUSTOMER_OF_CALLS, {}).fetchall())
-    identity, name = NAMED[by]
-    calls = db.tuples(f"select id, {identity}, {name} from calls", {}).fetchall()
+    id_column, name = NAMED[by]
+    calls = db.tuples(f"select id, {id_column}, {name} from calls", {}).fetchall()
     pairs = {(key, named) for _, key, named in calls}
     names = {key: named for key, named in pairs if key and named}
     shared = {named for named, count in Counter(names.values()).items() if count > 1}

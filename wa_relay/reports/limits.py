@@ -13,10 +13,10 @@ _LIMIT = re.compile(r"\s*([a-z_]+)\s*(<=|>=|<|>)\s*([0-9]{1,12}(?:\.[0-9]{1,6})?
 
 
 class LimitError(ValueError):
-    """An expression that is no list of limits."""
+    """An expression that is not a list of limits."""
 
     def __init__(self, part: str) -> None:
-        self.message = f"{part.strip()[:40]!r} is no limit. Use {WANTED}"
+        self.message = f"{part.strip()[:40]!r} is not a limit. Use {WANTED}"
         super().__init__(self.message)
 
 

@@ -10,7 +10,7 @@ from wa_relay.ledger.engine import Queries
 
 @contextmanager
 def snapshot(db: Queries) -> Iterator[None]:
-    """Holds the database as it is: a message that comes between two queries is in none of them."""
+    """Keeps one state of the database for several queries: a message that comes between two of them is in neither."""
     db.begin_snapshot()
     try:
         yield

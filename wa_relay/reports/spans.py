@@ -38,7 +38,7 @@ class Span:
 
     @property
     def everything(self) -> bool:
-        """True when neither side is bound."""
+        """True when both sides are open."""
         return self.since is None and self.until is None
 
 
@@ -51,7 +51,7 @@ def span_before(span: Span, now: Moment) -> Span:
 
 
 def span(since: str | None, until: str | None, timezone: tzinfo, now: Moment) -> Span:
-    """Reads both ends of a span; raises `SpanError` for one that is none.
+    """Reads both ends of a span; raises `SpanError` for an invalid one.
 
     A date is the whole day in `timezone`: `until` includes it. A time without an offset is local;
     one that a change of clocks skips counts as that much later, one that comes twice as its first.
@@ -95,7 +95,7 @@ def _back(path: str, text: str, count: float, unit: float, now: Moment) -> Momen
     if start < 0:
         shown = text if len(text) <= 20 else text[:20] + "…"
         raise SpanError(path, f"{shown} goes back before {FIRST_YEAR}. Use a shorter time")
-    # Whole seconds: the report tells its bounds in them.
+    # Whole seconds: the report shows its bounds in them.
     return float(int(start))
 
 

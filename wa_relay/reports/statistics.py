@@ -81,7 +81,7 @@ LATEST_CALL_BEFORE = """(
 def stats(db: Queries, *, span: Span, by: Grouping | None, timezone: tzinfo) -> Statistics:
     """Counts a span of time; with `by` also each group of it. Days are those of `timezone`.
 
-    Calls whose end is not known count only without a span. Groups come by day, else the one with
+    Calls whose end is unknown count only without a span. Groups come by day, else the one with
     the most calls first; what belongs to none has the key None and comes last.
     """
     with snapshot(db):

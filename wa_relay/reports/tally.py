@@ -1,4 +1,4 @@
-"""Counting: what the queries bring, put together into figures."""
+"""Adds the rows of the queries up into figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REASONS = {
     "window_closed": "the 24-hour window was closed: WhatsApp had refused the message before it (63016)",
     "empty_variable": "a template variable was empty. Set opening.default_name, or provide the name",
 }
-"""What a failure without a code of Twilio's means."""
+"""The meaning of a failure without a Twilio code."""
 
 SKIP_ORDER = (
     *("outcome_not_followed", "opted_out", "too_old", "recent_opening", "too_short", "condition", "handed_over"),
@@ -49,7 +49,7 @@ NOT_YET = {
     "not_read": "it was delivered, and the customer has not read it, or hides that",
     "no_reply": "it was sent, and the customer has not answered",
 }
-"""What a step that was not reached means where nothing failed."""
+"""The meaning of a step that was not reached although nothing failed."""
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Tally:
     steps: dict[str, list[float]] = field(default_factory=lambda: {step: [] for step in REACHED})
 
     def add_loss(self, status: str, reason: str | None, *, accepted: bool, replied: bool) -> None:
-        """Counts the steps that one opening did not reach. One that still waits is no loss."""
+        """Counts the steps that one opening did not reach. One that still waits is not a loss."""
         if status == "failed":
             self.losses["delivered" if accepted else "sent", reason or "refused"] += 1
         elif status == "uncertain":
@@ -110,7 +110,7 @@ class Tally:
             self.steps[step] += taken
 
     def figures(self) -> Figures:
-        """What was counted, with the medians."""
+        """The counts, with the medians."""
         self.first_replies.sort()
         self.turn_seconds.sort()
         return Figures(
@@ -174,7 +174,7 @@ def _losses(skipped: Counter[str], others: Counter[tuple[str, str]]) -> tuple[Lo
 
 
 def meaning_of(reason: str, stage: str = "") -> str:
-    """What a reason or a code of Twilio's means. The same reason may mean another thing for a call without opening."""
+    """Explains a reason or a Twilio code. The same reason may mean another thing for a call without opening."""
     known = SKIPPED.get(reason) if stage == "opening" else NOT_YET.get(reason) or REASONS.get(reason)
     if known:
         return known
