@@ -34,7 +34,7 @@ OFFLINE = "not asked (--offline)"
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What every question needs. `blocked` are the tables that can't be used, with the reason."""
+    """The objects that every question needs. `blocked` are the tables that can't be used, with the reason."""
 
     config: Config
     blocked: dict[str, str]
@@ -44,7 +44,7 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Here:
-    """What this machine knows: the daemon, and what waits in the database."""
+    """The facts of this machine: the daemon, and what waits in the database."""
 
     standing: Standing | None
     holder: Holder | None

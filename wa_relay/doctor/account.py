@@ -26,7 +26,7 @@ _API_KEY = re.compile(r"SK[0-9a-fA-F]{32}")
 async def examine(
     http: aiohttp.ClientSession, twilio: Twilio, clock: Callable[[], Moment], end: float
 ) -> tuple[Check, float | None]:
-    """Asks for the account. Returns what is found, and by how many seconds this clock is ahead of Twilio's."""
+    """Asks for the account. Returns the checks, and by how many seconds this clock is ahead of Twilio's."""
     if _API_KEY.fullmatch(twilio.auth_token.reveal()):
         fix = "set twilio.auth_token to the account's auth token (Twilio console, Account Info)"
         message = "twilio.auth_token is an API key (SK…): it can't check the signatures of webhooks"

@@ -1,4 +1,4 @@
-"""What doctor finds, as plain values."""
+"""Doctor's findings, as plain values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows from another finding is not a finding of its own. Pure."""
+"""Removes findings that follow from other findings. Pure."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _LARGEST = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the daemon reports of itself. `daemons` counts those on its database."""
+    """The daemon's own report. `daemons` counts those on its database."""
 
     status: str
     version: str
@@ -102,31 +102,31 @@ def local_url(config: Config) -> str | None:
 
 
 def examine(health: Health | None, holder: Holder | None, *, uncertain: int, held: bool) -> list[Check]:
-    """Judges the daemon. `uncertain` sends and what is `held` have checks of their own."""
+    """Judges the daemon. `uncertain` sends and what is `held` have separate checks."""
     if health is None and holder is None:
         fix = "start it: wa-relay serve"
         none = Check(DAEMON, "warn", "no daemon runs on this database", fix, cause="no_daemon")
         return [none, *skipped((POLLER,), "no daemon runs")]
-    who = f"runs (pid {holder.pid} since {holder.since})" if holder else "runs"
+    process = f"runs (pid {holder.pid} since {holder.since})" if holder else "runs"
     if health is None:
-        message = f"{who}, and did not report its health within {ASK_WITHIN:g} s"
+        message = f"{process}, and did not report its health within {ASK_WITHIN:g} s"
         hung = Check(DAEMON, "fail", message, "check its log; restart it if it hangs: systemctl restart wa-relay")
         return [hung, *skipped((POLLER,), "the daemon does not answer")]
     poller = _poller(health)
     explained = bool(uncertain or held or poller.found or health.services_away)
-    return [_daemon(health, who, explained=explained), poller]
+    return [_daemon(health, process, explained=explained), poller]
 
 
-def _daemon(health: Health, who: str, *, explained: bool) -> Check:
+def _daemon(health: Health, process: str, *, explained: bool) -> Check:
     if health.version != __version__:
-        message = f"{who}, and is version {one_line(health.version)}; this command is {__version__}"
+        message = f"{process}, and is version {one_line(health.version)}; this command is {__version__}"
         return Check(DAEMON, "warn", message, "restart the daemon")
     if health.status == "down":
-        return Check(DAEMON, "fail", f"{who}, and can't store anything", "check the database, its disk and the log")
+        return Check(DAEMON, "fail", f"{process}, and can't store anything", "check the database, its disk and the log")
     if health.status == "degraded" and not explained:
-        message = f"{who}, and is degraded: webhooks with a wrong signature, or messages that only the listing found"
+        message = f"{process}, and is degraded: wrong webhook signatures, or messages that only the listing found"
         return Check(DAEMON, "warn", message, "check the Twilio webhook and the log of `wa-relay serve`")
-    return Check(DAEMON, "ok", who)
+    return Check(DAEMON, "ok", process)
 
 
 def _poller(health: Health) -> Check:

@@ -1,4 +1,4 @@
-"""The database file, its folder, the daemon that holds it, and what in it waits for a person."""
+"""Checks the database file, its folder, the daemon that holds it, and what in it waits for an operator."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _folder(path: Path) -> Check:
     if not mode & (stat.S_IWGRP | stat.S_IWOTH):
         return Check(FOLDER, "ok", f"no other user can write to {folder}")
     own = folder.stat().st_uid == os.geteuid() and not mode & stat.S_ISVTX
-    fix = f"chmod 700 {folder}" if own else "give the database a folder of its own, mode 0700 (database.path)"
+    fix = f"chmod 700 {folder}" if own else "give the database its own folder, mode 0700 (database.path)"
     return Check(FOLDER, "warn", f"other users may write to {folder} (mode {stat.S_IMODE(mode):04o})", fix)
 
 
@@ -105,7 +105,7 @@ def _sound(db: sqlite3.Connection, path: Path, account_sid: str, end: float) -> 
     owner = db.execute(store.SELECT_RELAY).fetchone()["account_sid"]
     if owner and account_sid and owner != account_sid:
         message = f"{path} holds the messages of Twilio account {owner}, and the configuration names {account_sid}"
-        fix = "put the first account back, or give the new one a database of its own (database.path)"
+        fix = "put the first account back, or give the new one its own database (database.path)"
         return Check(DATABASE, "fail", message, fix)
     if not os.access(path, os.W_OK):
         fix = "give it to the user that runs wa-relay, or check whether the disk is mounted read-only"

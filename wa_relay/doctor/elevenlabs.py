@@ -24,7 +24,7 @@ IN_DASHBOARD = "ElevenLabs, Agents, the agent's page"
 MOST_AGENTS, MOST_TOOLS = 20, 50
 ANSWER, END = "agent_response", "agent_response_complete"
 OWN_VARIABLES = frozenset({"channel", "previous_conversation_id", "previous_summary"})
-"""What every session of ours brings."""
+"""The variables that every session of ours sets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ async def _agent(api: ElevenLabs, agent_id: str, batches: Mapping[str, BatchSumm
 async def _variables(
     api: ElevenLabs, setup: AgentSetup, batches: Mapping[str, BatchSummary], end: float
 ) -> Check | None:
-    """Says which variables the agent requires and its newest batch does not bring; None if there are none."""
+    """Names the variables that the agent requires and its newest batch lacks; None without any."""
     agent_id, variables = setup.settings.agent_id, setup.variables
     tools = [ask(_tool(api, each), SERVICE, end) for each in setup.tool_ids[:MOST_TOOLS]]
     for found in await asyncio.gather(*tools):

@@ -167,7 +167,7 @@ def _way(config: Config) -> str:
 
 
 def post_call(config: Config, *, seen: bool, database: bool) -> Check:
-    """Says if ElevenLabs' post-call webhook arrives. `database` is false if there is none to ask."""
+    """Checks if ElevenLabs' post-call webhook arrives. `database` is false without one to ask."""
     if not config.elevenlabs.webhook_secret:
         if not config.poll.enabled:
             fix = "without poll.enabled and elevenlabs.webhook_secret only POST /api/call-completed reports calls"

@@ -74,7 +74,7 @@ async def _service(setup: AccountSetup, sid: str, end: float) -> tuple[ServiceSe
 
 
 def _alone(config: Config, listed: dict[str, SenderSetup] | None) -> Iterator[Check]:
-    """The senders without a messaging service: each has a webhook of its own."""
+    """Returns the senders without a messaging service: each has a separate webhook."""
     for number in _numbers(config):
         webhook = _named(WEBHOOK, number, config)
         if number == SANDBOX:
@@ -142,7 +142,7 @@ def _sender(config: Config, number: str, listed: dict[str, SenderSetup]) -> Chec
 
 
 def address(config: Config) -> str:
-    """What to enter at Twilio as the webhook for incoming messages."""
+    """Says what to enter at Twilio as the webhook for incoming messages."""
     return f"{config.server.public_url}{PATH}{OVERRIDES}"
 
 

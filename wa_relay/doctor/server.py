@@ -18,7 +18,7 @@ from wa_relay.text.safe import one_line
 POOLER, STANDBYS, SETTINGS = "PostgreSQL pooler", "PostgreSQL standbys", "settings of the daemons"
 NAMES = (POOLER, STANDBYS, SETTINGS)
 UNSUPPORTED = "unsupported startup parameter"
-"""What pgbouncer answers to a session's settings, unless it is told to ignore them."""
+"""Pgbouncer's answer to a session's settings, unless it is configured to ignore them."""
 
 
 def examine(place: Location, config: Config) -> list[Check]:
@@ -46,7 +46,7 @@ def examine(place: Location, config: Config) -> list[Check]:
 
 
 def daemons_on(place: Location) -> list[str]:
-    """The daemons that live on the database, as a person reads them; none if it can't be asked."""
+    """Names the daemons on the database, for people; none if it can't be asked."""
     try:
         with closing(place.open_for_reading()) as db:
             try:
@@ -69,7 +69,7 @@ def _examine(db: Queries, place: Location, config: Config) -> list[Check]:
         message = (
             f"{place.shown} holds the messages of Twilio account {owner}, and the configuration names {account_sid}"
         )
-        fix = "put the first account back, or give the new one a database of its own (database.url)"
+        fix = "put the first account back, or give the new one its own database (database.url)"
         found = Check(DATABASE, "fail", message, fix)
     pooler = _pooled() if checks.shares_sessions(place.url) else Check(POOLER, "ok", "none that shares sessions")
     return [found, pooler, _standbys(db, checks), _settings(db, checks, config)]

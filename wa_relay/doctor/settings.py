@@ -58,7 +58,7 @@ def _faulty(fault: Fault, *, needed: bool = True) -> Check:
         name = f"{NAME} file"
     what, _, then = fault.message.partition(": ")
     fix = then or (f"did you mean {fault.nearest}?" if fault.nearest else f"correct it in {fault.source}")
-    # A key that is missing where there is no file has no other place.
+    # Without a file, a missing key has no better place.
     where = f" ({fault.source})" if fault.source != NAME else ""
     return Check(name, "fail" if needed else "warn", f"{what}{where}", fix)
 
@@ -72,7 +72,7 @@ def _openings(config: Config) -> Iterator[Check]:
         if opening.content_sid:
             continue
         if config.twilio.sender == SANDBOX and not config.twilio.messaging_service_sid:
-            message = "no template: the sandbox takes free text from whoever wrote to it in the last 24 hours"
+            message = "no template: the sandbox takes free text to customers who wrote to it in the last 24 hours"
             yield Check(f"opening.{outcome}", "ok", message)
             continue
         yield Check(

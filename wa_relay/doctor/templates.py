@@ -50,7 +50,7 @@ async def examine(api: Templates, config: Config, stopped: Sequence[StoppedTempl
 
 
 def stopped_only(config: Config, stopped: Sequence[StoppedTemplate], why: str) -> list[Check]:
-    """What is known of the templates without asking Twilio; `why` it is not asked."""
+    """The facts about templates that are known without Twilio; `why` explains why Twilio is not asked."""
     holds = {hold.content_sid: hold for hold in stopped}
     return [
         _stopped(each, holds[each.content_sid]) if each.content_sid in holds else Check(each.name, "skipped", why)

@@ -1,4 +1,4 @@
-"""What a failed question to one of the two services means for a person."""
+"""Explains a failed question to one of the two services."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def failed(name: str, service: str, error: UpstreamError, *, credentials: str, a
 
 
 def unreadable(name: str, service: str, error: UpstreamError, where: str) -> Check:
-    """A check that can't be made because the service does not show what it needs; `where` a person finds it."""
+    """Returns a check that can't be made because the service hides what it needs; `where` the user finds it."""
     why = f"HTTP {error.status}" if error.status else one_line(error.message.partition(": ")[0])
     return Check(name, "skipped", f"can't be read from {service} ({why}); look here: {where}")
