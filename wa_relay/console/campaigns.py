@@ -25,7 +25,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Campaigns:
-    """What the page shows. `funnel` and `chart` are markup of our own."""
+    """The data of the page. `funnel` and `chart` are markup that we made."""
 
     total: Figures
     funnel: str

@@ -19,7 +19,7 @@ TINTS = 6
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Who it is, and who has the conversation: `badge` is empty while the agent has it and nobody is requested."""
+    """A customer in a list, with the handler: `badge` is empty while the agent has it and no person is requested."""
 
     name: str
     phone: str
@@ -77,7 +77,7 @@ def customer(overview: Overview, t: Messages) -> Customer:
 
 
 def user_name(name: str | None, t: Messages) -> str:
-    """What a user is called; `api` and `cli` are the team by another way."""
+    """Returns the name of a user to show; `api` and `cli` are the team by another channel."""
     return t.code("author", name) if name in ("api", "cli") else one_line(name or "")
 
 

@@ -163,7 +163,7 @@ def is_below_console(path: str, base: str) -> bool:
 
 
 def login_path(pages: Pages, http: web.Request) -> str:
-    """Where to send a browser that has no session: to the login, and back afterwards."""
+    """Returns where to send a browser without a session: to the login, and back afterwards."""
     wanted = pages.place.base + http.path_qs
     if wanted == pages.place.home or not is_below_console(wanted, pages.place.base):
         return f"{pages.place.home}login"
@@ -171,11 +171,11 @@ def login_path(pages: Pages, http: web.Request) -> str:
 
 
 def _subject(kind: str, value: str) -> str:
-    """What a failure is counted for. Hashed: somebody may type the password into the field of the name."""
+    """Returns the subject that a failure counts for. Hashed: a user may type the password into the name's field."""
     return f"{kind} {hashlib.sha256(value.encode('utf-8', 'surrogateescape')).hexdigest()}"
 
 
 def _refuse_other_sites(http: web.Request) -> None:
-    """Another site must not log a browser in with a name of its own; every current browser sends this header."""
+    """Another site must not log a browser in with its own user; every current browser sends this header."""
     if http.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         raise HttpError(403, "forbidden", "log in on the page of the console itself.")

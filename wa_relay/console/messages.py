@@ -1,4 +1,4 @@
-"""What the console says, as data: one file for each language, with the same keys."""
+"""The console's texts, as data: one file for each language, with the same keys."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Messages:
         return self(f"{key}_one" if n == 1 else f"{key}_other", n=n, **values)
 
     def code(self, table: str, code: str | None) -> str:
-        """What a code means; the code itself if no message explains it."""
+        """Explains a code; returns the code itself if no message explains it."""
         if not code:
             return ""
         return self._texts.get(f"{table}.{code}", code)

@@ -96,19 +96,19 @@ class PageRoutes:
         return answer
 
     async def inbox(self, http: web.Request, actor: Actor) -> web.StreamResponse:
-        """The conversations, latest activity first, filtered by state and words."""
+        """Shows the conversations, latest activity first, filtered by state and text."""
         state = next((each for each in inbox.STATES if each == http.query.get("state")), None)
-        words, before = http.query.get("q", "").strip()[:200], http.query.get("before") or None
+        text, before = http.query.get("q", "").strip()[:200], http.query.get("before") or None
         try:
             found = await self.reader.read(
-                inbox.page, state=state, limit=PAGE, before=before, text=words or None, customers=True
+                inbox.page, state=state, limit=PAGE, before=before, text=text or None, customers=True
             )
         except inbox.WrongPlace:
             return redirect(self.pages.place.home)
         t = self.pages.messages(actor.language)
         rows = [lists.row(listed, t) for listed in found.conversations]
         return await self._page(
-            "inbox.html", actor, rows=rows, following=found.following, state=state, states=inbox.STATES, words=words
+            "inbox.html", actor, rows=rows, following=found.following, state=state, states=inbox.STATES, words=text
         )
 
     async def thread(self, http: web.Request, actor: Actor) -> web.StreamResponse:
@@ -143,7 +143,7 @@ class PageRoutes:
         )
 
     async def export(self, http: web.Request, actor: Actor) -> web.StreamResponse:
-        """What is stored of a conversation, as a file."""
+        """Sends everything that is stored of a conversation, as a file."""
         try:
             phone = (await self.reader.read(overview, int(http.match_info["id"]))).phone
         except LookupError:
@@ -190,7 +190,7 @@ class PageRoutes:
         )
 
     async def checks(self, _http: web.Request, actor: Actor) -> web.StreamResponse:
-        """What doctor reports; it asks both services, so that it takes seconds."""
+        """Shows doctor's report; it contacts both services, so that it takes seconds."""
         return self.pages.page("checks.html", actor, self.clock(), checks=(await self.examine()).checks)
 
     async def users(self, _http: web.Request, actor: Actor) -> web.StreamResponse:
@@ -234,7 +234,7 @@ class PageRoutes:
             return reports.Span(), error.message
 
     def _guarded(self, handler: Handler, role: Role) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """Lets a handler see only sessions of at least that role; everybody else is sent to the login."""
+        """Lets a handler see only sessions of at least that role; all others are sent to the login."""
 
         async def serve(http: web.Request) -> web.StreamResponse:
             actor = await self.access.session(http)

@@ -16,7 +16,7 @@ _HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
 @functools.cache
 def _nobody() -> str:
-    """What the password of an unknown name is checked against, so that the response takes as long."""
+    """The hash against which an unknown user's password is checked, so that the response takes as long."""
     return _HASHER.hash("no user has this password")
 
 

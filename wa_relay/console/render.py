@@ -37,7 +37,7 @@ ASSETS = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the console is: the path that the proxy strips (`base`), and how its cookie is set."""
+    """The console's place: the path that the proxy strips (`base`), and how its cookie is set."""
 
     base: str
     secure: bool
@@ -54,7 +54,7 @@ class Place:
 
 
 class Pages:
-    """Renders templates in the language of whoever reads them, with times in the team's zone."""
+    """Renders templates in the reader's language, with times in the team's zone."""
 
     def __init__(self, place: Place, language: str, timezone: tzinfo) -> None:
         self.place = place
@@ -156,11 +156,11 @@ class Clock:
         return f"{self.local(at):%d/%m/%Y %H:%M}"
 
     def left(self, until: Moment | str) -> str:
-        """How long it still takes until a moment."""
+        """Returns the time left until a moment."""
         return self.length((moment(until) if isinstance(until, str) else until) - self._now)
 
     def since(self, at: Moment | str) -> str:
-        """How long ago a moment was."""
+        """Returns the time since a moment."""
         return self.length(self._now - (moment(at) if isinstance(at, str) else at))
 
     def length(self, seconds: float) -> str:

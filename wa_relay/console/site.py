@@ -1,4 +1,4 @@
-"""The console put together, from the parts of the daemon that it needs."""
+"""Assembles the console from the parts of the daemon that it needs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from wa_relay.server.listener import RequestLedger, Route
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the daemon lends to the console. Sessions are read by `threads`: no page waits for a report to be let in."""
+    """The daemon's parts that the console uses. Sessions are read by `threads`: no page waits for a report."""
 
     ledger: RequestLedger
     reader: Reader

@@ -16,7 +16,7 @@ KEPT, PATIENCE = 300.0, 3.0
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """The approved templates; `fault` says why there are none to choose from, if Twilio did not list them."""
+    """The approved templates; `fault` explains why the list is missing, if Twilio did not send it."""
 
     templates: tuple[Approved, ...]
     fault: str = ""

@@ -45,7 +45,7 @@ QUOTED = 160
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """What came with a message. `media_id` is None if the file is not kept."""
+    """An attachment of a message. `media_id` is None if the file is not kept."""
 
     type: str
     media_id: str | None
@@ -57,7 +57,7 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class Bubble:
-    """One message as it is shown. `day` is set on the first message of a day."""
+    """One message for display. `day` is set on the first message of a day."""
 
     id: int
     day: str | None
@@ -77,7 +77,7 @@ class Bubble:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One entry of the journal, in words."""
+    """One entry of the journal, as text."""
 
     at: Moment
     title: str
@@ -141,9 +141,9 @@ def problem(entry: MessageEntry, t: Messages) -> str:
 
 
 def code_meaning(code: str, t: Messages) -> str:
-    """What Twilio's code means and what to do, with the code."""
-    said = meaning_in_spanish(code) if t.language == "es" else meaning(code)
-    return f"{one_line(said)} ({one_line(code)})"
+    """Explains Twilio's code and what to do, with the code."""
+    explanation = meaning_in_spanish(code) if t.language == "es" else meaning(code)
+    return f"{one_line(explanation)} ({one_line(code)})"
 
 
 def attached(given: object) -> Attached | None:

@@ -1,4 +1,4 @@
-// The console's script: keeps pages live through /api/events, and sends what a person does to the routes of the API.
+// The console's script: keeps pages live through /api/events, and sends the user's actions to the routes of the API.
 "use strict";
 
 const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
@@ -110,7 +110,7 @@ document.addEventListener("keydown", (event) => {
   area.form.requestSubmit();
 });
 
-// ---- What a person does. ----
+// ---- The user's actions. ----
 
 async function post(path, body, headers = {}) {
   let answer;
@@ -122,13 +122,13 @@ async function post(path, body, headers = {}) {
     });
   } catch { throw new Error(document.getElementById("offline").textContent); }
   if (answer.redirected) { location.assign(answer.url); return {}; }
-  const told = await answer.json().catch(() => ({}));
+  const body = await answer.json().catch(() => ({}));
   if (answer.status === 401) { location.assign(`${home}login`); }
   if (!answer.ok) {
-    const fields = (told.fields ?? []).map((field) => `${field.path}: ${field.message}`).join("; ");
-    throw new Error(fields || told.message || `HTTP ${answer.status}`);
+    const fields = (body.fields ?? []).map((field) => `${field.path}: ${field.message}`).join("; ");
+    throw new Error(fields || body.message || `HTTP ${answer.status}`);
   }
-  return told;
+  return body;
 }
 
 function say(text) {
@@ -276,8 +276,8 @@ function listen() {
 function concerns(event) {
   if (!conversation) { later(); return; }
   try {
-    const told = JSON.parse(event.data);
-    if (String(told.conversation_id).endsWith(`_${conversation.dataset.id}`) || event.type === "handler") later();
+    const change = JSON.parse(event.data);
+    if (String(change.conversation_id).endsWith(`_${conversation.dataset.id}`) || event.type === "handler") later();
   } catch { later(); }
 }
 
