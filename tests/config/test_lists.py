@@ -236,4 +236,4 @@ def test_the_push_token_is_not_the_token(tmp_path: Path) -> None:
 
 def test_a_word_does_not_both_opt_out_and_hand_over(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path, '[handover]\nkeywords = ["¡Baja!"]\n')
-    assert fault == "handover.keywords: ¡Baja!: also in opt_out.keywords; a word can't mean both"
+    assert fault == "handover.keywords: ¡Baja!: also in opt_out.keywords; a keyword can't mean both"

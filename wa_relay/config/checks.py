@@ -53,15 +53,15 @@ def handover_keywords(config: Config) -> Iterator[str]:
     yield from _shared(config.handover.keywords, config.opt_out.return_keywords, "opt_out.return_keywords")
 
 
-def _shared(words: Sequence[str], others: Sequence[str], name: str) -> Iterator[str]:
+def _shared(keywords: Sequence[str], others: Sequence[str], name: str) -> Iterator[str]:
     taken = set(map(request_form, others)) - {""}
-    both = [word for word in words if request_form(word) in taken]
+    both = [keyword for keyword in keywords if request_form(keyword) in taken]
     if both:
-        yield f"{', '.join(both)}: also in {name}; a word can't mean both"
+        yield f"{', '.join(both)}: also in {name}; a keyword can't mean both"
 
 
 def database(config: Config) -> Iterator[str]:
-    """The database is a file or a server; a path that nobody wrote does not count."""
+    """The database is a file or a server; a default path does not count."""
     if config.database.url and "database.path" in config.origins:
         path, url = config.origin("database.path"), config.origin("database.url")
         yield f"database.path ({path}) and database.url ({url}) are both set: leave one of them out"
@@ -139,7 +139,7 @@ def _missing(config: Config, name: str, what: str) -> Fault:
 
 
 SAMPLES = re.compile(r"^your[-_ ]|<[^<>]*>|x{4}|change[-_]?me|(?<![a-z0-9-])example\.com(?![a-z0-9.-])", re.IGNORECASE)
-"""What documents write where your own value belongs."""
+"""Placeholders of the documentation, to be replaced by real values."""
 FOR_CUSTOMERS = ("body", "fallback", "confirmation", "text_only", "notice", "default_name")
 """The last parts of keys that hold texts for customers, in which anything may stand."""
 

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in sentences for the person who writes it."""
+"""Faults of a configuration, in sentences for the person who writes it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ConfigError(Exception):
 
 
 class WrongValueError(ValueError):
-    """A value that its key does not accept. The message is shown as it is, so it holds no secret."""
+    """A value that its key does not accept. The message is shown unchanged, so it holds no secret."""
 
     def __init__(self, message: str, nearest: str | None = None) -> None:
         super().__init__(message)
@@ -49,7 +49,7 @@ class WrongValueError(ValueError):
 
 
 def nearest_name(written: str, names: Iterable[str]) -> str | None:
-    """Returns the dotted name closest to the one written, the first of equals, None if none is close.
+    """Returns the dotted name closest to the one written, the first of equals; None without a close one.
 
     Compared are the last parts, the whole names, and the words in any order (so that `twillio_sid` finds
     `twilio.account_sid`); a name in the table that was written is preferred.

@@ -1,4 +1,4 @@
-"""What `wa-relay config show` lists: every key with its value and where it was set. Secrets are masked."""
+"""The list of `wa-relay config show`: every key with its value and its source. Secrets are masked."""
 
 from __future__ import annotations
 

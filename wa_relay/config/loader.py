@@ -101,7 +101,7 @@ def _validated(written: Layer) -> tuple[Tables, list[Fault]]:
 
 
 def _nested(values: Mapping[str, object]) -> dict[str, Any]:
-    """Returns the values by tables, all of which are present, so that pydantic builds none of them by itself."""
+    """Returns the values by tables, all of which are present, so that pydantic builds none of them itself."""
     nested: dict[str, Any] = {}
     for name in (*TABLES, *values):
         *parents, leaf = name.split(".")

@@ -62,7 +62,7 @@ Amount = Annotated[float, between(0, 36_500)]
 class Table(BaseModel):
     """A table of the configuration: its fields are the keys. Frozen; nothing is converted silently."""
 
-    # Each table is built once, as part of `Tables`, and not by itself too: 3 ms of every command.
+    # Each table is built once, as part of `Tables`, and not separately too: 3 ms of every command.
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
@@ -134,7 +134,7 @@ class Poll(Table):
 
 
 class OpeningMessage(Table):
-    """What is sent after one outcome, and when: `body` inside the window, the template outside it."""
+    """The opening after one outcome: `body` inside the window, the template outside it."""
 
     body: Text = ""
     content_sid: ContentSid = ""
@@ -173,7 +173,7 @@ class Opening(Table):
 
 
 class Reply(Table):
-    """How answers go out, and what strangers get."""
+    """Replies to customers and to strangers."""
 
     debounce_seconds: Annotated[float, between(0, 15)] = 2.0
     max_length: Annotated[int, between(20, 1600)] = 1500
@@ -212,7 +212,7 @@ class OptOut(Table):
 
 
 class Media(Table):
-    """What becomes of voice notes and files. `language` is empty if the service detects it."""
+    """Voice notes and files. `language` is empty if the service detects it."""
 
     voice_notes: Annotated[Literal["transcribe", "notice"], AnyCase] = "transcribe"
     files: Annotated[Literal["agent", "notice"], AnyCase] = "agent"
@@ -222,7 +222,7 @@ class Media(Table):
 
 
 class Handover(Table):
-    """How a customer gets to an operator, and for how long."""
+    """Handovers: the ways to an operator, and their times."""
 
     keywords: Keywords = ("ASESOR", "HUMANO", "HABLAR CON UN ASESOR", "HABLAR CON UNA PERSONA", "AGENT")
     tool: ToolName = "transfer_to_human"
@@ -234,7 +234,7 @@ class Handover(Table):
 
 
 class Alerts(Table):
-    """Where alerts are posted; none are if `url` is empty. `secret` signs them (Standard Webhooks)."""
+    """The receiver of alerts; none are sent if `url` is empty. `secret` signs them (Standard Webhooks)."""
 
     url: AlertUrl = ""
     secret: WebhookSecret = NO_SECRET
@@ -301,7 +301,7 @@ class Tables(Table):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value was read: the file, the environment variable, the file of a secret, or the command line."""
+    """The source of a value: the file, the environment variable, the file of a secret, or the command line."""
 
     kind: Literal["default", "file", "env", "secret_file", "flag"]
     where: str = ""

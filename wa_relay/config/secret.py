@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 TAIL_FROM = 12
-"""From this length on, four characters tell a person which secret it is and help nobody else."""
+"""From this length on, four characters identify a secret to its owner and are useless to others."""
 
 
 class Secret:

@@ -1,4 +1,4 @@
-"""Where settings are written: the file, the environment and flags, each read into a `Layer`.
+"""Reads settings from the file, the environment and flags, each into a `Layer`.
 
 Only names are checked here; values stay as they were written. pydantic-settings reads the same places, but it doesn't
 say where it read a value, ignores unknown names of the environment and stops at the first value that is not JSON.
@@ -28,7 +28,7 @@ BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "n
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value as it was written, and where."""
+    """A value as written, with its source."""
 
     value: object = field(repr=False)
     origin: Origin
@@ -36,7 +36,7 @@ class Given:
 
 @dataclass(slots=True)
 class Layer:
-    """What one source says: values by dotted key, what is wrong with it, and the unknown keys in it."""
+    """The content of one source: values by dotted key, its faults, and its unknown keys."""
 
     values: dict[str, Given] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
@@ -76,7 +76,7 @@ class Layer:
 def discover(
     explicit: Path | None, env: Mapping[str, str], cwd: Path, *, system_file: Path = SYSTEM_FILE
 ) -> Path | None:
-    """Returns the configuration file to read, None if there is none.
+    """Returns the configuration file to read, None without one.
 
     The order is: the one named, `$WA_RELAY_CONFIG`, `./config.toml`, the user's, the system's.
     The first two are returned even if they don't exist, so that `load` reports it.
