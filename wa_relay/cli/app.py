@@ -56,7 +56,7 @@ ENTRIES = {
     ),
     "release": Entry(
         "wa_relay.cli.takeover:release",
-        "Give a conversation back to the agent, which is asked what nobody has answered.",
+        "Give a conversation back to the agent, which then answers the unanswered messages.",
         EVERY_DAY,
         "wa-relay release +573138539155",
     ),
@@ -289,7 +289,7 @@ def run(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         _end_without_reader()
     except SystemExit as end:
-        # Typer exits with 1 when the pipe breaks while it prints by itself.
+        # Typer exits with 1 when the pipe breaks during its own output.
         if isinstance(end.__context__, BrokenPipeError):
             _end_without_reader()
         raise

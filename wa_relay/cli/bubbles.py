@@ -69,15 +69,15 @@ class Bubbles:
         self._day: str | None = None
 
     def heading(self, conversation: Conversation) -> Iterator[RenderableType]:
-        """Who it is, and the calls."""
+        """Yields the customer and the calls."""
         clean = self._paper.clean
         name = (
             Text(clean(one_line(conversation.overview.client_name)), style="bold")
             if conversation.overview.client_name
             else Text()
         )
-        person = Text.assemble(name, "  " if name else "", (clean(conversation.phone), "bold cyan"))
-        yield person
+        customer = Text.assemble(name, "  " if name else "", (clean(conversation.phone), "bold cyan"))
+        yield customer
         count = conversation.overview.message_count
         state = Text(f"{count} message{'' if count == 1 else 's'}", style="dim")
         if conversation.overview.status == "opted_out":
@@ -209,7 +209,7 @@ class Bubbles:
 
 
 def _handler(conversation: Overview) -> str | None:
-    """Who has the conversation, in words; None while the agent has it and no person is requested."""
+    """Names the handler; None while the agent has the conversation and no person is requested."""
     if conversation.handler == "muted":
         return "muted"
     if conversation.waiting_since is not None:
@@ -218,7 +218,7 @@ def _handler(conversation: Overview) -> str | None:
 
 
 def _named(attachment: AttachmentEntry) -> str:
-    """What an attachment is: its kind, a recording's length, a document's name, and if it could not be read."""
+    """Describes an attachment: its kind, a recording's length, a document's name, and if it could not be read."""
     kind = ATTACHMENTS.get(attachment.type, "file")
     parts = [kind if attachment.name is None else f"{kind} {attachment.name}"]
     if attachment.seconds is not None:

@@ -1,4 +1,4 @@
-"""How a command changes something: through the running daemon, or directly if none runs."""
+"""Carries out a command's change: through the running daemon, or directly if none runs."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def holding(config: Config) -> Iterator[None]:
 
 
 def change_beside_daemon(options: Options, path: str, body: Json, directly: Change) -> Json:
-    """Does the same for what a daemon must carry out; raises `DaemonDoesNotAnswer` if none is alive.
+    """Does the same for a change that needs a daemon; raises `DaemonDoesNotAnswer` if none is alive.
 
     On a shared database the daemon may be on any host.
     """
@@ -187,7 +187,7 @@ def ask(daemon: Holder, path: str, body: Json, seconds: float = DAEMON_SECONDS) 
 
 
 def current_user() -> str:
-    """The user who runs the command, as it is recorded with a decision."""
+    """Returns the user who runs the command, as recorded with a decision."""
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # a container may run under a number that has no name

@@ -20,7 +20,7 @@ from wa_relay.config.loader import Loaded, read
 
 
 class Action(StrEnum):
-    """What to do with the configuration."""
+    """The actions on the configuration."""
 
     check = "check"
     show = "show"
@@ -93,6 +93,6 @@ def _show(loaded: Loaded, options: Options, *, as_json: bool) -> None:
 
 
 def _line(setting: Setting) -> str:
-    """Returns a line as TOML has it, but for a value that is not shown."""
+    """Returns a line in TOML, unless its value is not shown."""
     value = "(not shown)" if setting.value is None else json.dumps(setting.value, ensure_ascii=False)
     return f"{setting.key} = {value}  # {setting.where or setting.source}"

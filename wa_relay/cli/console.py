@@ -36,7 +36,7 @@ app.add_typer(user, name="user")
 
 
 class Role(StrEnum):
-    """What a user may do."""
+    """The roles of a user."""
 
     viewer = "viewer"
     operator = "operator"

@@ -19,7 +19,7 @@ from wa_relay.ledger.location import Location, location_of
 
 
 class Action(StrEnum):
-    """What to do with the database."""
+    """The actions on the database."""
 
     info = "info"
     copy = "copy"

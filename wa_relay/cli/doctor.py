@@ -35,7 +35,7 @@ def doctor(
     ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Ask neither Twilio, ElevenLabs nor the public URL.")
+        bool, typer.Option("--offline", help="Do not contact Twilio, ElevenLabs or the public URL.")
     ] = False,
 ) -> None:
     """Check configuration, database, both accounts and the webhook."""

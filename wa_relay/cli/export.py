@@ -29,7 +29,7 @@ STYLE = (
 
 
 class Format(StrEnum):
-    """How the data is written."""
+    """The formats of the data."""
 
     json = "json"
     html = "html"

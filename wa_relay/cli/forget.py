@@ -20,7 +20,7 @@ from wa_relay.ledger.location import location_of
 from wa_relay.moments import stamp
 
 FORGET_SECONDS = 300.0
-"""How long the daemon may take: it waits for what is in flight, and asks Twilio for each message."""
+"""Seconds that the daemon may take: it waits for sends in flight, and asks Twilio for each message."""
 
 RETENTION_SECONDS = 3600.0
 REMAINS = "Log files and old backups are not touched. See docs/privacidad.md for what remains elsewhere."
@@ -83,14 +83,14 @@ def retention(
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Asks on a terminal, and raises `typer.Abort` for a no. Elsewhere nobody can be asked: `--yes` is required."""
+    """Asks on a terminal, and raises `typer.Abort` for a no. Without a terminal, `--yes` is required."""
     require_yes(yes=yes)
     if not yes:
         typer.confirm(question, abort=True)
 
 
 def require_yes(*, yes: bool) -> None:
-    """Raises `BadParameter` without `--yes` where nobody can be asked: before anything else is looked at."""
+    """Raises `BadParameter` without `--yes` and a terminal, before anything else is checked."""
     if not yes and not sys.stdin.isatty():
         raise typer.BadParameter("without a terminal this requires --yes", param_hint="--yes")
 

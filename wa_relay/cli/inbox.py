@@ -40,7 +40,7 @@ def inbox(
         return
     paper = results(no_color=options.no_color)
     if not found:
-        paper.console.print("No person is requested, and nobody has taken a conversation over.")
+        paper.console.print("No person is requested, and no conversation is taken over.")
     for listed in found:
         for line in _lines(listed, paper, config.timezone, now):
             paper.console.print(line, soft_wrap=True)
@@ -60,7 +60,7 @@ def _state(listed: Listed, timezone: tzinfo, now: Moment) -> str:
     who = listed.overview
     if who.waiting_since is not None:
         minutes = max(0, int((now - who.waiting_since) // 60))
-        nobody = "" if who.handler == "human" else "; the agent has it, since nobody was free"
-        return f"waits for a person since {minutes} min ({who.handler_reason or 'requested'}){nobody}"
+        given_back = "" if who.handler == "human" else "; the agent has it, because no person came"
+        return f"waits for a person since {minutes} min ({who.handler_reason or 'requested'}){given_back}"
     until = datetime.fromtimestamp(who.handler_until or now, timezone).strftime("%Y-%m-%d %H:%M")
     return f"taken over by {who.handler_by} until {until}"

@@ -52,7 +52,7 @@ class LazyGroup(TyperGroup):
 def load_command(name: str, entry: Entry) -> Any:
     """Imports the function behind an entry, and returns it as a command with its example.
 
-    The target may also be a Typer application, for a command that has commands of its own.
+    The target may also be a Typer application, for a command with subcommands.
     """
     module, _, function = entry.target.partition(":")
     target = getattr(import_module(module), function)

@@ -34,7 +34,7 @@ IMPORT_SECONDS = 120.0
 
 
 class Action(StrEnum):
-    """What to do with the list."""
+    """The actions on the list."""
 
     show = "list"
     add = "add"
@@ -59,17 +59,17 @@ def opt_out(
     Nobody is written to. CSV has phone_number, opted_out_at and source; an import takes all of its lines, or none.
     """
     options: Options = ctx.obj
-    words = what or []
-    if (action in (Action.show, Action.export)) == bool(words):
+    arguments = what or []
+    if (action in (Action.show, Action.export)) == bool(arguments):
         raise typer.BadParameter("add and remove take a PHONE, import takes a FILE, list and export take nothing")
     if action is Action.show:
         _list(options, as_json=as_json)
     elif action is Action.export:
         _export(options)
     elif action is Action.load:
-        _import(options, Path(" ".join(words)))
+        _import(options, Path(" ".join(arguments)))
     else:
-        _change(options, action, read_phone(words))
+        _change(options, action, read_phone(arguments))
 
 
 def _list(options: Options, *, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What stands before the command. `config_path` is None without `--config`."""
+    """The options before the command. `config_path` is None without `--config`."""
 
     config_path: Path | None = None
     no_color: bool = False

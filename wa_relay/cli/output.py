@@ -1,4 +1,4 @@
-"""Where results go: a console for people, UTF-8 for programs, a file that appears whole."""
+"""Outputs of commands: a console for people, UTF-8 for programs, a file that appears whole."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _LOOKALIKES = str.maketrans("¿¡“”„«»‘’–—‑•·", '?!"""""\'\
 
 
 class ResultConsole(Console):
-    """A console that prints texts as they are, and whose reader may leave: that ends the command, and is no failure."""
+    """A console that prints texts unchanged. A reader that closes the pipe ends the command without an error."""
 
     def __init__(self, stream: TextIO, *, no_color: bool, width: int | None = None) -> None:
-        # Without a colour system bold and dim go too: whoever wants no colours wants no codes in what they keep.
+        # Without a colour system bold and dim go too: users who want no colours want no escape codes in files.
         super().__init__(
             file=stream,
             no_color=no_color or None,
@@ -47,7 +47,7 @@ class ResultConsole(Console):
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """What a command prints on. `ascii` is true where nothing else can be shown."""
+    """The output of a command. `ascii` is true where nothing else can be shown."""
 
     console: Console
     encoding: str
@@ -138,7 +138,7 @@ def _replace(path: Path, body: bytes) -> None:
 
 
 def _mode(path: Path) -> int:
-    """The file's mode as it is, or as a new file's would be."""
+    """Returns the file's present mode, or that of a new file."""
     if path.exists():
         return path.stat().st_mode & 0o777
     mask = os.umask(0)
@@ -151,7 +151,7 @@ def _is_unicode(encoding: str | None) -> bool:
 
 
 def _plain_locale(env: Mapping[str, str]) -> bool:
-    """True for the C locale that somebody chose: Python writes UTF-8 there, the terminal may not show it."""
+    """True for a C locale that was set on purpose: Python writes UTF-8 there, the terminal may not show it."""
     if env.get("PYTHONIOENCODING") or env.get("PYTHONUTF8") == "1":
         return False
     category = env.get("LC_CTYPE", "")

@@ -1,4 +1,4 @@
-"""A conversation as it is printed: for people or for programs, once or followed."""
+"""Prints a conversation: for people or for programs, once or followed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from wa_relay.reports import Conversation, MessageEntry
 
 
 class Page(Protocol):
-    """What `history` prints on."""
+    """The output of `history`."""
 
     def begin(self, conversation: Conversation) -> None:
-        """Prints the conversation as it stands."""
+        """Prints the conversation in its present state."""
 
     def go_on(self, conversation: Conversation) -> None:
         """Prints what is new since the last look."""
@@ -83,7 +83,7 @@ class JsonPage:
 
 
 class BubblePage:
-    """The conversation as chat bubbles; a new status is shown on a line of its own."""
+    """Prints the conversation as chat bubbles; each new status gets its own line."""
 
     def __init__(self, paper: Paper, bubbles: Bubbles) -> None:
         self._print, self._bubbles = paper.console.print, bubbles

@@ -13,10 +13,10 @@ from wa_relay.model import RelayError
 Phone = Annotated[list[str], typer.Argument(metavar="PHONE", help="The phone number, with its country code.")]
 
 
-def read_phone(words: Sequence[str]) -> str:
-    """The number, or the BSUID, that the words of an argument spell; wrong usage for anything else."""
+def read_phone(parts: Sequence[str]) -> str:
+    """Reads a number, or a BSUID, that may be split into several arguments; anything else is wrong usage."""
     try:
-        return phone.parse(" ".join(words))
+        return phone.parse(" ".join(parts))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="PHONE") from None
 

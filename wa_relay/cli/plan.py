@@ -1,4 +1,4 @@
-"""`wa-relay plan`: who would get what for the calls of a batch, and why."""
+"""`wa-relay plan`: shows which customers of a batch would get which opening, and why."""
 
 from __future__ import annotations
 

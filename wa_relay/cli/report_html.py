@@ -56,7 +56,7 @@ footer { color: var(--soft); font-size: .85rem; }
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What the page shows: the report, and its days and groups for the charts."""
+    """The content of the page: the report, and its days and groups for the charts."""
 
     report: Statistics
     days: Statistics

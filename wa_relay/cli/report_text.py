@@ -18,7 +18,7 @@ SKIPPED = {
     "handed_over": "taken over by a person",
 }
 NONE = {"day": "unknown end", "batch": "no batch", "group": "no group", "agent": "no agent", "conversation": "no call"}
-"""What the group without a key is called."""
+"""The name of the group without a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def funnel(figures: Figures) -> list[Step]:
 
 
 def facts(figures: Figures) -> list[tuple[str, str]]:
-    """Everything that is no step of the funnel, as pairs of a name and its figures."""
+    """Returns the figures outside the funnel, as pairs of a name and a value."""
     openings = figures.openings
     others = [
         (openings.queued, "waiting"),
@@ -80,7 +80,7 @@ def compared(figures: Figures, before: Figures) -> list[tuple[str, str, str]]:
 
 
 def _billed(figures: Figures) -> str:
-    """What Twilio and Meta bill for: each text and each template."""
+    """The units that Twilio and Meta bill: texts and templates."""
     if not figures.templates:
         return f"{figures.parts:,} texts"
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in figures.templates.items())
@@ -88,7 +88,7 @@ def _billed(figures: Figures) -> str:
 
 
 def alerts(standing: Standing) -> list[str]:
-    """What a person should act on, whatever the span: holds and undecided sends."""
+    """The matters that need an operator, whatever the span: holds and undecided sends."""
     lines = []
     if standing.account_fault:
         lines.append(f"Everything is held because Twilio refuses the account: {standing.account_fault}")

@@ -98,7 +98,7 @@ def _list(options: Options, *, as_json: bool) -> None:
 
 
 def _confirm(options: Options, number: int, decision: Decision) -> None:
-    """Asks on a terminal, and raises `typer.Abort` for a no. Elsewhere nobody can be asked: `--yes` is required."""
+    """Asks on a terminal, and raises `typer.Abort` for a no. Without a terminal, `--yes` is required."""
     if not sys.stdin.isatty():
         raise typer.BadParameter("without a terminal a decision requires --yes", param_hint="--yes")
     row = next((row for row in _uncertain(options) if row.id == number), None)
@@ -109,7 +109,7 @@ def _confirm(options: Options, number: int, decision: Decision) -> None:
 
 
 def _known(row: Undecided) -> str:
-    """What is known of the send; before the first look-up, that Twilio may have it."""
+    """Returns the evidence about the send; before the first look-up, that Twilio may have it."""
     evidence = one_line(row.evidence or "no response")
     if not row.lookups:
         return f"{evidence}; not looked up at Twilio yet, which may have it"

@@ -1,4 +1,4 @@
-"""`wa-relay search`: the messages that contain all of some words."""
+"""`wa-relay search`: the messages that contain all of the given words."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def _require_twilio(config: Config) -> None:
 
 
 def _refuse_opted_out(database: Location, number: str) -> None:
-    """Raises `RelayError` for a customer who has opted out. Without a database nobody has."""
+    """Raises `RelayError` for a customer who has opted out. Without a database there are no opt-outs."""
     try:
         with reading(database) as db:
             opted_out = consent.has_opted_out(db, number)

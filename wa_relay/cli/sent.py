@@ -1,4 +1,4 @@
-"""What became of one message, as `send-test` and `say` show it."""
+"""The result of one send, as `send-test` and `say` show it."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from wa_relay.model import RelayError
 
 
 class Unit(StrEnum):
-    """Which units to print."""
+    """The units to print."""
 
     unit = "unit"
     timer = "timer"
@@ -68,7 +68,7 @@ def _installation(options: Options, user: str | None) -> Installation:
 
 
 def _program(started_as: str) -> Sequence[str]:
-    """Returns the absolute command of this program: `wa-relay` as it was called, or Python with `-m`."""
+    """Returns the absolute command of this program: the `wa-relay` that was called, or Python with `-m`."""
     path = Path(started_as)
     if path.name == "__main__.py":
         return (sys.executable, "-m", "wa_relay")

@@ -33,7 +33,7 @@ FILE_WIDTH = 100
 
 
 class By(StrEnum):
-    """How the figures are grouped."""
+    """The grouping of the figures."""
 
     day = "day"
     batch = "batch"

@@ -22,14 +22,14 @@ Phone = Annotated[list[str], typer.Argument(metavar="PHONE", help="The phone num
 
 def takeover(
     ctx: typer.Context,
-    words: Phone,
+    phone_parts: Phone,
     hours: Annotated[
         float | None,
         typer.Option("--hours", help="How long the agent is silent; by default handover.return_after_hours."),
     ] = None,
 ) -> None:
     """Take a conversation over: the agent is silent until `release`, or until the time is over."""
-    address = address_of(words)
+    address = address_of(phone_parts)
     if hours is not None and not 0 < hours <= LONGEST_HOURS:
         raise typer.BadParameter(f"must be over 0 and at most {LONGEST_HOURS:g}", param_hint="--hours")
 
@@ -42,9 +42,9 @@ def takeover(
     typer.echo(f"You have the conversation with {address}. Answer with: wa-relay say; give it back with: release")
 
 
-def release(ctx: typer.Context, words: Phone) -> None:
-    """Give a conversation back to the agent, which is asked what nobody has answered."""
-    address = address_of(words)
+def release(ctx: typer.Context, phone_parts: Phone) -> None:
+    """Give a conversation back to the agent, which then answers the unanswered messages."""
+    address = address_of(phone_parts)
 
     def directly(ledger: Ledger, now: Moment) -> Json:
         return _known(handover.release(ledger, address, COMMAND_LINE, now), address)
@@ -53,10 +53,10 @@ def release(ctx: typer.Context, words: Phone) -> None:
     typer.echo(f"The agent has the conversation with {address} again.")
 
 
-def address_of(words: list[str]) -> str:
-    """Reads a phone that may have been split into several words."""
+def address_of(parts: list[str]) -> str:
+    """Reads a phone that may have been split into several arguments."""
     try:
-        return phone.parse(" ".join(words))
+        return phone.parse(" ".join(parts))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="PHONE") from None
 

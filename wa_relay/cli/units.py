@@ -38,7 +38,7 @@ LimitCORE=0"""
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What the units name. All paths are absolute; `program` is a command and its first arguments.
+    """The values that the units need. All paths are absolute; `program` is a command and its first arguments.
 
     `python` is the folder of the interpreter, which may be another one than the program's.
     """
