@@ -152,7 +152,7 @@ def list_users(db: Queries) -> list[User]:
 def _id_of(ledger: Ledger, name: str) -> int:
     row = ledger.one(SELECT_USER_ID, {"name": name})
     if row is None:
-        raise NoSuchUser(f"no user is called {name}. `wa-relay console user list` lists them.", permanent=True)
+        raise NoSuchUser(f"there is no user {name}. `wa-relay console user list` lists them.", permanent=True)
     return int(row["id"])
 
 

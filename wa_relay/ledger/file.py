@@ -162,7 +162,7 @@ def open_for_reading(path: Path) -> SqliteEngine:
     The file is examined by SQLite alone: a descriptor of it that this process opened and closed besides would drop
     SQLite's own locks, those of the daemon's writer included (see `lock`).
     """
-    missing = f"no database exists at {path}. `wa-relay serve` creates it."
+    missing = f"there is no database at {path}. `wa-relay serve` creates it."
     try:
         size = path.stat().st_size
     except FileNotFoundError:

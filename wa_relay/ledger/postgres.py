@@ -280,7 +280,7 @@ class PostgresEngine:
 
 
 class _Result:
-    """Returns the rows of a statement; none for a change, for which psycopg would raise."""
+    """The rows of a statement; none for a change, for which psycopg would raise."""
 
     def __init__(self, cursor: psycopg.Cursor[Any]) -> None:
         self._cursor = cursor
