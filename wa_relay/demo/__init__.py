@@ -1,6 +1,6 @@
-"""The whole flow with no account and no network: the real daemon between the shipped stand-ins, told as it happens.
+"""The whole flow with no account and no network: the real daemon between the shipped stand-ins, reported step by step.
 
-`performance.py` sets up and takes down, `acts.py` is the script, `chat.py` lets the person at the terminal play.
+`performance.py` sets up and takes down, `acts.py` is the script, `chat.py` lets the user at the terminal play.
 """
 
 from wa_relay.demo.performance import perform, perform_chat, perform_console, perform_opening

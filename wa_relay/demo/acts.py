@@ -1,30 +1,30 @@
-"""The script: what happens to the customers and what they write, each step told once it has happened."""
+"""The script: what happens to the customers and what they write, each step reported once it has happened."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from wa_relay.demo.campaign import AGENT, ANA, BATCH, CALLED, DIEGO, JORGE, LUIS, MARTA, SARA, Person, backend_report
+from wa_relay.demo.campaign import AGENT, ANA, BATCH, CALLED, DIEGO, JORGE, LUIS, MARTA, SARA, Customer, backend_report
 from wa_relay.demo.stage import Stage, StepMissed
 from wa_relay.standins.journal import Entry
 from wa_relay.standins.twilio import Attachment
 
 READS = 0.3
-"""Seconds that somebody takes to read and answer."""
+"""Seconds that a customer takes to read and answer."""
 
 SAID = "Buenas, ¿el plan Premium qué incluye?"
-"""What Marta says in her voice note."""
+"""The content of Marta's voice note."""
 
 BURST = ("Hola, qué pena molestar", "¿A qué hora atienden?", "Es que trabajo hasta las 6")
 
 
 async def first_call(s: Stage) -> str:
-    """Plays the call to Ana, up to the opening that she reads; gives the batch."""
+    """Plays the call to Ana, up to the opening that she reads; returns the batch."""
     s.screen.chapter("A call ends, and wa-relay writes to the customer")
-    people = [person.recipient for person in CALLED]
-    batch = s.elevenlabs.add_batch(name=BATCH, agent_id=AGENT.agent_id, recipients=people)
-    s.told(
+    recipients = [customer.recipient for customer in CALLED]
+    batch = s.elevenlabs.add_batch(name=BATCH, agent_id=AGENT.agent_id, recipients=recipients)
+    s.report(
         await s.from_elevenlabs("ElevenLabs has the campaign", "batch", batch_id=batch),
         "ElevenLabs",
         f"{AGENT.name} calls the customers of “{BATCH}”.",
@@ -33,10 +33,10 @@ async def first_call(s: Stage) -> str:
     await asyncio.sleep(1.2)
     s.elevenlabs.finish_call(batch, 0)
     ended = await _call_ended(s, ANA)
-    _tell_end(s, ended, ANA)
+    _report_end(s, ended, ANA)
     call = f"/v1/convai/conversations/{ended.data['conversation_id']}"
     polled = await s.from_elevenlabs(f"wa-relay finds the call to {ANA.name}", "request", path=call)
-    s.told(polled, "wa-relay", "Polls, finds the call and reads its outcome.")
+    s.report(polled, "wa-relay", "Polls, finds the call and reads its outcome.")
     sent = await _opening(s, ANA)
     how = "an approved template" if sent.data["content_sid"] else "free text"
     _show_sent(s, sent, ANA, f"Sends the opening, {how}, through Twilio:")
@@ -44,24 +44,24 @@ async def first_call(s: Stage) -> str:
     return batch
 
 
-async def question(s: Stage, person: Person, *texts: str) -> Entry:
-    """Lets somebody write, all at once, and waits for the one answer, which it gives."""
+async def question(s: Stage, customer: Customer, *texts: str) -> Entry:
+    """Lets a customer write several messages at once, and returns the one answer."""
     await asyncio.sleep(READS)
     before = len(s.twilio.journal.entries())
-    wrote = s.twilio.customer_burst(person.phone, texts)
+    wrote = s.twilio.customer_burst(customer.phone, texts)
     written = asyncio.create_task(wrote)
     for text in texts:
-        what = f"{person.name}'s message reaches Twilio"
-        inbound = await s.from_twilio(what, "inbound", phone=person.phone, body=text)
+        what = f"{customer.name}'s message reaches Twilio"
+        inbound = await s.from_twilio(what, "inbound", phone=customer.phone, body=text)
         if text is texts[0]:
-            words = "writes:" if len(texts) == 1 else f"writes {len(texts)} messages at once:"
-            s.told(inbound, "customer", f"{person.name} {words}")
-        s.screen.theirs(person.name, str(inbound.data["body"]))
+            action = "writes:" if len(texts) == 1 else f"writes {len(texts)} messages at once:"
+            s.report(inbound, "customer", f"{customer.name} {action}")
+        s.screen.theirs(customer.name, str(inbound.data["body"]))
     if any(delivery.status != 200 for delivery in await written):
-        raise StepMissed(f"wa-relay did not accept the message of {person.name}")
-    await _tell_turn(s, person, texts)
-    answer = await s.sent_after(f"the answer to {person.name} is sent", person.phone, before)
-    _show_sent(s, answer, person, f"Sends {AGENT.name}'s reply through Twilio:")
+        raise StepMissed(f"wa-relay did not accept the message of {customer.name}")
+    await _report_turn(s, customer, texts)
+    answer = await s.sent_after(f"the answer to {customer.name} is sent", customer.phone, before)
+    _show_sent(s, answer, customer, f"Sends {AGENT.name}'s reply through Twilio:")
     return answer
 
 
@@ -76,18 +76,18 @@ async def the_others(s: Stage, batch: str) -> None:
     """Plays the rest of the batch: each call ends in its own way, and is followed by what belongs to it."""
     s.screen.chapter("The other calls end, each in its own way")
     s.elevenlabs.play(batch, rings=0.2, talks=0.4, analysis=0.1, at_once=len(CALLED))
-    ends = [(await _call_ended(s, person), person) for person in CALLED[1:]]
-    for ended, person in sorted(ends, key=lambda end: end[0].number):
-        _tell_end(s, ended, person)
-    openings = [(await _opening(s, person), person) for person in (LUIS, MARTA, SARA)]
-    for sent, person in sorted(openings, key=lambda opening: opening[0].number):
-        if person.outcome == "completed":
-            s.told(sent, "wa-relay", f"Sends the opening to {person.name}.")
+    ends = [(await _call_ended(s, customer), customer) for customer in CALLED[1:]]
+    for ended, customer in sorted(ends, key=lambda end: end[0].number):
+        _report_end(s, ended, customer)
+    openings = [(await _opening(s, customer), customer) for customer in (LUIS, MARTA, SARA)]
+    for sent, customer in sorted(openings, key=lambda opening: opening[0].number):
+        if customer.outcome == "completed":
+            s.report(sent, "wa-relay", f"Sends the opening to {customer.name}.")
         else:
-            s.told(sent, "wa-relay", f"Sends {person.name}, who was not reached, an opening of its own:")
-            s.screen.ours(person.name, str(sent.data["shown"]))
-    for sent, person in openings:
-        await s.receipts(sent, person.name)
+            s.report(sent, "wa-relay", f"Sends {customer.name}, who was not reached, an opening of its own:")
+            s.screen.ours(customer.name, str(sent.data["shown"]))
+    for sent, customer in openings:
+        await s.receipts(sent, customer.name)
     await _nobody_wrote(s, JORGE)
 
 
@@ -104,8 +104,8 @@ async def voice_note(s: Stage) -> None:
     s.elevenlabs.set_transcript(note.data, SAID, seconds=4.0)
     before = await _sends(s, MARTA, "", note, "[voice note]")
     heard = await s.from_elevenlabs(f"{MARTA.name}'s voice note is transcribed", "speech", text=SAID)
-    s.told(heard, "ElevenLabs", f"Speech-to-text hears: “{SAID}”")
-    await _tell_turn(s, MARTA, (SAID,))
+    s.report(heard, "ElevenLabs", f"Speech-to-text hears: “{SAID}”")
+    await _report_turn(s, MARTA, (SAID,))
     answer = await s.sent_after(f"the answer to {MARTA.name} is sent", MARTA.phone, before)
     _show_sent(s, answer, MARTA, f"Sends {AGENT.name}'s reply through Twilio:")
 
@@ -116,20 +116,20 @@ async def picture(s: Stage) -> None:
     caption = "¿Es este el equipo?"
     before = await _sends(s, LUIS, caption, Attachment("image/jpeg", b"\xff\xd8\xff a photo of Luis"), "[picture]")
     given = await s.from_elevenlabs(f"{LUIS.name}'s picture reaches {AGENT.name}", "file")
-    s.told(given, "ElevenLabs", f"{AGENT.name} gets the picture in the session, with the words below it.")
-    await _tell_turn(s, LUIS, (caption,))
+    s.report(given, "ElevenLabs", f"{AGENT.name} gets the picture in the session, with the words below it.")
+    await _report_turn(s, LUIS, (caption,))
     answer = await s.sent_after(f"the answer to {LUIS.name} is sent", LUIS.phone, before)
     _show_sent(s, answer, LUIS, f"Sends {AGENT.name}'s reply through Twilio:")
 
 
-async def _sends(s: Stage, person: Person, words: str, file: Attachment, shown: str) -> int:
-    """Lets somebody send a file; gives the place in Twilio's journal before it."""
+async def _sends(s: Stage, customer: Customer, text: str, file: Attachment, shown: str) -> int:
+    """Lets a customer send a file; returns the place in Twilio's journal before it."""
     await asyncio.sleep(READS)
     before = len(s.twilio.journal.entries())
-    delivery = await s.twilio.customer_writes(person.phone, words, media=file)
-    inbound = await s.from_twilio(f"{person.name}'s message reaches Twilio", "inbound", sid=delivery.sid)
-    s.told(inbound, "customer", f"{person.name} sends:")
-    s.screen.theirs(person.name, f"{shown} {words}".strip())
+    delivery = await s.twilio.customer_writes(customer.phone, text, media=file)
+    inbound = await s.from_twilio(f"{customer.name}'s message reaches Twilio", "inbound", sid=delivery.sid)
+    s.report(inbound, "customer", f"{customer.name} sends:")
+    s.screen.theirs(customer.name, f"{shown} {text}".strip())
     return before
 
 
@@ -137,20 +137,20 @@ async def opt_out(s: Stage) -> None:
     """Lets Sara opt out."""
     s.screen.chapter("A customer who writes BAJA gets no more messages")
     await _notice(s, SARA, "BAJA", "BAJA")
-    told = await s.until(
+    body = await s.until(
         f"wa-relay counts {SARA.name} as opted out", lambda: _conversation(s, SARA, lambda c: c["status"] != "active")
     )
-    s.now_told("wa-relay", f"{SARA.name} is now “{told['status']}” and gets no more messages.")
+    s.report_now("wa-relay", f"{SARA.name} is now “{body['status']}” and gets no more messages.")
 
 
 async def backend(s: Stage) -> None:
-    """Lets the campaign's backend tell of a call, as it may beside the polling."""
+    """Lets the campaign's backend report a call, as it may beside the polling."""
     s.screen.chapter("A backend can report a call, too")
     s.awaited = "POST /api/call-completed is answered"
-    status, told = await s.api("POST", "/api/call-completed", backend_report(DIEGO))
+    status, body = await s.api("POST", "/api/call-completed", backend_report(DIEGO))
     if status >= 300:
-        raise StepMissed(f"POST /api/call-completed returned {status}: {told.get('message')}")
-    s.now_told("backend", f"POST /api/call-completed for {DIEGO.name}: {status} “{told['status']}”")
+        raise StepMissed(f"POST /api/call-completed returned {status}: {body.get('message')}")
+    s.report_now("backend", f"POST /api/call-completed for {DIEGO.name}: {status} “{body['status']}”")
     _show_sent(s, await _opening(s, DIEGO), DIEGO, "Sends the opening:")
 
 
@@ -159,14 +159,14 @@ async def results(s: Stage) -> None:
     s.screen.chapter("Afterwards: the commands, on the database of this demo")
     await s.until("all messages are settled", lambda: _settled(s))
     commands = (("history", "+57 313 853-9155"), ("stats",))
-    work = [asyncio.create_task(s.daemon.command(*words, env=_terminal(s))) for words in commands]
+    work = [asyncio.create_task(s.daemon.command(*arguments, env=_terminal(s))) for arguments in commands]
     try:
-        for words, running in zip(commands, work, strict=True):
-            s.awaited = f"wa-relay {words[0]} prints"
+        for arguments, running in zip(commands, work, strict=True):
+            s.awaited = f"wa-relay {arguments[0]} prints"
             code, out, err = await running
             if code:
-                raise StepMissed(f"wa-relay {words[0]} ended with {code}: {err.strip()}")
-            s.screen.command(f"wa-relay {' '.join(words)}", out)
+                raise StepMissed(f"wa-relay {arguments[0]} ended with {code}: {err.strip()}")
+            s.screen.command(f"wa-relay {' '.join(arguments)}", out)
     finally:
         for running in work:
             running.cancel()
@@ -181,74 +181,74 @@ def _terminal(s: Stage) -> dict[str, str]:
     return {"COLUMNS": str(paper.console.width), "PYTHONIOENCODING": encoding, "FORCE_COLOR": "", **colours}
 
 
-async def _call_ended(s: Stage, person: Person) -> Entry:
-    what = f"the call to {person.name} ends"
-    return await s.from_elevenlabs(what, "recipient", phone=person.phone, status=person.outcome)
+async def _call_ended(s: Stage, customer: Customer) -> Entry:
+    what = f"the call to {customer.name} ends"
+    return await s.from_elevenlabs(what, "recipient", phone=customer.phone, status=customer.outcome)
 
 
-def _tell_end(s: Stage, ended: Entry, person: Person) -> None:
+def _report_end(s: Stage, ended: Entry, customer: Customer) -> None:
     reached = "" if ended.data["conversation_id"] else ", without a conversation"
-    s.told(ended, "ElevenLabs", f"The call to {person.name} is over: {ended.data['status']}{reached}.")
+    s.report(ended, "ElevenLabs", f"The call to {customer.name} is over: {ended.data['status']}{reached}.")
 
 
-async def _opening(s: Stage, person: Person) -> Entry:
-    return await s.sent_after(f"the opening to {person.name} is sent", person.phone, 0)
+async def _opening(s: Stage, customer: Customer) -> Entry:
+    return await s.sent_after(f"the opening to {customer.name} is sent", customer.phone, 0)
 
 
-def _show_sent(s: Stage, sent: Entry, person: Person, words: str) -> None:
+def _show_sent(s: Stage, sent: Entry, customer: Customer, text: str) -> None:
     """Shows a message that Twilio took."""
-    s.told(sent, "wa-relay", words)
-    s.screen.ours(person.name, str(sent.data["shown"]))
+    s.report(sent, "wa-relay", text)
+    s.screen.ours(customer.name, str(sent.data["shown"]))
 
 
-async def _show_read(s: Stage, sent: Entry, person: Person) -> None:
+async def _show_read(s: Stage, sent: Entry, customer: Customer) -> None:
     """Tells that a message was read, under it."""
-    delivered, read = await s.receipts(sent, person.name)
+    delivered, read = await s.receipts(sent, customer.name)
     s.screen.receipts(f"delivered after {delivered.at - sent.at:.1f} s, read after {read.at - sent.at:.1f} s")
 
 
-async def _tell_turn(s: Stage, person: Person, texts: tuple[str, ...]) -> None:
+async def _report_turn(s: Stage, customer: Customer, texts: tuple[str, ...]) -> None:
     """Tells what the agent was asked, and that it knew of the phone call."""
     asked = await s.expect(
-        f"{AGENT.name} is asked what {person.name} wrote",
+        f"{AGENT.name} is asked what {customer.name} wrote",
         s.elevenlabs.journal,
         lambda entry: entry.kind == "user_message" and all(text in str(entry.data["text"]) for text in texts),
     )
-    summary = await s.knew(asked, person)
+    summary = await s.knew(asked, customer)
     many = "" if len(texts) == 1 else f" once, with all {len(texts)} messages"
-    s.told(asked, "ElevenLabs", f"{AGENT.name} gets the question{many}. Context: “{summary}”")
+    s.report(asked, "ElevenLabs", f"{AGENT.name} gets the question{many}. Context: “{summary}”")
 
 
-async def _notice(s: Stage, person: Person, body: str, shown: str, media: str | None = None) -> None:
-    """Lets somebody write what is answered without the agent."""
+async def _notice(s: Stage, customer: Customer, body: str, shown: str, media: str | None = None) -> None:
+    """Lets a customer write a message that is answered without the agent."""
     await asyncio.sleep(READS)
     before, heard = len(s.twilio.journal.entries()), len(s.elevenlabs.journal.entries("user_message"))
-    delivery = await s.twilio.customer_writes(person.phone, body, media=media)
-    inbound = await s.from_twilio(f"{person.name}'s message reaches Twilio", "inbound", sid=delivery.sid)
-    s.told(inbound, "customer", f"{person.name} writes:" if body else f"{person.name} speaks:")
-    s.screen.theirs(person.name, shown)
-    answer = await s.sent_after(f"{person.name} is answered", person.phone, before)
+    delivery = await s.twilio.customer_writes(customer.phone, body, media=media)
+    inbound = await s.from_twilio(f"{customer.name}'s message reaches Twilio", "inbound", sid=delivery.sid)
+    s.report(inbound, "customer", f"{customer.name} writes:" if body else f"{customer.name} speaks:")
+    s.screen.theirs(customer.name, shown)
+    answer = await s.sent_after(f"{customer.name} is answered", customer.phone, before)
     if len(s.elevenlabs.journal.entries("user_message")) > heard:
         raise StepMissed(f"wa-relay asked {AGENT.name} about a message that needs no agent")
-    _show_sent(s, answer, person, "Replies automatically, without the agent:")
+    _show_sent(s, answer, customer, "Replies automatically, without the agent:")
 
 
-async def _nobody_wrote(s: Stage, person: Person) -> None:
-    told = await s.until(
-        f"wa-relay has recorded the call to {person.name}",
-        lambda: _conversation(s, person, lambda conversation: bool(conversation["calls"])),
+async def _nobody_wrote(s: Stage, customer: Customer) -> None:
+    body = await s.until(
+        f"wa-relay has recorded the call to {customer.name}",
+        lambda: _conversation(s, customer, lambda conversation: bool(conversation["calls"])),
     )
     _, figures = await s.api("GET", "/api/stats")
-    if told["messages"] or not figures["skipped"]:
-        raise StepMissed(f"wa-relay did not skip {person.name}")
+    if body["messages"] or not figures["skipped"]:
+        raise StepMissed(f"wa-relay did not skip {customer.name}")
     reason = ", ".join(figures["skipped"])
-    s.now_told("wa-relay", f"Records the call to {person.name} and sends nothing: {reason}.")
+    s.report_now("wa-relay", f"Records the call to {customer.name} and sends nothing: {reason}.")
 
 
-async def _conversation(s: Stage, person: Person, holds: Any) -> Any:
-    """The person's thread as the API tells it, None until something holds of it."""
-    status, told = await s.api("GET", f"/api/conversations/{person.phone}")
-    return told if status == 200 and holds(told) else None
+async def _conversation(s: Stage, customer: Customer, holds: Any) -> Any:
+    """The customer's thread as the API shows it, None until `holds` is true of it."""
+    status, body = await s.api("GET", f"/api/conversations/{customer.phone}")
+    return body if status == 200 and holds(body) else None
 
 
 async def _settled(s: Stage) -> bool:

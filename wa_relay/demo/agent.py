@@ -1,4 +1,4 @@
-"""What the stand-in's agent says in text: by the words of the question, in Spanish. Pure."""
+"""The text answers of the stand-in's agent, by the words of the question, in Spanish. Pure."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ _OTHERWISE = (
 
 
 def answering(price_answer: str | None = None) -> Callable[[Asked], str]:
-    """The agent; `price_answer` is what it says when the price is asked, in place of its own words."""
+    """Makes the agent; `price_answer` replaces its usual answer about the price."""
 
     def answer(asked: Asked) -> str:
         if asked.files:
             return PICTURE
-        words = _plain(asked.text)
-        if _in(_PRICE_WORDS, words):
+        question = _plain(asked.text)
+        if _in(_PRICE_WORDS, question):
             return price_answer or PRICE
-        return next((reply for pattern, reply in _ANSWERS if _in(pattern, words)), _OTHERWISE)
+        return next((reply for pattern, reply in _ANSWERS if _in(pattern, question)), _OTHERWISE)
 
     return answer
 
 
-def _in(pattern: str, words: str) -> bool:
-    return re.search(rf"\b(?:{pattern})\b", words) is not None
+def _in(pattern: str, question: str) -> bool:
+    return re.search(rf"\b(?:{pattern})\b", question) is not None
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The campaign that is played: who is called, how the calls end, what is written to whom. Pure."""
+"""The campaign of the demo: its customers, how their calls end, and the texts. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BATCH = "Campaña Octubre"
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class Customer:
     """Somebody who is called. `summary` None leaves it to the stand-in."""
 
     name: str
@@ -25,7 +25,7 @@ class Person:
 
     @property
     def recipient(self) -> Recipient:
-        """The person as a recipient of a batch."""
+        """The customer as a recipient of a batch."""
         return Recipient(
             self.phone,
             {"client_name": self.name},
@@ -35,16 +35,16 @@ class Person:
         )
 
 
-ANA = Person("Ana García", "+573138539155")
-LUIS = Person(
+ANA = Customer("Ana García", "+573138539155")
+LUIS = Customer(
     "Luis Rojas", "+573001112233", summary="Luis atendió la llamada y quiere saber el horario antes de decidir."
 )
-MARTA = Person("Marta Díaz", "+573004445566", outcome="voicemail")
-JORGE = Person("Jorge Peña", "+573107778899", outcome="failed", conversation=False)
-SARA = Person("Sara Muñoz", "+573152223344", summary="Sara atendió la llamada y dijo que está ocupada.")
-DIEGO = Person("Diego Torres", "+573209990011")
+MARTA = Customer("Marta Díaz", "+573004445566", outcome="voicemail")
+JORGE = Customer("Jorge Peña", "+573107778899", outcome="failed", conversation=False)
+SARA = Customer("Sara Muñoz", "+573152223344", summary="Sara atendió la llamada y dijo que está ocupada.")
+DIEGO = Customer("Diego Torres", "+573209990011")
 CALLED = (ANA, LUIS, MARTA, JORGE, SARA)
-"""Those of the batch, in its order; Diego's call is told by the campaign's backend."""
+"""The customers of the batch, in its order; the campaign's backend reports Diego's call."""
 
 _COMPLETED = "Hola {}, soy Valentina. Gracias por atender nuestra llamada. ¿Te quedó alguna duda sobre el plan Premium?"
 _VOICEMAIL = "Hola {}, te llamamos y no te encontramos. ¿Te contamos por aquí del plan Premium?"
@@ -63,16 +63,16 @@ OPENINGS: Mapping[str, Mapping[str, Any]] = {
 """The configuration's openings: an approved template each, since a call opens no 24-hour window."""
 
 
-def backend_report(person: Person) -> dict[str, Any]:
-    """What a campaign's backend posts when a call of its own is over."""
+def backend_report(customer: Customer) -> dict[str, Any]:
+    """The report of a campaign's backend after a call that it made itself."""
     return {
         "agent_id": AGENT.agent_id,
         "agent_name": AGENT.name,
         "batch_name": BATCH,
         "recipient": {
-            "phone_number": person.phone,
-            "status": person.outcome,
+            "phone_number": customer.phone,
+            "status": customer.outcome,
             "conversation_id": "conv_5501k8pjchj6fnvamdmbsvdq5ptv",
         },
-        "call_metadata": {"client_name": person.name, "client_id": 42, "group_name": BATCH},
+        "call_metadata": {"client_name": customer.name, "client_id": 42, "group_name": BATCH},
     }

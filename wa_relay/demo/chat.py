@@ -1,4 +1,4 @@
-"""Lets the person at the terminal be the customer."""
+"""Lets the user at the terminal be the customer."""
 
 from __future__ import annotations
 
@@ -70,25 +70,25 @@ async def _typed(s: Stage, keyboard: Keyboard) -> str | None:
 
 
 async def _exchange(s: Stage, text: str) -> None:
-    """Sends a message of the customer's and shows the answer, or why there is none."""
+    """Sends a customer's message and shows the answer, or why none comes."""
     before, heard = len(s.twilio.journal.entries()), len(s.elevenlabs.journal.entries())
     was = await _status(s)
     delivery = await s.twilio.customer_writes(ANA.phone, text)
     if delivery.status != 200:
         raise StepMissed(f"wa-relay did not take the message: {delivery.status} {delivery.error}".rstrip())
     if was == await _status(s) == "opted_out":
-        s.now_told("wa-relay", "Answers nothing: you have opted out. ALTA brings you back.")
+        s.report_now("wa-relay", "Answers nothing: you have opted out. ALTA brings you back.")
         return
     answer = await s.sent_after("you are answered", ANA.phone, before)
     asked = [one for one in s.elevenlabs.journal.after(heard) if one.kind == "user_message"]
     if asked and await s.knew(asked[0], ANA):
-        s.told(asked[0], "ElevenLabs", f"{AGENT.name} gets the question, with the call and the thread.")
+        s.report(asked[0], "ElevenLabs", f"{AGENT.name} gets the question, with the call and the thread.")
     s.screen.ours("you", str(answer.data["shown"]))
 
 
 async def _status(s: Stage) -> Any:
-    _, told = await s.api("GET", f"/api/conversations/{ANA.phone}")
-    return told.get("status")
+    _, body = await s.api("GET", f"/api/conversations/{ANA.phone}")
+    return body.get("status")
 
 
 class Keyboard:

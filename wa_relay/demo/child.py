@@ -1,4 +1,4 @@
-"""The real daemon as a child process, and the commands beside it; none of them outlives the demo."""
+"""The real daemon as a child process, and the commands beside it; all of them end with the demo."""
 
 from __future__ import annotations
 

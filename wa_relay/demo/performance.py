@@ -1,4 +1,4 @@
-"""Sets everything up in a folder of its own, lets the story happen, and leaves nothing behind."""
+"""Sets everything up in a temporary folder, lets the story happen, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from wa_relay.model import RelayError
 from wa_relay.standins.elevenlabs import ElevenLabsStandin
 from wa_relay.standins.twilio import Delays, TwilioStandin
 
-_SCRIPTED = f"{', '.join(person.name.split()[0] for person in CALLED)} and {DIEGO.name.split()[0]} (scripted)"
+_SCRIPTED = f"{', '.join(customer.name.split()[0] for customer in CALLED)} and {DIEGO.name.split()[0]} (scripted)"
 
 _WORDS = (
     "An ElevenLabs voice agent calls customers by phone. When a call ends, wa-relay writes to the customer on "
@@ -43,7 +43,7 @@ async def perform(paper: Paper, price_answer: str | None = None) -> None:
 
 
 async def perform_opening(paper: Paper) -> None:
-    """Plays the first call, and what comes of it, alone."""
+    """Plays the first call alone, and what follows it."""
     await _perform(paper, _first, _SCRIPTED, None)
 
 
@@ -53,7 +53,7 @@ async def perform_chat(paper: Paper, price_answer: str | None = None) -> None:
 
 
 async def perform_console(paper: Paper, price_answer: str | None = None) -> None:
-    """Plays the campaign with the console on, and keeps running until it is cancelled, for whoever opens the link."""
+    """Plays the campaign with the console on, and keeps running until it is cancelled, for the link to be opened."""
     await _perform(paper, _console, _SCRIPTED, price_answer, console=True)
 
 
@@ -96,7 +96,7 @@ async def _perform(
     *,
     console: bool = False,
 ) -> None:
-    _end_when_told()
+    _end_on_signal()
     screen = Screen(paper)
     screen.title("wa-relay demo", _WORDS)
     try:
@@ -116,7 +116,7 @@ async def _perform(
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _end_when_told() -> None:
+def _end_on_signal() -> None:
     """Makes the signals that end a process cancel the demo, so that it takes everything down; Ctrl-C does already."""
     task = asyncio.current_task()
     assert task is not None
@@ -163,8 +163,8 @@ async def _stage(folder: Path, screen: Screen, price_answer: str | None, *, cons
     elevenlabs = ElevenLabsStandin()
     elevenlabs.add_agent(AGENT)
     elevenlabs.answers = answering(price_answer)
-    for person in (*CALLED, DIEGO):
-        twilio.contact(person.phone, name=person.name)
+    for customer in (*CALLED, DIEGO):
+        twilio.contact(customer.phone, name=customer.name)
     daemon = Daemon(folder)
     try:
         await twilio.start()

@@ -1,4 +1,4 @@
-"""What the person at the terminal sees: steps with their times, and messages as chat bubbles."""
+"""The screen of the demo: steps with their times, and messages as chat bubbles."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ STYLES = {
 
 
 class Paper(Protocol):
-    """What is printed on, and how to make a text showable there."""
+    """The console, and how to make a text printable there."""
 
     @property
     def console(self) -> Console:
-        """Where it is printed."""
+        """The output of the steps."""
 
     @property
     def ascii(self) -> bool:
@@ -59,17 +59,17 @@ class Screen:
         """The columns of the page."""
         return min(self._console.width, WIDEST)
 
-    def title(self, name: str, words: str) -> None:
+    def title(self, name: str, text: str) -> None:
         """The first line, and what this is."""
-        self.show(Text(), Text(name, style="bold"), Padding(Text(words), (0, 0, 1, 0)))
+        self.show(Text(), Text(name, style="bold"), Padding(Text(text), (0, 0, 1, 0)))
 
     def players(self, players: dict[str, str]) -> None:
-        """Who takes part, each with what it is here."""
+        """Prints the players, each with its role."""
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_column(no_wrap=True)
         grid.add_column(overflow="fold")
-        for name, words in players.items():
-            grid.add_row(Text(f"  {name}", style=STYLES.get(name, "bold")), Text(self._clean(words)))
+        for name, text in players.items():
+            grid.add_row(Text(f"  {name}", style=STYLES.get(name, "bold")), Text(self._clean(text)))
         self.show(grid)
 
     def chapter(self, title: str) -> None:
@@ -78,42 +78,40 @@ class Screen:
         rule = Rule(Text(self._clean(title), style="bold"), characters=characters, align="left", style="dim")
         self.show(Text(), rule)
 
-    def step(self, seconds: float, player: str, words: str) -> None:
+    def step(self, seconds: float, player: str, text: str) -> None:
         """Something that happened: when, at whose, and what."""
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_column(width=7, justify="right", no_wrap=True)
         grid.add_column(width=10, no_wrap=True)
         grid.add_column(overflow="fold")
-        grid.add_row(
-            Text(f"{seconds:.1f} s", style="dim"), Text(player, style=STYLES[player]), Text(self._clean(words))
-        )
+        grid.add_row(Text(f"{seconds:.1f} s", style="dim"), Text(player, style=STYLES[player]), Text(self._clean(text)))
         self.show(grid)
 
-    def note(self, words: str) -> None:
+    def note(self, text: str) -> None:
         """A remark between the steps."""
-        self.show(Padding(Text(self._clean(words), style="dim"), (0, 0, 0, 2)))
+        self.show(Padding(Text(self._clean(text), style="dim"), (0, 0, 0, 2)))
 
     def link(self, address: str) -> None:
-        """An address on a line of its own, never broken: a terminal makes it one to click."""
+        """Prints an address alone on a line, never broken: a terminal makes it a link."""
         self._console.print(Text(f"  {address}", style="bold underline"), soft_wrap=True)
 
     def theirs(self, name: str, text: str) -> None:
-        """What a customer wrote, on the left."""
+        """Prints a customer's message, on the left."""
         self.show(self._bubble(name, text, None, "cyan"))
 
     def ours(self, name: str, text: str) -> None:
-        """What a customer got from us, on the right."""
+        """Prints a message to a customer, on the right."""
         sent = Text(f"{self.paper.mark('✓', '+')} sent", style="dim")
         self.show(Align.right(self._bubble(f"to {name}", text, sent, "green"), width=self.width))
 
-    def receipts(self, words: str) -> None:
-        """What became of the message above, under it."""
-        line = Text.assemble((f"{self.paper.mark('✓✓', '++')} ", "bright_blue"), (words, "dim"))
+    def receipts(self, text: str) -> None:
+        """Prints the message's fate, below it."""
+        line = Text.assemble((f"{self.paper.mark('✓✓', '++')} ", "bright_blue"), (text, "dim"))
         self.show(Align.right(line, width=self.width))
 
-    def command(self, words: str, printed: str) -> None:
-        """A command as it is typed, and what it printed."""
-        self.show(Text(), Text.assemble(("$ ", "dim"), (self._clean(words), "bold")), Text())
+    def command(self, text: str, printed: str) -> None:
+        """Prints a command as typed, and its output."""
+        self.show(Text(), Text.assemble(("$ ", "dim"), (self._clean(text), "bold")), Text())
         self._console.print(Text.from_ansi(printed.rstrip("\n")), soft_wrap=True)
 
     def _bubble(self, title: str, text: str, footer: Text | None, style: str) -> Panel:

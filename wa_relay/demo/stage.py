@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from wa_relay.demo.campaign import AGENT, Person
+from wa_relay.demo.campaign import AGENT, Customer
 from wa_relay.demo.child import Daemon
 from wa_relay.demo.screen import Screen
 from wa_relay.model import RelayError
@@ -35,7 +35,7 @@ class StepMissed(Exception):
 
 @dataclass(slots=True)
 class Stage:
-    """All that plays. `awaited` is the step that is waited for, in words."""
+    """Everything that takes part. `awaited` describes the step that is waited for."""
 
     screen: Screen
     twilio: TwilioStandin
@@ -49,16 +49,16 @@ class Stage:
         """Seconds from the beginning to that entry."""
         return max(0.0, entry.at - self.began)
 
-    def told(self, entry: Entry, player: str, words: str) -> None:
-        """Prints something that a journal tells."""
-        self.screen.step(self.since(entry), player, words)
+    def report(self, entry: Entry, player: str, text: str) -> None:
+        """Prints an event of a journal."""
+        self.screen.step(self.since(entry), player, text)
 
-    def now_told(self, player: str, words: str) -> None:
-        """Prints something that the daemon's API told just now."""
-        self.screen.step(time() - self.began, player, words)
+    def report_now(self, player: str, text: str) -> None:
+        """Prints an event that the daemon's API has just shown."""
+        self.screen.step(time() - self.began, player, text)
 
     async def expect(self, what: str, journal: Journal, predicate: Callable[[Entry], bool]) -> Entry:
-        """Waits until a journal tells of it. Raises `StepMissed`."""
+        """Waits for an entry of a journal. Raises `StepMissed`."""
         found: Entry = await self._timely(what, journal.wait_for(predicate, WITHIN))
         return found
 
@@ -71,7 +71,7 @@ class Stage:
         return await self.expect(what, self.elevenlabs.journal, lambda entry: _is(entry, kind, data))
 
     async def sent_after(self, what: str, phone: str, number: int) -> Entry:
-        """Waits for a message to that person that Twilio took after that entry of its journal."""
+        """Waits for a message to that phone that Twilio took after that entry of its journal."""
         to = f"whatsapp:{phone}"
         return await self.expect(
             what,
@@ -87,20 +87,20 @@ class Stage:
             found.append(await self.from_twilio(what, "callback", sid=sid, status=status, answer=204))
         return found[0], found[1]
 
-    async def knew(self, asked: Entry, person: Person) -> str:
-        """The summary of that person's call, of which the agent was told before it was asked.
+    async def knew(self, asked: Entry, customer: Customer) -> str:
+        """Returns the summary of the customer's call that the agent got before the question.
 
-        Raises `StepMissed` when it was told nothing of the kind.
+        Raises `StepMissed` when it got none.
         """
         session = asked.data["conversation_id"]
-        told = await self.from_elevenlabs(
+        body = await self.from_elevenlabs(
             f"{AGENT.name} gets the context of the call", "context", conversation_id=session
         )
         calls = self.elevenlabs.world.conversations.values()
         for call in calls:
-            if call.phone == person.phone and call.summary and call.summary in str(told.data["text"]):
+            if call.phone == customer.phone and call.summary and call.summary in str(body.data["text"]):
                 return call.summary
-        raise StepMissed(f"{AGENT.name} did not get the context of the call to {person.name}")
+        raise StepMissed(f"{AGENT.name} did not get the context of the call to {customer.name}")
 
     async def until(self, what: str, look: Callable[[], Awaitable[Any]]) -> Any:
         """Looks again and again, until there is something. Raises `StepMissed`."""

@@ -1,4 +1,4 @@
-"""The console beside the demo: a link that opens it, a customer who asks for a person, and who answers one."""
+"""The console beside the demo: a link that opens it, a customer who requests a person, and an operator who answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FOR_EVER = 10.0 * 365 * 86400
 
 
 async def add_user(s: Stage) -> None:
-    """Adds the user of the links, with a password that nobody knows."""
+    """Adds the user of the links, with a password that is thrown away."""
     await _console(s, "user", "add", USER, "--role", "admin", typed=secrets.token_urlsafe(24))
 
 
@@ -34,12 +34,12 @@ async def show_link(s: Stage, what: str) -> None:
 
 
 async def stay(s: Stage) -> None:
-    """Lets a customer ask for a person, prints a link, and keeps running until Ctrl-C."""
+    """Lets a customer request a person, prints a link, and keeps running until Ctrl-C."""
     before = len(s.twilio.journal.entries())
     await s.twilio.customer_burst(LUIS.phone, (_ASKS,))
     promised = await s.sent_after(f"{LUIS.name} is promised a person", LUIS.phone, before)
     await show_link(s, "Now it is your turn")
-    s.screen.note(f"{LUIS.name} asks for a person. Take the conversation over and write: he answers.")
+    s.screen.note(f"{LUIS.name} asks for a customer. Take the conversation over and write: he answers.")
     s.screen.note("Ctrl-C ends the demo.")
     newest = promised.number
     for thanks in _THANKS:
