@@ -21,7 +21,7 @@ def test_a_text_is_posted_signed_with_the_fields_that_were_captured() -> None:
             standin.contact(ANA, name="Ana Prueba", user_id="ES.1000000000000001")
             written = await standin.customer_writes(ANA, "Hola ñ 👍 ")
             (heard,) = listener.heard
-            assert (written.status, written.attempts, written.form) == (204, 1, heard.form)
+            assert (written.status, written.tries, written.form) == (204, 1, heard.form)
             assert heard.url.endswith("/incoming")
             assert heard.signed_by(standin.settings.auth_token)
             assert sorted(heard.form) == [
@@ -109,7 +109,7 @@ def test_a_message_can_be_listed_without_being_told_and_told_later_or_twice() ->
         async with playing() as standin, listening() as listener, official(standin) as sdk:
             standin.configure(webhook_url=listener.url)
             written = await standin.customer_writes(ANA, "hola", deliver=False)
-            assert (written.attempts, listener.heard) == (0, [])
+            assert (written.tries, listener.heard) == (0, [])
             (listed,) = await sdk(lambda client: client.messages.list(to=SANDBOX))
             assert listed.sid == written.sid
             for _ in range(2):

@@ -1,4 +1,4 @@
-"""What a stand-in saw, in its order: the oracle by which tests judge."""
+"""The journal of a stand-in, in order: the oracle by which tests judge."""
 
 from __future__ import annotations
 

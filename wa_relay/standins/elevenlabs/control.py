@@ -59,7 +59,7 @@ class History(_Body):
 
 
 class Play(_Body):
-    """A batch that runs by itself."""
+    """A batch that runs automatically."""
 
     batch: str
     rings: float = 0.5
@@ -79,7 +79,7 @@ class PlannedFault(_Body):
 
 
 class PlannedScenario(_Body):
-    """How the next user messages are answered; without `times`, all of them."""
+    """Answers for the next user messages; without `times`, for all of them."""
 
     scenario: Scenario
     times: int | None = None
@@ -96,7 +96,7 @@ class Webhook(_Body):
 
 
 class Recording(_Body):
-    """What a recording says, named by its bytes in base64 or by their SHA-256 in hex."""
+    """The transcript of a recording, named by its bytes in base64 or by their SHA-256 in hex."""
 
     base64: str | None = None
     sha256: str | None = None

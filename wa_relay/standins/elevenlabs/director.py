@@ -29,7 +29,7 @@ class Director:
 
     @property
     def journal(self) -> Journal:
-        """What was seen and done."""
+        """The journal of requests and events."""
         return self._stage.journal
 
     @property
@@ -44,17 +44,17 @@ class Director:
 
     @property
     def faults(self) -> FaultPlan:
-        """What goes wrong with requests, by route."""
+        """The planned faults of requests, by route."""
         return self._stage.faults
 
     @property
     def scenarios(self) -> ScenarioPlan:
-        """How the agents answer."""
+        """The planned behaviour of the agents."""
         return self._stage.scenarios
 
     @property
     def answers(self) -> Answers:
-        """What the agents answer."""
+        """The planned answers of the agents."""
         return self._stage.answers
 
     @answers.setter
@@ -76,7 +76,7 @@ class Director:
         created_at: Moment | None = None,
         frozen_updates: bool = False,
     ) -> str:
-        """Submits a batch in which nobody was called yet; gives its id.
+        """Submits a batch in which no recipient was called yet; returns its id.
 
         With `frozen_updates` its recipients never show when they changed (`updated_at == created_at`).
         """
@@ -115,12 +115,12 @@ class Director:
 
     @property
     def transcriptions(self) -> Mapping[str, int]:
-        """How often each recording was transcribed, and so paid, by the SHA-256 of its bytes."""
+        """Counts how often each recording was transcribed, and so paid, by the SHA-256 of its bytes."""
         return self._stage.paid
 
     @property
     def sessions_open(self) -> int:
-        """How many text sessions are open."""
+        """Returns the number of open text sessions."""
         return self._stage.lobby.open
 
     @property
@@ -131,7 +131,7 @@ class Director:
     # --- moving the calls ---
 
     def start_call(self, batch_id: str, position: int) -> str | None:
-        """Somebody picks up; gives the conversation's id, None where the plan has none."""
+        """The recipient picks up; returns the conversation's id, None if the plan has no conversation."""
         call = self.world.start_call(batch_id, position, self._moment(None))
         self._noted(batch_id, position, "in_progress")
         return call.id if call else None
@@ -180,7 +180,7 @@ class Director:
     def play(
         self, batch_id: str, *, rings: float = 0.5, talks: float = 1.0, analysis: float = 0.5, at_once: int = 1
     ) -> asyncio.Task[None]:
-        """Lets the batch run by itself, `at_once` calls at a time, with these seconds for each stage.
+        """Runs the batch automatically, `at_once` calls at a time, with these seconds for each stage.
 
         Statuses go pending, dispatched, initiated, in_progress and to the outcome. Ends when the last is analysed.
         """
@@ -217,7 +217,7 @@ class Director:
     # --- webhooks ---
 
     async def post_call(self, conversation_id: str) -> int | None:
-        """Sends the signed `post_call_transcription`; gives the HTTP status, None when nobody answered."""
+        """Sends the signed `post_call_transcription`; returns the HTTP status, None without an answer."""
         return await self._webhooks.post_call(self.world.conversations[conversation_id])
 
     async def post_audio(self, conversation_id: str, size: int = 1024 * 1024) -> int | None:
@@ -229,7 +229,7 @@ class Director:
         return await self._webhooks.failed(self.world.conversations[conversation_id], reason)
 
     async def _quiet(self) -> None:
-        """Stops what runs by itself."""
+        """Stops the background tasks."""
         for task in tuple(self._plays):
             task.cancel()
         await asyncio.gather(*self._plays, return_exceptions=True)

@@ -52,7 +52,7 @@ def tool_request(name: str, call_id: str, event_id: int, kind: str = "webhook") 
 
 
 def tool_response(name: str, call_id: str, event_id: int, kind: str = "webhook", *, is_error: bool = False) -> Event:
-    """What came of a tool."""
+    """The result of a tool."""
     body = {
         "tool_name": name,
         "tool_call_id": call_id,
@@ -95,7 +95,7 @@ def mcp_tool_call(name: str, call_id: str, state: str, now: str = "2026-11-22T15
 
 
 def queue_status(status: str) -> Event:
-    """Where the session stands in the queue for capacity: `waiting`, `admitted` or `timed_out`."""
+    """The session's state in the queue for capacity: `waiting`, `admitted` or `timed_out`."""
     return {"type": "queue_status", "queue_status_event": {"status": status}}
 
 

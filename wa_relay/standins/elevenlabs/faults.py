@@ -80,7 +80,7 @@ BAD_GATEWAY = Fault("html", status=502)
 
 @dataclass(slots=True)
 class FaultPlan:
-    """Which fault comes next on a route: those planned first, then by chance."""
+    """Chooses the next fault on a route: planned ones first, then by chance."""
 
     _planned: dict[str, deque[Fault]] = field(default_factory=dict)
     _dice: random.Random | None = None

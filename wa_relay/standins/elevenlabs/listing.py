@@ -37,9 +37,9 @@ def batches_page(world: World, query: Mapping[str, str]) -> Json:
 
 
 def conversations_page(world: World, query: MultiMapping[str]) -> Json:
-    """A page of the conversations, the last begun first; `cursor` continues after that one."""
+    """A page of the conversations, the last one first; `cursor` continues after that one."""
     size = number(query, "page_size", 30, least=1, most=100)
-    cursor = number(query, "cursor", world.begun + 1, least=1, most=10**12)
+    cursor = number(query, "cursor", world.conversations_begun + 1, least=1, most=10**12)
     after = number(query, "call_start_after_unix", 0, least=0, most=10**12)
     before = number(query, "call_start_before_unix", 10**12, least=0, most=10**12)
     excluded = frozenset(query.getall("exclude_statuses", ()))

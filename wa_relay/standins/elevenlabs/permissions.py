@@ -19,7 +19,7 @@ _MISPLACED = {"text_only": "conversation.text_only"}
 
 @dataclass(frozen=True, slots=True)
 class Initiation:
-    """The first message of a client: who it is and what it asks for."""
+    """The first message of a client: its agent and its request."""
 
     variables: Mapping[str, Scalar]
     overrides: Mapping[str, object]
@@ -64,7 +64,7 @@ def _leaves(tree: Mapping[str, object], above: str = "") -> Iterator[tuple[str, 
 
 
 def refusal_of(agent: Agent, initiation: Initiation) -> Refusal | None:
-    """What the agent's settings forbid or miss; None when the session may begin."""
+    """Returns what the agent's settings forbid or lack; None when the session may begin."""
     for path in initiation.overrides:
         if path not in agent.overrides and path not in _IGNORED:
             field = path.rsplit(".", 1)[-1]
@@ -77,7 +77,7 @@ def refusal_of(agent: Agent, initiation: Initiation) -> Refusal | None:
 
 
 def greeting_of(agent: Agent, initiation: Initiation) -> str:
-    """What the agent says first, its variables filled in; empty for one that waits to be spoken to."""
+    """Returns the agent's greeting, its variables filled in; empty for one that waits for the user."""
     return filled(_first_message(agent, initiation), initiation.variables)
 
 

@@ -152,9 +152,9 @@ class Service:
         missing = self._stage.settings.missing_permissions
         if not missing or PERMISSIONS.get(name, "convai_read") not in missing:
             return None
-        words = f"The API key you used is missing the permission {PERMISSIONS.get(name, 'convai_read')}"
+        message = f"The API key you used is missing the permission {PERMISSIONS.get(name, 'convai_read')}"
         status = self._stage.settings.permission_status
-        return refusal(status, "missing_permissions", f"{words} to execute this operation.")
+        return refusal(status, "missing_permissions", f"{message} to execute this operation.")
 
     # --- batches, conversations, agents ---
 

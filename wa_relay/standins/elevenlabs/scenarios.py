@@ -1,4 +1,4 @@
-"""What an agent does when it is spoken to: the order of its events, for every way that is known. Pure.
+"""The behaviour of an agent in a session: the order of its events, for every known way. Pure.
 
 A scenario turns the answer's text into steps; `session.py` carries them out. Beside the orders of events there are the
 silences (`skip_turn`, `end_call`, `hang_up`: a close with 1000 and no text), the tools (`server_tool`, `client_tool`,
@@ -15,7 +15,7 @@ from wa_relay.standins.elevenlabs import events
 from wa_relay.standins.elevenlabs.events import Event
 
 MOMENT = "Un momento, por favor."
-"""What an agent says before it uses a tool."""
+"""The agent's text before it uses a tool."""
 
 GOODBYE = "¡Hasta luego!"
 

@@ -47,7 +47,7 @@ class Session:
         self._placed = False
 
     async def run(self, conversation_id: str = "") -> None:
-        """Plays the session to its end and notes it in the journal."""
+        """Plays the session until it ends, and notes it in the journal."""
         self._stage.sessions.add(self)
         watch: asyncio.Task[None] | None = None
         try:
@@ -115,25 +115,25 @@ class Session:
 
     async def _open(self, initiation: Initiation, conversation_id: str) -> None:
         now = self._stage.clock()
-        begun = self._stage.world.begin_text(
+        conversation = self._stage.world.begin_text(
             self._agent, now, initiation.variables, initiation.user_id, conversation_id
         )
-        self._conversation = begun
-        self._stage.live[begun.id] = begun
+        self._conversation = conversation
+        self._stage.live[conversation.id] = conversation
         self._stage.journal.note(
             "session",
-            conversation_id=begun.id,
+            conversation_id=conversation.id,
             agent_id=self._agent.agent_id,
             variables=dict(initiation.variables),
             overrides=dict(initiation.overrides),
             user_id=initiation.user_id,
             source=initiation.source,
         )
-        await self._send(events.metadata(begun.id))
+        await self._send(events.metadata(conversation.id))
         self._event_id = 1
         greeting = greeting_of(self._agent, initiation)
         if greeting:
-            begun.transcript.append(("agent", greeting))
+            conversation.transcript.append(("agent", greeting))
             await self._send(events.response(greeting, self._event_id))
 
     # --- the client's frames ---
@@ -291,14 +291,14 @@ class Session:
             with suppress(ConnectionError):
                 await self._send(events.error(code, error_type, reason))
         # A close carries 123 bytes of reason at most.
-        words = reason.encode()[:123]
+        data = reason.encode()[:123]
         transport = self._request.transport
         if not self._listening or transport is None:
-            await self._socket.close(code=code, message=words)
+            await self._socket.close(code=code, message=data)
             return
         # While another task reads, aiohttp's close() ends the connection without waiting for the client's answer, and
         # the client may then see 1006. So the frame (RFC 6455 §5.5.1) is written here, and the answer read there.
-        transport.write(bytes((0x88, len(words) + 2)) + code.to_bytes(2, "big") + words)
+        transport.write(bytes((0x88, len(data) + 2)) + code.to_bytes(2, "big") + data)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._heard_all.wait(), _CLOSING_SECONDS)
         transport.close()
@@ -327,7 +327,7 @@ def _object(text: str) -> Mapping[str, object] | None:
 
 
 def _text_in(frame: Mapping[str, object]) -> str:
-    """The text of a multimodal message, which come as a message of their own inside it."""
+    """Returns the text of a multimodal message, which is a message inside it."""
     inner = frame.get("text")
     text = inner.get("text") if isinstance(inner, Mapping) else inner
     return text if isinstance(text, str) else ""

@@ -1,4 +1,4 @@
-"""What the REST API shows of tools, workspace settings and webhooks, by which `doctor` judges a set-up. Pure."""
+"""The REST API's tools, workspace settings and webhooks, by which `doctor` judges a set-up. Pure."""
 
 from __future__ import annotations
 

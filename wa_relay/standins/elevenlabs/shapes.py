@@ -1,4 +1,4 @@
-"""What the stand-in's REST API shows of agents, batches and conversations. Pure.
+"""The REST API's agents, batches and conversations, in their JSON. Pure.
 
 Shapes: the service's API reference; its Python SDK reads every one of them into its models.
 """
@@ -278,7 +278,7 @@ def _file_input(one: Agent) -> Json:
 
 
 def transcription(text: str, language: str, seconds: float, number: str) -> Json:
-    """What speech-to-text answers; the words share the recording's time evenly."""
+    """The answer of speech-to-text; the words share the recording's time evenly."""
     words = text.split()
     step = seconds / len(words) if words else 0.0
     return {
@@ -341,7 +341,7 @@ def webhook(kind: str, data: Json, now: Moment) -> Json:
 
 
 def initiation_failure(one: Conversation, reason: str) -> Json:
-    """What the `call_initiation_failure` webhook holds: the telephony provider's own report in it."""
+    """The body of the `call_initiation_failure` webhook, with the telephony provider's own report."""
     return {
         "agent_id": one.agent_id,
         "conversation_id": one.id,

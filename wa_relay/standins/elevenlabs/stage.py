@@ -1,4 +1,4 @@
-"""What all parts of the ElevenLabs stand-in share: the world, what is planned, the switches, the journal."""
+"""The state that all parts of the ElevenLabs stand-in share: the world, the plans, the switches, the journal."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Settings:
 
     `gateway` offers the message endpoint that the real service lacks. `error_events` gives the reason of a close in an
     event before it. `webhook_url` gets the post-call webhooks: after each finished call with `webhook_calls`, after
-    each text session with `webhook_texts`; `webhook_retries` are the pauses before further attempts, none by default.
-    `speech_text` is what a recording says that has no transcript of its own, in `speech_language` (ISO 639-3), and
+    each text session with `webhook_texts`; `webhook_retries` are the pauses before further sends, none by default.
+    `speech_text` is the transcript of a recording without a planned one, in `speech_language` (ISO 639-3), and
     `speech_seconds` long; it is transcribed after `speech_delay`. `largest_file` is in bytes.
 
     `most_sessions` are the text sessions that may be open at once (None: any number). Beyond them `full` decides:
@@ -64,7 +64,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What a recording says. `language` is ISO 639-3, empty text means that nobody speaks."""
+    """The transcript of a recording. `language` is ISO 639-3, an empty text means silence."""
 
     text: str
     language: str = "spa"
@@ -72,7 +72,7 @@ class Transcript:
 
 
 class ScenarioPlan:
-    """What comes of the next user messages: those planned first, then the agent's own, then the default."""
+    """Chooses the answers to user messages: planned ones first, then the agent's own, then the default."""
 
     def __init__(self) -> None:
         self.default = Scenario("plain")
@@ -168,10 +168,10 @@ class Stage:
     lobby: Lobby = field(default_factory=Lobby)
     files: dict[str, File] = field(default_factory=dict)
     transcripts: dict[str, Transcript] = field(default_factory=dict)
-    """What recordings say, by the SHA-256 of their bytes in hex."""
+    """The transcripts of recordings, by the SHA-256 of their bytes in hex."""
     paid: Counter[str] = field(default_factory=Counter)
-    """How often a recording was transcribed, by the same."""
+    """The number of transcriptions of each recording, by the same."""
 
     def answer(self, asked: Asked) -> str:
-        """What an agent says to that."""
+        """Returns the agent's answer to that."""
         return self.answers(asked) if callable(self.answers) else from_table(self.answers)(asked)

@@ -1,4 +1,4 @@
-"""What the ElevenLabs stand-in knows: agents, batches and conversations as they move through time. Pure.
+"""The world of the ElevenLabs stand-in: agents, batches and conversations as they move through time. Pure.
 
 `shapes.py` shows them as the REST API does. Moments are Unix seconds and always given by the caller.
 """
@@ -23,7 +23,7 @@ DEFAULT_EVENTS = (
     "conversation_initiation_metadata",
     "ping",
 )
-"""What an agent sends unless its settings say otherwise: neither parts of an answer nor its end."""
+"""The default events of an agent: without parts of an answer, and without its end."""
 
 CHAT_EVENTS = (
     *DEFAULT_EVENTS,
@@ -35,7 +35,7 @@ CHAT_EVENTS = (
     "client_tool_call",
     "mcp_tool_call",
 )
-"""What an agent sends whose owner has switched everything on that a chat can use."""
+"""The events of an agent whose owner has switched everything on that a chat can use."""
 
 FINAL = frozenset({"completed", "failed", "cancelled", "voicemail"})
 RETRIED = frozenset({"failed", "voicemail"})
@@ -73,9 +73,9 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """How the call to one person of a batch goes, once it is played.
+    """The planned course of the call to one recipient of a batch.
 
-    `conversation=False` is an attempt that failed before there was one. `talk_seconds` is its length. `collected` are
+    `conversation=False` means a call that failed before it had one. `talk_seconds` is its length. `collected` are
     the results of the agent's data collection. A summary or
     transcript that is None is made up from the outcome.
     """
@@ -106,7 +106,7 @@ class WorkspaceWebhook:
 
 @dataclass(slots=True)
 class Row:
-    """One recipient of a batch as it stands."""
+    """One recipient of a batch."""
 
     id: str
     plan: Recipient
@@ -118,7 +118,7 @@ class Row:
 
 @dataclass(slots=True)
 class Batch:
-    """A batch as it stands; the counters follow its rows. `version` changes with everything in it."""
+    """A batch; the counters follow its rows. `version` changes with everything in it."""
 
     id: str
     name: str
@@ -139,7 +139,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Conversation:
-    """A phone call, or a text session, as it stands. `number` counts all of them in the order they began."""
+    """A phone call or a text session. `number` counts all of them in the order they began."""
 
     id: str
     number: int
@@ -173,10 +173,10 @@ class World:
         self.tools: dict[str, Mapping[str, object]] = {}
         """The `tool_config` of the workspace's tools, by id."""
         self.webhooks: list[WorkspaceWebhook] = []
-        self.begun = 0
-        """How many conversations there have been, those that were deleted included."""
+        self.conversations_begun = 0
+        """The number of conversations, deleted ones included."""
         self._newest: dict[str | None, list[Batch]] = {}
-        self._dice = random.Random(seed)  # noqa: S311 (ids of a stand-in are no secret)
+        self._dice = random.Random(seed)  # noqa: S311 (ids of a stand-in guard nothing)
 
     def new_id(self, prefix: str) -> str:
         """An id in the service's shape: prefix, four digits, `k`, 27 characters."""
@@ -197,7 +197,7 @@ class World:
     def add_batch(
         self, name: str, agent_id: str, recipients: Sequence[Recipient], now: Moment, *, frozen_updates: bool = False
     ) -> Batch:
-        """A new batch in which nobody was called yet."""
+        """Makes a batch in which no recipient was called yet."""
         rows = [Row(self.new_id("rcpt"), plan, created_at=now, updated_at=now) for plan in recipients]
         agent_name = self.agent_name(agent_id)
         batch = Batch(self.new_id("btcal"), name, agent_id, agent_name, now, now, now, rows)
@@ -224,7 +224,7 @@ class World:
         batch.version += 1
 
     def start_call(self, batch_id: str, position: int, now: Moment) -> Conversation | None:
-        """The recipient picks up: a conversation begins, unless the plan has none."""
+        """The recipient picks up: a conversation begins, unless the plan forbids it."""
         batch = self.batches[batch_id]
         row = self.set_status(batch_id, position, "in_progress", now)
         if not row.plan.conversation:
@@ -266,7 +266,7 @@ class World:
         return call
 
     def analyse(self, conversation_id: str) -> Conversation:
-        """The analysis is ready: the summary shows. A failed call stays failed, and has none."""
+        """The analysis is ready: the summary shows. A failed call stays failed, without one."""
         call = self.conversations[conversation_id]
         call.analysed = call.status != "failed"
         if call.status != "failed":
@@ -323,15 +323,16 @@ class World:
         return known
 
     def newest_conversations(self) -> Iterator[Conversation]:
-        """All conversations, the last begun first."""
+        """Returns all conversations, the last one first."""
         return reversed(self.conversations.values())
 
     def _begin(self, agent_id: str, now: Moment, variables: Mapping[str, Scalar], known_id: str = "") -> Conversation:
-        self.begun += 1
-        begun = Conversation(known_id or self.new_id("conv"), self.begun, agent_id, self.agent_name(agent_id), now)
-        begun.variables = variables
-        self.conversations[begun.id] = begun
-        return begun
+        self.conversations_begun += 1
+        key = known_id or self.new_id("conv")
+        conversation = Conversation(key, self.conversations_begun, agent_id, self.agent_name(agent_id), now)
+        conversation.variables = variables
+        self.conversations[conversation.id] = conversation
+        return conversation
 
 
 def _batch_status(batch: Batch) -> str:

@@ -1,4 +1,4 @@
-"""What is said: the phone call's transcript and summary, and the agent's answers in text. Pure.
+"""Texts of calls and chats: the phone call's transcript and summary, and the agent's answers in text. Pure.
 
 The default answers are those of a Colombian campaign; the customer's name in them shows that the agent
 knows the call.
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from wa_relay.model import NAME_VARIABLES, Scalar
 
 Spoken = tuple[str, str]
-"""Who spoke (`agent` or `user`), and what."""
+"""A line's speaker (`agent` or `user`) and text."""
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
 
@@ -37,7 +37,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What an agent is asked: the user's text and all that came with it.
+    """The input of an agent: the user's text and all that came with it.
 
     `context` are the contextual updates that hold, oldest first. `files` came with the text.
     """
@@ -74,8 +74,8 @@ def default_answer(asked: Asked) -> str:
     """Answers in Spanish, by a word of what was asked, and by the customer's name where it is known."""
     name = name_in(asked.variables)
     who, comma = (f"{name}, ", f", {name}") if name else ("", "")
-    words = plain(asked.text)
-    template = next((reply for keys, reply in _REPLIES if any(key in words for key in keys)), _OTHERWISE)
+    question = plain(asked.text)
+    template = next((reply for keys, reply in _REPLIES if any(key in question for key in keys)), _OTHERWISE)
     if asked.files:
         template = "{who}" + _seen(asked.files)
     reply = template.format(who=who, comma=comma)
@@ -97,8 +97,8 @@ def from_table(table: Mapping[str, str]) -> Answering:
 
     def answer(asked: Asked) -> str:
         types = " ".join(file.content_type for file in asked.files)
-        words = plain(f"{types} {asked.text}" if types else asked.text)
-        found = next((reply for key, reply in table.items() if plain(key) in words), None)
+        question = plain(f"{types} {asked.text}" if types else asked.text)
+        found = next((reply for key, reply in table.items() if plain(key) in question), None)
         return default_answer(asked) if found is None else filled(found, asked.variables)
 
     return answer
@@ -116,7 +116,7 @@ def name_in(variables: Mapping[str, Scalar]) -> str:
 
 
 def transcript(outcome: str, variables: Mapping[str, Scalar]) -> tuple[Spoken, ...]:
-    """What was said in a phone call that ended so."""
+    """Returns the transcript of a phone call with that outcome."""
     name = name_in(variables)
     greeting = f"Hola{', ' + name if name else ''}, ¿cómo estás?"
     if outcome == "voicemail":
@@ -144,7 +144,7 @@ def placeholders(text: str) -> list[str]:
 
 
 def filled(text: str, variables: Mapping[str, Scalar]) -> str:
-    """Fills `{{variables}}` in; one that is not known stays as it is."""
+    """Fills `{{variables}}` in; unknown ones stay."""
     if "{{" not in text:
         return text
     return _PLACEHOLDER.sub(lambda match: str(variables.get(match[1], match[0])), text)

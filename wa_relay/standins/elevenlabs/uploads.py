@@ -2,7 +2,7 @@
 
 `POST /v1/speech-to-text` wants `model_id` and `file`. What a recording says is set by `Director.set_transcript` for its
 exact bytes, otherwise by `Settings.speech_text`; `Settings.speech_delay` makes it slow, an empty text is a recording in
-which nobody speaks. Each response with a transcript is paid and counted by the recording's SHA-256
+without speech. Each response with a transcript is paid and counted by the recording's SHA-256
 (`Director.transcriptions`), also when a fault (`broken`, `lost`) keeps it from the client.
 
 `POST /v1/convai/conversations/{id}/files` wants an image or a PDF in `file`, for a live session of an agent that

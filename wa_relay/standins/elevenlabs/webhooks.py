@@ -21,7 +21,7 @@ _CHUNK = 64 * 1024
 
 
 class Webhooks:
-    """Sends the webhooks of one stand-in. Every attempt is in the journal, kind `webhook`."""
+    """Sends the webhooks of one stand-in. Every send is in the journal, kind `webhook`."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -37,7 +37,7 @@ class Webhooks:
             await self._http.close()
 
     def soon(self, conversation: Conversation) -> None:
-        """Sends a conversation's webhook beside the work, if somebody wants it."""
+        """Sends a conversation's webhook in the background, if one is registered."""
         if self._stage.settings.webhook_url is not None:
             unmade = conversation.status == "failed" and not conversation.text_only
             work = self.failed(conversation, "no-answer") if unmade else self.post_call(conversation)
@@ -48,7 +48,7 @@ class Webhooks:
     async def post_call(self, conversation: Conversation) -> int | None:
         """Reports a finished conversation (`post_call_transcription`), again where the switches ask for it.
 
-        Gives the last HTTP status, None when nobody answered.
+        Returns the last HTTP status, None without an answer.
         """
         data = shapes.webhook("post_call_transcription", shapes.conversation(conversation), self._stage.clock())
         body = json.dumps(data, ensure_ascii=False).encode()

@@ -29,7 +29,7 @@ _LONGEST_HANG = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a request fails: with an HTTP `status`, by a connection that is closed, or by no answer (`hang`).
+    """The failure of a request: an HTTP `status`, a closed connection, or no answer (`hang`).
 
     `seconds` pass before it. A `status` in the 200s makes a request slow only. `location` goes with a redirect.
     """

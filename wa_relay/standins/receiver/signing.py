@@ -34,7 +34,7 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 
 
 def fault_of(secret: str, headers: Mapping[str, str], body: bytes, now: Moment) -> str:
-    """What is wrong with a signed request; "" if it is right. The names of `headers` don't depend on their case."""
+    """Returns the fault of a signed request; "" if it is right. The names of `headers` don't depend on their case."""
     for name in ("webhook-id", "webhook-timestamp", "webhook-signature"):
         if not headers.get(name):
             return f"the header {name} is missing"

@@ -26,7 +26,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class TwilioStandin(Director):
     """Twilio's WhatsApp on a local port: REST API, signed webhooks and receipts, faults on demand.
 
-    `auth_token` is what clients show and what signs, `delays` None delivers nothing by itself, `strict` refuses
+    `auth_token` authorises clients and signs, `delays` None delivers nothing automatically, `strict` refuses
     parameters that Twilio does not know, `clock` gives Unix seconds. Everything that happens is in `journal`.
     """
 

@@ -13,7 +13,7 @@ _NAMES = {"image": "image", "audio": "audio", "video": "video", "text": "contact
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """How a file is served.
+    """A file, and how it is served.
 
     At Twilio's own address: `missing` requests get 404 first; then `times` requests get `status` (0: none does).
     `redirect_to` is another place for the 307 to lead to, `loop` leads it in a circle, `hops` is the number of

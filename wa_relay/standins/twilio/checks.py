@@ -1,4 +1,4 @@
-"""What Twilio refuses at once, in the order of its checks and with its codes. Pure."""
+"""The checks of a new message that Twilio makes at once, in its order and with its codes. Pure."""
 
 from __future__ import annotations
 
@@ -183,13 +183,13 @@ def _callable(url: str) -> bool:
 
 
 class Rate:
-    """A limit of messages a second, counted over the last second; a third is one in three seconds. None is no limit."""
+    """A limit of messages a second, counted over the last second; a third is one in three seconds. None: no limit."""
 
     def __init__(self) -> None:
         self._times: dict[str, list[Moment]] = {}
 
     def check(self, sender: str, limit: float | None, now: Moment, *, sandbox: bool = False) -> None:
-        """Counts a message of a sender, or raises `Refusal` with 429; the sandbox has a code of its own."""
+        """Counts a message of a sender, or raises `Refusal` with 429; the sandbox has a different code."""
         if limit is None:
             return
         times = [at for at in self._times.get(sender, ()) if now - at < max(1.0, 1.0 / limit)]

@@ -1,4 +1,4 @@
-"""How the stand-in calls a webhook: signed, once, or as often as the connection overrides of the address say.
+"""Calls a webhook: signed, once, or as often as the connection overrides of the address say.
 
 Source: Twilio's pages on webhook security and on connection overrides.
 """
@@ -35,12 +35,12 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a call ended. `status` is None without an answer, then `error` says why; `seconds` is for all attempts."""
+    """The end of a call. `status` is None without an answer, then `error` says why; `seconds` is for all tries."""
 
     status: int | None
     body: str
     content_type: str
-    attempts: int
+    tries: int
     error: str
     seconds: float
 
@@ -71,7 +71,7 @@ def signature(token: str, url: str, form: Mapping[str, str]) -> str:
 
 
 class Caller:
-    """Posts forms over connections of its own; `close` ends them."""
+    """Posts forms over its own connections; `close` ends them."""
 
     def __init__(self) -> None:
         self._http: aiohttp.ClientSession | None = None
@@ -89,15 +89,15 @@ class Caller:
             "Content-Type": content_type,
         }
         body = urlencode(form, errors="surrogatepass").encode()
-        began, attempts = time.monotonic(), 0
+        began, tries = time.monotonic(), 0
         while True:
-            attempts += 1
+            tries += 1
             left = limits.total - (time.monotonic() - began)
             answer, trouble = await self._once(bare, body, headers, limits, max(0.05, left))
             spent = time.monotonic() - began
-            if not trouble or trouble not in limits.policy or attempts > limits.retries or spent >= limits.total:
+            if not trouble or trouble not in limits.policy or tries > limits.retries or spent >= limits.total:
                 status, text, kind, error = answer
-                return Answer(status, text, kind, attempts, error, spent)
+                return Answer(status, text, kind, tries, error, spent)
 
     async def close(self) -> None:
         """Ends the connections."""

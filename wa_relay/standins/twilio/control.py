@@ -49,7 +49,7 @@ class MediaFile(_Body):
 
 
 class Writes(_Body):
-    """What a customer writes, by the names of `Written`; `media` is a file or only its content type.
+    """A customer's message, by the names of `Written`; `media` is a file or only its content type.
 
     `wait=False` does not wait for the webhook's answer.
     """
@@ -77,7 +77,7 @@ class Writes(_Body):
 
 
 class Person(_Body):
-    """What a person is like; what is not named stays."""
+    """The properties of a contact; omitted ones stay."""
 
     phone: str
     whatsapp: bool | None = None
@@ -130,7 +130,7 @@ class Planned(_Body):
 
 
 class PlannedFate(_Body):
-    """What becomes of the next messages to a person, to anybody for no phone."""
+    """The fate of the next messages to a customer, to all of them without a phone."""
 
     fate: Fate
     phone: str = ""
@@ -155,7 +155,7 @@ class Troubled(_Body):
 
 
 class Registered(_Body):
-    """What the account has; see `registry.py`."""
+    """The account's resources; see `registry.py`."""
 
     account: Account | None = None
     senders: list[Sender] = Field(default_factory=list)

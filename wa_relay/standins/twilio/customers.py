@@ -1,4 +1,4 @@
-"""What customers write: the message, the signed webhook, its fallback, and what is sent because of the answer."""
+"""Customers' messages: the message, the signed webhook, its fallback, and the replies that its answer orders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPT_OUT = {
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How a customer's message reached the webhook. `status` None: it did not; `attempts` 0: nobody was called.
+    """The delivery of a customer's message to the webhook. `status` None: it failed; `tries` 0: there is no webhook.
 
     `twiml` is the answer's body, `replies` the SIDs of what was sent because of it, `fallback` the fallback's status.
     """
@@ -33,7 +33,7 @@ class Delivery:
     sid: str
     form: Mapping[str, str]
     status: int | None = None
-    attempts: int = 0
+    tries: int = 0
     twiml: str = ""
     error: str = ""
     replies: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ async def post(stage: Stage, form: dict[str, str]) -> Delivery:
         last = await _call(stage, stage.settings.fallback_url, {**form, "ErrorCode": "11200", "ErrorUrl": bare})
         fallback = last.status
     replies = _reply(stage, form, last) if last.ok else ()
-    return Delivery(sid, form, answer.status, answer.attempts, answer.body, answer.error, replies, fallback)
+    return Delivery(sid, form, answer.status, answer.tries, answer.body, answer.error, replies, fallback)
 
 
 async def _call(stage: Stage, url: str, form: Mapping[str, str]) -> Answer:
@@ -105,7 +105,7 @@ async def _call(stage: Stage, url: str, form: Mapping[str, str]) -> Answer:
         url=url,
         answer=answer.status,
         body=answer.body,
-        attempts=answer.attempts,
+        tries=answer.tries,
         error=answer.error,
         seconds=answer.seconds,
     )

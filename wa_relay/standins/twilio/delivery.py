@@ -1,4 +1,4 @@
-"""What becomes of a message after it was accepted: its statuses by timers, reported by signed callbacks."""
+"""The delivery of an accepted message: its statuses by timers, reported by signed callbacks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Step:
 
 
 def steps_of(stage: Stage, message: Message) -> list[Step]:
-    """What will become of a message that was just accepted; nothing while delivery is off."""
+    """Plans the fate of a message that was just accepted; nothing while delivery is off."""
     delays = stage.settings.delays
     if delays is None or message.status == "scheduled":
         return []
@@ -78,7 +78,7 @@ async def progress(stage: Stage, sid: str, status: str, code: int | str | None =
 
 
 async def call_back(stage: Stage, message: Message) -> Answer | None:
-    """Posts a message's present status to its StatusCallback; None if it has none."""
+    """Posts a message's present status to its StatusCallback, if it has one."""
     if not message.callback:
         return None
     form = receipt_form(stage, message)
@@ -91,7 +91,7 @@ async def call_back(stage: Stage, message: Message) -> Answer | None:
         url=message.callback,
         form=form,
         answer=answer.status,
-        attempts=answer.attempts,
+        tries=answer.tries,
         error=answer.error,
         seconds=answer.seconds,
     )

@@ -37,7 +37,7 @@ class AcceptedMessage:
 
 
 class Director:
-    """What tests, the demonstration and benchmarks do with the stand-in. `journal` has all that happened."""
+    """The controls of the stand-in for tests, the demo and benchmarks. `journal` has all events."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -55,12 +55,12 @@ class Director:
 
     @property
     def faults(self) -> FaultPlan:
-        """What will go wrong."""
+        """The planned faults."""
         return self._stage.faults
 
     @property
     def settings(self) -> Settings:
-        """What is set now."""
+        """The present settings."""
         return self._stage.settings
 
     def configure(self, **changes: object) -> None:
@@ -68,7 +68,7 @@ class Director:
         self._stage.settings = replace(self._stage.settings, **changes)  # type: ignore[arg-type]
 
     def contact(self, phone: str, **changes: object) -> Contact:
-        """Settles what a person is like, by the names of `Contact`; returns the person."""
+        """Sets the properties of a contact, by the names of `Contact`; returns the contact."""
         return self._stage.world.change_contact(phone, **changes)
 
     def open_window(self, phone: str, sender: str = "") -> None:
@@ -84,7 +84,7 @@ class Director:
             self._stage.world.troubles.pop(subject, None)
             return
         if how not in ("receipt", "response"):
-            raise ValueError(f"a code comes by receipt or response, not by {how!r}")
+            raise ValueError(f"a code comes with a receipt or a response, not with {how!r}")
         way: Literal["response", "receipt"] = "response" if how == "response" else "receipt"
         self._stage.world.troubles[subject] = Trouble(code, way, status)
 
@@ -110,11 +110,11 @@ class Director:
         self._stage.world.templates[template.sid] = template
 
     def next_message(self, fate: Fate, phone: str = "", times: int = 1) -> None:
-        """Settles what becomes of the next messages to that person, or to anybody."""
+        """Sets the fate of the next messages to that customer, or to all of them."""
         self._stage.world.plan(phone, fate, times)
 
     def accepted(self, to: str | None = None) -> list[AcceptedMessage]:
-        """What was taken for sending, replies by TwiML included, oldest first; only to that person if one is named."""
+        """Returns the messages taken for sending, replies by TwiML included, oldest first; `to` selects one phone."""
         found = [accepted_of(entry) for entry in self.journal.entries("accepted")]
         return [one for one in found if to is None or one.to == to.removeprefix("whatsapp:")]
 
@@ -144,13 +144,13 @@ class Director:
         return await customers.post(self._stage, form) if deliver else Delivery(form["MessageSid"], form)
 
     async def customer_burst(self, phone: str, bodies: Sequence[str], order: Sequence[int] = ()) -> list[Delivery]:
-        """Makes several messages of one customer and posts them all at once, begun in that order of their places."""
+        """Makes several messages of one customer and posts them all at once, in that order."""
         forms = [customers.write(self._stage, phone, Written(body))[1] for body in bodies]
         places = order or range(len(forms))
         return list(await asyncio.gather(*(customers.post(self._stage, forms[place]) for place in places)))
 
     def beside(self, writing: Coroutine[object, object, object]) -> None:
-        """Lets something go on that nobody waits for."""
+        """Runs something in the background."""
         self._stage.go(writing)
 
     async def redeliver(self, sid: str) -> Delivery:

@@ -1,4 +1,4 @@
-"""Which fault comes next: those planned first, then by seeded chance. Pure; `playing.py` does it to a request.
+"""Chooses the next fault: planned ones first, then by seeded chance. Pure; `playing.py` does it to a request.
 
 The names are those of the project's list of faults (`FAULTS`).
 """
@@ -30,7 +30,7 @@ FAULTS: dict[str, str] = {
     "F20": "400 with `code`",
     "F21": "receipts before the 201, twice, in reverse, or never; a webhook after the next one, twice, or never",
     "F22": "list that lags by `seconds`, misses the queued, repeats, or loops",
-    "F24": "list with somebody else's message of the same text",
+    "F24": "list with another customer's message of the same text",
 }
 WAYS: dict[str, tuple[str, ...]] = {
     "F13": ("short", "cut"),
@@ -39,7 +39,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "F21": ("early", "duplicate", "reverse", "never"),
     "F22": ("lag", "misses_queued", "repeat", "loop"),
 }
-"""The ways to play a fault that has several; the first one is meant when none is named."""
+"""The ways to play a fault that has several; the first one is the default."""
 
 _ANSWERS = frozenset({"F4", "F5", "F7", "F9", "F11", "F12", "F13", "F14", "F15", "F16", "F17", "F18", "F19"})
 PLAYABLE: dict[str, frozenset[str]] = {
@@ -49,7 +49,7 @@ PLAYABLE: dict[str, frozenset[str]] = {
     "callback": frozenset({"F21"}),
     "webhook": frozenset({"F21"}),
 }
-"""Which faults make sense where. `callback` is taken for each message made, `webhook` for each inbound one."""
+"""The sensible faults of each operation. `callback` is taken for each message made, `webhook` for each inbound one."""
 
 _MADE = frozenset({"F6", "F7", "F10", "F13", "F14", "F15", "F16", "F17"})
 _EITHER = ("F11", "F13", "F14", "F15", "F17")
@@ -88,7 +88,7 @@ class Fault:
 
     @property
     def way(self) -> str:
-        """How it is played."""
+        """The way to play it."""
         return self.how or WAYS.get(self.kind, ("",))[0]
 
     @property
@@ -123,7 +123,7 @@ class FaultPlan:
     ) -> None:
         """Plays one of the faults for that share of requests. A seed repeats it.
 
-        A name is played in all its ways; a `Fault` as it is. An operation gets those that make sense for it.
+        A name is played in all its ways; a `Fault` unchanged. An operation gets those that make sense for it.
         """
         chosen = [kind if isinstance(kind, Fault) else _by_chance(kind) for kind in kinds]
         wanted = set(operations)

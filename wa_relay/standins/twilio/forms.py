@@ -40,7 +40,7 @@ class Referral:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a customer sends.
+    """A customer's message.
 
     `button` is the text of a tapped button, `button_payload` its payload (otherwise the text); `choice` is the id and
     the title of a list's entry. `location` is latitude and longitude. `reply_to` is the SID of the message that is
@@ -123,7 +123,7 @@ def form_of(account_sid: str, url: str, message: Message, written: Written, cont
 
 
 def _particulars(written: Written) -> tuple[dict[str, str], dict[str, str]]:
-    """What only this kind of message has: in the form, and in the channel's context."""
+    """The parameters of this kind of message alone: in the form, and in the channel's context."""
     form: dict[str, str] = {}
     context: dict[str, str] = {}
     if written.button is not None:

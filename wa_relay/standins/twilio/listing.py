@@ -21,7 +21,7 @@ KNOWN = frozenset({"To", "From", *_DATES, "PageSize", "Page", "PageToken"})
 
 @dataclass(frozen=True, slots=True)
 class Distortion:
-    """What is wrong with a list.
+    """The faults of a list.
 
     Messages younger than `lag` seconds are missing, or those still queued; the newest stands there twice;
     `next_page_uri` leads to the page itself; a message to a `stranger` with the same `text` is among them.
@@ -70,7 +70,7 @@ def _filtered(world: World, query: Mapping[str, str]) -> list[Message]:
     tests = [(name, _day(query[name])) for name in _DATES if query.get(name)]
     return [
         one
-        for one in world.newest_first(*(person for person in (to, sender) if person))
+        for one in world.newest_first(*(address for address in (to, sender) if address))
         if (not to or one.to == to)
         and (not sender or one.sender == sender)
         and all(_sent(one, *test) for test in tests)
@@ -120,7 +120,7 @@ def _distorted(shown: Sequence[Message], wrong: Distortion, query: Mapping[str, 
 
 
 def _stranger(shown: Sequence[Message], text: str, query: Mapping[str, str], now: Moment) -> Message:
-    """A message to somebody else with the text of one that the asker knows."""
+    """A message to another customer with the text of one that the asker knows."""
     if shown:
         return replace(shown[0], sid="SM" + uuid4().hex, to=STRANGER)
     return Message(0, "SM" + uuid4().hex, "outbound-api", STRANGER, query.get("From"), text, "sent", now, now, now)

@@ -1,4 +1,4 @@
-"""What the account has: its state, senders and messaging services, by which `doctor` judges a set-up. Pure.
+"""The account: its state, senders and messaging services, by which `doctor` judges a set-up. Pure.
 
 Shapes: Twilio's Account, Channels Sender (Messaging v2), Service and Channel Sender (Messaging v1) resources.
 """
@@ -50,7 +50,7 @@ class MessagingService:
 
 @dataclass(slots=True)
 class Registry:
-    """What was registered. `senders` None: the stand-in's own senders without the sandbox, with its webhook."""
+    """The registered resources. `senders` None: the stand-in's own senders without the sandbox, with its webhook."""
 
     account: Account = field(default_factory=Account)
     senders: dict[str, Sender] | None = None

@@ -1,4 +1,4 @@
-"""What the stand-in answers, request by request. Lean on purpose: benchmarks send through it."""
+"""The stand-in's routes, request by request. Lean on purpose: benchmarks send through it."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Service:
         return await self._spoil(asked, fault)
 
     async def _spoil(self, asked: Asked, fault: Fault) -> web.StreamResponse:
-        """Notes the request before the fault is played, so that every attempt to send is seen, whatever came of it."""
+        """Notes the request before the fault is played, so that every send is seen, whatever its result."""
         body = b"" if fault.kind == "F4" else await asked.request.read()
         if asked.operation == "create" and body:
             self._remember(fields_of(body, strict=False))
@@ -245,7 +245,7 @@ class Service:
         query = dict(parse_qsl(asked.query, keep_blank_values=True))
         if stage.settings.strict and (unknown := set(query) - listing.KNOWN):
             raise Refusal(400, 20001, f"strict stand-in: the list has no parameter {', '.join(sorted(unknown))}")
-        text = stage.attempted(query.get("To", ""))
+        text = stage.last_tried(query.get("To", ""))
         wrong = _distortion(asked.fault, stage.settings.list_lag, text)
         return _json(listing.page(stage.account_sid, stage.world, query, wrong, stage.clock()))
 
@@ -297,7 +297,7 @@ class Service:
         return answer or _missing(asked)
 
     async def _setup(self, asked: Asked) -> web.Response:
-        """What `doctor` asks for."""
+        """Answers the questions of `doctor`."""
         ask, sid = self._registry, asked.parts.get("sid", "")
         path, query = asked.request.raw_path.partition("?")[0], dict(parse_qsl(asked.query))
         match asked.operation:
@@ -337,7 +337,7 @@ class Service:
         return _json({"success": True})
 
     def _remember(self, fields: dict[str, list[str]]) -> None:
-        self._stage.remember_attempt(fields.get("To", [""])[-1], fields.get("Body", [""])[-1])
+        self._stage.remember_send(fields.get("To", [""])[-1], fields.get("Body", [""])[-1])
 
     def _message(self, asked: Asked) -> Message:
         message = self._stage.world.messages.get(asked.parts["sid"])

@@ -1,4 +1,4 @@
-"""What can be set while the stand-in runs, and what its parts share."""
+"""Settings that can change while the stand-in runs, and the state that its parts share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wa_relay.standins.twilio.faults import FaultPlan
 from wa_relay.standins.twilio.registry import Registry
 from wa_relay.standins.twilio.state import Rules, World
 
-_MOST_ATTEMPTS_KEPT = 10_000
+_MOST_TRIES_KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Delays:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the service behaves.
+    """The behaviour of the service.
 
-    `delays` None delivers nothing by itself. `list_lag` are the seconds after which a message is listed.
+    `delays` None delivers nothing automatically. `list_lag` are the seconds after which a message is listed.
     `messages_per_second` is each sender's (None: no limit), `sender_rates` those of some, by address; `pair_limit` is
     Meta's for one customer, `users_per_day` Meta's for how many get a template in 24 hours. `auth_token` is what signs
     and what clients show. `queue_seconds` is how long a message is taken to wait in Twilio's queue: one whose
@@ -70,7 +70,7 @@ class Settings:
 
 
 class Stage:
-    """The world, the settings, the faults and the journal, and the tasks that go on by themselves."""
+    """The world, the settings, the faults and the journal, and the background tasks."""
 
     def __init__(
         self, account_sid: str, senders: tuple[str, ...], world: World, settings: Settings, clock: Callable[[], Moment]
@@ -83,12 +83,12 @@ class Stage:
         self.registry = Registry()
         self.journal, self.faults, self.caller = Journal(clock), FaultPlan(), Caller()
         self.url = self.elsewhere_url = ""
-        self._attempted: OrderedDict[str, str] = OrderedDict()
+        self._last_tried: OrderedDict[str, str] = OrderedDict()
         self._overtaking: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[object]] = set()
 
     def go(self, work: Coroutine[object, object, object]) -> None:
-        """Lets something go on beside the request that began it."""
+        """Runs something in the background, beside the request that began it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -101,26 +101,26 @@ class Stage:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.caller.close()
 
-    async def let_pass(self, person: str, seconds: float) -> None:
+    async def let_pass(self, phone: str, seconds: float) -> None:
         """Waits until the customer's next message was posted, for `seconds` at most."""
-        event = self._overtaking.setdefault(person, asyncio.Event())
+        event = self._overtaking.setdefault(phone, asyncio.Event())
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await event.wait()
 
-    def passed(self, person: str) -> None:
-        """Lets those go on that wait for a message of that person to pass."""
-        event = self._overtaking.pop(person, None)
+    def passed(self, phone: str) -> None:
+        """Releases the messages that wait for one to that phone to pass."""
+        event = self._overtaking.pop(phone, None)
         if event is not None:
             event.set()
 
-    def remember_attempt(self, to: str, text: str) -> None:
-        """Keeps the text last tried for a person, also when no message came of it."""
-        self._attempted[to] = text
-        self._attempted.move_to_end(to)
-        if len(self._attempted) > _MOST_ATTEMPTS_KEPT:
-            self._attempted.popitem(last=False)
+    def remember_send(self, to: str, text: str) -> None:
+        """Keeps the text last tried for a phone, also when no message came of it."""
+        self._last_tried[to] = text
+        self._last_tried.move_to_end(to)
+        if len(self._last_tried) > _MOST_TRIES_KEPT:
+            self._last_tried.popitem(last=False)
 
-    def attempted(self, to: str) -> str:
-        """The text last tried for a person."""
-        return self._attempted.get(to, "")
+    def last_tried(self, to: str) -> str:
+        """Returns the text last tried for a phone."""
+        return self._last_tried.get(to, "")

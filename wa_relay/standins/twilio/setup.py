@@ -59,7 +59,7 @@ class Setup:
         return shapes.content(self._stage.account_sid, template, self._stage.clock()) if template else None
 
     def approval(self, sid: str) -> Found:
-        """Whether Meta has approved a template."""
+        """Meta's approval of a template."""
         template = self._template(sid)
         return shapes.approval(self._stage.account_sid, template) if template else None
 

@@ -1,4 +1,4 @@
-"""How Twilio writes what it answers: messages, pages, errors, media, templates. Pure.
+"""Twilio's answers as JSON: messages, pages, errors, media, templates. Pure.
 
 The order of keys and the types are those of real answers: numbers of segments and media are texts.
 """
@@ -135,7 +135,7 @@ def _types(template: Template) -> dict[str, object]:
 
 
 def approval(account_sid: str, template: Template) -> dict[str, object]:
-    """Whether Meta has approved a template."""
+    """Meta's approval of a template."""
     return {
         "url": f"{CONTENT_HOST}/v1/Content/{template.sid}/ApprovalRequests",
         "whatsapp": _whatsapp(template),

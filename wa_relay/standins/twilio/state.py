@@ -1,4 +1,4 @@
-"""What the stand-in knows: contacts, templates and messages, and how these move. Pure: the moment is an argument."""
+"""The stand-in's contacts, templates and messages, and how these move. Pure: the moment is an argument."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What becomes of a message: the last status it reaches, or the code with which it fails."""
+    """The fate of a message: the last status it reaches, or the code with which it fails."""
 
     last: Literal["queued", "sent", "delivered", "read"] = "read"
     code: int | str | None = None
@@ -184,7 +184,7 @@ class World:
         self.templates: dict[str, Template] = {template.sid: template for template in templates}
         self.messages: dict[str, Message] = {}
         self._numbers: dict[str, int] = {}
-        self._by_person: dict[str, list[str]] = {}
+        self._by_address: dict[str, list[str]] = {}
         self._fates: dict[str, list[Fate]] = {}
         self._pairs: dict[str, tuple[float, Moment]] = {}
         self.troubles: dict[str, Trouble] = {}
@@ -237,7 +237,7 @@ class World:
         template: tuple[str, dict[str, str], str] = ("", {}, ""),
         validity: int | None = None,
     ) -> Message:
-        """Makes a message of its own SID. `template` is its SID, its values and the text that is seen."""
+        """Makes a message with a new SID. `template` is its SID, its values and the resulting text."""
         content_sid, variables, shown = template
         message = Message(
             number=len(self._numbers) + 1,
@@ -260,19 +260,19 @@ class World:
         )
         self.messages[message.sid] = message
         self._numbers[message.sid] = message.number
-        for person in {to, sender or self.service_sender(to)}:
-            self._by_person.setdefault(person, []).append(message.sid)
+        for address in {to, sender or self.service_sender(to)}:
+            self._by_address.setdefault(address, []).append(message.sid)
         return message
 
     def number_of(self, sid: str) -> int | None:
         """The place of a message in the order of all, also of a deleted one."""
         return self._numbers.get(sid)
 
-    def newest_first(self, *persons: str) -> list[Message]:
+    def newest_first(self, *addresses: str) -> list[Message]:
         """The messages that name all of these addresses, newest first."""
-        if not persons:
+        if not addresses:
             return list(reversed(self.messages.values()))
-        fewest = min((self._by_person.get(person, []) for person in persons), key=len)
+        fewest = min((self._by_address.get(address, []) for address in addresses), key=len)
         return [self.messages[sid] for sid in reversed(fewest) if sid in self.messages]
 
     def move(self, sid: str, status: str, now: Moment, code: int | str | None = None) -> Message | None:
@@ -281,7 +281,7 @@ class World:
         if message is None or message.status in FINAL:
             return None
         sent_at = now if message.sent_at is None and code is None else message.sent_at
-        words = FAILURES.get(str(code), "") if code is not None else None
+        meaning = FAILURES.get(str(code), "") if code is not None else None
         moved = replace(
             message,
             status=status,
@@ -289,7 +289,7 @@ class World:
             updated_at=now,
             sent_at=sent_at,
             error_code=code,
-            error_message=words or None,
+            error_message=meaning or None,
         )
         self.messages[sid] = moved
         return moved
@@ -303,20 +303,20 @@ class World:
         self.messages.pop(sid, None)
 
     def inbound(self, phone: str, now: Moment, sender: str = "") -> None:
-        """Notes that the customer wrote to a sender, which opens the window there; to all of them if none is named."""
-        person = self.contact(phone).phone
-        self.change_contact(person, last_inbound=now)
+        """Notes that the customer wrote to a sender, which opens the window there; without a sender, at all of them."""
+        contact = self.contact(phone).phone
+        self.change_contact(contact, last_inbound=now)
         if sender:
-            self._windows.setdefault(person, {})[sender] = now
+            self._windows.setdefault(contact, {})[sender] = now
         else:
-            self._windows.pop(person, None)
+            self._windows.pop(contact, None)
 
     def plan(self, phone: str, fate: Fate, times: int = 1) -> None:
-        """Settles what becomes of the next messages to a person, to anybody for an empty phone."""
+        """Sets the fate of the next messages to a customer, to all of them for an empty phone."""
         self._fates.setdefault(phone, []).extend([fate] * times)
 
     def fate_of(self, message: Message, now: Moment, rules: Rules) -> Fate:
-        """What becomes of a message, by what was planned, by its customer, its template and the window."""
+        """Decides the fate of a message, by the plan, its customer, its template and the window."""
         phone = message.to.removeprefix("whatsapp:")
         for key in (phone, ""):
             if self._fates.get(key):
@@ -353,11 +353,11 @@ class World:
         windows = self._windows.get(contact.phone)
         return windows is None or now - windows.get(sender, -WINDOW) < WINDOW
 
-    def _over_daily_limit(self, person: str, sender: str, now: Moment, most: int) -> int | None:
+    def _over_daily_limit(self, phone: str, sender: str, now: Moment, most: int) -> int | None:
         reached = {one: at for one, at in self._reached.get(sender, {}).items() if now - at < WINDOW}
-        over = person not in reached and len(reached) >= most
+        over = phone not in reached and len(reached) >= most
         if not over:
-            reached[person] = now
+            reached[phone] = now
         self._reached[sender] = reached
         return 63018 if over else None
 
