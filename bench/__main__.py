@@ -34,18 +34,18 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these of {', '.join(BENCHES)}")
     parser.add_argument("--quick", action="store_true", help="one round of each, without the big files: about a minute")
     parser.add_argument("--rounds", type=int, help="rounds of which the median counts (3, quick 1)")
-    told = parser.parse_args()
-    unknown = [name for name in told.names if name not in BENCHES]
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in BENCHES]
     if unknown:
         parser.error(f"no bench {', '.join(unknown)}: there are {', '.join(BENCHES)}")
     began, rows = time.monotonic(), list[Row]()
     with tempfile.TemporaryDirectory(prefix="wa-relay-bench-") as folder:
-        settings = Settings(Path(folder), told.rounds or (1 if told.quick else 3), told.quick)
-        for name in told.names or (QUICK if told.quick else BENCHES):
+        settings = Settings(Path(folder), arguments.rounds or (1 if arguments.quick else 3), arguments.quick)
+        for name in arguments.names or (QUICK if arguments.quick else BENCHES):
             print(f"{name} …", file=sys.stderr, flush=True)
             rows += BENCHES[name](settings)
     shown(rows)
-    path = stored(rows, quick=told.quick, seconds=time.monotonic() - began)
+    path = stored(rows, quick=arguments.quick, seconds=time.monotonic() - began)
     print(f"stored in {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 
 

@@ -23,9 +23,9 @@ def openings(settings: Settings) -> list[Row]:
     """Sampled ten times a second, from the first opening that was sent to the last."""
     count = settings.size(20_000, 2_000)
     twilio, elevenlabs = Twilio(), ElevenLabs()
-    told = upstreams.settings(twilio, elevenlabs, "http")
-    told["twilio"]["messages_per_second"] = RATE
-    product = Product(settings.folder / "openings", told)
+    shown = upstreams.settings(twilio, elevenlabs, "http")
+    shown["twilio"]["messages_per_second"] = RATE
+    product = Product(settings.folder / "openings", shown)
     samples: list[float] = []
     try:
         product.seed(count)

@@ -123,13 +123,13 @@ def run_json(module: str, job: Mapping[str, Any], *, beside: Callable[[], None] 
         stdout=subprocess.PIPE,
         cwd=ROOT,
     )
-    told: bytes | None = json.dumps(job).encode()
+    shown: bytes | None = json.dumps(job).encode()
     while True:
         try:
-            out, _ = process.communicate(told, timeout=0.1)
+            out, _ = process.communicate(shown, timeout=0.1)
             break
         except subprocess.TimeoutExpired:
-            told = None
+            shown = None
             if beside is not None:
                 beside()
     if process.returncode:

@@ -79,8 +79,8 @@ def stored(rows: Sequence[Row], *, quick: bool, seconds: float) -> Path:
         "kernel": platform.release(),
         "load_average": os.getloadavg(),
     }
-    told = {"quick": quick, "seconds": round(seconds, 1), "machine": machine, "rows": [asdict(row) for row in rows]}
-    path.write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    data = {"quick": quick, "seconds": round(seconds, 1), "machine": machine, "rows": [asdict(row) for row in rows]}
+    path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return path
 
 

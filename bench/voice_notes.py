@@ -24,9 +24,9 @@ def voice_notes(settings: Settings) -> list[Row]:
     seconds = settings.size(60, 12)
     notes, texts = round(NOTES_PER_SECOND * seconds), round(TEXTS_PER_SECOND * seconds)
     twilio, elevenlabs = Twilio(), ElevenLabs()
-    told = upstreams.settings(twilio, elevenlabs, "websocket")
-    told["twilio"]["verify_signature"] = False
-    product = Product(settings.folder / "voice_notes", told)
+    shown = upstreams.settings(twilio, elevenlabs, "websocket")
+    shown["twilio"]["verify_signature"] = False
+    product = Product(settings.folder / "voice_notes", shown)
     try:
         product.seed(notes + 2 * texts)
         product.start()

@@ -32,7 +32,7 @@ MESSAGES = """
 TURNS = """
     insert into turns (id, conversation_id, call_id, state, first_at, last_at, due_at, tries, begun_at, finished_at,
         replied_at)
-    values (:id, :person, :person, 'answered', :at, :at, :at + 2, 1, :at + 2, :at + 3.5, :told)"""
+    values (:id, :person, :person, 'answered', :at, :at, :at + 2, 1, :at + 2, :at + 3.5, :replied)"""
 
 
 def make(path: Path, people: int = 100_000) -> None:
@@ -46,10 +46,10 @@ def make(path: Path, people: int = 100_000) -> None:
     db.executemany(CALLS, _people(people))
     events = sorted(_events(people))
     db.executemany(MESSAGES, (_message(number, *event) for number, event in enumerate(events, 1)))
-    told = {turn: at + 0.4 for at, _, kind, turn in events if kind == "reply"}
+    replied = {turn: at + 0.4 for at, _, kind, turn in events if kind == "reply"}
     turns = (event for event in events if event[2] == "customer")
     db.executemany(
-        TURNS, ({"id": turn, "person": person, "at": at, "told": told[turn]} for at, person, _, turn in turns)
+        TURNS, ({"id": turn, "person": person, "at": at, "replied": replied[turn]} for at, person, _, turn in turns)
     )
     db.execute("commit")
     db.execute("pragma wal_checkpoint(truncate)")

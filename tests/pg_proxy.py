@@ -77,7 +77,7 @@ class CuttingProxy:
                     when, self._armed = self._armed, None
                     self.cuts += 1
                     if when == "after":
-                        # Nothing more goes to the client; the server does what it was told.
+                        # Nothing more goes to the client; the server carries the command out.
                         client.shutdown(socket.SHUT_RDWR)
                         server.sendall(data)
                         while _receive(server, 0.3):

@@ -113,7 +113,7 @@ def finished(process: subprocess.Popen[bytes], typed: str | None = None) -> tupl
     return process.returncode, out.decode(), err.decode()
 
 
-def test_it_tells_the_whole_story_with_what_the_agent_says_and_leaves_nothing_behind(place: Place) -> None:
+def test_it_prints_the_whole_story_with_the_agents_answers_and_leaves_nothing_behind(place: Place) -> None:
     began = time.monotonic()
     code, out, err = finished(place.start("--price-answer", "Vale tres mil quince.", env=ELSEWHERE))
     assert (code, err) == (0, "")

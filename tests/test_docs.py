@@ -68,7 +68,7 @@ def commands() -> dict[str, Any]:
 
 
 def flags_of(command: Any) -> set[str]:
-    """The long options that a person is told of."""
+    """The long options that the help shows."""
     shown = (parameter for parameter in command.params if not getattr(parameter, "hidden", False))
     return {flag for parameter in shown for flag in parameter.opts if flag.startswith("--")} - {"--help"}
 
@@ -277,8 +277,8 @@ def test_every_route_is_documented_and_no_other() -> None:
 
 def test_the_operations_have_every_response_to_a_finished_call() -> None:
     rows = rows_after(text_of(OPERATIONS), "code")
-    told = {code for row in rows for code in row[0].split(", ")}
-    assert told == set(description()["paths"]["/api/call-completed"]["post"]["responses"])
+    codes = {code for row in rows for code in row[0].split(", ")}
+    assert codes == set(description()["paths"]["/api/call-completed"]["post"]["responses"])
     assert all(f"`{reason}`" in text_of(OPERATIONS) for reason in get_args(SkipReason))
 
 

@@ -46,7 +46,7 @@ def test_a_pause_is_read_as_seconds_or_as_a_date_and_never_absurd(header: str | 
 
 
 @given(st.text(), st.text())
-def test_whatever_a_header_says_the_pause_is_none_or_between_a_second_and_an_hour(header: str, date: str) -> None:
+def test_any_header_gives_no_pause_or_one_between_a_second_and_an_hour(header: str, date: str) -> None:
     seconds = retry_after({"Retry-After": header, "Date": date})
     assert seconds is None or 1.0 <= seconds <= 3600.0
 

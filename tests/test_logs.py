@@ -75,7 +75,7 @@ def speak_of_a_customer() -> None:
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
 @pytest.mark.parametrize("as_json", [False, True])
-def test_no_number_name_or_text_is_told_at_any_level(tmp_path: Path, as_json: bool, level: str) -> None:
+def test_no_number_name_or_text_is_logged_at_any_level(tmp_path: Path, as_json: bool, level: str) -> None:
     log = Log(tmp_path, as_json=as_json, level=level)
     speak_of_a_customer()
     assert "agent_fault" in log.text
@@ -84,23 +84,23 @@ def test_no_number_name_or_text_is_told_at_any_level(tmp_path: Path, as_json: bo
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_with_personal_data_all_of_it_is_told(tmp_path: Path, as_json: bool) -> None:
+def test_with_personal_data_all_of_it_is_logged(tmp_path: Path, as_json: bool) -> None:
     log = Log(tmp_path, as_json=as_json, personal=True)
     speak_of_a_customer()
-    for told in (ANA, NAME, TEXT):
-        assert log.text.count(told) > 3
+    for expected in (ANA, NAME, TEXT):
+        assert log.text.count(expected) > 3
 
 
-def test_a_number_is_told_by_its_country_and_its_end(tmp_path: Path) -> None:
+def test_a_number_is_shown_by_its_country_and_its_end(tmp_path: Path) -> None:
     log = Log(tmp_path, as_json=True)
     say("message_received", phone=ANA, why=f"to {ANA}!", wa_id=ANA[1:])
     (entry,) = log.entries
     assert (entry["phone"], entry["why"], entry["wa_id"]) == ("+57•••••••55", "to +57•••••••55!", "+57•••••••55")
 
 
-def test_ids_addresses_times_and_counts_are_no_numbers_of_people(tmp_path: Path) -> None:
+def test_ids_addresses_times_and_counts_are_not_taken_for_phone_numbers(tmp_path: Path) -> None:
     log = Log(tmp_path, as_json=True)
-    told: dict[str, Any] = {
+    expected: dict[str, Any] = {
         "sid": "SM01234567890123456789012345678901",
         "call": "conv_9601234567890",
         "at_unix": 1764000000,
@@ -109,9 +109,9 @@ def test_ids_addresses_times_and_counts_are_no_numbers_of_people(tmp_path: Path)
         "ok": True,
         "when": "2026-11-25T22:30:54.123456Z",
     }
-    say("step", **told)
+    say("step", **expected)
     (entry,) = log.entries
-    assert {key: entry[key] for key in told} == told
+    assert {key: entry[key] for key in expected} == expected
     assert (entry["level"], entry["action"]) == ("info", "step")
 
 
@@ -126,7 +126,7 @@ def test_a_step_is_a_line_with_its_time_level_action_and_ids(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("personal", [False, True])
 @pytest.mark.parametrize("as_json", [False, True])
-def test_what_somebody_else_wrote_makes_no_line_of_its_own(tmp_path: Path, as_json: bool, personal: bool) -> None:
+def test_a_quoted_text_can_not_forge_a_line(tmp_path: Path, as_json: bool, personal: bool) -> None:
     log = Log(tmp_path, as_json=as_json, personal=personal, level="info")
     forged = "x\n2026-11-25T00:00:00 INFO opening_sent\r\u2028y\x1b[2J"
     say("step", why=forged, text=forged)
@@ -153,7 +153,7 @@ def test_a_traceback_comes_at_debug_and_is_set_off_from_the_lines(tmp_path: Path
     assert "RuntimeError" in lines[0]
 
 
-def test_our_own_failures_and_those_of_files_keep_their_words(tmp_path: Path) -> None:
+def test_our_own_failures_and_those_of_files_keep_their_text(tmp_path: Path) -> None:
     log = Log(tmp_path, as_json=True)
     fail("storage_fault", OSError(28, "No space left on device"))
     fail("poll_fault", RelayError(f"ElevenLabs is away; asked by {ANA}"))
@@ -169,7 +169,7 @@ def test_exceptions_that_are_each_others_cause_end(tmp_path: Path) -> None:
     assert log.text.count("ValueError") == 3
 
 
-def test_below_its_level_nothing_is_said(tmp_path: Path) -> None:
+def test_below_its_level_nothing_is_logged(tmp_path: Path) -> None:
     log = Log(tmp_path, level="error")
     say("step")
     warn("trouble")

@@ -86,7 +86,7 @@ def test_an_address_is_twilios_own(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "masked"),
     [
         ("+573138539155", "+57•••••••55"),
         ("+14155238886", "+1•••••••86"),
@@ -96,8 +96,8 @@ def test_an_address_is_twilios_own(text: str) -> None:
         ("", "•••••••"),
     ],
 )
-def test_a_mask_shows_the_country_and_the_last_two_digits(number: str, told: str) -> None:
-    assert phone.mask(number) == told
+def test_a_mask_shows_the_country_and_the_last_two_digits(number: str, masked: str) -> None:
+    assert phone.mask(number) == masked
 
 
 @given(st.one_of(NUMBERS, st.text()))

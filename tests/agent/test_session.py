@@ -99,14 +99,14 @@ def test_an_agent_that_says_nothing_is_not_asked_again(script: Script) -> None:
 
 
 @pytest.mark.parametrize("script", [closes(3008), closes(4300), closes(1008, "concurrent_limit_exceeded")])
-def test_a_session_that_finds_no_room_is_no_try(script: Script) -> None:
+def test_a_session_without_capacity_does_not_count_as_a_try(script: Script) -> None:
     service = Scripted([script], settings())
     outcome, _ = outcome_of(service)
     assert isinstance(outcome, NoCapacityError)
     assert service.sessions == 1
 
 
-def test_a_signed_url_that_is_refused_for_lack_of_room_is_no_try() -> None:
+def test_a_signed_url_refused_for_lack_of_capacity_does_not_count_as_a_try() -> None:
     service = Scripted([silent], settings(), sign_statuses=[429])
     outcome, _ = outcome_of(service)
     assert isinstance(outcome, NoCapacityError)
@@ -153,7 +153,7 @@ def test_an_answer_comes_with_its_session() -> None:
     assert ask(service) == Answer("Cuesta $99", session_id="conv_1")
 
 
-def test_the_agent_is_told_the_call_and_asked_once() -> None:
+def test_the_agent_gets_the_call_and_is_asked_once() -> None:
     """Variables without the service's own, the recap, the words."""
     service = Scripted([answers("Cuesta $99")], settings())
     ask(service)
@@ -272,7 +272,7 @@ def test_all_tries_together_have_a_limit() -> None:
     ],
 )
 def test_a_close_that_a_person_must_act_on_is_tried_again_like_any_other(script: Script, words: str) -> None:
-    """The service may mean that session alone; the words are told when no session brought text."""
+    """The service may mean that session alone; its message is reported when no session brought text."""
     service = Scripted([script], settings())
     error = refused(service)
     assert words in error.message
@@ -309,7 +309,7 @@ def test_a_signed_url_that_is_not_to_be_had_is_tried_again(status: int, signing:
 
 
 @pytest.mark.parametrize("answer", ["", "<html>", "[]", "{}", '{"signed_url": 7}', '{"signed_url": "' + "x" * 99_999])
-def test_an_answer_without_a_signed_url_is_a_failure_in_words(answer: str) -> None:
+def test_an_answer_without_a_signed_url_is_a_failure_with_a_message(answer: str) -> None:
     """And worth another try: a proxy may have stood in for the service."""
     service = Scripted([silent], settings(), sign_body=answer)
     error = refused(service)
@@ -329,7 +329,7 @@ def test_the_socket_goes_to_the_host_of_the_base_url() -> None:
     assert ask(service).text == "Cuesta $99"
 
 
-def test_nobody_at_the_sockets_address_is_a_failure_in_words() -> None:
+def test_a_socket_address_without_a_listener_is_a_failure_with_a_message() -> None:
     """And worth another try."""
     service = Scripted([silent], settings())
     service.signed_url = "ws://127.0.0.1:1/v1/convai/conversation"

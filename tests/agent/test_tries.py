@@ -108,7 +108,7 @@ def test_silence_is_an_answer_at_the_first_try() -> None:
     asyncio.run(scenario())
 
 
-def test_a_refusal_for_lack_of_capacity_is_no_try_and_no_fault_of_the_service() -> None:
+def test_a_refusal_for_lack_of_capacity_counts_neither_as_a_try_nor_as_a_fault() -> None:
     async def scenario() -> None:
         circuit = Circuit(threshold=1)
         attempt, made = attempts(TryFailedError("429", no_capacity=True, retry_after=7.0))

@@ -266,7 +266,7 @@ def test_every_shape_ends_at_once_with_its_complete_event(shape: str) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_normal_close_gives_what_was_said(shape: str) -> None:
+def test_a_normal_close_returns_the_text_so_far(shape: str) -> None:
     """The agent may end the session itself, after any shape of an answer."""
     events, text = SHAPES[shape]
     assert Play().hear(*events).close(1000).answer == text
@@ -394,7 +394,7 @@ def test_an_answer_under_the_greetings_id_is_an_answer() -> None:
     assert play.wait(SETTLE).answer == "Cuesta $99"
 
 
-def test_the_words_of_the_greeting_said_again_are_an_answer() -> None:
+def test_the_text_of_the_greeting_repeated_later_is_an_answer() -> None:
     """Once the greeting came, the same words are what the agent answers."""
     play = Play(greeting=HELLO).hear(response("Hola Ana, soy Laura.", 1), response("Hola Ana, soy Laura.", 2))
     assert play.wait(SETTLE).answer == "Hola Ana, soy Laura."
@@ -413,7 +413,7 @@ def test_the_words_of_the_greeting_said_again_are_an_answer() -> None:
         ("¿Vip? {{vip}}", "¿Vip? true", True),
     ],
 )
-def test_a_greeting_is_known_by_its_words(first_message: str, text: str, same: bool) -> None:
+def test_a_greeting_is_recognised_by_its_text(first_message: str, text: str, same: bool) -> None:
     """Variables that we send are filled in; others stand for any words, if enough fixed words are left."""
     assert greeting_of(first_message, {"client_name": "Ana", "vip": True}).matches(text) is same
 
@@ -456,7 +456,7 @@ def test_an_end_without_an_id_counts_once_there_is_text() -> None:
     assert play.hear(PLAN, complete(None)).answer == "El plan cuesta $99"
 
 
-def test_an_end_of_something_older_than_the_first_reply_is_no_end() -> None:
+def test_an_end_of_something_older_than_the_first_reply_is_ignored() -> None:
     """It belongs to the greeting, also when that was never heard."""
     play = Play().hear(response("El plan", 5), complete(1))
     assert play.outcome is None
@@ -512,14 +512,14 @@ def test_a_tool_that_never_answers_holds_the_end_back_for_so_long() -> None:
     assert play.now == SEEN_WORK_SECONDS
 
 
-def test_a_tool_after_which_nothing_is_said_ends_the_turn_with_what_was_said() -> None:
+def test_a_tool_without_text_after_it_ends_the_turn_with_the_text_before() -> None:
     """Not every tool is followed by words."""
     play = Play().hear(response("Anotado", 2), tool_request(), tool_response()).wait(DEADLINE)
     assert play.answer == "Anotado"
     assert play.now == SETTLE * UNSEEN_WORK
 
 
-def test_a_system_tool_is_followed_by_no_words() -> None:
+def test_a_system_tool_is_followed_by_no_text() -> None:
     """The goodbye comes before end_call."""
     play = Play().hear(response("¡Adiós!"), tool_request("e", "system"), tool_response("e", "system", "end_call"))
     assert play.wait(SETTLE).answer == "¡Adiós!"
@@ -550,7 +550,7 @@ def test_an_announced_end_without_text_asks_for_a_fresh_session_at_once() -> Non
     assert isinstance(Play().hear(response(""), complete(2)).outcome, NoAnswer)
 
 
-def test_an_empty_answer_while_a_tool_runs_is_no_end() -> None:
+def test_an_empty_answer_while_a_tool_runs_is_not_the_end() -> None:
     """A model may go to its tool without a word."""
     play = Play().hear(response(""), tool_request()).wait(30.0)
     assert play.outcome is None
@@ -580,7 +580,7 @@ def test_a_session_that_never_begins_fails_and_may_be_tried_again() -> None:
     assert "user_message" not in play.kinds()
 
 
-def test_a_queue_that_lets_us_in_goes_on() -> None:
+def test_a_session_continues_once_the_queue_admits_it() -> None:
     """The metadata follows."""
     play = Play(asked=False).hear(queue("waiting")).wait(15.0).hear(queue("admitted"), metadata())
     assert play.hear(PLAN).wait(SETTLE).answer == "El plan cuesta $99"
@@ -643,13 +643,13 @@ def test_a_normal_close_after_the_question_and_without_text_is_silence() -> None
 
 
 @pytest.mark.parametrize("reason", ["max_duration_exceeded", "Conversation exceeded its maximum duration"])
-def test_the_longest_duration_is_no_silence(reason: str) -> None:
+def test_the_longest_duration_is_not_silence(reason: str) -> None:
     assert isinstance(Play().close(1000, reason).outcome, NoAnswer)
     event = error("max_duration_exceeded", reason, code=1000)
     assert isinstance(Play().hear(event).close(1000, reason).outcome, NoAnswer)
 
 
-def test_a_normal_close_before_the_question_is_no_silence() -> None:
+def test_a_normal_close_before_the_question_is_not_silence() -> None:
     assert isinstance(Play(asked=False).close(1000).outcome, NoAnswer)
 
 
@@ -729,7 +729,7 @@ CLOSES = [
 
 
 @pytest.mark.parametrize(("code", "reason", "words"), CLOSES)
-def test_each_close_is_told_in_words(code: int | None, reason: str, words: str) -> None:
+def test_each_close_is_explained(code: int | None, reason: str, words: str) -> None:
     """And says what to do about it."""
     outcome = Play().close(code, reason).outcome
     assert isinstance(outcome, Failed)
@@ -751,7 +751,7 @@ def test_an_error_event_whose_close_does_not_come_ends_the_turn() -> None:
     assert play.now == ERROR_SECONDS
 
 
-def test_a_refused_override_is_told_apart() -> None:
+def test_a_refused_override_is_distinguished() -> None:
     """The carrier may go on without it."""
     outcome = Play(text_only=True).close(1008, "Override for field 'text_only' is not allowed by config.").outcome
     assert isinstance(outcome, Failed)
@@ -778,7 +778,7 @@ def test_a_broken_session_with_half_an_answer_failed(events: list[Event]) -> Non
     assert isinstance(Play().hear(*events).close(1011).outcome, Failed)
 
 
-def test_the_services_words_can_not_break_a_line() -> None:
+def test_the_services_text_can_not_break_a_line() -> None:
     """They go into a log."""
     outcome = Play().close(1011, "a\x1b[31m\nb" + "c" * 500).outcome
     assert isinstance(outcome, Failed)

@@ -137,7 +137,7 @@ def test_only_what_is_surely_not_sent_may_be_sent_again(status: int, code: str |
     assert meaning(code)
 
 
-def test_every_code_has_words_and_an_unknown_one_says_where_to_look() -> None:
+def test_every_code_is_explained_and_an_unknown_one_says_where_to_look() -> None:
     listed = {*MOMENTARY, *WAIT, *FINAL, *TEMPLATE, *ACCOUNT}
     assert listed <= set(CODES)
     assert all(len(meaning(code)) > 15 for code in CODES)

@@ -27,8 +27,8 @@ def fields_of(form: dict[str, str]) -> Fields:
 
 
 def sample(name: str) -> Fields:
-    told: dict[str, Any] = json.loads((SAMPLES / f"{name}.json").read_text(encoding="utf-8"))
-    return fields_of(told["form"])
+    stored: dict[str, Any] = json.loads((SAMPLES / f"{name}.json").read_text(encoding="utf-8"))
+    return fields_of(stored["form"])
 
 
 def read(**form: str) -> Inbound:
@@ -92,7 +92,7 @@ def test_known_signatures_are_right_and_every_change_makes_them_wrong(
 
 
 @pytest.mark.parametrize("header", [None, "", "x", "ñ", "👍", "\udcff", "\x00", "=" * 10_000])
-def test_a_header_that_is_no_signature_is_wrong_and_no_error(header: str | None) -> None:
+def test_a_header_without_a_signature_is_wrong_and_raises_nothing(header: str | None) -> None:
     assert not inbound.signature_ok(TOKEN, URL, fields_of(SENDER), header)
 
 
@@ -205,7 +205,7 @@ def test_a_list_choice_an_advertisement_and_a_place_with_its_label_are_read() ->
 
 
 @pytest.mark.parametrize(("latitude", "longitude"), [("x", "1"), ("91", "1"), ("1", "181"), ("nan", "1"), ("1", "inf")])
-def test_a_place_without_usable_coordinates_is_no_reason_to_refuse(latitude: str, longitude: str) -> None:
+def test_a_place_without_usable_coordinates_is_not_refused(latitude: str, longitude: str) -> None:
     found = read(Body="", MessageType="location", Latitude=latitude, Longitude=longitude).attachment
     assert found == Attachment("location")
 
@@ -270,10 +270,10 @@ def test_captions_and_buttons_are_text_and_the_rest_is_named(
 
 
 @pytest.mark.parametrize(
-    ("told", "kind"), [("STOP", "STOP"), ("start", "START"), ("Help", "HELP"), ("", None), ("OTHER", None)]
+    ("value", "kind"), [("STOP", "STOP"), ("start", "START"), ("Help", "HELP"), ("", None), ("OTHER", None)]
 )
-def test_twilios_own_opt_out_is_read(told: str, kind: str | None) -> None:
-    assert read(Body="stop", OptOutType=told).opt_out == kind
+def test_twilios_own_opt_out_is_read(value: str, kind: str | None) -> None:
+    assert read(Body="stop", OptOutType=value).opt_out == kind
 
 
 def test_a_bad_user_id_does_not_reject_the_message() -> None:
@@ -308,7 +308,7 @@ def test_our_own_id_is_the_querys(query: str, own: int | None) -> None:
     assert inbound.parse_receipt(form, query) == Receipt("SM1", "delivered", own)
 
 
-def test_a_form_that_tells_no_status_is_no_receipt() -> None:
+def test_a_form_without_a_status_is_not_a_receipt() -> None:
     assert inbound.parse_receipt(fields_of({"MessageSid": "SM1"}), "m=7") is None
     assert inbound.parse_receipt(fields_of({"MessageStatus": "sent"}), "m=7") is None
 
@@ -318,7 +318,7 @@ def test_an_error_code_may_be_a_word() -> None:
     assert inbound.parse_receipt(fields_of(form), "") == Receipt("SM1", "failed", None, "InvalidSandboxRequest")
 
 
-def test_a_listed_message_tells_its_time_and_less_of_what_it_holds() -> None:
+def test_a_listed_message_has_its_time_and_less_of_its_content() -> None:
     listed = Listed("SM1", "inbound", "+14155238886", "+34600111222", "Ho\x00la", "received", 1764000000.0)
     expected = Inbound("SM1", "+34600111222", "Hola", written_at=1764000000.0, to="+14155238886")
     assert inbound.listed_inbound(listed) == expected

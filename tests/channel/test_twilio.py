@@ -48,7 +48,7 @@ class Played:
         return [dict(parse_qsl(str(one["form"]), keep_blank_values=True)) for one in made]
 
 
-def channel_to(http: aiohttp.ClientSession, url: str, account: str, token: str, **told: Any) -> TwilioChannel:
+def channel_to(http: aiohttp.ClientSession, url: str, account: str, token: str, **options: Any) -> TwilioChannel:
     settings: dict[str, Any] = {
         "account_sid": account,
         "auth_token": token,
@@ -59,14 +59,14 @@ def channel_to(http: aiohttp.ClientSession, url: str, account: str, token: str, 
         "send_timeout": 0.5,
         "list_timeout": 0.5,
     }
-    return TwilioChannel(http, **{**settings, **told})
+    return TwilioChannel(http, **{**settings, **options})
 
 
 @asynccontextmanager
-async def channel(standin: dict[str, Any] | None = None, **told: Any) -> AsyncIterator[Played]:
+async def channel(standin: dict[str, Any] | None = None, **options: Any) -> AsyncIterator[Played]:
     """A channel to a stand-in that delivers nothing by itself."""
     async with playing(**{"delays": None, **(standin or {})}) as twilio, aiohttp.ClientSession() as http:
-        yield Played(twilio, channel_to(http, twilio.url, twilio.account_sid, twilio.settings.auth_token, **told))
+        yield Played(twilio, channel_to(http, twilio.url, twilio.account_sid, twilio.settings.auth_token, **options))
 
 
 async def sent(played: Played, fault: Fault) -> SendResult:
@@ -110,7 +110,7 @@ def test_a_template_goes_without_a_body_and_its_variables_as_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "there", "not_there"),
+    ("options", "there", "not_there"),
     [
         ({}, {"From"}, {"MessagingServiceSid"}),
         ({"messaging_service_sid": SERVICE}, {"From", "MessagingServiceSid"}, set()),
@@ -118,7 +118,7 @@ def test_a_template_goes_without_a_body_and_its_variables_as_json() -> None:
     ],
 )
 def test_requests_are_as_the_official_description_wants_them(
-    told: dict[str, Any], there: set[str], not_there: set[str]
+    options: dict[str, Any], there: set[str], not_there: set[str]
 ) -> None:
     path = json.loads(SPEC.read_text())["paths"]["/2010-04-01/Accounts/{AccountSid}/Messages.json"]
     ((media_type, content),) = path["post"]["requestBody"]["content"].items()
@@ -126,7 +126,7 @@ def test_requests_are_as_the_official_description_wants_them(
     queries = {one["name"] for one in path["get"]["parameters"] if one["in"] == "query"}
 
     async def scenario() -> None:
-        async with channel(**told) as played:
+        async with channel(**options) as played:
             for message in (HELLO, Outgoing(8, ANA, None, TEMPLATE, {"1": "Ana"}), Outgoing(9, "CO.1A2b", "x")):
                 await played.channel.send(message)
             for form in played.posts:
@@ -167,7 +167,9 @@ def test_requests_are_as_the_official_description_wants_them(
         *((Fault("F20", code=code), SendRefused) for code in (21211, 21610, 21617, 63016, 63024, 63007, 99999)),
         *((Fault("F20", code=code), NotSent) for code in (63018, 21611, 63038)),
     ],
-    ids=lambda told: f"{told.kind}-{told.how}-{told.code}" if isinstance(told, Fault) else told.__name__,
+    ids=lambda options: (
+        f"{options.kind}-{options.how}-{options.code}" if isinstance(options, Fault) else options.__name__
+    ),
 )
 def test_what_each_fault_proves_of_a_send_that_is_made_once(fault: Fault, wanted: type[SendResult]) -> None:
     async def scenario() -> None:
@@ -221,7 +223,7 @@ def test_a_refusal_says_what_it_is_about_and_what_to_do(fault: Fault, code: str,
     run(scenario())
 
 
-def test_nobody_listens_or_a_name_that_is_none_proves_that_nothing_was_sent() -> None:
+def test_a_refused_connection_or_an_unknown_name_proves_that_nothing_was_sent() -> None:
     async def scenario() -> None:
         async with channel() as played, aiohttp.ClientSession() as http:
             await played.twilio.down()
@@ -240,7 +242,7 @@ def test_nobody_listens_or_a_name_that_is_none_proves_that_nothing_was_sent() ->
     ["[" * 200_000, '{"sid": 1e999}', '{"sid": "SM1"}', "null", '"x"', '{"sid": "' + "SM" + "g" * 32 + '"}', "\xff"],
 )
 @pytest.mark.parametrize("status", [200, 201])
-def test_an_answer_that_is_no_message_is_unclear_whatever_it_is(body: str, status: int) -> None:
+def test_any_answer_but_a_message_is_unclear(body: str, status: int) -> None:
     async def answer(_request: web.BaseRequest) -> web.Response:
         return web.Response(status=status, body=body.encode("latin-1"), content_type="application/json")
 
@@ -294,7 +296,7 @@ def test_everything_to_one_person_is_found_over_all_pages_newest_first() -> None
     run(scenario())
 
 
-def test_one_message_is_fetched_and_one_that_is_not_there_is_none() -> None:
+def test_one_message_is_fetched_and_a_missing_one_is_none() -> None:
     async def scenario() -> None:
         async with channel() as played:
             (sid,) = await made(played, 1)
@@ -332,7 +334,7 @@ FAULTS = (
 
 @pytest.mark.parametrize("operation", ["list", "fetch"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.kind}-{fault.way}-{fault.status}")
-def test_a_question_that_goes_wrong_is_a_fault_in_words_and_never_an_answer(fault: Fault, operation: str) -> None:
+def test_a_failed_question_is_a_fault_with_a_message_and_never_an_answer(fault: Fault, operation: str) -> None:
     async def scenario() -> None:
         async with channel() as played:
             (sid,) = await made(played, 1)
@@ -348,7 +350,7 @@ def test_a_question_that_goes_wrong_is_a_fault_in_words_and_never_an_answer(faul
 
 
 @pytest.mark.parametrize("how", WAYS["F15"])
-def test_a_message_without_a_sid_is_no_message(how: str) -> None:
+def test_a_message_without_a_sid_is_not_a_message(how: str) -> None:
     async def scenario() -> None:
         async with channel() as played:
             (sid,) = await made(played, 1)
@@ -391,7 +393,7 @@ def test_a_list_that_loops_or_repeats_ends() -> None:
     run(scenario())
 
 
-def test_the_accounts_status_is_told() -> None:
+def test_the_accounts_status_is_options() -> None:
     async def scenario() -> None:
         async with channel() as played, aiohttp.ClientSession() as http:
             assert await played.channel.check() == "active"

@@ -27,7 +27,7 @@ def database(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_version_is_told(tmp_path: Path) -> None:
+def test_the_version_is_printed(tmp_path: Path) -> None:
     assert run(tmp_path, "--version") == (0, f"wa-relay {__version__}\n", "")
 
 
@@ -102,14 +102,14 @@ def test_a_bad_configuration_ends_with_78_and_all_its_faults(tmp_path: Path, arg
     )
     code, out, err = run(tmp_path, *arguments, WA_RELAY_TWILIO_SENDR="x")
     assert (code, out) == (78, "")
-    for told in (
+    for shown in (
         "server.port?",
         "reply.max_length?",
         "poll.interval_seconds",
         "WA_RELAY_TWILIO_SENDER?",
         "config.toml",
     ):
-        assert told in err
+        assert shown in err
 
 
 def test_a_secret_is_never_printed(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_nothing_to_list_is_done(tmp_path: Path, database: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["stats"], ["stats", "--json"], ["resolve"], ["--help"]], ids=" ".join)
-def test_a_reader_that_closed_the_pipe_is_no_failure(tmp_path: Path, database: Path, arguments: list[str]) -> None:
+def test_a_reader_that_closed_the_pipe_is_not_a_failure(tmp_path: Path, database: Path, arguments: list[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -169,7 +169,7 @@ def test_an_interruption_ends_with_130(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", CHANGING, ids=" ".join)
-def test_a_database_that_another_program_locks_is_said_in_words(
+def test_a_database_that_another_program_locks_is_explained(
     tmp_path: Path, database: Path, arguments: list[str]
 ) -> None:
     other = sqlite3.connect(database, isolation_level=None)

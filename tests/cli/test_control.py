@@ -95,14 +95,14 @@ def test_on_a_terminal_a_decision_is_confirmed_first(tmp_path: Path, answer: str
 def test_what_needs_a_decision_is_listed_with_what_to_do(tmp_path: Path) -> None:
     identity = unclear(tmp_path)
     code, out, _ = run_alone(tmp_path, "resolve", "--json")
-    (told,) = json.loads(out)
+    (decision,) = json.loads(out)
     assert code == 0
-    assert (told["id"], told["phone_number"], told["kind"]) == (identity, ANA, "opening")
-    assert set(told) >= {"id", "phone_number", "kind", "content", "attempted_at", "age_seconds"}
-    assert told["attempted_at"].endswith("Z")
+    assert (decision["id"], decision["phone_number"], decision["kind"]) == (identity, ANA, "opening")
+    assert set(decision) >= {"id", "phone_number", "kind", "content", "attempted_at", "age_seconds"}
+    assert decision["attempted_at"].endswith("Z")
     code, out, _ = run_alone(tmp_path, "resolve")
     assert code == 0
-    for words in (str(identity), ANA, told["content"], "--resend"):
+    for words in (str(identity), ANA, decision["content"], "--resend"):
         assert words in out
 
 
@@ -188,7 +188,7 @@ def test_the_daemon_carries_out_what_a_person_decides(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_a_daemon_that_does_not_answer_is_said_in_words(tmp_path: Path) -> None:
+def test_a_daemon_that_does_not_answer_is_explained(tmp_path: Path) -> None:
     unclear(tmp_path)
     lock = DatabaseLock(tmp_path / "wa-relay.db")
     lock.take("2026-11-25T12:00:00Z")

@@ -282,7 +282,7 @@ def test_a_clock_that_is_off_by_half_a_minute_is_a_warning(tmp_path: Path, off: 
     run(scenario())
 
 
-def test_an_address_of_this_machine_is_none_for_a_service_elsewhere() -> None:
+def test_an_address_of_this_machine_is_useless_to_a_service_elsewhere() -> None:
     config = load(
         None,
         {"WA_RELAY_SERVER_PUBLIC_URL": "http://localhost:3001", "WA_RELAY_SERVER_TOKEN": TOKEN},

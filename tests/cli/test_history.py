@@ -24,9 +24,9 @@ HOSTILE = "[bold red]rojo[/] \x1b]52;c;ZXZpbA==\x07 \u202eoculto :smile: \x9b31m
 
 @pytest.fixture
 def story(tmp_path: Path) -> Iterator[Story]:
-    told = Story(tmp_path / "relay.db")
-    yield told
-    told.close()
+    story_config = Story(tmp_path / "relay.db")
+    yield story_config
+    story_config.close()
 
 
 @pytest.fixture
@@ -161,13 +161,13 @@ def test_limit_shows_the_newest_and_says_that_there_are_more(thread: Story) -> N
     shown = printed(thread.path, "history", ANA, "-n", "2")
     assert "2 of 8 messages are shown" in shown
     assert "Sí me interesa" not in shown
-    told = json.loads(printed(thread.path, "history", ANA, "--limit", "2", "--json"))
-    assert (len(told["messages"]), told["message_count"]) == (2, 8)
+    story_config = json.loads(printed(thread.path, "history", ANA, "--limit", "2", "--json"))
+    assert (len(story_config["messages"]), story_config["message_count"]) == (2, 8)
 
 
 def test_since_leaves_out_what_was_before(thread: Story) -> None:
-    told = json.loads(printed(thread.path, "history", ANA, "--since", "2026-11-19", "--json"))
-    assert next(message["content"] for message in told["messages"]) == HOSTILE
+    story_config = json.loads(printed(thread.path, "history", ANA, "--since", "2026-11-19", "--json"))
+    assert next(message["content"] for message in story_config["messages"]) == HOSTILE
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_follow_shows_only_what_is_new_though_older_messages_were_left_out(story
     assert following.interrupt() == 130
 
 
-def test_follow_tells_how_far_a_message_got(story: Story) -> None:
+def test_follow_shows_how_far_a_message_got(story: Story) -> None:
     story.call("conv_1")
     ((opening, sid),) = story.send()
     following = Following(story)

@@ -45,7 +45,7 @@ def test_what_is_there_stays_as_it_is(tmp_path: Path, kind: str) -> None:
         assert path.read_text() == "mine"
 
 
-def test_a_folder_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+def test_a_missing_folder_is_explained(tmp_path: Path) -> None:
     code, out, err = run(tmp_path, "init", "nowhere/config.toml")
     assert (code, out) == (1, "")
     assert "nowhere/config.toml can't be written" in err

@@ -28,7 +28,7 @@ def _opt_out(path: Path, phone: str, *, returned_at: float | None = None) -> Non
     db.close()
 
 
-def test_a_message_goes_out_once_and_its_receipt_is_told(tmp_path: Path) -> None:
+def test_a_message_goes_out_once_and_its_receipt_is_shown(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, start=False) as s:
             code, out, err = await s.relay.command("send-test", "+57 313 853-9155", "¿Se lee?")
@@ -36,22 +36,22 @@ def test_a_message_goes_out_once_and_its_receipt_is_told(tmp_path: Path) -> None
             assert (code, err) == (0, "")
             assert out.split() in ([sent.sid, "delivered"], [sent.sid, "read"])
             assert (sent.to, sent.body, sent.callback) == (ANA, "¿Se lee?", "")
-            code, told = await _json(s, ANA)
+            code, shown = await _json(s, ANA)
             assert code == 0
-            assert told == {
+            assert shown == {
                 "whatsapp_message_id": s.twilio.accepted()[1].sid,
-                "status": told["status"],
+                "status": shown["status"],
                 "error_code": None,
                 "meaning": None,
             }
-            assert told["status"] in {"delivered", "read"}
+            assert shown["status"] in {"delivered", "read"}
             assert s.twilio.accepted()[1].body == DEFAULT_MESSAGE
             assert not s.relay.database.exists()
 
     run(scenario())
 
 
-def test_it_is_no_part_of_a_conversation_beside_a_running_daemon(tmp_path: Path) -> None:
+def test_it_belongs_to_no_conversation_beside_a_running_daemon(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path) as s:
             assert (await s.relay.command("send-test", ANA))[0] == 0
@@ -64,8 +64,8 @@ def test_it_is_no_part_of_a_conversation_beside_a_running_daemon(tmp_path: Path)
 def test_without_a_wait_the_acceptance_is_enough_and_nothing_is_asked(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, start=False) as s:
-            code, told = await _json(s, ANA, "--wait", "0")
-            assert (code, told["status"]) == (0, "queued")
+            code, shown = await _json(s, ANA, "--wait", "0")
+            assert (code, shown["status"]) == (0, "queued")
             operations = [entry.data["operation"] for entry in s.twilio.journal.entries("request")]
             assert operations == ["create"]
 
@@ -90,8 +90,8 @@ def test_a_receipt_that_comes_later_is_waited_for(tmp_path: Path) -> None:
     async def scenario() -> None:
         twilio = TwilioStandin(delays=Delays(0.02, 1.0, None), enforce_window=False)
         async with stage(tmp_path, start=False, twilio=twilio) as s:
-            code, told = await _json(s, ANA)
-            assert (code, told["status"]) == (0, "delivered")
+            code, shown = await _json(s, ANA)
+            assert (code, shown["status"]) == (0, "delivered")
 
     run(scenario())
 
@@ -100,14 +100,14 @@ def test_questions_that_fail_are_asked_again(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, start=False) as s:
             s.twilio.faults.next("fetch", Fault("F9"), 2)
-            code, told = await _json(s, ANA)
-            assert (code, told["status"] in {"delivered", "read"}) == (0, True)
+            code, shown = await _json(s, ANA)
+            assert (code, shown["status"] in {"delivered", "read"}) == (0, True)
 
     run(scenario())
 
 
 @pytest.mark.parametrize("status", ["undelivered", "failed"])
-def test_a_failure_that_the_receipt_tells_is_said_in_words(tmp_path: Path, status: Any) -> None:
+def test_a_failure_by_receipt_is_explained(tmp_path: Path, status: Any) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, start=False) as s:
             s.twilio.next_message(Fate(code=63016, status=status), ANA, times=2)
@@ -116,9 +116,9 @@ def test_a_failure_that_the_receipt_tells_is_said_in_words(tmp_path: Path, statu
             sid = s.twilio.accepted()[0].sid
             words = "outside the 24-hour window free text is refused: set content_sid to an approved template"
             assert out == f"{sid} {status}\n63016: {words}.\n"
-            code, told = await _json(s, ANA)
+            code, shown = await _json(s, ANA)
             assert code == 1
-            assert (told["status"], told["error_code"], told["meaning"]) == (status, "63016", words)
+            assert (shown["status"], shown["error_code"], shown["meaning"]) == (status, "63016", words)
 
     run(scenario())
 
@@ -139,11 +139,11 @@ def test_what_twilio_does_not_take_is_tried_once_and_fails(
     async def scenario() -> None:
         async with stage(tmp_path, start=False) as s:
             s.twilio.faults.next("create", fault)
-            code, told = await _json(s, ANA)
+            code, shown = await _json(s, ANA)
             assert code == 1
-            assert (told["whatsapp_message_id"], told["status"], told["error_code"]) == (None, status, error_code)
-            assert words in told["meaning"]
-            assert "automatically" not in told["meaning"]
+            assert (shown["whatsapp_message_id"], shown["status"], shown["error_code"]) == (None, status, error_code)
+            assert words in shown["meaning"]
+            assert "automatically" not in shown["meaning"]
             creates = [e for e in s.twilio.journal.entries("request") if e.data["operation"] == "create"]
             assert len(creates) == 1
 
@@ -156,8 +156,8 @@ def test_without_a_network_it_is_a_passing_fault(tmp_path: Path) -> None:
             code, out, err = await s.relay.command("send-test", ANA)
             assert (code, out) == (75, "")
             assert "can't be reached" in err
-            code, told = await _json(s, ANA)
-            assert (code, told["status"], told["whatsapp_message_id"]) == (75, "failed", None)
+            code, shown = await _json(s, ANA)
+            assert (code, shown["status"], shown["whatsapp_message_id"]) == (75, "failed", None)
 
     run(scenario())
 

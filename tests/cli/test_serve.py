@@ -32,7 +32,7 @@ def test_it_says_where_it_listens_makes_its_database_and_ends_with_0(tmp_path: P
     run(scenario())
 
 
-def test_a_free_port_is_found_and_told(tmp_path: Path) -> None:
+def test_a_free_port_is_found_and_printed(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, {"server": {"port": 0}}, start=False) as s:
             process = await s.relay.spawn("serve")
@@ -87,7 +87,7 @@ def test_a_database_that_is_something_else_ends_with_65_and_stays_as_it_is(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("settings", "code", "told"),
+    ("settings", "code", "message"),
     [
         ({"server": {"token": ""}}, 78, "server.token"),
         ({"server": {"public_url": ""}}, 78, "server.public_url"),
@@ -99,23 +99,23 @@ def test_a_database_that_is_something_else_ends_with_65_and_stays_as_it_is(tmp_p
         ({"log": {"file": "config.toml/relay.log"}}, 78, "log.file"),
         ({"database": {"path": "nowhere/relay.db"}}, 74, "nowhere"),
     ],
-    ids=lambda told: str(told) if isinstance(told, str) else "",
+    ids=lambda message: str(message) if isinstance(message, str) else "",
 )
-def test_what_keeps_it_from_beginning_is_said_in_words(
-    tmp_path: Path, settings: dict[str, dict[str, object]], code: int, told: str
+def test_a_failure_to_begin_is_explained(
+    tmp_path: Path, settings: dict[str, dict[str, object]], code: int, message: str
 ) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, settings, start=False) as s:
             ended, out, err = await s.relay.command("serve")
             assert (ended, out) == (code, "")
-            assert told in err
+            assert message in err
             assert "Traceback" not in err
             assert not s.relay.database.exists()
 
     run(scenario())
 
 
-def test_its_log_goes_to_a_file_too_and_tells_no_number_and_no_words(tmp_path: Path) -> None:
+def test_its_log_goes_to_a_file_too_and_contains_no_number_and_no_text(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, {"log": {"file": "logs/relay.log", "level": "debug", "format": "json"}}) as s:
             await s.report()

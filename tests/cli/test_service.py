@@ -65,7 +65,7 @@ def test_the_timer_runs_stats_each_headed_by_its_name(folder: Path) -> None:
     assert "OnCalendar" in settings(timer)
 
 
-def test_without_a_configuration_file_there_is_no_unit(tmp_path: Path) -> None:
+def test_without_a_configuration_file_no_unit_is_printed(tmp_path: Path) -> None:
     code, out, err = run(tmp_path, "service", "unit")
     assert (code, out, "--config" in err) == (78, "", True)
 

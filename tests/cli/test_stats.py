@@ -30,18 +30,18 @@ HOSTILE = '=cmd|" /C calc"!A1<script>alert(1)</script>'
 
 @pytest.fixture
 def story(tmp_path: Path) -> Iterator[Story]:
-    told = Story(tmp_path / "relay.db")
-    told.call("conv_1", batch_id="b1", batch_name="Campaña Octubre")
-    ((_, sid),) = told.send()
-    told.receipt(sid, "read")
-    told.now += 60.5
-    told.write("Sí me interesa")
-    told.answer("Claro")
-    ((_, sid),) = told.send()
-    told.receipt(sid, "failed", "63024")
-    told.call("conv_2", LUIS, batch_id="b2", batch_name=HOSTILE, outcome="voicemail")
-    yield told
-    told.close()
+    written_story = Story(tmp_path / "relay.db")
+    written_story.call("conv_1", batch_id="b1", batch_name="Campaña Octubre")
+    ((_, sid),) = written_story.send()
+    written_story.receipt(sid, "read")
+    written_story.now += 60.5
+    written_story.write("Sí me interesa")
+    written_story.answer("Claro")
+    ((_, sid),) = written_story.send()
+    written_story.receipt(sid, "failed", "63024")
+    written_story.call("conv_2", LUIS, batch_id="b2", batch_name=HOSTILE, outcome="voicemail")
+    yield written_story
+    written_story.close()
 
 
 def wanted(story: Story, by: reports.Grouping | None = None) -> object:
@@ -250,7 +250,7 @@ def test_a_link_and_a_device_stay_what_they_are(story: Story, tmp_path: Path) ->
     assert Path(os.devnull).is_char_device()
 
 
-def test_a_file_that_cant_be_written_ends_with_1_in_words(story: Story, tmp_path: Path) -> None:
+def test_a_file_that_cant_be_written_ends_with_1_and_a_message(story: Story, tmp_path: Path) -> None:
     for target in (tmp_path / "none" / "x.json", tmp_path):
         done = run(story.path, "stats", "--json", "--output", str(target))
         assert (done.returncode, done.stdout) == (1, b"")
@@ -277,11 +277,11 @@ def test_wrong_usage_ends_with_2_and_says_what_is_wanted(story: Story, arguments
 
 
 def test_the_span_is_read_in_the_configured_timezone(story: Story) -> None:
-    told = json.loads(printed(story.path, "stats", "--json", "--since", "2026-11-18", "--until", "2026-11-18"))
-    assert (told["since"], told["until"], told["calls"]) == ("2026-11-18T05:00:00Z", "2026-11-19T05:00:00Z", 2)
+    figures = json.loads(printed(story.path, "stats", "--json", "--since", "2026-11-18", "--until", "2026-11-18"))
+    assert (figures["since"], figures["until"], figures["calls"]) == ("2026-11-18T05:00:00Z", "2026-11-19T05:00:00Z", 2)
     elsewhere = {"WA_RELAY_GENERAL_TIMEZONE": "Asia/Tokyo"}
-    told = json.loads(printed(story.path, "stats", "--json", "--since", "2026-11-19", **elsewhere))
-    assert (told["since"], told["calls"]) == ("2026-11-18T15:00:00Z", 0)
+    figures = json.loads(printed(story.path, "stats", "--json", "--since", "2026-11-19", **elsewhere))
+    assert (figures["since"], figures["calls"]) == ("2026-11-18T15:00:00Z", 0)
 
 
 def test_no_database_ends_with_74(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from wa_relay.model import Unclear
 
 @pytest.fixture
 def story(tmp_path: Path) -> Iterator[Story]:
-    told = Story(tmp_path / "relay.db")
-    yield told
-    told.close()
+    story_config = Story(tmp_path / "relay.db")
+    yield story_config
+    story_config.close()
 
 
 def decisions(story: Story, phone: str = ANA) -> list[dict[str, Any]]:

@@ -152,7 +152,7 @@ def test_a_missing_file_is_a_fault_that_names_it(tmp_path: Path) -> None:
         load(tmp_path / "nowhere.toml", {}, cwd=tmp_path)
 
 
-def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't be read"):
         load(tmp_path, {}, cwd=tmp_path)
 

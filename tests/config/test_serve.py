@@ -51,7 +51,7 @@ def test_a_messaging_service_stands_for_a_sender(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("token", ["changeme", "ChangeMe", "change-me"])
-def test_a_placeholder_is_no_token(tmp_path: Path, token: str) -> None:
+def test_a_placeholder_is_not_a_token(tmp_path: Path, token: str) -> None:
     (fault,) = require_serve(load(None, {**COMPLETE, "MICROSERVICE_TOKEN": token}, cwd=tmp_path))
     assert (fault.key, fault.source) == ("server.token", "environment variable MICROSERVICE_TOKEN")
 

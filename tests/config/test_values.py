@@ -335,7 +335,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_taken(tmp_path: Path) -> No
         (b" " * (2 << 20), "is over 1048576 bytes: too large for a configuration file"),
     ],
 )
-def test_a_file_that_is_no_toml_is_a_fault_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_that_is_not_toml_is_a_fault_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "broken.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
@@ -360,6 +360,6 @@ def test_no_fault_shows_a_secret(tmp_path: Path, name: str, spoilt: str) -> None
     assert not any(SECRET[:12] in line for line in found)
 
 
-def test_the_tail_of_a_long_secret_tells_which_it_is(tmp_path: Path) -> None:
+def test_the_tail_of_a_long_secret_identifies_it(tmp_path: Path) -> None:
     (error,) = errors(tmp_path, f"[server]\ntoken = ' {SECRET}'")
     assert error.endswith("begins or ends with a space, which HTTP takes away: ****-Xk3 (len 25)")

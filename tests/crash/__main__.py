@@ -20,14 +20,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=None, help="repeats a run's dice")
     parser.add_argument("--real", type=int, default=None, help="kills of a daemon that is started for real")
     parser.add_argument("--folder", type=Path, default=None, help="keeps the run's files there")
-    told = parser.parse_args()
-    seed = told.seed if told.seed is not None else random.SystemRandom().randrange(1_000_000)
-    real = told.real if told.real is not None else min(200, max(1, told.kills // 20))
-    _say(f"seed {seed}, commit {_commit()}, {told.kills} kills, {real} of them after a real start")
+    arguments = parser.parse_args()
+    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1_000_000)
+    real = arguments.real if arguments.real is not None else min(200, max(1, arguments.kills // 20))
+    _say(f"seed {seed}, commit {_commit()}, {arguments.kills} kills, {real} of them after a real start")
     with tempfile.TemporaryDirectory(prefix="wa-relay-crash-") as made:
-        folder = told.folder or Path(made)
+        folder = arguments.folder or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
-        outcome = asyncio.run(Machine(folder, Plan(told.kills, seed, real), _say).run())
+        outcome = asyncio.run(Machine(folder, Plan(arguments.kills, seed, real), _say).run())
     report(outcome)
     sys.exit(1 if outcome.verdict.broken else 0)
 
@@ -48,8 +48,8 @@ def report(outcome: Outcome) -> None:
 
 
 def _commit() -> str:
-    told = subprocess.run(("git", "describe", "--always", "--dirty"), capture_output=True, text=True, check=False)
-    return told.stdout.strip() or "unknown"
+    arguments = subprocess.run(("git", "describe", "--always", "--dirty"), capture_output=True, text=True, check=False)
+    return arguments.stdout.strip() or "unknown"
 
 
 def _say(words: str) -> None:

@@ -74,11 +74,11 @@ class Driver:
 
     def play(self) -> None:
         """Puts the inputs in, which is done again after a kill as the backend and the sweep do, and works them off."""
-        for number, told in enumerate(self._flow.inputs):
-            if told == "call":
+        for number, shown in enumerate(self._flow.inputs):
+            if shown == "call":
                 self._store.run(calls.record_call, call_of(1, 0, MADE + 5.0), self.now)
             else:
-                self._store.run(inbox.record_inbound, written_by(0, told, f"SMin{number}"), self.now)
+                self._store.run(inbox.record_inbound, written_by(0, shown, f"SMin{number}"), self.now)
             for _ in range(3):
                 self._look()
         for _ in range(STEPS):
@@ -183,7 +183,7 @@ def die_at(commit: int, when: Moment, work: Callable[[], None]) -> bool:
         try:
             Dying.at, Dying.when, Dying.commits = commit, when, 0
             connect = sqlite3.connect
-            sqlite3.connect = lambda *told, **more: connect(*told, **(more | {"factory": Dying}))
+            sqlite3.connect = lambda *shown, **more: connect(*shown, **(more | {"factory": Dying}))
             work()
             code = 0
         finally:
@@ -222,7 +222,7 @@ def _unanswered(flow: Flow, ours: Sequence[sqlite3.Row], *, killed: bool) -> lis
     if len(openings) != 1:
         broken.append(f"{len(openings)} openings")
     gone = "BAJA" in flow.inputs
-    for question in (told for told in flow.inputs if told.startswith("q")):
+    for question in (shown for shown in flow.inputs if shown.startswith("q")):
         answers = {row["turn_id"] for row in ours if row["kind"] == "reply" and question in row["content"]}
         if len(answers) > 1:
             broken.append(f"{question} was answered {len(answers)} times")

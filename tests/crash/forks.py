@@ -21,7 +21,7 @@ from tests.e2e.stage import until
 
 PACKAGE = Path(wa_relay.__file__).parent.parent
 PASSING = {"NO_COLOR": "1", "PYTHONPATH": str(PACKAGE)}
-"""What every process is told: also those that start elsewhere run the code that this one has loaded."""
+"""The environment of every process: also those that start elsewhere run the code that this one has loaded."""
 
 
 class Daemons:

@@ -68,8 +68,8 @@ def judge(
     _openings(verdict, sent, known, outbound, refused)
     _conversations(verdict, agents, [one for one in sent if one.row not in known.resent])
     _questions(verdict, twilio, sent, known, outbound, refused, phones)
-    told = {phones[row["conversation_id"]] for row in outbound if row["notice"] == "fallback"}
-    closed = _left(twilio) | refused | told | known.deeds.answered
+    with_fallback = {phones[row["conversation_id"]] for row in outbound if row["notice"] == "fallback"}
+    closed = _left(twilio) | refused | with_fallback | known.deeds.answered
     shown = {int(number) for row in outbound for number in ASKED.findall(row["content"])}
     _spoken(verdict, twilio, agents, sent, known, unheard, shown, closed=closed, kills=kills)
     _opt_outs(verdict, twilio, sent)
@@ -200,8 +200,8 @@ def _questions(
         for number in one.asked:
             answers[number].add(one.asked)
     shown = {int(number) for row in outbound for number in ASKED.findall(row["content"])}
-    told = {one.phone for one in sent if one.text == FALLBACK}
-    told |= {phones[row["conversation_id"]] for row in outbound if row["notice"] == "fallback"}
+    with_fallback = {one.phone for one in sent if one.text == FALLBACK}
+    with_fallback |= {phones[row["conversation_id"]] for row in outbound if row["notice"] == "fallback"}
     left = _left(twilio) | refused
     written = 0
     for entry in twilio.journal.entries("inbound"):
@@ -213,7 +213,7 @@ def _questions(
                 verdict.check(not count, f"question {number} is older than the database and was answered")
                 continue
             verdict.check(count <= 1, f"question {number} was answered {count} times: {answers[number]}")
-            closed = number in shown or phone in told or phone in left or phone in known.deeds.answered
+            closed = number in shown or phone in with_fallback or phone in left or phone in known.deeds.answered
             verdict.check(bool(count) or closed, f"question {number} of {phone} was lost")
             verdict.figures.update(["answered" if count else "closed otherwise"])
     verdict.figures.update(written=written)
@@ -221,7 +221,7 @@ def _questions(
     for row in outbound:
         if row["kind"] == "reply" or row["notice"] == "fallback":
             turns[phones[row["conversation_id"]]].append(row["kind"])
-    for phone in told:
+    for phone in with_fallback:
         fallbacks = {one.row for one in sent if one.phone == phone and one.text == FALLBACK}
         verdict.check(
             len(fallbacks) <= 1 + turns[phone].count("reply"), f"{phone} got the fallback {len(fallbacks)} times"

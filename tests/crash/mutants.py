@@ -457,18 +457,18 @@ def main() -> None:
             elif source.exists():
                 shutil.copy(source, copy / name)
         seen = [_unchanged(copy, sorted({path for mutant in chosen for path in mutant.tests}))]
-        _tell(seen[0])
+        _print_result(seen[0])
         for mutant in chosen:
             seen.append(_plant(copy, mutant))
-            _tell(seen[-1])
+            _print_result(seen[-1])
     right = all(one.caught for one in seen)
     _say(f"{sum(one.caught for one in seen[1:])} of {len(chosen)} planted mistakes caught" + ("" if right else ": RED"))
     sys.exit(0 if right else 1)
 
 
 def _unchanged(copy: Path, tests: list[str]) -> Seen:
-    code, told, seconds = _test(copy, tests, 4 * WITHIN)
-    return Seen("the unchanged code", code == 0, "passes" if code == 0 else _first(told), seconds)
+    code, output, seconds = _test(copy, tests, 4 * WITHIN)
+    return Seen("the unchanged code", code == 0, "passes" if code == 0 else _first(output), seconds)
 
 
 def _plant(copy: Path, mutant: Mutant) -> Seen:
@@ -478,10 +478,10 @@ def _plant(copy: Path, mutant: Mutant) -> Seen:
         return Seen(mutant.name, False, f"could not be planted: found {before.count(mutant.old)} times", 0.0)
     path.write_text(before.replace(mutant.old, mutant.new), encoding="utf-8")
     try:
-        code, told, seconds = _test(copy, list(mutant.tests), WITHIN)
+        code, output, seconds = _test(copy, list(mutant.tests), WITHIN)
     finally:
         path.write_text(before, encoding="utf-8")
-    by = _first(told)
+    by = _first(output)
     if code == 1 and by:
         return Seen(mutant.name, True, by, seconds)
     return Seen(mutant.name, False, "nobody" if code == 0 else f"the tests did not run (exit {code})", seconds)
@@ -504,12 +504,12 @@ def _test(copy: Path, tests: list[str], within: float) -> tuple[int, str, float]
     return done.returncode, done.stdout, time.monotonic() - began
 
 
-def _first(told: str) -> str:
-    found = FAILED.search(told)
+def _first(output: str) -> str:
+    found = FAILED.search(output)
     return found.group(1) if found else ""
 
 
-def _tell(seen: Seen) -> None:
+def _print_result(seen: Seen) -> None:
     mark = "ok " if seen.caught else "RED"
     _say(f"{mark} {seen.name:<66} {seen.seconds:5.1f} s  {seen.by}")
 

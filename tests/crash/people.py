@@ -202,9 +202,9 @@ class Crowd:
             picture = Attachment("image/jpeg", f"picture {self._questions}".encode())
             await self._twilio.customer_writes(phone, self._question(), media=picture)
         else:
-            told = await self._twilio.customer_writes(phone, self._question())
+            reports = await self._twilio.customer_writes(phone, self._question())
             if dice.random() < 0.1:
-                await self._twilio.redeliver(told.sid)
+                await self._twilio.redeliver(reports.sid)
 
     async def _speak(self, phone: str, *, deliver: bool) -> None:
         """Sends a question as a voice note; without `deliver` it is only in the list."""
@@ -212,21 +212,21 @@ class Crowd:
         note = Attachment("audio/ogg", f"OggS {said}".encode())
         self._agents.set_transcript(note.data, said)
         number = self._questions
-        told = await self._twilio.customer_writes(phone, "", media=note, deliver=deliver)
-        self.known.spoken[number] = told.sid
+        reports = await self._twilio.customer_writes(phone, "", media=note, deliver=deliver)
+        self.known.spoken[number] = reports.sid
 
     async def _push(self, number: int, phone: str, *, ended_at: int | None = None) -> None:
         """Reports a call as often as it takes to be heard, as a backend does."""
         if number not in self.known.keys:
             self._spoken(number)
         key = self.known.keys[number]
-        told = payload(key, phone, name=f"{CANARY} k{number}x")
+        reports = payload(key, phone, name=f"{CANARY} k{number}x")
         if ended_at is not None:
-            told["ended_at_unix"] = ended_at
+            reports["ended_at_unix"] = ended_at
         headers = {"X-Service-Token": TOKEN}
         while True:
             with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
-                async with self._http.post(f"{self._url}/api/call-completed", json=told, headers=headers) as heard:
+                async with self._http.post(f"{self._url}/api/call-completed", json=reports, headers=headers) as heard:
                     if heard.status in (200, 202):
                         return
                     assert heard.status == 503, await heard.text()

@@ -36,7 +36,7 @@ class Model(RuleBasedStateMachine):
         self.sending: list[SendJob] = []
         self.asking: list[TurnJob] = []
         self.resent: set[int] = set()
-        self.written = self.told = 0
+        self.written = self.reported = 0
         self.asked: Counter[str] = Counter()
 
     def teardown(self) -> None:
@@ -55,17 +55,17 @@ class Model(RuleBasedStateMachine):
         self._call(who, age)
 
     def _call(self, who: int, age: float = 0.0) -> None:
-        self.told += 1
+        self.reported += 1
         for _ in range(2):
-            self.store.run(calls.record_call, call_of(self.told, who, self.now - age), self.now)
+            self.store.run(calls.record_call, call_of(self.reported, who, self.now - age), self.now)
 
     @rule(who=PEOPLE, listed=st.booleans(), twice=st.booleans())
     def somebody_writes(self, who: int, listed: bool, twice: bool) -> None:
         self.written += 1
         facts: dict[str, Any] = {"written_at": float(int(self.now))} if listed else {}
-        told = written_by(who, f"q{self.written}x", f"SMin{self.written}", **facts)
+        reported = written_by(who, f"q{self.written}x", f"SMin{self.written}", **facts)
         for _ in range(1 + twice):
-            self.store.run(inbox.record_inbound, told, self.now)
+            self.store.run(inbox.record_inbound, reported, self.now)
 
     @rule(who=PEOPLE, word=st.sampled_from(["BAJA", "ALTA"]))
     def somebody_decides(self, who: int, word: str) -> None:
@@ -134,8 +134,8 @@ class Model(RuleBasedStateMachine):
     )
     def a_receipt_comes(self, data: st.DataObject, own: bool, status: str) -> None:
         taken = data.draw(st.sampled_from(self.twilio.taken))
-        told = Receipt(taken.sid, status, taken.row if own else None)
-        noted = self.store.run(receipts.record_receipt, told, self.now)
+        reported = Receipt(taken.sid, status, taken.row if own else None)
+        noted = self.store.run(receipts.record_receipt, reported, self.now)
         assert noted.alarm is None or person(0)[:9] not in noted.alarm, "I10: a phone in an alarm"
 
     @rule(works=st.booleans(), lags=st.booleans(), again=st.booleans())

@@ -20,6 +20,6 @@ def test_two_hundred_kills_lose_nothing_and_send_nothing_twice(
     seed = random.SystemRandom().randrange(1_000_000)
     outcome = asyncio.run(Machine(tmp_path, Plan(KILLS, seed, REAL), print).run())
     report(outcome)
-    told = capsys.readouterr().out
-    assert not outcome.verdict.broken, f"seed {seed}\n{told}"
+    output = capsys.readouterr().out
+    assert not outcome.verdict.broken, f"seed {seed}\n{output}"
     assert outcome.kills >= KILLS

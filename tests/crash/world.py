@@ -1,6 +1,6 @@
 """A ledger on a real file between invented services, with a virtual clock: what the model test and the sweep act in.
 
-`Twilio` is the judge: it knows what it took, whoever was told of it.
+`Twilio` is the judge: it knows what it took, even where no answer arrived.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def examined(path: Path, account: str = "AC1") -> dict[str, Check]:
     return {check.name: check for check in database.examine(path, account, time.monotonic() + 10)}
 
 
-def test_no_database_is_no_fault_and_none_is_made(tmp_path: Path) -> None:
+def test_a_missing_database_is_not_a_fault_and_is_not_created(tmp_path: Path) -> None:
     path = tmp_path / "relay.db"
     assert (examined(path)["database"].status, list(tmp_path.iterdir())) == ("ok", [])
     path.touch()

@@ -63,7 +63,7 @@ def test_no_two_faults_share_their_message() -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda each: each.name)
-def test_the_page_shows_what_is_said_of_each_fault(fault: Planted) -> None:
+def test_the_page_shows_the_text_of_each_fault(fault: Planted) -> None:
     page = (Path(__file__).parents[2] / "docs/doctor.md").read_text(encoding="utf-8")
     (row,) = [line for line in page.splitlines() if line.startswith(f"| {fault.name} |")]
     _, _, check, mark, message, fix, _ = row.split(" | ".strip(), 6)

@@ -121,7 +121,7 @@ def _hook(url: str) -> str:
     return f"{url}/webhook/twilio/incoming{OVERRIDES}"
 
 
-def test_the_sandbox_is_no_fault_and_says_where_its_webhook_is(tmp_path: Path) -> None:
+def test_the_sandbox_is_not_a_fault_and_says_where_its_webhook_is(tmp_path: Path) -> None:
     async def scenario() -> None:
         twilio = TwilioStandin(delays=Delays(0.02, 0.02, 0.02), enforce_window=False)
         twilio.template(Template(HX, "Hola {{1}}, gracias.", {"1": "Ana"}))
@@ -134,7 +134,7 @@ def test_the_sandbox_is_no_fault_and_says_where_its_webhook_is(tmp_path: Path) -
     run(scenario())
 
 
-def test_an_agent_with_the_usual_client_events_is_no_fault(tmp_path: Path) -> None:
+def test_an_agent_with_the_usual_client_events_is_not_a_fault(tmp_path: Path) -> None:
     async def scenario() -> None:
         agent = replace(GOOD_AGENT, client_events=DEFAULT_EVENTS)
         async with healthy(tmp_path, agent=agent) as s:

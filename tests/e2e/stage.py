@@ -57,10 +57,10 @@ def payload(
     key: str, phone: str = ANA, *, status: str = "completed", name: str | None = "Ana García"
 ) -> dict[str, Any]:
     """The backend's report of another call."""
-    told: dict[str, Any] = json.loads(json.dumps(PAYLOAD))
-    told["recipient"] |= {"phone_number": phone, "conversation_id": key, "status": status}
-    told["call_metadata"]["client_name"] = name
-    return told
+    content: dict[str, Any] = json.loads(json.dumps(PAYLOAD))
+    content["recipient"] |= {"phone_number": phone, "conversation_id": key, "status": status}
+    content["call_metadata"]["client_name"] = name
+    return content
 
 
 async def until(condition: Callable[[], T | None], within: float = 10.0, what: str = "") -> T:
@@ -176,14 +176,14 @@ class Stage:
     http: aiohttp.ClientSession
 
     async def call(self, method: str, path: str, *, token: str | None = TOKEN, **request: Any) -> Answer:
-        """Makes one request, with the service token unless told otherwise."""
+        """Makes one request, with the service token by default."""
         headers = {**({"X-Service-Token": token} if token is not None else {}), **request.pop("headers", {})}
         async with self.http.request(method, self.relay.url + path, headers=headers, **request) as answer:
             return Answer(answer.status, answer.headers, (await answer.read()).decode("utf-8", "replace"))
 
-    async def report(self, told: Mapping[str, Any] = PAYLOAD) -> Answer:
+    async def report(self, content: Mapping[str, Any] = PAYLOAD) -> Answer:
         """Posts a finished call as the backend does."""
-        return await self.call("POST", "/api/call-completed", json=told)
+        return await self.call("POST", "/api/call-completed", json=content)
 
     async def conversation(self, phone: str = ANA) -> Any:
         """The thread as the API tells it."""

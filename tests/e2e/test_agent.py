@@ -72,9 +72,7 @@ def test_an_agent_that_says_nothing_is_asked_once_and_nothing_is_sent(tmp_path: 
         ("server_tool", replace(AGENT, tools=(WEBHOOK_TOOL,), client_events=("agent_response",))),
     ],
 )
-def test_a_tool_that_ran_is_never_run_again_whatever_becomes_of_the_session(
-    tmp_path: Path, tool: str, agent: Agent
-) -> None:
+def test_a_tool_that_ran_is_never_run_again_however_the_session_ends(tmp_path: Path, tool: str, agent: Agent) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, agent=agent) as s:
             await s.report()

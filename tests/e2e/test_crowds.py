@@ -20,7 +20,7 @@ def phones(count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("calls", [25, pytest.param(1000, marks=pytest.mark.soak)])
-def test_a_call_told_by_everybody_twenty_times_is_one_opening(tmp_path: Path, calls: int) -> None:
+def test_a_call_reported_by_every_source_twenty_times_is_one_opening(tmp_path: Path, calls: int) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, POLLING) as s:
             s.twilio.configure(delays=None)
@@ -29,7 +29,9 @@ def test_a_call_told_by_everybody_twenty_times_is_one_opening(tmp_path: Path, ca
                 name="todos", agent_id=AGENT.agent_id, recipients=[Recipient(phone) for phone in people]
             )
             lanes = asyncio.Semaphore(40)
-            firsts = await asyncio.gather(*(_told(s, batch, place, phone, lanes) for place, phone in enumerate(people)))
+            firsts = await asyncio.gather(
+                *(_report_call(s, batch, place, phone, lanes) for place, phone in enumerate(people))
+            )
             assert firsts.count(1) + firsts.count(0) == calls, "one report at most is not a duplicate"
             await until(lambda: len(s.twilio.accepted()) >= calls, 60 + calls / 5)
             await until(lambda: s.relay.log.count("call_received") >= calls)
@@ -38,7 +40,7 @@ def test_a_call_told_by_everybody_twenty_times_is_one_opening(tmp_path: Path, ca
     run(scenario(), within=120 + calls)
 
 
-async def _told(s: Stage, batch: str, place: int, phone: str, lanes: asyncio.Semaphore) -> int:
+async def _report_call(s: Stage, batch: str, place: int, phone: str, lanes: asyncio.Semaphore) -> int:
     """Ends a call and tells it ten times by each way; counts the reports that were the first."""
     s.elevenlabs.start_call(batch, place)
     key = s.elevenlabs.finish_call(batch, place)
@@ -111,12 +113,12 @@ def test_five_hundred_customers_in_five_seconds_are_all_taken_within_a_second(tm
             async def write(place: int) -> tuple[int | None, float]:
                 await asyncio.sleep(place * 5.0 / len(people))
                 began = time.monotonic()
-                told = await s.twilio.customer_writes(people[place], "Hola")
-                return told.status, time.monotonic() - began
+                answers = await s.twilio.customer_writes(people[place], "Hola")
+                return answers.status, time.monotonic() - began
 
-            told = await asyncio.gather(*(write(place) for place in range(len(people))))
-            assert {status for status, _ in told} == {200}
-            slowest = max(seconds for _, seconds in told)
+            answers = await asyncio.gather(*(write(place) for place in range(len(people))))
+            assert {status for status, _ in answers} == {200}
+            slowest = max(seconds for _, seconds in answers)
             if times == 1:
                 assert slowest < 1.0, slowest
             assert s.relay.process is not None

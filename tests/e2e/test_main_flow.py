@@ -14,14 +14,14 @@ from wa_relay.standins.twilio import Fault
 ANSWER = "El plan Premium cuesta **$99/mes**."
 
 
-def test_the_documents_call_is_opened_answered_and_told_alike_everywhere(tmp_path: Path) -> None:
+def test_the_documents_call_is_opened_answered_and_shown_alike_everywhere(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path) as s:
             s.elevenlabs.answers = {"precio": ANSWER}
-            told = await s.report()
-            assert told.status == 200, told.text
+            reported = await s.report()
+            assert reported.status == 200, reported.text
             sid = s.twilio.accepted(ANA)[0].sid
-            assert told.json == {
+            assert reported.json == {
                 "success": True,
                 "status": "message_sent",
                 "conversation_id": "conv_local_1",
@@ -38,14 +38,14 @@ def test_the_documents_call_is_opened_answered_and_told_alike_everywhere(tmp_pat
             await s.sent(2)
             assert time.monotonic() - began < 2.0 + 0.1
             assert s.bodies()[1] == "El plan Premium cuesta *$99/mes*."
-            await _told_alike(s)
+            await _shown_alike(s)
             assert await s.relay.stop() == 0
             _nothing_personal(s)
 
     run(scenario())
 
 
-async def _told_alike(s: Stage) -> None:
+async def _shown_alike(s: Stage) -> None:
     """The API, the commands and the stand-in's journal tell the same story."""
 
     async def settled() -> bool:
@@ -86,9 +86,9 @@ def _nothing_personal(s: Stage) -> None:
 def test_the_agent_knows_the_call_and_the_thread(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path) as s:
-            told = json.loads(json.dumps(PAYLOAD))
-            told["recipient"]["variables"] = {"plan": "Premium", "system__secret": "x"}
-            assert (await s.report(told)).json["status"] == "message_sent"
+            reported = json.loads(json.dumps(PAYLOAD))
+            reported["recipient"]["variables"] = {"plan": "Premium", "system__secret": "x"}
+            assert (await s.report(reported)).json["status"] == "message_sent"
             await s.twilio.customer_writes(ANA, "¿Y el precio?")
             await s.sent(2)
             begun = s.elevenlabs.journal.entries("session")
@@ -148,8 +148,8 @@ def test_a_send_that_twilio_does_not_have_stays_uncertain_and_visible(tmp_path: 
     async def scenario() -> None:
         async with stage(tmp_path) as s:
             s.twilio.faults.next("create", Fault("F5"))
-            told = await s.report()
-            assert (told.status, told.json["status"]) == (202, "message_queued")
+            reported = await s.report()
+            assert (reported.status, reported.json["status"]) == (202, "message_queued")
             await until(lambda: " look" in s.relay.log or s.twilio.journal.entries("request"))
             health = (await s.call("GET", "/health")).json
             assert (health["status"], health["queue"]["uncertain"]) == ("degraded", 1)

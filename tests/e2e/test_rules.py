@@ -199,8 +199,8 @@ def test_openings_wait_for_quiet_hours_and_answers_do_not(tmp_path: Path) -> Non
             await s.relay.stop()
             s.relay.write_config({"quiet_hours": quiet})
             await s.relay.start()
-            told = await s.report(payload("conv_2", LUIS))
-            assert (told.status, told.json["status"]) == (202, "message_queued")
+            reported = await s.report(payload("conv_2", LUIS))
+            assert (reported.status, reported.json["status"]) == (202, "message_queued")
             await s.twilio.customer_writes(ANA, "¿Precio?")
             await s.sent(2)
             assert s.bodies(LUIS) == []
@@ -213,8 +213,8 @@ def test_a_refused_account_holds_everything_and_fails_nothing(tmp_path: Path) ->
         async with stage(tmp_path) as s:
             right = s.twilio.settings.auth_token
             s.twilio.configure(auth_token="another")
-            told = await asyncio.gather(*(s.report(payload(f"c{n}", f"+57300111220{n}")) for n in range(4)))
-            assert {answer.json["status"] for answer in told} == {"message_queued"}
+            reported = await asyncio.gather(*(s.report(payload(f"c{n}", f"+57300111220{n}")) for n in range(4)))
+            assert {answer.json["status"] for answer in reported} == {"message_queued"}
             health = (await s.call("GET", "/health")).json
             assert (health["status"], health["paused"], health["queue"]["dead"]) == ("degraded", "account", 0)
             s.twilio.configure(auth_token=right)

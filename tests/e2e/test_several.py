@@ -88,9 +88,13 @@ def test_a_call_that_all_daemons_hear_of_at_once_is_followed_by_one_opening(tmp_
     async def scenario() -> None:
         async with several(tmp_path, url) as daemons:
             phones = [f"+5731385391{number:02}" for number in range(20)]
-            told = [payload(f"conv_{number}", phone) for number, phone in enumerate(phones)]
+            payloads = [payload(f"conv_{number}", phone) for number, phone in enumerate(phones)]
             answers = await asyncio.gather(
-                *(daemons.call(relay, "POST", "/api/call-completed", each) for each in told for relay in daemons.relays)
+                *(
+                    daemons.call(relay, "POST", "/api/call-completed", each)
+                    for each in payloads
+                    for relay in daemons.relays
+                )
             )
             assert {answer.status for answer in answers} <= {200, 201, 202}
             for phone in phones:

@@ -45,7 +45,7 @@ def test_the_poller_follows_a_batch_through_time_and_writes_by_outcome(tmp_path:
     run(scenario())
 
 
-def test_one_call_told_by_all_three_at_once_is_one_opening_with_the_name(tmp_path: Path) -> None:
+def test_one_call_reported_by_all_three_at_once_is_one_opening_with_the_name(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, POLLING) as s:
             await s.report(payload("conv_before", LUIS))
@@ -53,10 +53,10 @@ def test_one_call_told_by_all_three_at_once_is_one_opening_with_the_name(tmp_pat
             s.elevenlabs.start_call(batch, 0)
             key = s.elevenlabs.finish_call(batch, 0)
             assert key is not None
-            told = await asyncio.gather(
+            answers = await asyncio.gather(
                 *(s.elevenlabs.post_call(key) for _ in range(5)), *(s.report(payload(key)) for _ in range(5))
             )
-            assert [answer for answer in told if isinstance(answer, int)] == [200] * 5
+            assert [answer for answer in answers if isinstance(answer, int)] == [200] * 5
             await s.sent(1)
             await until(lambda: len(s.elevenlabs.journal.entries("request")) > 6)
             again = await s.report(payload(key))
@@ -107,7 +107,7 @@ def test_a_first_start_against_history_writes_to_nobody(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_a_text_session_of_our_own_is_no_call(tmp_path: Path) -> None:
+def test_our_own_text_session_is_not_a_call(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, POLLING) as s:
             s.elevenlabs.settings.webhook_texts = True

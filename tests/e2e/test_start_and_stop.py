@@ -50,8 +50,8 @@ def test_a_paused_relay_answers_a_report_at_once(tmp_path: Path) -> None:
         async with stage(tmp_path) as s:
             assert (await s.relay.command("pause"))[0] == 0
             began = time.monotonic()
-            told = await s.report()
-            assert (told.status, told.json["status"]) == (202, "message_queued")
+            shown = await s.report()
+            assert (shown.status, shown.json["status"]) == (202, "message_queued")
             assert time.monotonic() - began < 1.0
             assert (await s.call("GET", "/health")).json["paused"] == "operator"
             assert (await s.relay.command("resume"))[1].startswith("Openings go out again; 1")
@@ -60,7 +60,7 @@ def test_a_paused_relay_answers_a_report_at_once(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_a_burst_at_the_start_is_held_and_said(tmp_path: Path) -> None:
+def test_a_burst_at_the_start_is_held_and_logged(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, {"opening": {"burst_limit": 3}}) as s:
             await s.relay.command("pause")
@@ -139,7 +139,7 @@ def test_commands_reach_the_daemon_of_a_database_that_lies_too_deep_for_a_unix_s
     run(scenario())
 
 
-def test_a_database_whose_name_is_too_long_for_its_control_socket_is_refused_in_words(tmp_path: Path) -> None:
+def test_a_database_whose_name_is_too_long_for_its_control_socket_is_refused_with_a_message(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, {"database": {"path": "x" * 120 + ".db"}}, start=False) as s:
             code, _, err = await s.relay.command("serve")

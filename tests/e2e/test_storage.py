@@ -71,8 +71,8 @@ async def _recovered(s: Stage) -> None:
         if await healthy():
             break
         await asyncio.sleep(0.05)
-    told: Answer = await s.report(payload("conv_2", LUIS))
-    assert told.status in (200, 202)
+    answer: Answer = await s.report(payload("conv_2", LUIS))
+    assert answer.status in (200, 202)
     await s.sent(1, LUIS)
     await s.twilio.customer_writes(ANA, "¿Sigues ahí?")
     await s.sent(2)
@@ -99,7 +99,7 @@ def test_a_short_lock_by_another_program_is_waited_out(tmp_path: Path) -> None:
 
 def test_a_long_lock_is_a_503_and_ends_by_itself(tmp_path: Path) -> None:
     async def scenario() -> None:
-        # Twilio repeats a failed webhook for as long as the lock lasts: here it is told not to.
+        # Twilio repeats a failed webhook for as long as the lock lasts: here it is configured not to.
         async with stage(tmp_path) as s:
             await s.report()
             s.twilio.configure(webhook_url=s.twilio.settings.webhook_url.partition("#")[0])
@@ -111,7 +111,7 @@ def test_a_long_lock_is_a_503_and_ends_by_itself(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_a_full_disk_is_a_503_and_the_work_goes_on_when_there_is_room(tmp_path: Path) -> None:
+def test_a_full_disk_is_a_503_and_the_work_continues_when_there_is_space(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path) as s:
             await s.report()
@@ -138,11 +138,11 @@ def test_a_result_that_can_not_be_stored_is_kept_until_it_can(tmp_path: Path) ->
                 await asyncio.wait([waiting], timeout=1.5)
             await asyncio.gather(waiting, return_exceptions=True)
 
-            async def told() -> bool:
+            async def answer() -> bool:
                 return bool((await s.conversation())["messages"][0]["status"] == "sent")
 
             for _ in range(200):
-                if await told():
+                if await answer():
                     break
                 await asyncio.sleep(0.05)
             assert (await s.conversation())["messages"][0]["twilio_message_id"] == s.twilio.accepted(ANA)[0].sid
@@ -160,7 +160,7 @@ def test_a_result_that_can_not_be_stored_is_kept_until_it_can(tmp_path: Path) ->
         ("corrupt", 74),
     ],
 )
-def test_a_database_that_is_none_ends_serve_in_words(tmp_path: Path, content: bytes | str, code: int) -> None:
+def test_an_invalid_database_ends_serve_with_a_message(tmp_path: Path, content: bytes | str, code: int) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, start=False) as s:
             _spoil(s.relay.database, content)

@@ -55,19 +55,19 @@ def fault_of(answer: Answer, timeout: float = 5.0) -> UpstreamError:
     return run(scenario())
 
 
-def test_a_conversation_tells_its_end_its_words_and_its_variables() -> None:
+def test_a_conversation_has_its_end_its_transcript_and_its_variables() -> None:
     script = Scripted(conversations={"conv_1": conversation(1)})
 
     async def scenario() -> None:
         async with service(script) as api:
-            told = await api.conversation("conv_1")
-        assert told.ended_at == START + 60 + 54
-        assert told.phone == "+573138500001"
-        assert told.outbound_call
-        assert told.summary == "Le interesa el plan."
-        assert told.transcript == "Agente: Hola Ana, te llamo de Acme.\nCliente: Sí"
-        assert told.variables == {"plan": "Oro"}
-        assert (told.batch_id, told.batch_recipient_id) == ("btcal_1", "rcpt_1")
+            found = await api.conversation("conv_1")
+        assert found.ended_at == START + 60 + 54
+        assert found.phone == "+573138500001"
+        assert found.outbound_call
+        assert found.summary == "Le interesa el plan."
+        assert found.transcript == "Agente: Hola Ana, te llamo de Acme.\nCliente: Sí"
+        assert found.variables == {"plan": "Oro"}
+        assert (found.batch_id, found.batch_recipient_id) == ("btcal_1", "rcpt_1")
         assert script.requests[0].headers["xi-api-key"] == KEY
 
     run(scenario())
@@ -102,8 +102,8 @@ def test_the_end_is_known_only_from_a_call_that_is_over_with_start_and_duration(
     "field", ["metadata", "analysis", "transcript", "conversation_initiation_client_data", "agent_name"]
 )
 def test_odd_shapes_beside_the_essentials_do_no_harm(field: str, odd: object) -> None:
-    told = conversation_from({**conversation(1), field: odd})
-    assert told.conversation_id == "conv_1"
+    found = conversation_from({**conversation(1), field: odd})
+    assert found.conversation_id == "conv_1"
 
 
 @pytest.mark.parametrize("field", ["conversation_id", "agent_id", "status"])
@@ -115,8 +115,8 @@ def test_a_conversation_without_its_essentials_names_them(field: str) -> None:
 
 
 def test_text_that_no_database_takes_is_made_storable() -> None:
-    told = conversation_from({**conversation(1), "agent_name": "A\ud800\0na"})
-    assert told.agent_name == "A?na"
+    found = conversation_from({**conversation(1), "agent_name": "A\ud800\0na"})
+    assert found.agent_name == "A?na"
 
 
 def test_variables_are_scalars_without_the_reserved_ones() -> None:
@@ -137,14 +137,14 @@ def test_every_variable_stays_since_a_prompt_that_lacks_one_ends_the_session() -
 
 def test_a_conversation_and_a_recipient_keep_their_null_and_nested_variables() -> None:
     data = {"dynamic_variables": {"cita": None, "planes": ["Oro"]}}
-    told = conversation_from({**conversation(1), "conversation_initiation_client_data": data})
-    assert told.variables == {"cita": "", "planes": '["Oro"]'}
+    found = conversation_from({**conversation(1), "conversation_initiation_client_data": data})
+    assert found.variables == {"cita": "", "planes": '["Oro"]'}
     polled = {**recipient(1), "conversation_initiation_client_data": data}
-    assert shapes.batch_from(json.dumps(batch(polled)).encode()).recipients[0].variables == told.variables
+    assert shapes.batch_from(json.dumps(batch(polled)).encode()).recipients[0].variables == found.variables
 
 
-def test_an_agent_tells_what_a_text_turn_must_know() -> None:
-    told = {
+def test_an_agents_settings_have_what_a_text_turn_needs() -> None:
+    found = {
         "agent_id": "agent_1",
         "conversation_config": {
             "agent": {"first_message": "Hola", "prompt": {}},
@@ -156,7 +156,7 @@ def test_an_agent_tells_what_a_text_turn_must_know() -> None:
     }
 
     async def scenario() -> None:
-        script = Scripted(answers={AGENT: json_answer(told)})
+        script = Scripted(answers={AGENT: json_answer(found)})
         async with service(script) as api:
             settings = await api.agent("agent_1")
             assert settings == AgentSettings(
@@ -252,10 +252,10 @@ def test_entries_that_make_no_sense_are_skipped_and_counted() -> None:
         script = Scripted(batches={"btcal_1": good}, answers={WORKSPACE: json_answer(listed)})
         async with service(script) as api:
             [page] = [page async for page in api.batch_pages()]
-            told = await api.batch("btcal_1")
+            found = await api.batch("btcal_1")
         assert ([b.id for b in page.batches], page.skipped) == (["btcal_1"], 2)
-        assert ([r.id for r in told.recipients], told.skipped) == (["rcpt_1", "rcpt_2", "rcpt_4", "rcpt_5"], 3)
-        assert told.recipients[0].variables == {"customer_name": "Ana 1"}
+        assert ([r.id for r in found.recipients], found.skipped) == (["rcpt_1", "rcpt_2", "rcpt_4", "rcpt_5"], 3)
+        assert found.recipients[0].variables == {"customer_name": "Ana 1"}
 
     run(scenario())
 
@@ -304,7 +304,7 @@ def test_each_refusal_says_what_to_do_and_if_it_is_worth_another_try(status: int
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_key_that_lacks_a_permission_is_told_which(status: int) -> None:
+def test_a_refusal_for_a_missing_permission_names_it(status: int) -> None:
     body = {"detail": {"status": "missing_permissions", "message": "missing the permission convai_write"}}
     assert "Agents: Write" in fault_of(json_answer(body, status)).message
 
@@ -331,7 +331,7 @@ def test_all_forms_of_an_error_body_are_read(body: object, code: str | None, wor
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", b"\xff", b"[" * 100_000, b"9" * 5000])
-def test_an_error_body_that_is_no_json_has_no_code(body: bytes) -> None:
+def test_an_error_body_other_than_json_has_no_code(body: bytes) -> None:
     assert detail(body) == (None, "")
 
 
@@ -355,7 +355,7 @@ def test_the_key_is_in_no_message() -> None:
         b"{}",
     ],
 )
-def test_an_answer_that_is_none_is_a_fault_worth_another_try(body: bytes) -> None:
+def test_an_invalid_answer_is_a_fault_worth_another_try(body: bytes) -> None:
     fault = fault_of(Answer(body))
     assert not fault.permanent
     assert "elevenlabs.base_url" in fault.message
@@ -436,7 +436,7 @@ def test_the_decoder_reads_what_json_reads(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[1]", '{"a"}', '{"a":1,}', "{1:2}", '{"a":[1,]}', '{"a":[1 2]}', '{"a":[1', "{} x", '{"a":']
 )
-def test_the_decoder_refuses_what_is_no_json_object(text: str) -> None:
+def test_the_decoder_refuses_anything_but_a_json_object(text: str) -> None:
     with pytest.raises(ValueError, match=r"JSON|Expecting|Extra data|property name|trailing comma"):
         json_object(text.encode())
 
@@ -445,8 +445,8 @@ def test_the_decoder_refuses_what_is_no_json_object(text: str) -> None:
 def test_a_batch_is_read_although_its_json_is_odd(name: str) -> None:
     """A byte order mark, a raw control character, an escaped NUL or lone surrogate: Python's decoder takes them."""
     body = json.dumps(batch(recipient(1), 7)).replace('"name": "', f'"name": "{name}')  # type: ignore[arg-type]
-    told = shapes.batch_from((("\ufeff" if name == "\ufeff" else "") + body).encode())
-    assert (len(told.recipients), told.skipped) == (1, 1)
+    found = shapes.batch_from((("\ufeff" if name == "\ufeff" else "") + body).encode())
+    assert (len(found.recipients), found.skipped) == (1, 1)
 
 
 @pytest.mark.parametrize("recipients", [None, 7, "x", {}])
@@ -472,10 +472,10 @@ def test_a_batch_of_ten_thousand_never_holds_the_loop() -> None:
             await api.check()
             done = asyncio.Event()
             watch = asyncio.create_task(longest_pause(done))
-            told = await api.batch("btcal_1")
+            found = await api.batch("btcal_1")
             done.set()
-            assert len(told.recipients) == 10_000
-            assert asdict(told.recipients[9_999])["phone"] == "+573138509999"
+            assert len(found.recipients) == 10_000
+            assert asdict(found.recipients[9_999])["phone"] == "+573138509999"
             pause = await watch
             assert pause < 0.25
 

@@ -87,8 +87,8 @@ def test_a_polled_call_without_a_name_waits_for_the_backend_that_pushes(ledger: 
     calls.record_call(ledger, call("conv_0", phone="+573000000000"), NOW)
     state = calls.record_call(ledger, call(source="poll", client_name=None), NOW)
     assert state.due_at == NOW + 20.0
-    told = calls.record_call(ledger, call(client_name="Ana"), NOW + 3)
-    assert (told.created, told.due_at) == (False, NOW + 3)
+    shown = calls.record_call(ledger, call(client_name="Ana"), NOW + 3)
+    assert (shown.created, shown.due_at) == (False, NOW + 3)
     assert _openings(ledger)[1]["content"] == "Hola Ana, gracias por atender."
 
 
@@ -159,13 +159,13 @@ def test_fifty_thousand_old_calls_bring_no_opening(ledger: Ledger) -> None:
     assert _openings(ledger) == []
 
 
-def test_a_pause_shows_in_what_a_report_is_told(ledger: Ledger) -> None:
+def test_a_pause_shows_in_the_answer_to_a_report(ledger: Ledger) -> None:
     assert not calls.record_call(ledger, call(), NOW).held
     control.pause(ledger, "ana", NOW)
     assert calls.record_call(ledger, call("conv_2"), NOW).held
 
 
-def test_a_call_that_the_webhook_tells_waits_for_nobody(ledger: Ledger) -> None:
+def test_a_call_that_the_webhook_reports_does_not_wait(ledger: Ledger) -> None:
     calls.record_call(ledger, call(), NOW)
     for source, due in (("webhook", NOW + 1), ("poll", NOW + 21)):
         state = calls.record_call(ledger, call(source, source=source, client_name=None), NOW + 1)

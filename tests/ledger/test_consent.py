@@ -68,7 +68,7 @@ def test_without_the_built_in_phrases_only_keywords_opt_out(make_ledger: Callabl
 
 
 @pytest.mark.parametrize("text", ["para el jueves", "no alto", "quiero parar de pagar tanto", "stop loss", "👍🙏"])
-def test_what_only_contains_such_words_goes_to_the_agent(ledger: Ledger, text: str) -> None:
+def test_a_text_that_only_contains_a_keyword_goes_to_the_agent(ledger: Ledger, text: str) -> None:
     assert inbox.record_inbound(_known(ledger), written(text), NOW + 5).effect == "turn"
 
 

@@ -16,7 +16,7 @@ from wa_relay.ledger.location import Location
 INSERT = "insert into strangers (phone_number, content, received_at) values ('+57', '', 0)"
 
 
-def _tell(story: Story) -> None:
+def _fill(story: Story) -> None:
     for number, phone in enumerate((LUIS, EVA)):
         story.call(f"conv_{number}", phone)
         story.send()
@@ -44,20 +44,20 @@ def _plain(value: object) -> object:
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Location:
+def place_with_story(tmp_path: Path) -> Location:
     story = Story(tmp_path / "relay.db")
-    _tell(story)
+    _fill(story)
     story.close()
     return Location(story.path)
 
 
-def test_a_copy_there_and_back_is_the_same(told: Location, cluster: Cluster, tmp_path: Path) -> None:
+def test_a_copy_there_and_back_is_the_same(place_with_story: Location, cluster: Cluster, tmp_path: Path) -> None:
     server, back = Location(Path(), cluster.create()), Location(tmp_path / "back.db")
-    counts = copying.copy(told, server, lambda _table, _rows: None)
+    counts = copying.copy(place_with_story, server, lambda _table, _rows: None)
     assert counts["conversation_messages"] > 6
-    assert _everything(server) == _everything(told)
+    assert _everything(server) == _everything(place_with_story)
     copying.copy(server, back, lambda _table, _rows: None)
-    assert _everything(back) == _everything(told)
+    assert _everything(back) == _everything(place_with_story)
     for place in (server, back):
         opened = place.open_for_writing(account_sid="AC1", now=NOW)
         with closing(opened.connection) as db:
@@ -67,17 +67,17 @@ def test_a_copy_there_and_back_is_the_same(told: Location, cluster: Cluster, tmp
     cluster.drop(server.url)
 
 
-def test_a_target_that_holds_something_is_refused(told: Location, tmp_path: Path) -> None:
+def test_a_target_that_holds_something_is_refused(place_with_story: Location, tmp_path: Path) -> None:
     other = Story(tmp_path / "other.db")
-    _tell(other)
+    _fill(other)
     other.close()
     with pytest.raises(copying.NotEmpty):
-        copying.copy(told, Location(other.path), lambda _table, _rows: None)
+        copying.copy(place_with_story, Location(other.path), lambda _table, _rows: None)
 
 
-def test_a_database_that_was_moved_is_not_served(told: Location, tmp_path: Path) -> None:
+def test_a_database_that_was_moved_is_not_served(place_with_story: Location, tmp_path: Path) -> None:
     target = Location(tmp_path / "copy.db")
-    copying.copy(told, target, lambda _table, _rows: None)
-    copying.mark_moved(told, target, NOW)
+    copying.copy(place_with_story, target, lambda _table, _rows: None)
+    copying.mark_moved(place_with_story, target, NOW)
     with pytest.raises(DatabaseMoved, match=r"copy\.db"):
-        told.open_for_writing(account_sid="AC1", now=NOW)
+        place_with_story.open_for_writing(account_sid="AC1", now=NOW)

@@ -86,7 +86,7 @@ def ledger(make_ledger: Callable[..., Ledger], tmp_path: Path) -> Ledger:
 
 def a_whole_story(ledger: Ledger) -> None:
     """A call, its opening, a question, an answer, an opt-out, another address, and everything beside it."""
-    told = call(
+    shown = call(
         "conv_1",
         recipient_id="rcpt_9",
         batch_id="batch_1",
@@ -98,7 +98,7 @@ def a_whole_story(ledger: Ledger) -> None:
         raw='{"phone": "+573138539155"}',
         collected={"interest": "Premium"},
     )
-    calls.record_call(ledger, told, NOW)
+    calls.record_call(ledger, shown, NOW)
     deliver(ledger, 1)
     inbox.record_inbound(ledger, written(user_id=BSUID), NOW + 20)
     (job,) = turns.claim_turns(ledger, 5, NOW + 30).jobs

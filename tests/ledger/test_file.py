@@ -86,8 +86,8 @@ def _killed_at(statement: int, work: Callable[[], None]) -> int:
             if seen >= statement:
                 os._exit(DIED)
 
-        def connect(*told: Any, **named: Any) -> sqlite3.Connection:
-            connection: sqlite3.Connection = real(*told, **named)
+        def connect(*given: Any, **named: Any) -> sqlite3.Connection:
+            connection: sqlite3.Connection = real(*given, **named)
             connection.set_trace_callback(count)
             return connection
 
@@ -250,7 +250,7 @@ def test_the_files_are_for_their_owner_alone(tmp_path: Path) -> None:
         (b"SQLite format 3\x00" + b"\xff" * 5000, DatabaseUnusable, "damaged|can't be used"),
     ],
 )
-def test_a_file_that_is_none_is_refused_in_words(
+def test_an_invalid_file_is_refused_with_a_message(
     tmp_path: Path, content: bytes, fault: type[Exception], words: str
 ) -> None:
     path = tmp_path / "relay.db"

@@ -67,7 +67,7 @@ def test_a_takeover_silences_the_agent_for_twelve_hours_and_says_who_has_it(ledg
     assert (entry.from_status, entry.to_status) == ("agent", "human")
 
 
-def test_a_takeover_of_an_unknown_customer_is_none(ledger: Ledger) -> None:
+def test_a_takeover_of_an_unknown_customer_returns_none(ledger: Ledger) -> None:
     assert handover.take_over(ledger, "+573009998877", API, None, NOW) is None
 
 

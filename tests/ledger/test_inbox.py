@@ -114,7 +114,7 @@ def test_a_turn_that_brings_the_daemon_down_five_times_fails_with_the_fallback(k
 
 
 @pytest.mark.parametrize("attachment", ["audio", "image", "contact", "location", "other"])
-def test_what_can_not_be_read_gets_one_answer_in_words_and_the_agent_is_not_asked(
+def test_unreadable_attachments_get_one_text_answer_and_the_agent_is_not_asked(
     known: Ledger, attachment: AttachmentType
 ) -> None:
     for number in range(2):
@@ -124,7 +124,7 @@ def test_what_can_not_be_read_gets_one_answer_in_words_and_the_agent_is_not_aske
     assert _notices(known) == ["text_only"]
 
 
-def test_a_caption_is_text_and_the_agent_is_told_of_the_picture(known: Ledger) -> None:
+def test_a_caption_is_text_and_the_agent_gets_a_note_of_the_picture(known: Ledger) -> None:
     inbox.record_inbound(known, written("Mira esta foto", attachment=Attachment("image")), NOW)
     text = _turn(known, NOW + 2).question.text
     assert text.startswith("Mira esta foto\n")
@@ -166,7 +166,7 @@ def test_an_opt_out_that_is_taken_back_and_repeated_is_confirmed_once(known: Led
     assert claims.claim_messages(known, 5, NOW + 60).jobs == ()
 
 
-def test_a_confirmation_that_a_person_has_sent_again_is_for_who_is_out(known: Ledger) -> None:
+def test_a_confirmation_that_an_operator_resends_goes_to_an_opted_out_customer(known: Ledger) -> None:
     inbox.record_inbound(known, written("baja", sid="SM1"), NOW)
     (job,) = claims.claim_messages(known, 5, NOW + 1).jobs
     confirmation = job.outgoing.message_id or 0
@@ -219,7 +219,7 @@ def test_twilios_own_opt_out_changes_the_state_and_nobody_answers(known: Ledger)
     assert calls.record_call(known, call("conv_2"), NOW + 2).message_status == "queued"
 
 
-def test_a_stranger_is_ignored_and_is_no_part_of_a_later_turn(ledger: Ledger) -> None:
+def test_a_stranger_is_ignored_and_left_out_of_a_later_turn(ledger: Ledger) -> None:
     assert inbox.record_inbound(ledger, written("¿quién eres?", sid="SM1"), NOW - 60).effect == "stranger"
     calls.record_call(ledger, call(), NOW)
     assert (
@@ -231,7 +231,7 @@ def test_a_stranger_is_ignored_and_is_no_part_of_a_later_turn(ledger: Ledger) ->
     assert "quién" not in str(questions.inform_on_writer(ledger, job).question.thread)
 
 
-def test_a_stranger_is_told_the_fallback_once_where_that_is_wanted(make_ledger: Callable[..., Ledger]) -> None:
+def test_a_stranger_gets_the_fallback_once_where_configured(make_ledger: Callable[..., Ledger]) -> None:
     ledger = make_ledger(unknown_sender="fallback")
     assert inbox.record_inbound(ledger, written("hola", sid="SM1"), NOW).effect == "notice"
     assert inbox.record_inbound(ledger, written("¿hola?", sid="SM2"), NOW + 5).effect == "silent"

@@ -33,7 +33,7 @@ def _ended() -> int:
     return process.pid
 
 
-def test_a_second_holder_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
+def test_a_second_holder_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
     first = _held(tmp_path / "relay.db", None)
     with pytest.raises(AlreadyServed, match="pid 4242 since 14:03"):
         DatabaseLock(tmp_path / "relay.db").take("14:04")

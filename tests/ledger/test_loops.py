@@ -78,13 +78,13 @@ def test_the_third_time_of_a_text_that_was_answered_each_time_mutes_for_an_hour(
     ],
     ids=["another text", "14 characters", "more than ten minutes"],
 )
-def test_what_is_no_repetition_is_answered(known: Ledger, texts: tuple[str, ...], times: tuple[int, ...]) -> None:
+def test_anything_but_a_repetition_is_answered(known: Ledger, texts: tuple[str, ...], times: tuple[int, ...]) -> None:
     for number, (text, at) in enumerate(zip(texts, times, strict=True)):
         _write(known, number, at, text)
         assert _answer(known, at + 20) == 1
 
 
-def test_a_text_that_the_agent_has_not_answered_each_time_is_no_loop(known: Ledger) -> None:
+def test_a_text_that_the_agent_has_not_answered_each_time_is_not_a_loop(known: Ledger) -> None:
     _write(known, 1, 0)
     assert _answer(known, 10) == 1
     _write(known, 2, 60)
@@ -93,14 +93,14 @@ def test_a_text_that_the_agent_has_not_answered_each_time_is_no_loop(known: Ledg
     assert _write(known, 3, 120).effect == "turn"
 
 
-def test_attachments_with_the_same_caption_are_no_loop(known: Ledger) -> None:
+def test_attachments_with_the_same_caption_are_not_a_loop(known: Ledger) -> None:
     for number, at in enumerate((0, 60, 120)):
         message = written(ECHO, sid=f"SM{number}", attachment=Attachment("image"))
         assert inbox.record_inbound(known, message, NOW + at).effect == "turn"
         assert _answer(known, at + 20) == 1
 
 
-def test_a_button_that_is_tapped_again_is_no_loop(known: Ledger) -> None:
+def test_a_button_that_is_tapped_again_is_not_a_loop(known: Ledger) -> None:
     for number, at in enumerate((0, 60, 120)):
         message = written(ECHO, sid=f"SM{number}", tapped=True)
         assert inbox.record_inbound(known, message, NOW + at).effect == "turn"

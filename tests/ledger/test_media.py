@@ -97,7 +97,7 @@ def test_a_sticker_is_fetched_and_holds_nothing(known: Ledger) -> None:
     assert len(media.claim(known, 5, 0, NOW + 5).fetches) == 1
 
 
-def test_nothing_is_due_for_who_has_opted_out_until_they_are_back(known: Ledger) -> None:
+def test_nothing_is_due_for_an_opted_out_customer_until_they_are_back(known: Ledger) -> None:
     receive(known, None, "baja", NOW, "SM1")
     receive(known, VOICE, at=NOW + 1)
     assert media.claim(known, 5, 0, NOW + 2).fetches == ()

@@ -247,7 +247,7 @@ def test_a_second_sid_for_a_message_is_an_alarm(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "status"),
+    ("statuses", "status"),
     [
         (["sent", "delivered", "read"], "read"),
         (["read", "delivered", "sent"], "read"),
@@ -256,16 +256,16 @@ def test_a_second_sid_for_a_message_is_an_alarm(ledger: Ledger) -> None:
         (["queued", "sending"], "sent"),
     ],
 )
-def test_receipts_only_go_upward(ledger: Ledger, told: list[str], status: str) -> None:
+def test_receipts_only_go_upward(ledger: Ledger, statuses: list[str], status: str) -> None:
     _opening(ledger)
     _claim(ledger)
     sends.finish_send(ledger, 1, Accepted(SID), NOW)
-    for receipt in told:
+    for receipt in statuses:
         receipts.record_receipt(ledger, Receipt(SID, receipt), NOW + 1)
     assert _status(ledger)[0] == status
 
 
-def test_a_failure_that_a_receipt_tells_is_final_and_63016_closes_the_window(ledger: Ledger) -> None:
+def test_a_failure_by_receipt_is_final_and_63016_closes_the_window(ledger: Ledger) -> None:
     _opening(ledger)
     inbox.record_inbound(ledger, written(), NOW - 10)
     _claim(ledger)
@@ -331,7 +331,7 @@ def test_the_parts_of_an_answer_go_in_order_each_after_the_one_before(ledger: Le
     assert [job.outgoing.message_id for job in _claim(ledger, NOW + 9)] == [third]
 
 
-def test_a_receipt_tells_if_it_frees_something(ledger: Ledger) -> None:
+def test_a_receipt_shows_if_it_frees_something(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
     sends.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
@@ -436,7 +436,7 @@ def test_one_person_gets_ten_at_once_and_then_one_every_six_seconds(ledger: Ledg
     assert len(_claim(ledger, NOW + 6.1)) == 1
 
 
-def test_a_person_decides_what_becomes_of_an_uncertain_send(ledger: Ledger) -> None:
+def test_an_operator_decides_about_an_uncertain_send(ledger: Ledger) -> None:
     for number in range(3):
         _opening(ledger, f"conv_{number}", phone=f"+5730000000{number}")
     _claim(ledger)

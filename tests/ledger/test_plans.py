@@ -94,7 +94,7 @@ def test_every_statement_is_one_that_both_engines_take(server: psycopg.Connectio
     server.execute("deallocate looked_at")
 
 
-def test_the_schema_is_written_in_portable_words() -> None:
+def test_the_schema_is_written_with_portable_types() -> None:
     text = re.sub(r"'[^']*'", "", "\n".join([schema.TABLES, *schema.STEPS.values()]))
     assert not re.findall(
         r"\b(real|blob|strict|boolean|autoincrement|cast|primary key \()\b|integer primary key| in \(0, 1\)", text

@@ -50,7 +50,7 @@ def test_an_old_opt_out_that_is_found_late_does_not_undo_a_later_return(known: L
     assert (_consent(known), found.effect) == ("active", "silent")
 
 
-def test_words_of_consent_that_a_listing_brings_together_are_taken_in_their_order(known: Ledger) -> None:
+def test_keywords_of_consent_that_a_listing_brings_together_are_taken_in_their_order(known: Ledger) -> None:
     inbox.record_inbound(known, written("BAJA", sid="SM1", written_at=NOW + 50), NOW + 300)
     assert _consent(known) == "opted_out"
     inbox.record_inbound(known, written("ALTA", sid="SM2", written_at=NOW + 100), NOW + 300)
@@ -136,29 +136,29 @@ def test_an_unclear_part_that_a_person_cancels_takes_the_rest_of_its_answer_with
 
 
 @pytest.mark.parametrize("first", ["batch", "webhook"])
-def test_a_failed_attempt_that_webhook_and_batch_tell_under_their_own_keys_is_one_opening(
+def test_a_failed_call_that_webhook_and_batch_report_under_different_keys_is_one_opening(
     make_ledger: Callable[..., Ledger], first: str
 ) -> None:
     ledger = make_ledger(openings={"failed": OpeningText(body="No te encontramos.")})
-    told = {
+    details = {
         "batch": call("btcal_1/rcpt_1", outcome="failed", source="poll", batch_id="btcal_1", ended_at=NOW - 20.0),
         "webhook": call("conv_1", outcome="failed", source="webhook"),
     }
-    one, other = told[first], told[{"batch": "webhook", "webhook": "batch"}[first]]
+    one, other = details[first], details[{"batch": "webhook", "webhook": "batch"}[first]]
     assert calls.record_call(ledger, one, NOW).created
     again = calls.record_call(ledger, other, NOW)
     assert (again.created, again.key) == (False, one.key)
     assert len(ledger.all("select 1 from conversation_messages")) == 1
 
 
-def test_two_failed_attempts_of_two_batches_are_two_calls(make_ledger: Callable[..., Ledger]) -> None:
+def test_two_failed_calls_of_two_batches_are_two_calls(make_ledger: Callable[..., Ledger]) -> None:
     ledger = make_ledger(openings={"failed": OpeningText(body="No te encontramos.")})
     for key in ("btcal_1/rcpt_1", "btcal_2/rcpt_1"):
         assert calls.record_call(ledger, call(key, outcome="failed", source="poll"), NOW).created
 
 
 @pytest.mark.parametrize("mode", ["agent", "ignore"])
-def test_a_stranger_who_was_told_the_fallback_is_treated_as_configured_now(
+def test_a_stranger_who_got_the_fallback_is_treated_as_configured_now(
     make_ledger: Callable[..., Ledger], mode: str
 ) -> None:
     ledger = make_ledger(unknown_sender="fallback")
@@ -200,15 +200,15 @@ def test_a_stranger_without_a_number_who_turns_out_to_have_been_called_is_that_p
 
 @pytest.mark.parametrize("known", [True, False])
 def test_an_opt_out_holds_for_a_mobile_however_it_is_spelled(ledger: Ledger, *, known: bool) -> None:
-    dialled, told = "+525512345678", "+5215512345678"
+    dialled, details = "+525512345678", "+5215512345678"
     if known:
         calls.record_call(ledger, call(phone=dialled), NOW)
-    inbox.record_inbound(ledger, written("BAJA", phone=told), NOW + 1)
+    inbox.record_inbound(ledger, written("BAJA", phone=details), NOW + 1)
     assert calls.record_call(ledger, call("conv_2", phone=dialled), NOW + 2).skipped == "opted_out"
-    assert calls.record_call(ledger, call("conv_3", phone=told), NOW + 2).skipped == "opted_out"
+    assert calls.record_call(ledger, call("conv_3", phone=details), NOW + 2).skipped == "opted_out"
     assert is_opted_out(ledger, dialled)
-    assert is_opted_out(ledger, told)
-    inbox.record_inbound(ledger, written("ALTA", sid="SM2", phone=told), NOW + 3)
+    assert is_opted_out(ledger, details)
+    inbox.record_inbound(ledger, written("ALTA", sid="SM2", phone=details), NOW + 3)
     assert calls.record_call(ledger, call("conv_4", phone=dialled), NOW + 4).message_status == "queued"
 
 

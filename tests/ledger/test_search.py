@@ -126,7 +126,7 @@ def test_a_text_that_is_blanked_leaves_the_index_at_once(talk: tuple[Ledger, dic
     assert found(ledger, "favor") == []
 
 
-def test_after_an_erasure_the_words_can_be_cleaned_out_of_the_file(talk: tuple[Ledger, dict[str, int]]) -> None:
+def test_after_an_erasure_the_texts_can_be_cleaned_out_of_the_file(talk: tuple[Ledger, dict[str, int]]) -> None:
     ledger, ids = talk
     write(ledger, "palabrasecreta")
     index(ledger)

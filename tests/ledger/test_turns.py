@@ -62,7 +62,7 @@ def test_a_turn_whose_tools_may_have_run_is_not_given_back(ledger: Ledger, asked
     assert _state(ledger, asked.turn_id) == "failed"
 
 
-def test_a_question_whose_tools_may_have_run_is_no_part_of_the_next_question(ledger: Ledger, asked: TurnJob) -> None:
+def test_a_question_whose_tools_may_have_run_is_left_out_of_the_next_question(ledger: Ledger, asked: TurnJob) -> None:
     turns.note_tools(ledger, asked.turn_id)
     turns.fail_turn(ledger, asked.turn_id, "closed", NOW + 5)
     inbox.record_inbound(ledger, written("¿Y entonces?", sid="SM2"), NOW + 10)

@@ -22,11 +22,11 @@ CUSTOMERS, FORGOTTEN = 1500, 150
 def story(tmp_path: Path) -> Iterator[Story]:
     lock = DatabaseLock(tmp_path / "relay.db")
     lock.take("2026-11-18T11:06:40Z")
-    told = Story(tmp_path / "relay.db")
-    told.ledger.forgotten = tmp_path / "relay.db.forgotten"
-    told.ledger.rules = replace(told.ledger.rules, burst_limit=0)
-    yield told
-    told.close()
+    place_with_story = Story(tmp_path / "relay.db")
+    place_with_story.ledger.forgotten = tmp_path / "relay.db.forgotten"
+    place_with_story.ledger.rules = replace(place_with_story.ledger.rules, burst_limit=0)
+    yield place_with_story
+    place_with_story.close()
     lock.release()
 
 

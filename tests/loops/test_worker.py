@@ -184,7 +184,7 @@ def test_a_turn_is_answered_also_when_its_calls_details_can_not_be_had_or_stored
 
 
 @pytest.mark.parametrize("readable", [True, False])
-def test_the_agent_is_told_the_thread_whatever_becomes_of_the_reader(tmp_path: Path, readable: bool) -> None:
+def test_the_agent_gets_the_thread_even_if_the_reader_fails(tmp_path: Path, readable: bool) -> None:
     async def scenario(room: Room) -> None:
         await room.ledger.run(inbox.record_inbound, Inbound("SM1", "+573138539100", "precio"), time.time())
         parrot, reader = Parrot(), Reader(tmp_path / ("relay.db" if readable else "elsewhere.db"))

@@ -41,7 +41,7 @@ def test_an_outcome_without_an_opening_is_not_followed(outcome: str) -> None:
     assert isinstance(plan(replace(CALL, outcome=outcome), rules=followed), Write)
 
 
-def test_an_opening_of_neither_body_nor_template_is_none() -> None:
+def test_an_opening_without_body_and_template_does_not_exist() -> None:
     assert plan(rules=replace(RULES, openings={"completed": OpeningText()})) == Skip("outcome_not_followed")
 
 
@@ -58,11 +58,11 @@ def test_a_call_of_the_greatest_age_is_too_old_and_one_whose_end_is_not_known_to
 
 
 @pytest.mark.parametrize("source", ["push", "poll", "webhook"])
-def test_what_ended_before_the_fence_is_history_whoever_reports_it(source: Any) -> None:
+def test_a_call_that_ended_before_the_fence_is_history_from_any_source(source: Any) -> None:
     call = replace(CALL, source=source)
     assert plan(call, fence=NOW - 59) == Skip("too_old")
     assert isinstance(plan(call, fence=NOW - 60), Write)
-    assert isinstance(plan(call, fence=NOW - 59.1), Write)  # ends are told in whole seconds
+    assert isinstance(plan(call, fence=NOW - 59.1), Write)  # ends come in whole seconds
 
 
 def test_who_has_opted_out_is_not_written_to() -> None:
@@ -237,7 +237,7 @@ def test_an_unclear_send_is_looked_up_at_once_with_growing_pauses_and_hourly_for
     assert times[0] == 0.0
     assert times == sorted(times)
     assert all(
-        0.8 * wanted <= told <= 1.2 * wanted for wanted, told in zip(policy.LOOKUPS[1:], times[1:7], strict=True)
+        0.8 * wanted <= shown <= 1.2 * wanted for wanted, shown in zip(policy.LOOKUPS[1:], times[1:7], strict=True)
     )
     assert {round(after - before) for before, after in pairwise(times[7:])} == {3600}
     assert 82_000 < times[-1] <= 86_400

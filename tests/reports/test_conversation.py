@@ -19,18 +19,18 @@ def test_the_object_has_the_fields_of_the_contract_in_its_order(story: Story, db
     story.write("Sí me interesa, ¿precio?")
     found = reports.conversation(db, phone=ANA, limit=100)
     assert found is not None
-    told = found.to_json(story.now)
-    assert list(told) == [
+    shown = found.to_json(story.now)
+    assert list(shown) == [
         *("conversation_id", "phone_number", "client_name", "status", "elevenlabs_conversation_id", "agent_id"),
         *("call_summary", "started_at", "last_message_at", "message_count", "addresses", "sender", "handler"),
         *("handler_until", "handler_reason", "handler_by", "waiting", "window_ends_at", "unread", "unanswered_since"),
         *("calls", "messages"),
     ]
-    assert told["conversation_id"] == "conv_local_1"
-    assert (told["client_name"], told["status"], told["agent_id"]) == ("Ana García", "active", "agent_1")
-    assert (told["call_summary"], told["message_count"]) == ("Quiere precios.", 2)
-    assert (told["started_at"], told["last_message_at"]) == (stamp(NOW), stamp(NOW + 60))
-    assert told["calls"] == [
+    assert shown["conversation_id"] == "conv_local_1"
+    assert (shown["client_name"], shown["status"], shown["agent_id"]) == ("Ana García", "active", "agent_1")
+    assert (shown["call_summary"], shown["message_count"]) == ("Quiere precios.", 2)
+    assert (shown["started_at"], shown["last_message_at"]) == (stamp(NOW), stamp(NOW + 60))
+    assert shown["calls"] == [
         {
             "elevenlabs_conversation_id": "conv_1",
             "batch_id": "b1",
@@ -40,7 +40,7 @@ def test_the_object_has_the_fields_of_the_contract_in_its_order(story: Story, db
             "ended_at": stamp(NOW),
         }
     ]
-    assert told["messages"][0] == {
+    assert shown["messages"][0] == {
         "id": 1,
         "direction": "outbound",
         "kind": "opening",
@@ -55,12 +55,12 @@ def test_the_object_has_the_fields_of_the_contract_in_its_order(story: Story, db
         "reply_to": None,
         "referral": None,
     }
-    assert told["messages"][1]["status"] == "received"
-    assert told["messages"][1]["sent_at"] == stamp(NOW + 60)
-    assert list(told["messages"][1]) == list(told["messages"][0])
+    assert shown["messages"][1]["status"] == "received"
+    assert shown["messages"][1]["sent_at"] == stamp(NOW + 60)
+    assert list(shown["messages"][1]) == list(shown["messages"][0])
 
 
-def test_a_message_that_was_not_accepted_has_no_time_and_tells_why(story: Story, db: Queries) -> None:
+def test_a_message_that_was_not_accepted_has_no_time_and_a_reason(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.send(SendRefused("63016", "outside the window", "message"))
     story.call("conv_2", LUIS)
@@ -102,7 +102,7 @@ def test_calls_come_newest_first_and_the_thread_points_at_the_latest(story: Stor
     assert found.overview.call_key == "conv_late"
 
 
-def test_nobody_by_that_number_is_none_and_a_hidden_number_is_found_by_its_user_id(story: Story, db: Queries) -> None:
+def test_an_unknown_number_finds_none_and_a_hidden_number_is_found_by_its_user_id(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.write("hola", user_id="CO.1A2b")
     assert reports.conversation(db, phone=LUIS, limit=9) is None
@@ -112,7 +112,7 @@ def test_nobody_by_that_number_is_none_and_a_hidden_number_is_found_by_its_user_
 
 
 @only_sqlite
-def test_no_query_for_one_person_walks_through_everybody(story: Story, db: Queries) -> None:
+def test_no_query_for_one_customer_scans_all_of_them(story: Story, db: Queries) -> None:
     story.call("conv_1")
     asked: list[str] = []
     assert isinstance(db, SqliteEngine)

@@ -17,18 +17,18 @@ from wa_relay.reports.tally import median, percentile
 EVERYTHING = Span()
 
 
-def told(db: Queries, span: Span = EVERYTHING, by: Grouping | None = None) -> dict[str, Any]:
+def figures(db: Queries, span: Span = EVERYTHING, by: Grouping | None = None) -> dict[str, Any]:
     """The report as programs get it."""
     return reports.stats(db, span=span, by=by, timezone=BOGOTA).to_json()
 
 
 def groups(db: Queries, by: Grouping, span: Span = EVERYTHING) -> dict[str | None, dict[str, Any]]:
     """The groups of a report by their key, in its order."""
-    return {group["key"]: group for group in told(db, span, by)["groups"]}
+    return {group["key"]: group for group in figures(db, span, by)["groups"]}
 
 
 def test_a_new_database_counts_nothing_and_divides_by_nothing(db: Queries) -> None:
-    assert told(db) == {
+    assert figures(db) == {
         "since": None,
         "until": None,
         "calls": 0,
@@ -60,7 +60,7 @@ def test_each_opening_counts_for_all_that_it_reached_and_all_of_them_add_up(stor
     story.send(SendRefused("21211", "no phone", "customer"))
     story.call("conv_waiting", "+573000000093")
     story.call("conv_mailbox", "+573000000094", outcome="voicemail")
-    report = told(db)
+    report = figures(db)
     assert report["calls"] == 8
     assert report["skipped"] == {"outcome_not_followed": 1}
     assert report["openings"] == {
@@ -82,7 +82,7 @@ def test_a_message_that_is_on_the_wire_is_still_queued(story: Story, db: Queries
 
     story.call("conv_1")
     assert len(claims.claim_messages(story.ledger, 1, story.now).jobs) == 1
-    assert told(db)["openings"]["queued"] == 1
+    assert figures(db)["openings"]["queued"] == 1
 
 
 def test_a_reply_answers_the_latest_opening_that_had_got_away(story: Story, db: Queries) -> None:
@@ -100,7 +100,7 @@ def test_a_reply_answers_the_latest_opening_that_had_got_away(story: Story, db: 
     story.write("Después de ella")
     story.call("conv_3", LUIS, batch_name="dos")
     story.send()
-    report = told(db)
+    report = figures(db)
     assert (report["replied"], report["openings"]["sent"], report["reply_rate"]) == (2, 3, 0.6667)
     assert report["median_first_reply_seconds"] == 65.0  # the mean of 100 and 30
     by_batch = groups(db, "batch")
@@ -127,7 +127,7 @@ def test_an_opening_that_was_not_delivered_was_not_answered(story: Story, db: Qu
     story.now += 5.0
     story.receipt(sid, "failed", "63024")
     story.write("Hola, ¿quién es?")
-    report = told(db)
+    report = figures(db)
     assert (report["replied"], report["reply_rate"], report["messages"]["inbound"]) == (0, None, 1)
 
 
@@ -136,10 +136,10 @@ def test_a_message_that_a_listing_brought_late_counts_when_the_customer_wrote_it
     story.send()
     story.now += 7200.0
     story.write("Sí", written_at=NOW + 60.0)
-    report = told(db, Span(NOW, NOW + 3600.0))
+    report = figures(db, Span(NOW, NOW + 3600.0))
     assert report["messages"]["inbound"] == 1
     assert report["median_first_reply_seconds"] == pytest.approx(60.0, abs=1.0)
-    assert told(db, Span(NOW + 3600.0, None))["messages"]["inbound"] == 0
+    assert figures(db, Span(NOW + 3600.0, None))["messages"]["inbound"] == 0
 
 
 def test_calls_count_by_their_end_and_what_follows_them_counts_with_them(story: Story, db: Queries) -> None:
@@ -147,19 +147,19 @@ def test_calls_count_by_their_end_and_what_follows_them_counts_with_them(story: 
     story.now += 86400.0
     story.send()
     story.write("Sí")
-    assert told(db, Span(NOW, NOW + 1.0))["openings"]["sent"] == 1
-    assert told(db, Span(NOW, NOW + 1.0))["messages"] == {"inbound": 0, "outbound": 0}
-    later = told(db, Span(NOW + 1.0, None))
+    assert figures(db, Span(NOW, NOW + 1.0))["openings"]["sent"] == 1
+    assert figures(db, Span(NOW, NOW + 1.0))["messages"] == {"inbound": 0, "outbound": 0}
+    later = figures(db, Span(NOW + 1.0, None))
     assert (later["calls"], later["openings"]["sent"]) == (0, 0)
     assert later["messages"] == {"inbound": 1, "outbound": 1}
-    assert told(db, Span(None, NOW))["calls"] == 0
+    assert figures(db, Span(None, NOW))["calls"] == 0
 
 
 def test_a_call_whose_end_is_unknown_counts_only_without_a_span(story: Story, db: Queries) -> None:
     story.call("conv_1", ended_at=None)
-    assert told(db)["calls"] == 1
-    assert told(db, Span(0.0, None))["calls"] == 0
-    assert told(db, Span(None, 9e9))["calls"] == 0
+    assert figures(db)["calls"] == 1
+    assert figures(db, Span(0.0, None))["calls"] == 0
+    assert figures(db, Span(None, 9e9))["calls"] == 0
     assert groups(db, "day")[None]["calls"] == 1
 
 
@@ -173,7 +173,7 @@ def test_a_turn_lasts_from_the_customers_last_message_to_twilios_acceptance(stor
         story.send()
         story.now += 20.0
         story.send()
-    turns = told(db)["turns"]
+    turns = figures(db)["turns"]
     assert turns == {"answered": 4, "failed": 0, "median_seconds": 5.0, "p95_seconds": 9.5}
 
 
@@ -183,7 +183,7 @@ def test_a_turn_that_failed_counts_as_such_and_lasts_nothing(story: Story, db: Q
     story.write("Hola")
     story.answer()
     story.send()
-    assert told(db)["turns"] == {"answered": 0, "failed": 1, "median_seconds": None, "p95_seconds": None}
+    assert figures(db)["turns"] == {"answered": 0, "failed": 1, "median_seconds": None, "p95_seconds": None}
 
 
 def test_an_answer_that_waits_to_be_sent_is_answered_and_has_no_length(story: Story, db: Queries) -> None:
@@ -191,14 +191,14 @@ def test_an_answer_that_waits_to_be_sent_is_answered_and_has_no_length(story: St
     story.send()
     story.write("Hola")
     story.answer("Claro")
-    assert told(db)["turns"] == {"answered": 1, "failed": 0, "median_seconds": None, "p95_seconds": None}
+    assert figures(db)["turns"] == {"answered": 1, "failed": 0, "median_seconds": None, "p95_seconds": None}
 
 
-def test_failures_without_a_code_are_told_by_their_reason(story: Story, db: Queries) -> None:
+def test_failures_without_a_code_are_shown_by_their_reason(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.send(Unclear("read timeout"))
     control.resolve(story.ledger, 1, "cancel", None, "ana", story.now)
-    (failure,) = told(db)["failures"]
+    (failure,) = figures(db)["failures"]
     assert (failure["code"], failure["count"]) == ("cancelled", 1)
     assert "opt-out" in failure["meaning"]
 
@@ -263,7 +263,7 @@ def test_the_groups_add_up_to_the_whole(story: Story, db: Queries, by: Grouping)
         story.write("Hola", phone)
         story.answer("Claro") if number % 3 else story.answer()
         story.send()
-    report = told(db, by=by)
+    report = figures(db, by=by)
     for figure in ("calls", "replied", "opted_out"):
         assert report[figure] == sum(group[figure] for group in report["groups"])
     for figure in ("openings", "messages"):
@@ -286,7 +286,7 @@ def test_statistics_and_history_agree_on_the_messages(story: Story, db: Queries)
     thread = reports.conversation(db, phone=ANA, limit=100)
     assert thread is not None
     sent = [message for message in thread.messages if message.direction == "outbound" and message.sent_at]
-    assert told(db)["messages"] == {"inbound": len(thread.messages) - len(sent), "outbound": len(sent)}
+    assert figures(db)["messages"] == {"inbound": len(thread.messages) - len(sent), "outbound": len(sent)}
 
 
 def test_the_median_is_the_mean_of_the_middle_two_and_a_percentile_the_nearest_rank() -> None:
@@ -298,18 +298,18 @@ def test_the_median_is_the_mean_of_the_middle_two_and_a_percentile_the_nearest_r
     assert percentile([7.0], 0.95) == 7.0
 
 
-def test_what_we_answer_by_ourselves_is_no_turn_of_the_agents(story: Story, db: Queries) -> None:
+def test_an_automatic_answer_is_not_a_turn_of_the_agent(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.write("", attachment=Attachment("audio"))
     story.answer("nobody is asked")
     story.send()
-    assert told(db)["turns"] == {"answered": 0, "failed": 0, "median_seconds": None, "p95_seconds": None}
-    assert told(db)["messages"] == {"inbound": 1, "outbound": 1}
+    assert figures(db)["turns"] == {"answered": 0, "failed": 0, "median_seconds": None, "p95_seconds": None}
+    assert figures(db)["messages"] == {"inbound": 1, "outbound": 1}
 
 
 def test_an_opening_that_an_opt_out_ended_is_cancelled_and_not_failed(story: Story, db: Queries) -> None:
     story.write("hola")
     story.call("conv_1")
     story.write("baja")
-    openings = told(db)["openings"]
+    openings = figures(db)["openings"]
     assert (openings["cancelled"], openings["failed"], openings["queued"]) == (1, 0, 0)

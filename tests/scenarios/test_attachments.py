@@ -183,7 +183,7 @@ def test_a_tapped_button_and_a_list_choice_are_text_that_answers_a_message(tmp_p
     run(scenario())
 
 
-def test_a_reply_to_one_message_is_quoted_above_the_words(tmp_path: Path) -> None:
+def test_the_message_replied_to_is_quoted_above_the_text(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, {"opening.completed": {"body": "Hola. " + "muy " * 200 + "bien."}}) as s:
             await opened(s)
@@ -213,7 +213,7 @@ def test_a_reply_to_a_message_of_another_conversation_is_not_quoted(tmp_path: Pa
     run(scenario())
 
 
-def test_an_advertisement_reaches_the_agent_before_the_words(tmp_path: Path) -> None:
+def test_an_advertisement_reaches_the_agent_before_the_text(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path) as s:
             await opened(s)
@@ -472,7 +472,7 @@ def test_files_beyond_the_agents_limit_become_notes(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_an_upload_that_is_refused_for_good_leaves_a_note(tmp_path: Path) -> None:
+def test_an_upload_that_is_refused_permanently_leaves_a_note(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path) as s:
             s.elevenlabs.settings.largest_file = 5

@@ -29,7 +29,7 @@ def ended_call(s: Stage, recipient: Recipient, *, analysed: bool = True) -> str:
     return key
 
 
-async def told(s: Stage, key: str, phone: str = ANA) -> dict[str, Any]:
+async def answer_for(s: Stage, key: str, phone: str = ANA) -> dict[str, Any]:
     """What the API says of a call that is reported again."""
     answer: dict[str, Any] = (await s.report(payload(key, phone))).json
     return answer
@@ -59,7 +59,7 @@ def test_a_customer_who_writes_during_the_delay_gets_an_answer_and_no_opening(tm
                 "failed",
                 "conversation_started",
             )
-            assert (await told(s, "conv_1"))["error_code"] == "conversation_started"
+            assert (await answer_for(s, "conv_1"))["error_code"] == "conversation_started"
 
     run(scenario())
 
@@ -74,7 +74,7 @@ def test_a_pushed_call_waits_for_its_length_and_a_short_one_is_skipped(tmp_path:
                 assert (answer.status, answer.json["status"]) == (202, "message_queued")
             await s.sent(1, LUIS)
             await until(lambda: "skipped=too_short" in s.relay.log)
-            again = await told(s, short)
+            again = await answer_for(s, short)
             assert (again["status"], again["reason"], again["duplicate"]) == ("skipped", "too_short", True)
             assert s.bodies(ANA) == []
 

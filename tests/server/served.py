@@ -51,7 +51,7 @@ class Served:
         return found
 
     def call(self, method: str, path: str, **request: Any) -> Answer:
-        """Makes one request, with the service token unless told otherwise."""
+        """Makes one request, with the service token by default."""
         answer = self.run(self.stage.call(method, path, **request))
         check(method, path, answer)
         return answer
@@ -64,9 +64,9 @@ class Served:
 
         return self.run(all_of_them())
 
-    def report(self, told: object) -> Answer:
+    def report(self, content: object) -> Answer:
         """Posts a finished call as the backend does."""
-        return self.call("POST", "/api/call-completed", json=told)
+        return self.call("POST", "/api/call-completed", json=content)
 
     def post(self, path: str, body: bytes | str, media_type: str = "application/json", **headers: str) -> Answer:
         """Posts a body as it is, with the service token."""
@@ -94,7 +94,7 @@ class Served:
 
     def inbound(self, phone: str, text: str = "Hola", **fields: str) -> dict[str, str]:
         """The fields of a customer's message."""
-        told = {
+        content = {
             "MessageSid": new_sid(),
             "AccountSid": self.twilio.account_sid,
             "From": f"whatsapp:{phone}",
@@ -103,7 +103,7 @@ class Served:
             "NumMedia": "0",
             "MessageType": "text",
         }
-        return told | fields
+        return content | fields
 
     def webhook(self, body: bytes, *, at: float | None = None, signature: str | None = "", **more: Any) -> Answer:
         """Posts a webhook as ElevenLabs does, rightly signed unless `signature` says otherwise."""
@@ -121,8 +121,8 @@ class Served:
     def opened(self, phone: str, name: str | None = "Ana") -> str:
         """Makes a person known by a call whose opening is accepted; tells the call's key."""
         key = new_key()
-        told = self.report(payload(key, phone, name=name))
-        assert told.json["status"] == "message_sent", told.text
+        answer = self.report(payload(key, phone, name=name))
+        assert answer.json["status"] == "message_sent", answer.text
         return key
 
     def raw(self, request: bytes, within: float = 5.0) -> bytes:
@@ -251,18 +251,18 @@ def body_of(read: bytes) -> Any:
 def refused(answer: Answer, status: int, code: str) -> dict[str, Any]:
     """Checks that an answer is exactly the error envelope; tells what it says."""
     assert answer.status == status, (answer.status, answer.text)
-    told: dict[str, Any] = answer.json
-    assert list(told) == ["success", "error", "message", "fields"], told
-    assert (told["success"], told["error"]) == (False, code), told
-    assert isinstance(told["message"], str)
-    assert told["message"]
-    assert all(list(field) == ["path", "message"] for field in told["fields"]), told
+    content: dict[str, Any] = answer.json
+    assert list(content) == ["success", "error", "message", "fields"], content
+    assert (content["success"], content["error"]) == (False, code), content
+    assert isinstance(content["message"], str)
+    assert content["message"]
+    assert all(list(field) == ["path", "message"] for field in content["fields"]), content
     assert answer.headers["Content-Type"].startswith("application/json")
     assert answer.headers["X-Request-Id"]
     assert "Traceback" not in answer.text
-    return told
+    return content
 
 
-def paths_of(told: Mapping[str, Any]) -> set[str]:
+def paths_of(content: Mapping[str, Any]) -> set[str]:
     """The paths of the fields that an error names."""
-    return {field["path"] for field in told["fields"]}
+    return {field["path"] for field in content["fields"]}

@@ -62,7 +62,7 @@ def test_a_push_token_that_is_not_configured_opens_nothing(served: Served) -> No
         ("127.0.0.1", ["10.0.0.1, 10.0.0.2"], "10.0.0.1"),
     ],
 )
-def test_a_client_is_the_last_that_is_no_proxy_of_ours(peer: str, listed: list[str], client: str) -> None:
+def test_a_client_is_the_last_address_that_is_not_our_proxy(peer: str, listed: list[str], client: str) -> None:
     headers = CIMultiDict([("X-Forwarded-For", value) for value in listed])
     request = make_mocked_request("GET", "/health", headers=headers).clone(remote=peer)
     assert Access("token", proxies=PROXIES).client_address(request) == client

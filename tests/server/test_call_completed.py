@@ -20,9 +20,9 @@ ALL = ("success", "status", "conversation_id", "whatsapp_message_id", "elevenlab
 
 def fresh(**changes: Any) -> Told:
     """A report of a call that is not known, of a person who is not known."""
-    told: Told = payload(new_key(), new_phone())
-    told["recipient"] |= changes.pop("recipient", {})
-    return told | changes
+    data: Told = payload(new_key(), new_phone())
+    data["recipient"] |= changes.pop("recipient", {})
+    return data | changes
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +46,14 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def test_all_that_is_missing_is_named_at_once(served: Served) -> None:
-    told = refused(served.report({}), 422, "invalid_payload")
+    data = refused(served.report({}), 422, "invalid_payload")
     within = {f"recipient.{name}" for name in ("phone_number", "status", "conversation_id")}
-    assert paths_of(told) == {"agent_id", "recipient"} | within
-    assert all(path in told["message"] for path in within)
+    assert paths_of(data) == {"agent_id", "recipient"} | within
+    assert all(path in data["message"] for path in within)
 
 
 def test_all_that_is_of_a_wrong_kind_is_named_at_once(served: Served) -> None:
-    told = {
+    data = {
         "agent_id": 7,
         "agent_name": [],
         "batch_id": {},
@@ -62,7 +62,7 @@ def test_all_that_is_of_a_wrong_kind_is_named_at_once(served: Served) -> None:
         "recipient": {"phone_number": 573001234567, "status": None, "conversation_id": True, "id": 1, "variables": []},
         "call_metadata": {"client_name": 1, "client_id": [], "group_id": {}, "group_name": False},
     }
-    assert paths_of(refused(served.report(told), 422, "invalid_payload")) == {
+    assert paths_of(refused(served.report(data), 422, "invalid_payload")) == {
         *("agent_id", "agent_name", "batch_id", "batch_name", "ended_at_unix"),
         *(f"recipient.{name}" for name in ("phone_number", "status", "conversation_id", "id", "variables")),
         *(f"call_metadata.{name}" for name in ("client_name", "client_id", "group_id", "group_name")),
@@ -72,7 +72,7 @@ def test_all_that_is_of_a_wrong_kind_is_named_at_once(served: Served) -> None:
 @pytest.mark.parametrize(
     ("place", "value"), [("recipient", "x"), ("recipient", []), ("call_metadata", "x"), ("call_metadata", [1])]
 )
-def test_a_part_that_is_no_object_is_named(served: Served, place: str, value: object) -> None:
+def test_a_part_that_is_not_an_object_is_named(served: Served, place: str, value: object) -> None:
     assert place in paths_of(refused(served.report(fresh() | {place: value}), 422, "invalid_payload"))
 
 
@@ -91,9 +91,9 @@ def test_an_empty_agent_is_named(served: Served, name: str, value: object) -> No
     ],
 )
 def test_a_phone_that_is_not_e164_to_the_letter_is_named(served: Served, phone: object) -> None:
-    told = refused(served.report(fresh(recipient={"phone_number": phone})), 422, "invalid_payload")
-    assert paths_of(told) == {"recipient.phone_number"}
-    assert "+573138539155" in told["message"]
+    data = refused(served.report(fresh(recipient={"phone_number": phone})), 422, "invalid_payload")
+    assert paths_of(data) == {"recipient.phone_number"}
+    assert "+573138539155" in data["message"]
 
 
 @pytest.mark.parametrize("phone", ["+12345678", "+123456789012345"])
@@ -104,15 +104,15 @@ def test_a_phone_of_8_to_15_digits_is_taken_and_found(served: Served, phone: str
 
 @pytest.mark.parametrize("moment", [0, -1, 1577836799, 253402300800, "1761694074", True, [], 1e300])
 def test_an_end_that_can_not_be_is_named(served: Served, moment: object) -> None:
-    told = refused(served.report(fresh(ended_at_unix=moment)), 422, "invalid_payload")
-    assert paths_of(told) == {"ended_at_unix"}
+    data = refused(served.report(fresh(ended_at_unix=moment)), 422, "invalid_payload")
+    assert paths_of(data) == {"ended_at_unix"}
 
 
 @pytest.mark.parametrize("offset", [302, 3600, 86400 * 3650])
 def test_an_end_more_than_5_minutes_ahead_or_in_milliseconds_is_named(served: Served, offset: int) -> None:
     for moment in (time.time() + offset, time.time() * 1000):
-        told = refused(served.report(fresh(ended_at_unix=moment)), 422, "invalid_payload")
-        assert paths_of(told) == {"ended_at_unix"}
+        data = refused(served.report(fresh(ended_at_unix=moment)), 422, "invalid_payload")
+        assert paths_of(data) == {"ended_at_unix"}
 
 
 @pytest.mark.parametrize("offset", [0, 1, 280, 0.5])
@@ -122,10 +122,10 @@ def test_an_end_a_little_ahead_is_taken(served: Served, offset: float) -> None:
 
 @pytest.mark.parametrize("days", [3, 400])
 def test_a_call_of_days_ago_is_too_old(served: Served, days: int) -> None:
-    answer = served.report(told := fresh(ended_at_unix=time.time() - days * 86400))
+    answer = served.report(data := fresh(ended_at_unix=time.time() - days * 86400))
     assert (answer.status, answer.json["status"], answer.json["reason"]) == (200, "skipped", "too_old")
     assert answer.json["conversation_id"].startswith("conv_local_")
-    assert served.twilio.accepted(told["recipient"]["phone_number"]) == []
+    assert served.twilio.accepted(data["recipient"]["phone_number"]) == []
 
 
 def test_what_ended_before_the_database_was_made_is_too_old(served: Served) -> None:
@@ -143,64 +143,64 @@ def test_what_may_be_missing_may_be_missing_or_null(served: Served) -> None:
         fresh(batch_id=None, batch_name=None, agent_name=None, call_metadata=None, phone_number_id=None)
         | {"recipient": {"phone_number": new_phone(), "status": "completed", "variables": None, "id": None}},
     ]
-    for told in reports:
-        told["conversation_id"] = new_key()
-        answer = served.report(told)
+    for data in reports:
+        data["conversation_id"] = new_key()
+        answer = served.report(data)
         assert (answer.status, answer.json["status"]) == (200, "message_sent")
-        assert answer.json["elevenlabs_conversation_id"] == told["conversation_id"]
-        phone = told["recipient"]["phone_number"]
+        assert answer.json["elevenlabs_conversation_id"] == data["conversation_id"]
+        phone = data["recipient"]["phone_number"]
         assert served.twilio.accepted(phone)[0].body == (
             "Hola, gracias por atender nuestra llamada. ¿Te quedó alguna duda?"
         )
 
 
 def test_two_different_ids_of_one_call_are_named(served: Served) -> None:
-    told = refused(served.report(fresh(conversation_id=new_key())), 422, "invalid_payload")
-    assert paths_of(told) == {"conversation_id"}
+    data = refused(served.report(fresh(conversation_id=new_key())), 422, "invalid_payload")
+    assert paths_of(data) == {"conversation_id"}
 
 
 def test_unknown_fields_are_allowed(served: Served) -> None:
-    told = fresh(more={"deep": [1, {"x": None}]}, recipient={"voice": "x"}) | {"retries": 3}
-    assert served.report(told).json["status"] == "message_sent"
+    data = fresh(more={"deep": [1, {"x": None}]}, recipient={"voice": "x"}) | {"retries": 3}
+    assert served.report(data).json["status"] == "message_sent"
 
 
 def test_a_call_is_answered_with_all_fields_and_the_opening_s_sid(served: Served) -> None:
-    answer = served.report(told := fresh())
+    answer = served.report(data := fresh())
     assert (answer.status, tuple(answer.json)) == (200, ALL)
-    sid = served.twilio.accepted(told["recipient"]["phone_number"])[0].sid
-    number = served.conversation(told["recipient"]["phone_number"])["conversation_id"].removeprefix("conv_local_")
+    sid = served.twilio.accepted(data["recipient"]["phone_number"])[0].sid
+    number = served.conversation(data["recipient"]["phone_number"])["conversation_id"].removeprefix("conv_local_")
     assert int(number) > 0
     assert answer.json == {
         "success": True,
         "status": "message_sent",
         "conversation_id": f"conv_local_{number}",
         "whatsapp_message_id": sid,
-        "elevenlabs_conversation_id": told["recipient"]["conversation_id"],
+        "elevenlabs_conversation_id": data["recipient"]["conversation_id"],
         "duplicate": False,
     }
 
 
 @pytest.mark.parametrize("status", ["in_progress", "initiated", "pending", "dispatched", "Completed", "no_answer", "x"])
 def test_a_call_that_is_not_over_is_not_stored(served: Served, status: str) -> None:
-    answer = served.report(told := fresh(recipient={"status": status}))
+    answer = served.report(data := fresh(recipient={"status": status}))
     assert (answer.status, tuple(answer.json)) == (200, (*ALL, "reason"))
     assert (answer.json["status"], answer.json["reason"]) == ("skipped", "not_finished")
     assert (answer.json["conversation_id"], answer.json["whatsapp_message_id"]) == (None, None)
-    phone = told["recipient"]["phone_number"]
+    phone = data["recipient"]["phone_number"]
     refused(served.call("GET", f"/api/conversations/{phone}"), 404, "unknown_conversation")
-    told["recipient"]["status"] = "completed"
-    answer = served.report(told)
+    data["recipient"]["status"] = "completed"
+    answer = served.report(data)
     assert (answer.json["status"], answer.json["duplicate"]) == ("message_sent", False)
 
 
 @pytest.mark.parametrize("status", ["voicemail", "failed", "cancelled"])
 def test_an_outcome_without_an_opening_is_stored_and_skipped(served: Served, status: str) -> None:
-    answer = served.report(told := fresh(recipient={"status": status}))
+    answer = served.report(data := fresh(recipient={"status": status}))
     assert (answer.status, tuple(answer.json)) == (200, (*ALL, "reason"))
     assert (answer.json["status"], answer.json["reason"]) == ("skipped", "outcome_not_followed")
-    thread = served.conversation(told["recipient"]["phone_number"])
+    thread = served.conversation(data["recipient"]["phone_number"])
     assert (thread["calls"][0]["outcome"], thread["messages"]) == (status, [])
-    again = served.report(told)
+    again = served.report(data)
     assert again.json == answer.json | {"duplicate": True}
 
 
@@ -227,40 +227,40 @@ def test_without_a_gap_a_second_call_is_followed_by_a_second_opening(served: Ser
 
 
 def test_an_empty_variable_fails_the_opening_before_it_is_sent(ruled: Served) -> None:
-    answer = ruled.report(told := fresh(recipient={"status": "failed"}))
+    answer = ruled.report(data := fresh(recipient={"status": "failed"}))
     assert (answer.status, tuple(answer.json)) == (200, (*ALL, "error_code", "error_message"))
     assert (answer.json["status"], answer.json["error_code"]) == ("message_failed", "empty_variable")
     assert answer.json["error_message"]
     assert answer.json["whatsapp_message_id"] is None
-    phone = told["recipient"]["phone_number"]
+    phone = data["recipient"]["phone_number"]
     message = ruled.conversation(phone)["messages"][0]
     assert (message["status"], message["reason"], message["error_code"]) == ("failed", "empty_variable", None)
     assert ruled.twilio.accepted(phone) == []
-    assert ruled.report(told).json == answer.json | {"duplicate": True}
+    assert ruled.report(data).json == answer.json | {"duplicate": True}
 
 
 @pytest.mark.parametrize("code", [21211, 63024])
-def test_what_twilio_refuses_for_good_has_failed(served: Served, code: int) -> None:
+def test_a_permanent_refusal_by_twilio_is_a_failure(served: Served, code: int) -> None:
     served.twilio.faults.next("create", Fault("F20", code=code))
-    answer = served.report(told := fresh())
+    answer = served.report(data := fresh())
     assert (answer.status, answer.json["status"], answer.json["error_code"]) == (200, "message_failed", str(code))
     assert answer.json["error_message"]
-    again = served.report(told)
+    again = served.report(data)
     assert (again.status, again.json) == (200, answer.json | {"duplicate": True})
 
 
 @pytest.mark.parametrize("fault", ["F5", "F9", "F11", "F13"])
 def test_what_twilio_leaves_unclear_is_queued(served: Served, fault: str) -> None:
     served.twilio.faults.next("create", Fault(fault, made=False))
-    answer = served.report(told := fresh())
+    answer = served.report(data := fresh())
     assert (answer.status, tuple(answer.json), answer.json["status"]) == (202, ALL, "message_queued")
-    again = served.report(told)
+    again = served.report(data)
     assert (again.status, again.json["status"], again.json["duplicate"]) == (200, "message_queued", True)
-    served.run(served.stage.relay.command("resolve", "--yes", "--cancel", str(_uncertain(served, told))))
+    served.run(served.stage.relay.command("resolve", "--yes", "--cancel", str(_uncertain(served, data))))
 
 
-def _uncertain(served: Served, told: Told) -> int:
-    message = served.conversation(told["recipient"]["phone_number"])["messages"][0]
+def _uncertain(served: Served, data: Told) -> int:
+    message = served.conversation(data["recipient"]["phone_number"])["messages"][0]
     assert message["status"] == "uncertain"
     return int(message["id"])
 
@@ -283,27 +283,27 @@ def test_what_twilio_puts_off_or_leaves_open_is_queued_after_5_seconds(served: S
 
 def test_in_quiet_hours_a_call_is_queued_at_once(quiet: Served) -> None:
     began = time.monotonic()
-    answer = quiet.report(told := fresh())
+    answer = quiet.report(data := fresh())
     assert time.monotonic() - began < 2
     assert (answer.status, answer.json["status"], answer.json["whatsapp_message_id"]) == (202, "message_queued", None)
-    assert quiet.conversation(told["recipient"]["phone_number"])["messages"][0]["status"] == "queued"
+    assert quiet.conversation(data["recipient"]["phone_number"])["messages"][0]["status"] == "queued"
 
 
 def test_while_paused_a_call_is_queued_at_once_and_sent_after(ruled: Served) -> None:
     assert ruled.run(ruled.relay.command("pause"))[0] == 0
     began = time.monotonic()
-    answer = ruled.report(told := fresh())
+    answer = ruled.report(data := fresh())
     assert time.monotonic() - began < 2
     assert (answer.status, answer.json["status"]) == (202, "message_queued")
     assert ruled.call("GET", "/health").json["paused"] == "operator"
     assert ruled.run(ruled.relay.command("resume"))[0] == 0
-    ruled.until(lambda: ruled.twilio.accepted(told["recipient"]["phone_number"]))
+    ruled.until(lambda: ruled.twilio.accepted(data["recipient"]["phone_number"]))
 
 
 def test_a_known_call_is_answered_with_what_holds_now_and_sent_once(served: Served) -> None:
-    first, again = served.report(told := fresh()), served.report(told)
+    first, again = served.report(data := fresh()), served.report(data)
     assert (again.status, again.json) == (200, first.json | {"duplicate": True})
-    assert len(served.twilio.accepted(told["recipient"]["phone_number"])) == 1
+    assert len(served.twilio.accepted(data["recipient"]["phone_number"])) == 1
 
 
 def test_a_duplicate_fills_in_what_the_first_report_lacked(served: Served) -> None:
@@ -336,8 +336,8 @@ def test_a_known_call_with_another_phone_is_a_conflict_and_changes_nothing(serve
     other["call_metadata"] = {"client_name": "Otra", "group_name": "Otro"}
     served.report(bare)
     before = served.conversation(bare["recipient"]["phone_number"])
-    told = refused(served.report(other), 409, "call_conflict")
-    assert bare["recipient"]["phone_number"] not in json.dumps(told)
+    data = refused(served.report(other), 409, "call_conflict")
+    assert bare["recipient"]["phone_number"] not in json.dumps(data)
     served.until(lambda: served.conversation(bare["recipient"]["phone_number"])["messages"][0]["status"] == "read")
     after = served.conversation(bare["recipient"]["phone_number"])
     assert (after["client_name"], after["calls"]) == (before["client_name"], before["calls"])
@@ -347,13 +347,13 @@ def test_a_known_call_with_another_phone_is_a_conflict_and_changes_nothing(serve
 
 
 def test_20_at_once_are_one_call_and_one_opening(served: Served) -> None:
-    told = fresh()
-    answers = served.at_once(20, "POST", "/api/call-completed", json=told)
+    data = fresh()
+    answers = served.at_once(20, "POST", "/api/call-completed", json=data)
     assert {answer.status for answer in answers} <= {200, 202}
     assert [answer.json["duplicate"] for answer in answers].count(False) == 1
     assert len({answer.json["conversation_id"] for answer in answers}) == 1
-    served.until(lambda: served.report(told).json["status"] == "message_sent")
-    assert len(served.twilio.accepted(told["recipient"]["phone_number"])) == 1
+    served.until(lambda: served.report(data).json["status"] == "message_sent")
+    assert len(served.twilio.accepted(data["recipient"]["phone_number"])) == 1
 
 
 def test_the_document_s_payload_is_taken_to_the_letter(served: Served) -> None:
@@ -363,16 +363,16 @@ def test_the_document_s_payload_is_taken_to_the_letter(served: Served) -> None:
 
 
 _WAYS: dict[str, Callable[[Told], Told]] = {
-    "the top level": lambda told: told | {"conversation_id": told["recipient"].pop("conversation_id")},
-    "both": lambda told: told | {"conversation_id": told["recipient"]["conversation_id"]},
+    "the top level": lambda data: data | {"conversation_id": data["recipient"].pop("conversation_id")},
+    "both": lambda data: data | {"conversation_id": data["recipient"]["conversation_id"]},
 }
 
 
 @pytest.mark.parametrize("way", _WAYS)
 def test_the_call_s_id_may_stand_at_the_top(served: Served, way: str) -> None:
-    told = fresh()
-    key = told["recipient"]["conversation_id"]
-    assert served.report(_WAYS[way](told)).json["elevenlabs_conversation_id"] == key
+    data = fresh()
+    key = data["recipient"]["conversation_id"]
+    assert served.report(_WAYS[way](data)).json["elevenlabs_conversation_id"] == key
 
 
 @pytest.fixture(autouse=True)

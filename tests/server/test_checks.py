@@ -113,8 +113,8 @@ def test_a_body_of_no_announced_length_is_refused_while_it_streams(served: Serve
 )
 @pytest.mark.parametrize("path", WITH_JSON)
 def test_another_media_type_than_json_is_not_taken(served: Served, path: str, media_type: str) -> None:
-    told = refused(served.post(path, json.dumps(PAYLOAD), media_type), 415, "unsupported_media_type")
-    assert "application/json" in told["message"]
+    sent = refused(served.post(path, json.dumps(PAYLOAD), media_type), 415, "unsupported_media_type")
+    assert "application/json" in sent["message"]
 
 
 def test_a_body_without_a_media_type_is_not_taken(served: Served) -> None:
@@ -170,27 +170,27 @@ NO_JSON: dict[str, bytes] = {
 
 @pytest.mark.parametrize("path", WITH_JSON)
 @pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON)
-def test_what_is_no_json_object_is_refused(served: Served, path: str, body: bytes) -> None:
+def test_anything_but_a_json_object_is_refused(served: Served, path: str, body: bytes) -> None:
     refused(served.post(path, body), 400, "invalid_json")
 
 
-def test_the_place_of_a_number_that_is_none_is_named(served: Served) -> None:
-    told = refused(served.post("/api/call-completed", '{"recipient": {"n": [1, NaN]}}'), 400, "invalid_json")
-    assert paths_of(told) == {"recipient.n.1"}
-    told = refused(served.post("/api/call-completed", '{"phone": 1, "phone": 2}'), 400, "invalid_json")
-    assert 'duplicate key "phone"' in told["message"]
+def test_the_place_of_an_invalid_number_is_named(served: Served) -> None:
+    sent = refused(served.post("/api/call-completed", '{"recipient": {"n": [1, NaN]}}'), 400, "invalid_json")
+    assert paths_of(sent) == {"recipient.n.1"}
+    sent = refused(served.post("/api/call-completed", '{"phone": 1, "phone": 2}'), 400, "invalid_json")
+    assert 'duplicate key "phone"' in sent["message"]
 
 
 def test_a_byte_order_mark_of_utf_8_is_taken(served: Served) -> None:
-    told = json.loads(json.dumps(PAYLOAD))
-    told["recipient"] |= {"conversation_id": new_key(), "phone_number": new_phone()}
-    answer = served.post("/api/call-completed", codecs.BOM_UTF8 + json.dumps(told).encode())
+    sent = json.loads(json.dumps(PAYLOAD))
+    sent["recipient"] |= {"conversation_id": new_key(), "phone_number": new_phone()}
+    answer = served.post("/api/call-completed", codecs.BOM_UTF8 + json.dumps(sent).encode())
     assert (answer.status, answer.json["status"]) == (200, "message_sent")
 
 
 def test_a_nul_in_a_name_is_taken_out(served: Served) -> None:
-    told = json.loads(json.dumps(PAYLOAD))
-    told["recipient"] |= {"conversation_id": new_key(), "phone_number": new_phone()}
-    told["call_metadata"]["client_name"] = "An\0a"
-    assert served.report(told).status == 200
-    assert served.conversation(told["recipient"]["phone_number"])["client_name"] == "Ana"
+    sent = json.loads(json.dumps(PAYLOAD))
+    sent["recipient"] |= {"conversation_id": new_key(), "phone_number": new_phone()}
+    sent["call_metadata"]["client_name"] = "An\0a"
+    assert served.report(sent).status == 200
+    assert served.conversation(sent["recipient"]["phone_number"])["client_name"] == "Ana"

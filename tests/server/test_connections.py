@@ -35,12 +35,12 @@ MALFORMED: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("request_", MALFORMED.values(), ids=MALFORMED)
-def test_what_is_no_http_is_refused_and_nothing_of_it_is_told(served: Served, request_: bytes) -> None:
+def test_anything_but_http_is_refused_and_not_echoed(served: Served, request_: bytes) -> None:
     read = served.raw(request_)
     assert status_of(read) == 400
     assert b"x-request-id:" in read.lower()
-    told = body_of(read)
-    assert list(told) == ["success", "error", "message", "fields"]
+    shown = body_of(read)
+    assert list(shown) == ["success", "error", "message", "fields"]
     assert b"canary" not in read
     for word in ("Traceback", "canary", "BadStatusLine", "Error handling"):
         assert word not in served.relay.log
@@ -51,7 +51,7 @@ def _connected(served: Served) -> socket.socket:
     return socket.create_connection(("127.0.0.1", served.relay.port), timeout=15)
 
 
-def test_after_an_error_the_connection_goes_on(served: Served) -> None:
+def test_after_an_error_the_connection_continues(served: Served) -> None:
     bad = head_of("/api/call-completed", Content_Type="application/json", Content_Length=2) + b"{}"
     with _connected(served) as connection:
         for _ in range(3):
@@ -84,7 +84,7 @@ def test_a_body_in_pieces_is_read_whole(served: Served) -> None:
         assert status_of(read_answers(connection, 1)) == 422
 
 
-def test_a_client_that_asks_first_is_told_to_go_on(served: Served) -> None:
+def test_a_client_that_asks_first_gets_a_continue(served: Served) -> None:
     head = head_of("/api/call-completed", Content_Type="application/json", Content_Length=2, Expect="100-continue")
     with _connected(served) as connection:
         connection.sendall(head)

@@ -48,10 +48,10 @@ def test_the_daemon_gives_its_description_to_anyone(served: Served) -> None:
 
 
 def test_it_has_the_form_of_openapi_3_1() -> None:
-    told = description()
-    assert set(told) == {"openapi", "info", "paths", "components"}
-    assert re.fullmatch(r"3\.1\.\d+", told["openapi"])
-    assert {"title", "version"} <= set(told["info"])
+    document = description()
+    assert set(document) == {"openapi", "info", "paths", "components"}
+    assert re.fullmatch(r"3\.1\.\d+", document["openapi"])
+    assert {"title", "version"} <= set(document["info"])
     for (_, path), operation in OPERATIONS.items():
         assert {"summary", "responses", "security"} <= set(operation)
         named = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
@@ -60,7 +60,7 @@ def test_it_has_the_form_of_openapi_3_1() -> None:
         assert all(set(p) >= {"name", "in", "schema"} for p in operation.get("parameters", []))
         assert all(response["description"] for response in operation["responses"].values())
         for name in (scheme for wanted in operation["security"] for scheme in wanted):
-            assert name in told["components"]["securitySchemes"]
+            assert name in document["components"]["securitySchemes"]
 
 
 def _schemas(node: Any) -> Iterator[Any]:
@@ -75,11 +75,11 @@ def _schemas(node: Any) -> Iterator[Any]:
 
 
 def test_each_of_its_schemas_is_one_and_each_reference_leads_somewhere() -> None:
-    told = description()
-    for schema in (*_schemas(told["paths"]), *told["components"]["schemas"].values()):
+    document = description()
+    for schema in (*_schemas(document["paths"]), *document["components"]["schemas"].values()):
         Draft202012Validator.check_schema(schema)
-    for name in set(re.findall(r"#/components/schemas/(\w+)", str(told))):
-        assert name in told["components"]["schemas"]
+    for name in set(re.findall(r"#/components/schemas/(\w+)", str(document))):
+        assert name in document["components"]["schemas"]
 
 
 def test_every_route_is_described_with_every_status() -> None:

@@ -50,14 +50,14 @@ def conversation(phone: str, key: str, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def told(kind: str, data: object, **more: object) -> bytes:
+def event(kind: str, data: object, **more: object) -> bytes:
     """A webhook's body."""
     return json.dumps({"type": kind, "event_timestamp": int(time.time()), "data": data} | more).encode()
 
 
 def transcription(phone: str, key: str, **changes: Any) -> bytes:
     """The body of the webhook that tells a conversation."""
-    return told("post_call_transcription", conversation(phone, key, **changes))
+    return event("post_call_transcription", conversation(phone, key, **changes))
 
 
 def test_a_right_signature_is_taken(served: Served) -> None:
@@ -77,7 +77,7 @@ def test_an_older_or_later_signature_is_bad(served: Served, offset: int) -> None
 
 
 @pytest.mark.parametrize("moment", ["abc", "nan", "inf", "-inf", "", "1e9", "٣", "9" * 40, "-1", "0x10"])
-def test_a_time_that_is_none_is_bad(served: Served, moment: str) -> None:
+def test_an_invalid_time_is_refused(served: Served, moment: str) -> None:
     refused(served.webhook(PING, signature=sign_webhook(PING, moment)), 403, "bad_signature")
 
 
@@ -121,13 +121,13 @@ def test_the_signature_comes_before_the_json(served: Served) -> None:
 
 def test_an_unknown_type_is_taken(served: Served) -> None:
     for kind in ("answering_machine_detection", "unredacted_transcript", "x" * 5000, "ñ"):
-        assert served.webhook(told(kind, None)).status == 200
+        assert served.webhook(event(kind, None)).status == 200
 
 
 def test_what_its_type_always_has_is_named_where_it_lacks(served: Served) -> None:
     assert paths_of(refused(served.webhook(b"{}"), 422, "invalid_payload")) == {"type"}
-    assert paths_of(refused(served.webhook(told("post_call_transcription", [])), 422, "invalid_payload")) == {"data"}
-    named = paths_of(refused(served.webhook(told("post_call_transcription", {})), 422, "invalid_payload"))
+    assert paths_of(refused(served.webhook(event("post_call_transcription", [])), 422, "invalid_payload")) == {"data"}
+    named = paths_of(refused(served.webhook(event("post_call_transcription", {})), 422, "invalid_payload"))
     assert named == {"conversation_id", "agent_id", "status"}
 
 
@@ -152,7 +152,7 @@ def _peak(served: Served) -> int:
 
 
 def _audio(size: int) -> bytes:
-    return told("post_call_audio", {"agent_id": "a", "conversation_id": "c", "full_audio": "A" * size})
+    return event("post_call_audio", {"agent_id": "a", "conversation_id": "c", "full_audio": "A" * size})
 
 
 def test_audio_is_dropped_while_it_streams_and_its_signature_is_checked_all_the_same(served: Served) -> None:
@@ -179,19 +179,19 @@ def test_audio_may_come_in_chunks_and_with_its_type_last(served: Served) -> None
 
 
 def test_anything_else_over_16_mib_is_too_large(served: Served) -> None:
-    frame = len(told("ping", ""))
-    assert served.webhook(told("ping", "x" * (16 * MIB - frame))).status == 200
-    refused(served.webhook(told("ping", "x" * (16 * MIB - frame + 1))), 413, "too_large")
+    frame = len(event("ping", ""))
+    assert served.webhook(event("ping", "x" * (16 * MIB - frame))).status == 200
+    refused(served.webhook(event("ping", "x" * (16 * MIB - frame + 1))), 413, "too_large")
 
 
-def test_words_about_audio_in_a_transcript_are_no_audio(served: Served) -> None:
+def test_a_transcript_that_mentions_audio_keeps_its_text(served: Served) -> None:
     phone, key = new_phone(), new_key()
     said = [{"role": "user", "message": '"type": "post_call_audio", "full_audio": "x"'}]
     assert served.webhook(transcription(phone, key, transcript=said)).status == 200
     assert served.conversation(phone)["elevenlabs_conversation_id"] == key
 
 
-def test_an_outbound_call_is_followed_once_however_often_it_is_told(served: Served) -> None:
+def test_an_outbound_call_is_followed_once_however_often_it_is_reported(served: Served) -> None:
     phone, key = new_phone(), new_key()
     body = transcription(phone, key)
     for _ in range(3):
@@ -280,7 +280,7 @@ def test_a_call_that_never_came_about_is_a_failed_call(served: Served) -> None:
             "failure_reason": "busy",
             "metadata": {"type": "twilio", "body": {"CallSid": "CA0", "CallStatus": "busy"} | report},
         }
-        assert served.webhook(told("call_initiation_failure", data)).status == 200
+        assert served.webhook(event("call_initiation_failure", data)).status == 200
         thread = served.conversation(phone)
         assert (thread["calls"][0]["outcome"], thread["messages"]) == ("failed", [])
         assert thread["elevenlabs_conversation_id"] == key
@@ -288,7 +288,7 @@ def test_a_call_that_never_came_about_is_a_failed_call(served: Served) -> None:
 
 def test_a_failed_call_without_a_number_is_taken(served: Served) -> None:
     data = {"agent_id": "a", "conversation_id": new_key(), "failure_reason": "unknown", "metadata": None}
-    assert served.webhook(told("call_initiation_failure", data)).status == 200
+    assert served.webhook(event("call_initiation_failure", data)).status == 200
 
 
 def test_of_two_signatures_none_counts(served: Served) -> None:

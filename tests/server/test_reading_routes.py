@@ -56,15 +56,15 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def test_a_conversation_has_all_its_fields(served: Served, thread: str) -> None:
-    told = served.call("GET", f"/api/conversations/{thread}").json
-    assert list(told) == THREAD
-    assert [list(call) for call in told["calls"]] == [CALL]
-    assert [list(message) for message in told["messages"]] == [MESSAGE] * 7
-    assert (told["phone_number"], told["client_name"], told["status"]) == (thread, "Ana García", "opted_out")
-    assert (told["agent_id"], told["message_count"]) == (AGENT.agent_id, 7)
-    assert [m["kind"] for m in told["messages"]] == ["opening", "customer", "notice", *["customer"] * 4]
-    times = [told["started_at"], told["last_message_at"], told["calls"][0]["ended_at"]]
-    assert all(STAMP.fullmatch(moment) for moment in (*times, *(m["sent_at"] for m in told["messages"])))
+    shown = served.call("GET", f"/api/conversations/{thread}").json
+    assert list(shown) == THREAD
+    assert [list(call) for call in shown["calls"]] == [CALL]
+    assert [list(message) for message in shown["messages"]] == [MESSAGE] * 7
+    assert (shown["phone_number"], shown["client_name"], shown["status"]) == (thread, "Ana García", "opted_out")
+    assert (shown["agent_id"], shown["message_count"]) == (AGENT.agent_id, 7)
+    assert [m["kind"] for m in shown["messages"]] == ["opening", "customer", "notice", *["customer"] * 4]
+    times = [shown["started_at"], shown["last_message_at"], shown["calls"][0]["ended_at"]]
+    assert all(STAMP.fullmatch(moment) for moment in (*times, *(m["sent_at"] for m in shown["messages"])))
 
 
 def test_a_person_is_found_however_the_number_is_written(served: Served, thread: str) -> None:
@@ -86,7 +86,7 @@ def test_nobody_is_an_unknown_conversation(served: Served) -> None:
     "typed",
     ["abc", "3001234567x", "+0573001234567", "+5730012345678901", "12", "%00", "%FF", "conv_local_1", "+", "%20"],
 )
-def test_what_is_no_phone_is_named(served: Served, typed: str) -> None:
+def test_an_invalid_phone_is_named(served: Served, typed: str) -> None:
     assert paths_of(refused(served.call("GET", f"/api/conversations/{typed}"), 422, "invalid_payload")) == {"phone"}
 
 
@@ -97,9 +97,9 @@ def test_the_newest_messages_come_oldest_first_and_before_goes_back(served: Serv
     assert ids == sorted(ids)
 
     def asked(query: str) -> list[dict[str, Any]]:
-        told: dict[str, Any] = served.call("GET", f"{path}?{query}").json
-        assert told["message_count"] == 7
-        messages: list[dict[str, Any]] = told["messages"]
+        shown: dict[str, Any] = served.call("GET", f"{path}?{query}").json
+        assert shown["message_count"] == 7
+        messages: list[dict[str, Any]] = shown["messages"]
         return messages
 
     assert asked("limit=2") == whole[-2:]
@@ -117,27 +117,27 @@ def test_the_newest_messages_come_oldest_first_and_before_goes_back(served: Serv
         *((f"before={value}", "before") for value in ("0", "-1", "x", "9223372036854775808", "1;2")),
     ],
 )
-def test_a_limit_or_a_mark_that_is_none_is_named(served: Served, thread: str, query: str, path: str) -> None:
+def test_an_invalid_limit_or_mark_is_named(served: Served, thread: str, query: str, path: str) -> None:
     answer = served.call("GET", f"/api/conversations/{thread}?{query}")
     assert paths_of(refused(answer, 422, "invalid_payload")) == {path}
 
 
 def test_the_statistics_have_all_their_fields(served: Served, thread: str) -> None:
-    told = served.call("GET", "/api/stats").json
-    assert list(told) == FIGURES
-    assert list(told["openings"]) == ["queued", "sent", "delivered", "read", "failed", "uncertain", "cancelled"]
-    assert list(told["turns"]) == ["answered", "failed", "median_seconds", "p95_seconds"]
-    assert list(told["messages"]) == ["inbound", "outbound"]
-    assert told["opted_out"] >= 1
-    assert (told["since"], told["until"], told["groups"]) == (None, None, [])
+    shown = served.call("GET", "/api/stats").json
+    assert list(shown) == FIGURES
+    assert list(shown["openings"]) == ["queued", "sent", "delivered", "read", "failed", "uncertain", "cancelled"]
+    assert list(shown["turns"]) == ["answered", "failed", "median_seconds", "p95_seconds"]
+    assert list(shown["messages"]) == ["inbound", "outbound"]
+    assert shown["opted_out"] >= 1
+    assert (shown["since"], shown["until"], shown["groups"]) == (None, None, [])
 
 
 @pytest.mark.parametrize("by", ["day", "batch", "group", "agent"])
 def test_the_statistics_repeat_their_counts_by_group(served: Served, thread: str, by: str) -> None:
-    told = served.call("GET", f"/api/stats?by={by}").json
-    assert told["groups"]
-    assert all(isinstance(group["key"], str | None) for group in told["groups"])
-    assert sum(group["calls"] for group in told["groups"]) == told["calls"]
+    shown = served.call("GET", f"/api/stats?by={by}").json
+    assert shown["groups"]
+    assert all(isinstance(group["key"], str | None) for group in shown["groups"])
+    assert sum(group["calls"] for group in shown["groups"]) == shown["calls"]
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,8 @@ def test_the_statistics_take_a_span(served: Served, query: str) -> None:
 
 
 def test_a_span_outside_of_which_all_lies_counts_nothing(served: Served) -> None:
-    told = served.call("GET", "/api/stats?until=2020-01-01").json
-    assert (told["calls"], told["reply_rate"], told["turns"]["median_seconds"]) == (0, None, None)
+    shown = served.call("GET", "/api/stats?until=2020-01-01").json
+    assert (shown["calls"], shown["reply_rate"], shown["turns"]["median_seconds"]) == (0, None, None)
 
 
 @pytest.mark.parametrize(
@@ -161,21 +161,21 @@ def test_a_span_outside_of_which_all_lies_counts_nothing(served: Served) -> None
         *(("since=%00", "since"), ("since=0000-01-01", "since"), ("since=99999999999d", "since")),
     ],
 )
-def test_a_span_or_a_grouping_that_is_none_is_named(served: Served, query: str, path: str) -> None:
+def test_an_invalid_span_or_grouping_is_named(served: Served, query: str, path: str) -> None:
     assert paths_of(refused(served.call("GET", f"/api/stats?{query}"), 422, "invalid_payload")) == {path}
 
 
 def test_health_needs_no_token_and_has_all_its_fields(alone: Served) -> None:
     answer = alone.call("GET", "/health", token=None)
     assert answer.status == 200
-    told = answer.json
-    assert [name for name in told if name != "upstreams"] == [
+    shown = answer.json
+    assert [name for name in shown if name != "upstreams"] == [
         *("status", "version", "instance", "uptime_seconds", "database", "paused", "queue", "poller", "templates"),
     ]
-    assert (told["status"], told["database"], told["paused"]) == ("ok", "ok", None)
-    assert told["queue"] == {"pending": 0, "oldest_seconds": None, "uncertain": 0, "dead": 0}
-    assert told["poller"] == {"enabled": False, "last_success_at": None, "consecutive_failures": 0}
-    assert told["uptime_seconds"] > 0
+    assert (shown["status"], shown["database"], shown["paused"]) == ("ok", "ok", None)
+    assert shown["queue"] == {"pending": 0, "oldest_seconds": None, "uncertain": 0, "dead": 0}
+    assert shown["poller"] == {"enabled": False, "last_success_at": None, "consecutive_failures": 0}
+    assert shown["uptime_seconds"] > 0
 
 
 def test_the_poller_s_health_is_for_this_machine_or_the_token(alone: Served) -> None:
@@ -211,28 +211,28 @@ def test_five_refused_signatures_are_degraded(tmp_path: Path) -> None:
 
 def test_a_pause_and_an_uncertain_send_are_degraded_and_a_failure_is_counted(alone: Served) -> None:
     alone.run(alone.relay.command("pause"))
-    told = alone.call("GET", "/health")
-    assert (told.status, told.json["status"], told.json["paused"]) == (200, "degraded", "operator")
+    shown = alone.call("GET", "/health")
+    assert (shown.status, shown.json["status"], shown.json["paused"]) == (200, "degraded", "operator")
     alone.run(alone.relay.command("resume"))
     assert alone.call("GET", "/health").json["status"] == "ok"
     alone.twilio.faults.next("create", Fault("F20", code=21211))
     alone.report(payload(new_key(), new_phone()))
-    told = alone.call("GET", "/health")
-    assert (told.json["status"], told.json["queue"]["dead"]) == ("ok", 1)
+    shown = alone.call("GET", "/health")
+    assert (shown.json["status"], shown.json["queue"]["dead"]) == ("ok", 1)
     alone.twilio.faults.next("create", Fault("F5"))
     alone.report(payload(new_key(), new_phone()))
-    told = alone.call("GET", "/health")
-    assert (told.status, told.json["status"], told.json["queue"]["uncertain"]) == (200, "degraded", 1)
+    shown = alone.call("GET", "/health")
+    assert (shown.status, shown.json["status"], shown.json["queue"]["uncertain"]) == (200, "degraded", 1)
 
 
 def test_an_account_that_is_refused_is_degraded(alone: Served) -> None:
     alone.twilio.faults.next("create", Fault("F19"), times=50)
     answer = alone.report(payload(new_key(), new_phone()))
     assert (answer.status, answer.json["status"]) == (202, "message_queued")
-    told = alone.call("GET", "/health")
-    assert (told.status, told.json["status"], told.json["paused"]) == (200, "degraded", "account")
-    assert told.json["queue"]["pending"] >= 1
-    assert told.json["queue"]["oldest_seconds"] >= 0
+    shown = alone.call("GET", "/health")
+    assert (shown.status, shown.json["status"], shown.json["paused"]) == (200, "degraded", "account")
+    assert shown.json["queue"]["pending"] >= 1
+    assert shown.json["queue"]["oldest_seconds"] >= 0
 
 
 def test_the_metrics_are_for_this_machine(served: Served, thread: str) -> None:
@@ -261,13 +261,13 @@ def test_the_metrics_want_the_token_of_what_was_forwarded(served: Served, name: 
 
 def test_who_hides_the_number_is_found_by_the_user_s_id(alone: Served) -> None:
     assert alone.form(INCOMING, alone.inbound("CO.1A2b3C")).status == 200
-    told = alone.call("GET", "/api/conversations/CO.1A2b3C").json
-    assert (told["phone_number"], told["agent_id"], told["calls"]) == ("CO.1A2b3C", None, [])
+    shown = alone.call("GET", "/api/conversations/CO.1A2b3C").json
+    assert (shown["phone_number"], shown["agent_id"], shown["calls"]) == ("CO.1A2b3C", None, [])
 
 
 def test_while_the_database_is_locked_it_is_down_and_says_so_within_2_seconds(alone: Served) -> None:
     phone = new_phone()
-    told, form = payload(new_key(), phone), alone.inbound(phone)
+    shown, form = payload(new_key(), phone), alone.inbound(phone)
     receipt = {"MessageSid": new_sid(), "MessageStatus": "read"}
     hook = transcription(new_phone(), new_key())
     locker = sqlite3.connect(alone.relay.database, isolation_level=None)
@@ -277,7 +277,7 @@ def test_while_the_database_is_locked_it_is_down_and_says_so_within_2_seconds(al
         with ThreadPoolExecutor(5) as threads:
             health = threads.submit(alone.call, "GET", "/health")
             storing = [
-                threads.submit(alone.report, told),
+                threads.submit(alone.report, shown),
                 threads.submit(alone.form, INCOMING, form),
                 threads.submit(alone.form, "/webhook/twilio/status", receipt),
                 threads.submit(alone.webhook, hook),

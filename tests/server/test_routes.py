@@ -53,7 +53,7 @@ def test_the_method_is_looked_at_before_the_token(served: Served) -> None:
         *("/webhook/twilio/incoming/", "/favicon.ico", "/api/call-completed;x", "/.env"),
     ],
 )
-def test_a_path_that_is_none_is_not_found(served: Served, target: str) -> None:
+def test_an_unknown_path_is_not_found(served: Served, target: str) -> None:
     answer = served.raw(head_of(target, "GET"))
     assert status_of(answer) == 404
     assert body_of(answer) == {

@@ -106,8 +106,8 @@ def test_a_twilio_that_is_away_has_not_accepted(sending: Served, unaccepted: Fut
 
 
 def test_nothing_of_it_is_left_waiting(sending: Served) -> None:
-    told = sending.call("GET", "/health").json
-    assert (told["queue"]["pending"], told["queue"]["uncertain"]) == (0, 0)
+    shown = sending.call("GET", "/health").json
+    assert (shown["queue"]["pending"], shown["queue"]["uncertain"]) == (0, 0)
 
 
 def test_what_is_not_accepted_within_10_seconds_has_failed(unaccepted: Future[Answer]) -> None:

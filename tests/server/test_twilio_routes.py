@@ -211,8 +211,8 @@ def test_receipts_only_move_a_message_up(served: Served) -> None:
     served.until(lambda: served.conversation(phone)["messages"][0]["status"] == "read")
     sid = served.twilio.accepted(phone)[0].sid
     for status in ("delivered", "sent", "queued", "failed", "read", "read"):
-        told = {"MessageSid": sid, "MessageStatus": status, "AccountSid": served.twilio.account_sid}
-        assert served.form(STATUS, told).status == 204
+        shown = {"MessageSid": sid, "MessageStatus": status, "AccountSid": served.twilio.account_sid}
+        assert served.form(STATUS, shown).status == 204
         assert served.conversation(phone)["messages"][0]["status"] == "read"
 
 
@@ -221,6 +221,6 @@ def test_a_receipt_with_the_id_of_another_message_changes_nothing(served: Served
     served.opened(phone)
     served.until(lambda: served.conversation(phone)["messages"][0]["status"] == "read")
     before = served.conversation(phone)
-    told = {"MessageSid": new_sid(), "MessageStatus": "undelivered", "ErrorCode": "63016"}
-    assert served.form(f"{STATUS}?m={before['messages'][0]['id']}", told).status == 204
+    shown = {"MessageSid": new_sid(), "MessageStatus": "undelivered", "ErrorCode": "63016"}
+    assert served.form(f"{STATUS}?m={before['messages'][0]['id']}", shown).status == 204
     assert served.conversation(phone) == before

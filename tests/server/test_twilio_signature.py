@@ -168,7 +168,7 @@ def test_another_account_s_own_signature_is_bad_and_a_right_one_names_the_accoun
     refused(served.form(STATUS, fields | {"MessageStatus": "read"}), 403, "wrong_account")
 
 
-def test_bytes_that_are_no_utf_8_are_named_once_they_are_rightly_signed(served: Served) -> None:
+def test_bytes_other_than_utf_8_are_named_once_they_are_rightly_signed(served: Served) -> None:
     raw = served.relay.url.encode() + INCOMING.encode() + b"Body\xff\xfeFromwhatsapp:+573001234567"
     signature = base64.b64encode(_mac(served, raw)).decode()
     for body in (b"Body=%FF%FE&From=whatsapp%3A%2B573001234567", b"Body=\xff\xfe&From=whatsapp%3A%2B573001234567"):

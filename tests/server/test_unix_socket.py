@@ -37,6 +37,6 @@ def test_the_folder_is_closed_again(tmp_path: Path) -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_a_name_that_fits_nowhere_is_told(tmp_path: Path) -> None:
+def test_a_name_that_fits_nowhere_is_named(tmp_path: Path) -> None:
     with pytest.raises(PathTooLong, match="too long"), address(tmp_path / ("x" * LONGEST + ".sock")):
         pass

@@ -139,7 +139,7 @@ def test_a_batch_moves_through_time_and_each_call_is_recorded_as_it_ends() -> No
     run(scenario())
 
 
-def test_a_failed_attempt_without_a_conversation_is_a_call_that_ended_when_it_changed() -> None:
+def test_a_failed_call_without_a_conversation_ended_when_it_changed() -> None:
     rows = [
         recipient(1, "failed", None),
         recipient(2, "failed", None, updated_at_unix=START),
@@ -442,7 +442,7 @@ def test_a_conversation_that_can_never_be_read_is_given_up_after_a_day() -> None
     assert book.settled
 
 
-def test_one_unreadable_conversation_alone_is_no_reason_to_rest() -> None:
+def test_one_unreadable_conversation_alone_does_not_stop_the_round() -> None:
     script = scripted(batch(recipient(1)))
     script.answers["/v1/convai/conversations/conv_1"] = Answer(b"<html>")
     _, report = polled(script)

@@ -164,7 +164,7 @@ def test_an_end_outside_all_reason_is_refused(ended_at: float) -> None:
 
 
 @pytest.mark.parametrize("ended_at", [1_577_836_800, NOW - 3 * 86400, NOW + 300])
-def test_an_end_that_is_told_counts(ended_at: float) -> None:
+def test_a_reported_end_counts(ended_at: float) -> None:
     assert parsed(payload(ended_at_unix=ended_at)).ended_at == ended_at
 
 

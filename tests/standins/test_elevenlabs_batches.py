@@ -121,7 +121,7 @@ def test_the_poller_records_each_outcome_once() -> None:
             standin.finish_call(batch, 2)
             assert (await polled(standin, book)).calls == 1
             assert (await polled(standin, book)).fetched == 0
-            by_outcome = {told.outcome: told for told in book.calls}
+            by_outcome = {answer.outcome: answer for answer in book.calls}
             ana = by_outcome["completed"]
             assert (ana.key, ana.ended_at, ana.variables) == (call, ended_at, {"customer_name": "Ana"})
             assert ana.summary is not None
@@ -141,7 +141,10 @@ def test_the_poller_finds_the_calls_of_a_retry() -> None:
             standin.retry(batch)
             second = standin.finish_call(batch, 0, "completed")
             await polled(standin, book)
-            assert [(told.key, told.outcome) for told in book.calls] == [(first, "voicemail"), (second, "completed")]
+            assert [(answer.key, answer.outcome) for answer in book.calls] == [
+                (first, "voicemail"),
+                (second, "completed"),
+            ]
 
     run(scenario())
 
@@ -159,9 +162,9 @@ def test_a_batch_plays_by_itself_stage_by_stage() -> None:
                 "completed",
             ]
             assert [status for position, status in moves if position == 1] == ["dispatched", "initiated", "failed"]
-            _, told = await fetched(standin, f"/v1/convai/batch-calling/{batch}")
-            assert (told["status"], told["total_calls_finished"]) == ("completed", 2)
-            _, call = await fetched(standin, f"/v1/convai/conversations/{told['recipients'][0]['conversation_id']}")
+            _, answer = await fetched(standin, f"/v1/convai/batch-calling/{batch}")
+            assert (answer["status"], answer["total_calls_finished"]) == ("completed", 2)
+            _, call = await fetched(standin, f"/v1/convai/conversations/{answer['recipients'][0]['conversation_id']}")
             assert (call["status"], call["metadata"]["text_only"]) == ("done", False)
 
     run(scenario())
@@ -175,8 +178,8 @@ def test_recipients_may_hide_when_they_changed(frozen: bool) -> None:
                 name="Campaña", agent_id="agent_1", recipients=[ANA], created_at=START, frozen_updates=frozen
             )
             standin.finish_call(batch, 0)
-            _, told = await fetched(standin, f"/v1/convai/batch-calling/{batch}")
-            one = told["recipients"][0]
+            _, answer = await fetched(standin, f"/v1/convai/batch-calling/{batch}")
+            one = answer["recipients"][0]
             assert (one["updated_at_unix"] == one["created_at_unix"]) is frozen
 
     run(scenario())
@@ -187,10 +190,10 @@ def test_fifty_thousand_old_calls_are_there_in_a_moment() -> None:
         async with played() as standin:
             began = time.perf_counter()
             batch = standin.add_history(50_000, agent_id="agent_1", ended_at=START)
-            _, told = await fetched(standin, f"/v1/convai/batch-calling/{batch}")
-            assert len(told["recipients"]) == told["total_calls_finished"] == 50_000
+            _, answer = await fetched(standin, f"/v1/convai/batch-calling/{batch}")
+            assert len(answer["recipients"]) == answer["total_calls_finished"] == 50_000
             assert time.perf_counter() - began < 10
-            last = standin.world.conversations[told["recipients"][-1]["conversation_id"]]
+            last = standin.world.conversations[answer["recipients"][-1]["conversation_id"]]
             assert last.started_at + last.duration == START
 
     run(scenario())

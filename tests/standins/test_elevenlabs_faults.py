@@ -44,7 +44,7 @@ from wa_relay.standins.elevenlabs.faults import FaultPlan
     ],
     ids=lambda value: f"{value.kind}-{value.status}" if isinstance(value, Fault) else "",
 )
-def test_our_client_tells_each_fault_and_the_next_request_goes_well(
+def test_our_client_reports_each_fault_and_the_next_request_succeeds(
     fault: Fault, status: int | None, retry_after: float | None
 ) -> None:
     async def scenario() -> None:
@@ -66,8 +66,8 @@ def test_a_slow_answer_is_a_true_one() -> None:
         async with played() as standin:
             standin.faults.next("agent", Fault("slow", seconds=0.1))
             began = time.perf_counter()
-            status, told = await fetched(standin, "/v1/convai/agents/agent_1")
-            assert (status, told["agent_id"]) == (200, "agent_1")
+            status, answered = await fetched(standin, "/v1/convai/agents/agent_1")
+            assert (status, answered["agent_id"]) == (200, "agent_1")
             assert time.perf_counter() - began >= 0.1
 
     run(scenario())
@@ -140,14 +140,14 @@ async def receiver() -> AsyncIterator[tuple[Receiver, str]]:
         await server.close()
 
 
-def test_a_finished_call_is_told_by_a_signed_webhook() -> None:
+def test_a_finished_call_is_reported_by_a_signed_webhook() -> None:
     async def scenario() -> None:
         async with played() as standin, receiver() as (one, url):
             standin.settings.webhook_url, standin.settings.webhook_calls = url, True
             batch = standin.add_batch(name="Campaña", agent_id="agent_1", recipients=[ANA])
             call = standin.finish_call(batch, 0, ended_at=START)
-            told = await standin.journal.wait_for(lambda entry: entry.kind == "webhook", 5)
-            assert (told.data["conversation_id"], told.data["status"]) == (call, 200)
+            answered = await standin.journal.wait_for(lambda entry: entry.kind == "webhook", 5)
+            assert (answered.data["conversation_id"], answered.data["status"]) == (call, 200)
             header, body = one.heard[0]
             moment, mac = (part.split("=")[1] for part in header.split(","))
             assert mac == hmac.new(SECRET.encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
@@ -195,7 +195,7 @@ def test_recordings_come_chunked_and_failures_with_their_reason() -> None:
     run(scenario())
 
 
-def test_a_call_that_did_not_come_about_is_told_as_a_failed_initiation() -> None:
+def test_a_call_that_was_never_connected_is_reported_as_a_failed_initiation() -> None:
     async def scenario() -> None:
         async with played() as standin, receiver() as (one, url):
             standin.settings.webhook_url, standin.settings.webhook_calls = url, True
@@ -203,13 +203,17 @@ def test_a_call_that_did_not_come_about_is_told_as_a_failed_initiation() -> None
             call = standin.finish_call(batch, 0, "failed")
             await standin.journal.wait_for(lambda entry: entry.kind == "webhook", 5)
             assert json.loads(one.heard[0][1])["type"] == "call_initiation_failure"
-            _, told = await fetched(standin, f"/v1/convai/conversations/{call}")
-            assert (told["status"], told["analysis"], told["metadata"]["phone_call"]) == ("failed", None, None)
+            _, answered = await fetched(standin, f"/v1/convai/conversations/{call}")
+            assert (answered["status"], answered["analysis"], answered["metadata"]["phone_call"]) == (
+                "failed",
+                None,
+                None,
+            )
 
     run(scenario())
 
 
-def test_a_text_session_is_told_too_where_that_is_switched_on() -> None:
+def test_a_text_session_is_reported_too_where_that_is_switched_on() -> None:
     async def scenario() -> None:
         async with played() as standin, receiver() as (one, url):
             standin.settings.webhook_url, standin.settings.webhook_texts = url, True
@@ -229,8 +233,8 @@ def test_another_process_can_play_a_campaign_by_http() -> None:
             async def control(control_name: str, status: int = 200, /, **body: object) -> dict[str, object]:
                 async with http.post(f"{standin.url}/_standin/{control_name}", json=body) as answer:
                     assert answer.status == status, await answer.text()
-                    told: dict[str, object] = await answer.json()
-                    return told
+                    answered: dict[str, object] = await answer.json()
+                    return answered
 
             await control("agent", agent_id="agent_2", overrides=["conversation.text_only"], first_message="Hola")
             person = {"phone": ANA.phone, "variables": {"customer_name": "Ana"}}
@@ -243,9 +247,9 @@ def test_another_process_can_play_a_campaign_by_http() -> None:
             await control("scenario", scenario={"name": "parts"}, times=2)
             assert (await fetched(standin, "/v1/convai/agents/agent_2"))[0] == 503
             assert (await fetched(standin, f"/v1/convai/conversations/{call}"))[0] == 200
-            told = (await fetched(standin, "/_standin/journal"))[1]
-            assert told["last"] == len(told["entries"]) > 3
-            assert (await fetched(standin, f"/_standin/journal?after={told['last']}"))[1]["entries"] == []
+            answered = (await fetched(standin, "/_standin/journal"))[1]
+            assert answered["last"] == len(answered["entries"]) > 3
+            assert (await fetched(standin, f"/_standin/journal?after={answered['last']}"))[1]["entries"] == []
             await control("batch", 400, name="C")
             await control("settings", 400, gatewai=True)
             await control("finish", 404, batch="btcal_none")
@@ -255,7 +259,7 @@ def test_another_process_can_play_a_campaign_by_http() -> None:
     run(scenario())
 
 
-def test_the_stand_in_runs_as_a_process_of_its_own_until_it_is_told_to_stop() -> None:
+def test_the_stand_in_runs_as_a_separate_process_until_it_is_stopped() -> None:
     async def scenario() -> None:
         command = [sys.executable, "-m", "wa_relay.standins", "elevenlabs", "--port", "0", "--api-key", KEY]
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)

@@ -64,13 +64,13 @@ def test_the_sdk_reads_a_conversation_its_agent_and_a_signed_url() -> None:
         async with played() as standin, sdk(standin) as client:
             _, call = a_campaign(standin)
             api = client.conversational_ai
-            told = await api.conversations.get(call)
-            assert told.status == "done"
-            assert told.analysis is not None
-            assert told.analysis.transcript_summary.startswith("Ana atendió")
-            assert told.metadata.start_time_unix_secs + told.metadata.call_duration_secs == START + 300
-            assert told.metadata.phone_call is not None
-            assert told.metadata.phone_call.external_number == ANA.phone
+            shown = await api.conversations.get(call)
+            assert shown.status == "done"
+            assert shown.analysis is not None
+            assert shown.analysis.transcript_summary.startswith("Ana atendió")
+            assert shown.metadata.start_time_unix_secs + shown.metadata.call_duration_secs == START + 300
+            assert shown.metadata.phone_call is not None
+            assert shown.metadata.phone_call.external_number == ANA.phone
             agent = await api.agents.get("agent_1")
             assert agent.conversation_config.conversation is not None
             assert agent.conversation_config.conversation.text_only is False
@@ -95,10 +95,10 @@ def test_every_answer_fits_the_sdks_models_strictly() -> None:
             await read(standin, signed, ConversationSignedUrlResponseModel)
 
     async def read(standin: ElevenLabsStandin, path: str, model: Any) -> None:
-        status, told = await fetched(standin, path)
+        status, shown = await fetched(standin, path)
         assert status == 200
         # The SDK itself builds its models without checking them.
-        model.model_validate(told)
+        model.model_validate(shown)
 
     run(scenario())
 
@@ -119,8 +119,8 @@ def test_the_list_of_batches_comes_in_pages_newest_first() -> None:
                     break
             assert found == ids[::-1]
             assert after is None
-            _, told = await fetched(standin, "/v1/convai/batch-calling/workspace?agent_id=agent_0")
-            assert [one["name"] for one in told["batch_calls"]] == ["4", "2", "0"]
+            _, shown = await fetched(standin, "/v1/convai/batch-calling/workspace?agent_id=agent_0")
+            assert [one["name"] for one in shown["batch_calls"]] == ["4", "2", "0"]
 
     run(scenario())
 
@@ -145,34 +145,34 @@ def test_the_summary_leaves_out_a_transcript_that_is_too_long() -> None:
     async def scenario() -> None:
         async with played() as standin:
             _, call = a_campaign(standin)
-            _, told = await fetched(standin, f"/v1/convai/conversations/{call}/summary")
-            assert (told["message_count"], len(told["messages"]), told["messages_omitted"]) == (5, 5, False)
-            _, told = await fetched(standin, f"/v1/convai/conversations/{call}/summary?max_messages=2")
-            assert (told["message_count"], told["messages"], told["messages_omitted"]) == (5, None, True)
+            _, shown = await fetched(standin, f"/v1/convai/conversations/{call}/summary")
+            assert (shown["message_count"], len(shown["messages"]), shown["messages_omitted"]) == (5, 5, False)
+            _, shown = await fetched(standin, f"/v1/convai/conversations/{call}/summary?max_messages=2")
+            assert (shown["message_count"], shown["messages"], shown["messages_omitted"]) == (5, None, True)
 
     run(scenario())
 
 
 @pytest.mark.parametrize(("key", "code"), [("", "missing_api_key"), ("sk_wrong", "invalid_api_key")])
-def test_nothing_is_told_without_the_key(key: str, code: str) -> None:
+def test_nothing_is_shown_without_the_key(key: str, code: str) -> None:
     async def scenario() -> None:
         async with played() as standin:
             for path in ("batch-calling/workspace", "conversations", "agents/agent_1", "conversations/x/summary"):
-                status, told = await fetched(standin, f"/v1/convai/{path}", key)
-                assert (status, told["detail"]["code"]) == (401, code)
+                status, shown = await fetched(standin, f"/v1/convai/{path}", key)
+                assert (status, shown["detail"]["code"]) == (401, code)
             assert {entry.data["auth"] for entry in standin.journal.entries("request")} == {False}
 
     run(scenario())
 
 
-def test_unknown_ids_are_404_in_words_and_a_bad_limit_is_422() -> None:
+def test_unknown_ids_are_404_with_a_message_and_a_bad_limit_is_422() -> None:
     async def scenario() -> None:
         async with played() as standin:
             for path in ("batch-calling/no", "conversations/no", "conversations/no/summary", "agents/no"):
-                status, told = await fetched(standin, f"/v1/convai/{path}")
-                assert (status, told["detail"]["type"]) == (404, "not_found")
-            status, told = await fetched(standin, "/v1/convai/batch-calling/workspace?limit=many")
-            assert (status, told["detail"][0]["loc"]) == (422, ["query", "limit"])
+                status, shown = await fetched(standin, f"/v1/convai/{path}")
+                assert (status, shown["detail"]["type"]) == (404, "not_found")
+            status, shown = await fetched(standin, "/v1/convai/batch-calling/workspace?limit=many")
+            assert (status, shown["detail"][0]["loc"]) == (422, ["query", "limit"])
 
     run(scenario())
 
@@ -190,8 +190,8 @@ def test_the_message_endpoint_is_not_there_unless_it_is_a_gateway() -> None:
                 assert (await answer.json())["response"].startswith("Ana, el plan Premium cuesta $99/mes")
             async with http.post(url, data=b"{") as answer:
                 assert answer.status == 422
-            told = standin.journal.entries("message")[0].data
-            assert (told["conversation_id"], told["text"]) == (call, "¿precio?")
+            shown = standin.journal.entries("message")[0].data
+            assert (shown["conversation_id"], shown["text"]) == (call, "¿precio?")
 
     run(scenario())
 

@@ -40,7 +40,7 @@ async def answered(standin: ElevenLabsStandin, scenario: Scenario, **limits: flo
 @pytest.mark.parametrize(
     "name", ["plain", "parts", "response_before_parts", "response_after_stop", "parts_only", "correction", "late"]
 )
-def test_our_client_finds_the_answer_however_it_is_told(name: str, complete: bool) -> None:
+def test_our_client_finds_the_answer_in_every_form(name: str, complete: bool) -> None:
     async def scenario() -> None:
         async with played() as standin:
             assert await answered(standin, Scenario(name, complete=complete, between=1.0)) == ANSWER
@@ -227,7 +227,7 @@ def test_a_session_that_does_not_begin_with_its_initiation_is_refused() -> None:
         ({"agent": {"prompt": {"prompt": "x"}}}, "prompt"),
     ],
 )
-def test_a_forbidden_override_is_refused_in_the_services_words(override: object, field: str) -> None:
+def test_a_forbidden_override_is_refused_with_the_services_message(override: object, field: str) -> None:
     async def scenario() -> None:
         async with played() as standin:
             standin.settings.error_events = False
@@ -276,7 +276,7 @@ def test_a_private_agent_lets_in_by_key_or_signature_and_nobody_else() -> None:
     run(scenario())
 
 
-def test_a_public_agent_lets_everybody_in_and_an_unknown_one_nobody() -> None:
+def test_a_public_agent_admits_every_client_and_an_unknown_one_admits_none() -> None:
     async def scenario() -> None:
         async with played(enable_auth=False) as standin:
             async with session(standin, key="") as raw:
@@ -295,8 +295,8 @@ def test_a_signed_url_holds_for_15_minutes_and_its_agent() -> None:
         standin.add_agent(Agent("agent_2"))
         await standin.start()
         try:
-            _, told = await fetched(standin, "/v1/convai/conversation/get-signed-url?agent_id=agent_1")
-            query = told["signed_url"].split("?")[1]
+            _, body = await fetched(standin, "/v1/convai/conversation/get-signed-url?agent_id=agent_1")
+            query = body["signed_url"].split("?")[1]
             for later, asked, welcome in (
                 (899.0, query, True),
                 (899.0, query.replace("agent_1", "agent_2"), False),
@@ -315,8 +315,8 @@ def test_a_signed_url_with_a_conversation_id_works_once() -> None:
     async def scenario() -> None:
         async with played() as standin:
             path = "/v1/convai/conversation/get-signed-url?agent_id=agent_1&include_conversation_id=true"
-            _, told = await fetched(standin, path)
-            url, query = told["signed_url"], told["signed_url"].split("?")[1]
+            _, body = await fetched(standin, path)
+            url, query = body["signed_url"], body["signed_url"].split("?")[1]
             async with session(standin, query, key="") as raw:
                 metadata = (await raw.begin())["conversation_initiation_metadata_event"]
                 assert metadata["conversation_id"] in url
@@ -377,8 +377,8 @@ def test_a_text_session_becomes_a_conversation_of_its_own() -> None:
     async def scenario() -> None:
         async with played() as standin:
             async with session(standin) as raw:
-                told = await raw.begin(user_id="+573001112233")
-                conversation_id = told["conversation_initiation_metadata_event"]["conversation_id"]
+                body = await raw.begin(user_id="+573001112233")
+                conversation_id = body["conversation_initiation_metadata_event"]["conversation_id"]
                 await raw.say("user_message", text="hola")
                 await raw.hear("agent_response")
             await standin.journal.wait_for(lambda entry: entry.kind == "session_closed", 5)

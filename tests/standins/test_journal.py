@@ -1,4 +1,4 @@
-"""The journal: what was noted is found, awaited and told."""
+"""The journal: entries are found, awaited and listed."""
 
 from __future__ import annotations
 

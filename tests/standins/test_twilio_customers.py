@@ -91,8 +91,8 @@ def test_replies_by_twiml_and_by_plain_text_are_sent_and_an_empty_response_is_no
                 listener.content_type, listener.body = content_type, body
                 await standin.customer_writes(ANA, "hola")
             assert [one.body for one in standin.accepted(ANA)] == ["Hola", "¿Qué tal?", "ok"]
-            told = await sdk(lambda client: client.messages.list(to=f"whatsapp:{ANA}"))
-            assert {one.direction for one in told} == {"outbound-reply"}
+            shown = await sdk(lambda client: client.messages.list(to=f"whatsapp:{ANA}"))
+            assert {one.direction for one in shown} == {"outbound-reply"}
 
     run(scenario())
 
@@ -100,11 +100,11 @@ def test_replies_by_twiml_and_by_plain_text_are_sent_and_an_empty_response_is_no
 @pytest.mark.parametrize(
     "body", ["<Response>", "<Say>x</Say>", "<!DOCTYPE x><Response><Message>x</Message></Response>"]
 )
-def test_an_answer_that_is_no_twiml_sends_nothing(body: str) -> None:
+def test_an_answer_other_than_twiml_sends_nothing(body: str) -> None:
     assert reply_texts("text/xml", body) == []
 
 
-def test_a_message_can_be_listed_without_being_told_and_told_later_or_twice() -> None:
+def test_a_message_can_be_listed_without_a_webhook_or_with_a_late_or_double_one() -> None:
     async def scenario() -> None:
         async with playing() as standin, listening() as listener, official(standin) as sdk:
             standin.configure(webhook_url=listener.url)
@@ -127,8 +127,8 @@ def test_a_burst_comes_out_of_order() -> None:
             standin.configure(webhook_url=listener.url)
             await standin.customer_writes(ANA, "cero")
             await standin.customer_burst(ANA, ["uno", "dos", "tres"], order=[2, 0, 1])
-            told = await sdk(lambda client: client.messages.list(to=SANDBOX))
-            assert [one.body for one in told] == ["tres", "dos", "uno", "cero"]
+            shown = await sdk(lambda client: client.messages.list(to=SANDBOX))
+            assert [one.body for one in shown] == ["tres", "dos", "uno", "cero"]
             assert sorted(one.form["Body"] for one in listener.heard) == ["cero", "dos", "tres", "uno"]
             assert [entry.data["body"] for entry in standin.journal.entries("inbound")][1:] == ["uno", "dos", "tres"]
             assert len({one.form["MessageSid"] for one in listener.heard}) == 4
@@ -151,7 +151,7 @@ def test_a_webhook_can_come_twice_or_never() -> None:
     run(scenario())
 
 
-def test_a_message_can_be_told_after_the_next_one() -> None:
+def test_a_message_can_be_posted_after_the_next_one() -> None:
     """F21 of inbound messages, in reverse."""
 
     async def scenario() -> None:

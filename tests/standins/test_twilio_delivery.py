@@ -15,20 +15,20 @@ from wa_relay.standins.twilio.connection import Overrides, overrides_of
 OPENING = Template("HX" + "a" * 32, "Hola {{1}}, hablamos hace poco.", {"1": "Ana"})
 
 
-async def told(standin: TwilioStandin, sid: str, status: str) -> Entry:
-    """The callback that told a status."""
+async def callback_of(standin: TwilioStandin, sid: str, status: str) -> Entry:
+    """The callback that reported a status."""
     return await standin.journal.wait_for(
         lambda one: one.kind == "callback" and one.data["sid"] == sid and one.data["status"] == status
     )
 
 
-def test_receipts_tell_sent_delivered_and_read_with_a_signature_and_our_query() -> None:
+def test_receipts_report_sent_delivered_and_read_with_a_signature_and_our_query() -> None:
     async def scenario() -> None:
         async with playing() as standin, listening() as listener, official(standin) as sdk:
             standin.contact(ANA, user_id="CO.1A2b3C")
             made = await sdk.send(status_callback=f"{listener.url}status?m=7&x=a%20b#rc=2")
-            await told(standin, made.sid, "read")
-            assert listener.told == ["sent", "delivered", "read"]
+            await callback_of(standin, made.sid, "read")
+            assert listener.statuses_reported == ["sent", "delivered", "read"]
             for one in listener.heard:
                 assert one.url.endswith("/status?m=7&x=a%20b")
                 assert one.signed_by(standin.settings.auth_token)
@@ -51,16 +51,16 @@ def test_free_text_outside_the_window_is_accepted_and_then_undelivered() -> None
         async with windowed as standin, listening() as listener, official(standin) as sdk:
             made = await sdk.send(status_callback=listener.url)
             assert made.status == "queued"
-            await told(standin, made.sid, "undelivered")
+            await callback_of(standin, made.sid, "undelivered")
             (heard,) = listener.heard
             assert heard.form["ErrorCode"] == "63016"
             assert heard.form["ErrorMessage"]
             fetched = await sdk(lambda client: client.messages(made.sid).fetch())
             assert (fetched.status, fetched.error_code) == ("undelivered", 63016)
             opening = await sdk.send("", content_sid=OPENING.sid, status_callback=listener.url)
-            await told(standin, opening.sid, "read")
+            await callback_of(standin, opening.sid, "read")
             again = await sdk.send(status_callback=listener.url)
-            await told(standin, again.sid, "undelivered")
+            await callback_of(standin, again.sid, "undelivered")
 
     run(scenario())
 
@@ -74,10 +74,10 @@ def test_the_customers_message_opens_the_window_for_24_hours() -> None:
             for later, status in ((24 * 3600 - 1, "read"), (24 * 3600, "undelivered")):
                 now[0] = 1_790_000_000.0 + later
                 made = await sdk.send(status_callback=listener.url)
-                await told(standin, made.sid, status)
+                await callback_of(standin, made.sid, status)
             standin.open_window(ANA)
             made = await sdk.send(status_callback=listener.url)
-            await told(standin, made.sid, "read")
+            await callback_of(standin, made.sid, "read")
 
     run(scenario())
 
@@ -91,7 +91,7 @@ def test_people_who_cannot_be_written_to_make_a_message_undelivered(person: dict
         async with playing() as standin, listening() as listener, official(standin) as sdk:
             standin.contact(ANA, **person)
             made = await sdk.send(status_callback=listener.url)
-            await told(standin, made.sid, "undelivered")
+            await callback_of(standin, made.sid, "undelivered")
             assert listener.heard[0].form["ErrorCode"] == code
 
     run(scenario())
@@ -105,7 +105,7 @@ def test_a_phone_that_is_off_and_one_without_read_receipts_stop_early() -> None:
             await sdk.send(status_callback=listener.url)
             await sdk.send(to=LUIS, status_callback=listener.url)
             probe = await sdk.send(to="+573009998877", status_callback=listener.url)
-            await told(standin, probe.sid, "read")  # by then a receipt for the others would have come
+            await callback_of(standin, probe.sid, "read")  # by then a receipt for the others would have come
             others = [one.form for one in listener.heard if one.form["MessageSid"] != probe.sid]
             got = [(one["To"].removeprefix("whatsapp:"), one["MessageStatus"]) for one in others]
             assert sorted(got) == [(ANA, "sent"), (LUIS, "delivered"), (LUIS, "sent")]
@@ -118,10 +118,10 @@ def test_the_fate_of_the_next_message_can_be_settled() -> None:
         async with playing() as standin, listening() as listener, official(standin) as sdk:
             standin.next_message(Fate(code="InvalidSandboxRequest", status="failed"), ANA)
             made = await sdk.send(status_callback=listener.url)
-            await told(standin, made.sid, "failed")
+            await callback_of(standin, made.sid, "failed")
             assert listener.heard[0].form["ErrorCode"] == "InvalidSandboxRequest"
             made = await sdk.send(status_callback=listener.url)
-            await told(standin, made.sid, "read")
+            await callback_of(standin, made.sid, "read")
 
     run(scenario())
 
@@ -132,7 +132,7 @@ def test_without_delays_a_message_moves_only_by_hand_and_never_after_its_end() -
             made = await sdk.send(status_callback=listener.url)
             assert standin.journal.entries("status") == []
             assert await standin.progress(made.sid, "undelivered", 63049)
-            await told(standin, made.sid, "undelivered")
+            await callback_of(standin, made.sid, "undelivered")
             assert not await standin.progress(made.sid, "read")
             assert listener.heard[0].form["ErrorCode"] == "63049"
 
@@ -167,7 +167,7 @@ def test_a_paused_template_fails_with_its_own_code() -> None:
         paused = Template(OPENING.sid, OPENING.body, approval="paused")
         async with playing(templates=(paused,)) as standin, listening() as listener, official(standin) as sdk:
             made = await sdk.send("", content_sid=paused.sid, status_callback=listener.url)
-            await told(standin, made.sid, "undelivered")
+            await callback_of(standin, made.sid, "undelivered")
             assert listener.heard[0].form["ErrorCode"] == "63041"
 
     run(scenario())
@@ -190,10 +190,10 @@ def test_receipts_come_reversed_twice_never_or_before_the_answer(way: str, wante
         async with playing(delays=delays) as standin, listening() as listener, official(standin) as sdk:
             standin.faults.next("callback", Fault("F21", how=way))
             made = await sdk.send(status_callback=listener.url)
-            before_the_answer = list(listener.told)
+            before_the_answer = list(listener.statuses_reported)
             await standin.journal.wait_for(lambda one: one.kind == "status" and one.data["status"] == "read")
             probe = await sdk.send(status_callback=listener.url)  # by its last receipt all others have come
-            await told(standin, probe.sid, "read")
+            await callback_of(standin, probe.sid, "read")
             assert [one.form["MessageStatus"] for one in listener.heard if one.form["MessageSid"] == made.sid] == wanted
             assert before_the_answer == (["sent"] if way == "early" else [])
 

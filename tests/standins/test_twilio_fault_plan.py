@@ -34,7 +34,7 @@ def test_a_fault_that_makes_no_sense_is_not_planned(operation: str, kind: str, h
 
 
 @pytest.mark.parametrize("kind", sorted(PLAYABLE["create"]))
-def test_every_attempt_to_send_is_in_the_journal_once_whatever_came_of_it(kind: str) -> None:
+def test_every_send_is_in_the_journal_once_whatever_its_result(kind: str) -> None:
     async def scenario() -> None:
         async with spoiled(Fault(kind, seconds=0.0, hold=0.0, size=10)) as standin:
             await create(standin)
@@ -60,7 +60,7 @@ def test_a_webhook_cannot_come_before_its_message(operation: str, fault: Fault) 
     assert played == set(WAYS["F21"]) - {"early"}
 
 
-def test_a_whole_answer_never_tells_of_a_message_that_does_not_exist() -> None:
+def test_a_whole_answer_never_mentions_a_message_that_does_not_exist() -> None:
     with pytest.raises(ValueError, match="F16"):
         Fault("F16", made=False)
 

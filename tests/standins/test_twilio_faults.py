@@ -161,7 +161,7 @@ def test_a_proxy_answers_with_its_page(status: int, made: bool) -> None:
 
 
 @pytest.mark.parametrize("header", [None, "1", "3600", "-1", "1000000000", "Wed, 25 Nov 2026 10:00:00 GMT", "soon"])
-def test_a_429_says_when_to_come_back_in_whatever_words(header: str | None) -> None:
+def test_a_429_gives_the_pause_in_any_form(header: str | None) -> None:
     """F12."""
 
     async def scenario() -> None:
@@ -286,7 +286,7 @@ def test_the_list_lags_misses_repeats_and_loops() -> None:
     run(scenario())
 
 
-def test_the_list_shows_somebody_elses_message_with_the_same_text() -> None:
+def test_the_list_shows_another_customers_message_with_the_same_text() -> None:
     """F24."""
 
     async def scenario() -> None:

@@ -24,13 +24,13 @@ KEYS = (
 )
 
 
-async def ask(standin: TwilioStandin, method: str, path: str, **told: Any) -> tuple[int, Any]:
+async def ask(standin: TwilioStandin, method: str, path: str, **answered: Any) -> tuple[int, Any]:
     """One request with the right password; status and body."""
     headers = {"Authorization": password(standin.account_sid, standin.settings.auth_token)}
     url = standin.url + path
     async with (
         aiohttp.ClientSession(headers=headers) as http,
-        http.request(method, url, allow_redirects=False, **told) as answer,
+        http.request(method, url, allow_redirects=False, **answered) as answer,
     ):
         text = await answer.text()
         return answer.status, json.loads(text) if text else None
@@ -44,16 +44,16 @@ def test_a_message_is_answered_as_twilio_does() -> None:
     async def scenario() -> None:
         async with playing(delays=None) as standin:
             form = {"To": f"whatsapp:{ANA}", "From": SANDBOX, "Body": "Hola ñ 👍"}
-            status, told = await ask(standin, "POST", path_of(standin), data=form)
-            assert (status, tuple(told)) == (201, KEYS)
-            follows_description(told, MESSAGES, "post", 201)
-            assert told["status"] == "queued"
-            assert (told["num_segments"], told["num_media"], told["error_code"]) == ("1", "0", None)
-            assert told["date_created"].endswith(" +0000")
-            assert told["uri"] == path_of(standin, f"Messages/{told['sid']}.json")
-            _, fetched = await ask(standin, "GET", told["uri"])
+            status, answered = await ask(standin, "POST", path_of(standin), data=form)
+            assert (status, tuple(answered)) == (201, KEYS)
+            follows_description(answered, MESSAGES, "post", 201)
+            assert answered["status"] == "queued"
+            assert (answered["num_segments"], answered["num_media"], answered["error_code"]) == ("1", "0", None)
+            assert answered["date_created"].endswith(" +0000")
+            assert answered["uri"] == path_of(standin, f"Messages/{answered['sid']}.json")
+            _, fetched = await ask(standin, "GET", answered["uri"])
             follows_description(fetched, MESSAGE, "get", 200)
-            assert fetched == told
+            assert fetched == answered
 
     run(scenario())
 
@@ -96,7 +96,7 @@ def test_a_messaging_service_accepts_and_chooses_the_sender_later() -> None:
     run(scenario())
 
 
-def test_a_template_is_shown_with_its_values_but_not_told_as_a_body() -> None:
+def test_a_template_is_shown_with_its_values_but_not_listed_as_a_body() -> None:
     async def scenario() -> None:
         async with playing(delays=None, templates=(OPENING,)) as standin, official(standin) as sdk:
             variables = json.dumps({"1": "Ana", "2": "la tienda"})
@@ -147,9 +147,9 @@ def test_what_twilio_refuses_at_once(form: dict[str, str], status: int, code: in
     async def scenario() -> None:
         async with playing(templates=(OPENING,)) as standin:
             standin.contact(LUIS, opted_out=True)
-            got, told = await ask(standin, "POST", path_of(standin), data=form)
-            assert (got, told["code"], told["status"]) == (status, code, status)
-            assert told["more_info"] == f"https://www.twilio.com/docs/errors/{code}"
+            got, answered = await ask(standin, "POST", path_of(standin), data=form)
+            assert (got, answered["code"], answered["status"]) == (status, code, status)
+            assert answered["more_info"] == f"https://www.twilio.com/docs/errors/{code}"
             assert standin.accepted() == []
 
     run(scenario())
@@ -223,12 +223,12 @@ def test_the_list_is_newest_first_and_filtered_by_person() -> None:
                 await sdk.send(text)
             await sdk.send("otro", to=LUIS)
             await standin.customer_writes(ANA, "hola")
-            told = await sdk(lambda client: client.messages.list(to=f"whatsapp:{ANA}"))
-            assert [one.body for one in told] == ["dos", "uno"]
-            told = await sdk(lambda client: client.messages.list(to=SANDBOX))
-            assert [(one.body, one.direction, one.status) for one in told] == [("hola", "inbound", "received")]
-            told = await sdk(lambda client: client.messages.list())
-            assert [one.body for one in told] == ["hola", "otro", "dos", "uno"]
+            answered = await sdk(lambda client: client.messages.list(to=f"whatsapp:{ANA}"))
+            assert [one.body for one in answered] == ["dos", "uno"]
+            answered = await sdk(lambda client: client.messages.list(to=SANDBOX))
+            assert [(one.body, one.direction, one.status) for one in answered] == [("hola", "inbound", "received")]
+            answered = await sdk(lambda client: client.messages.list())
+            assert [one.body for one in answered] == ["hola", "otro", "dos", "uno"]
             status, page = await ask(standin, "GET", path_of(standin))
             assert status == 200
             follows_description(page, MESSAGES, "get", 200)
@@ -250,8 +250,8 @@ def test_pages_hold_while_messages_are_added_and_lead_back() -> None:
             assert (third["next_page_uri"], third["page"], third["start"], third["end"]) == (None, 2, 6, 6)
             _, back = await ask(standin, "GET", third["previous_page_uri"])
             assert [one["body"] for one in back["messages"]] == ["3", "2", "1"]
-            told = await sdk(lambda client: client.messages.list(page_size=2))
-            assert [one.body for one in told] == ["new", "6", "5", "4", "3", "2", "1", "0"]
+            answered = await sdk(lambda client: client.messages.list(page_size=2))
+            assert [one.body for one in answered] == ["new", "6", "5", "4", "3", "2", "1", "0"]
 
     run(scenario())
 
@@ -316,6 +316,6 @@ def test_many_messages_at_once_get_different_sids() -> None:
     async def scenario() -> None:
         async with playing(delays=None) as standin:
             got = await asyncio.gather(*(ask(standin, "POST", path_of(standin), data=GOOD) for _ in range(50)))
-            assert len({told["sid"] for _, told in got}) == len(standin.accepted(ANA)) == 50
+            assert len({answered["sid"] for _, answered in got}) == len(standin.accepted(ANA)) == 50
 
     run(scenario())

@@ -55,11 +55,11 @@ def test_a_process_is_driven_by_its_controls_and_ends_on_sigterm() -> None:
             async with process("--account-sid", ACCOUNT, "--auth-token", TOKEN) as (url, running):
                 delays = {"sent": 0.01, "delivered": None, "read": None}
                 changes = {"webhook_url": listener.url, "delays": delays, "enforce_window": False}
-                status, told = await control(url, "settings", changes)
-                assert (status, told["delays"]["delivered"], told["auth_token"]) == (200, None, TOKEN)
+                status, shown = await control(url, "settings", changes)
+                assert (status, shown["delays"]["delivered"], shown["auth_token"]) == (200, None, TOKEN)
                 assert await send(url) == 201
-                _, told = await control(url, "customer", {"phone": ANA, "body": "¿Qué precio tiene?"})
-                assert (told["status"], listener.heard[0].form["Body"]) == (204, "¿Qué precio tiene?")
+                _, shown = await control(url, "customer", {"phone": ANA, "body": "¿Qué precio tiene?"})
+                assert (shown["status"], listener.heard[0].form["Body"]) == (204, "¿Qué precio tiene?")
                 assert listener.heard[0].signed_by(TOKEN)
                 await control(url, "fault", {"operation": "create", "fault": {"kind": "F6"}})
                 with pytest.raises(aiohttp.ClientError):
@@ -68,8 +68,8 @@ def test_a_process_is_driven_by_its_controls_and_ends_on_sigterm() -> None:
                 assert await send(url) == 500
                 await control(url, "contact", {"phone": ANA, "opted_out": True})
                 assert await send(url) == 400
-                _, told = await control(url, "accepted?to=%2B" + ANA[1:])
-                assert [one["body"] for one in told["accepted"]] == ["Hola", "Hola"]
+                _, shown = await control(url, "accepted?to=%2B" + ANA[1:])
+                assert [one["body"] for one in shown["accepted"]] == ["Hola", "Hola"]
                 _, journal = await control(url, "journal?after=0")
                 kinds = [one["kind"] for one in journal["entries"]]
                 assert {"request", "accepted", "inbound", "webhook", "fault"} <= set(kinds)
@@ -114,7 +114,7 @@ def test_customers_files_troubles_and_the_account_are_set_up_by_controls() -> No
     run(scenario())
 
 
-def test_wrong_controls_are_refused_in_words() -> None:
+def test_wrong_controls_are_refused_with_a_message() -> None:
     async def scenario() -> None:
         async with process() as (url, _):
             wrong: list[tuple[str, dict[str, Any]]] = [
@@ -124,15 +124,15 @@ def test_wrong_controls_are_refused_in_words() -> None:
                 ("redeliver", {"sid": "SM0"}),
             ]
             for name, body in wrong:
-                status, told = await control(url, name, body)
-                assert (status, bool(told["error"])) == (400, True)
+                status, shown = await control(url, name, body)
+                assert (status, bool(shown["error"])) == (400, True)
             assert (await control(url, "nothing", {}))[0] == 404
             assert (await control(url, "nothing"))[0] == 404
 
     run(scenario())
 
 
-def test_a_port_that_is_taken_is_told_without_a_traceback() -> None:
+def test_a_port_that_is_taken_is_reported_without_a_traceback() -> None:
     async def scenario() -> None:
         async with listening() as listener:
             port = listener.url.rpartition(":")[2].strip("/")

@@ -145,7 +145,7 @@ def test_a_customer_joins_the_sandbox_by_writing_to_it() -> None:
     run(scenario())
 
 
-def test_a_sender_writes_first_to_so_many_customers_a_day() -> None:
+def test_a_sender_writes_first_to_a_limited_number_of_customers_a_day() -> None:
     async def scenario() -> None:
         async with playing(templates=(TEMPLATE,), enforce_window=True) as standin, official(standin) as sdk:
             standin.configure(users_per_day=1)

@@ -32,9 +32,9 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
 
 
 @asynccontextmanager
-async def playing(**told: Any) -> AsyncIterator[TwilioStandin]:
-    """A stand-in that runs meanwhile; quick, and with no window unless told otherwise."""
-    standin = TwilioStandin(**{"delays": FAST, "enforce_window": False, **told})
+async def playing(**options: Any) -> AsyncIterator[TwilioStandin]:
+    """A stand-in that runs meanwhile; quick, and with no window by default."""
+    standin = TwilioStandin(**{"delays": FAST, "enforce_window": False, **options})
     await standin.start()
     try:
         yield standin
@@ -59,9 +59,11 @@ class Sdk:
         return await asyncio.to_thread(ask, self.client)
 
     async def send(self, body: str = "Hola", to: str = ANA, **fields: Any) -> Any:
-        """Creates a message; `from_` is the sandbox unless told otherwise."""
-        told = {"to": f"whatsapp:{to}", "from_": SANDBOX, "body": body, **fields}
-        return await self(lambda client: client.messages.create(**{key: told[key] for key in told if told[key]}))
+        """Creates a message; `from_` is the sandbox by default."""
+        options = {"to": f"whatsapp:{to}", "from_": SANDBOX, "body": body, **fields}
+        return await self(
+            lambda client: client.messages.create(**{key: options[key] for key in options if options[key]})
+        )
 
     def close(self) -> None:
         """Ends its connections."""
@@ -70,9 +72,9 @@ class Sdk:
 
 
 @asynccontextmanager
-async def official(standin: TwilioStandin, **told: Any) -> AsyncIterator[Sdk]:
+async def official(standin: TwilioStandin, **options: Any) -> AsyncIterator[Sdk]:
     """The official client, closed at the end."""
-    sdk = Sdk(standin, **told)
+    sdk = Sdk(standin, **options)
     try:
         yield sdk
     finally:
@@ -94,7 +96,7 @@ class Heard:
 
 @dataclass
 class Listener:
-    """A webhook that keeps what it hears and answers as it is told: statuses in turn, then 204."""
+    """A webhook that keeps its requests and answers as planned: statuses in turn, then 204."""
 
     heard: list[Heard] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
@@ -113,15 +115,15 @@ class Listener:
         return web.Response(status=status, text=self.body, content_type=self.content_type)
 
     @property
-    def told(self) -> list[str]:
-        """The statuses that receipts told, in their order."""
+    def statuses_reported(self) -> list[str]:
+        """The statuses of the receipts, in their order."""
         return [one.form["MessageStatus"] for one in self.heard]
 
 
 @asynccontextmanager
-async def listening(**told: Any) -> AsyncIterator[Listener]:
+async def listening(**options: Any) -> AsyncIterator[Listener]:
     """A listener that runs meanwhile."""
-    listener = Listener(**told)
+    listener = Listener(**options)
     runner = web.ServerRunner(web.Server(listener.answer), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -146,10 +148,10 @@ def _plain(schema: Any) -> Any:
         return [_plain(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    told = {key: _plain(value) for key, value in schema.items() if key not in ("example", "examples")}
-    if told.get("nullable") is True and isinstance(told.get("type"), str):
-        told["type"] = [told["type"], "null"]
-    if isinstance(told.get("properties"), dict) and told.get("type") in ("object", ["object", "null"]):
-        told.setdefault("additionalProperties", False)
-        told["required"] = sorted(told["properties"])
-    return told
+    options = {key: _plain(value) for key, value in schema.items() if key not in ("example", "examples")}
+    if options.get("nullable") is True and isinstance(options.get("type"), str):
+        options["type"] = [options["type"], "null"]
+    if isinstance(options.get("properties"), dict) and options.get("type") in ("object", ["object", "null"]):
+        options.setdefault("additionalProperties", False)
+        options["required"] = sorted(options["properties"])
+    return options

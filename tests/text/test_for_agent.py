@@ -23,7 +23,7 @@ def test_a_file_that_the_agent_takes_needs_no_note() -> None:
     assert (composed.text, composed.files) == ("¿Es este?", (PICTURE,))
 
 
-def test_a_file_without_words_is_readable_and_no_words() -> None:
+def test_a_file_without_text_is_readable_and_has_no_text() -> None:
     composed = compose([CustomerMessage("", "image", PICTURE)], 10)
     assert (composed.text, composed.has_words, composed.readable) == ("", False, True)
 
@@ -33,7 +33,7 @@ def test_a_file_that_the_agent_does_not_take_is_a_note_and_not_readable() -> Non
     assert (composed.text, composed.files, composed.readable) == (NOTE, (), False)
 
 
-def test_a_quote_stands_above_the_words_on_one_line_of_at_most_300_characters() -> None:
+def test_a_quote_stands_above_the_text_on_one_line_of_at_most_300_characters() -> None:
     composed = compose([CustomerMessage("sí", quoted="uno\ndos " + "x" * 400)], 10)
     quote, words = composed.text.split("\n")
     assert words == "sí"

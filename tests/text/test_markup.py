@@ -112,7 +112,7 @@ def test_markdown_is_written_in_whatsapps_marks(markdown: str, whatsapp: str) ->
         "¡Hola, Ana! ¿Cómo estás? 😀👩‍👩‍👧 — “bien”…",
     ],
 )
-def test_what_is_no_markdown_stays_as_it_was_written(text: str) -> None:
+def test_text_without_markdown_stays_unchanged(text: str) -> None:
     assert to_whatsapp(text) == text
 
 

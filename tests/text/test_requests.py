@@ -31,7 +31,7 @@ def test_a_request_for_no_more_messages_opts_out(message: str) -> None:
 
 
 @pytest.mark.parametrize("message", listed("keeps"))
-def test_a_message_that_merely_contains_such_words_does_not(message: str) -> None:
+def test_a_message_that_merely_contains_a_keyword_does_not(message: str) -> None:
     assert not opts_out(message)
 
 

@@ -157,7 +157,7 @@ def test_a_mark_does_not_reach_over_a_blank_line_but_code_does() -> None:
     assert "".join(split(text.replace("*", "```"), 60)).count("```") > 2
 
 
-def test_an_asterisk_within_a_word_is_no_mark() -> None:
+def test_an_asterisk_within_a_word_is_not_a_mark() -> None:
     assert "".join(split("2*3 " + "palabra " * 30 + "4*5", 60)).count("*") == 2
 
 
