@@ -360,7 +360,7 @@ def test_the_page_of_attachments_names_every_scenario_that_shows_it() -> None:
     assert named - scenarios == set()
     assert scenarios - named <= {
         "a_reply_to_a_message_of_another_conversation_is_not_quoted",
-        "an_upload_that_is_refused_for_good_leaves_a_note",
+        "an_upload_that_is_refused_permanently_leaves_a_note",
         "history_shows_a_voice_note_with_its_transcript",
     }
 
