@@ -20,9 +20,11 @@ from tests.cli.running import environment, printed, run
 from tests.story import BOGOTA, LUIS, Story
 from wa_relay import reports
 from wa_relay.cli.report_labels import EN, ES, REASONS_ES
+from wa_relay.cli.report_text import alerts
 from wa_relay.ledger import control
 from wa_relay.ledger.file import open_for_reading
 from wa_relay.model import Unclear
+from wa_relay.reports import Standing, StoppedTemplate
 from wa_relay.reports.tally import NOT_YET, REASONS, SKIPPED
 
 HOSTILE = '=cmd|" /C calc"!A1<script>alert(1)</script>'
@@ -88,6 +90,13 @@ def test_a_hold_and_an_uncertain_send_are_reported(story: Story) -> None:
     shown = printed(story.path, "stats")
     assert "! 1 send needs a decision: wa-relay resolve" in shown
     assert "! Openings are paused. To release them: wa-relay resume" in shown
+
+
+def test_a_stopped_template_is_named_with_what_to_do() -> None:
+    stopped = StoppedTemplate("HX1", "63041", "Meta has paused it", "2026-11-29T01:00:00Z")
+    (line,) = alerts(Standing(0, False, False, None, (stopped,)))
+    assert line.startswith("The template HX1 is stopped (63041: Meta has paused it)")
+    assert line.endswith("wa-relay resume --template HX1")
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
@@ -294,6 +303,7 @@ FROZEN = """
 from freezegun import freeze_time
 from wa_relay import reports
 from wa_relay.cli.report_labels import EN, ES, REASONS_ES
+from wa_relay.cli.report_text import alerts
 from wa_relay.cli.app import run
 freeze_time("2026-11-20T12:00:00Z").start()
 run(["stats", "--json", "--since", {since!r}])

@@ -44,6 +44,7 @@ def test_a_new_database_counts_nothing_and_divides_by_nothing(db: Queries) -> No
         "losses": [],
         "steps": {"median_seconds": {"sent": None, "delivered": None, "read": None}},
         "costs": {"turns": 0, "parts": 0, "templates": {}},
+        "templates": [],
         "groups": [],
     }
 

@@ -110,6 +110,7 @@ def test_a_stopped_template_waits_until_a_person_tries_it_and_others_go_out(tmp_
             health = await _health(s)
             assert health["status"] == "degraded"
             assert [(each["content_sid"], each["error_code"]) for each in health["templates"]] == [(TEMPLATE, "63041")]
+            assert (await s.call("GET", "/api/stats")).json["templates"] == health["templates"]
             await s.relay.stop()
             await s.relay.start()
             assert [each["content_sid"] for each in (await _health(s))["templates"]] == [TEMPLATE]

@@ -32,7 +32,8 @@ MESSAGE = [
 ]
 FIGURES = [
     *("since", "until", "calls", "skipped", "openings", "replied", "reply_rate", "median_first_reply_seconds"),
-    *("messages", "turns", "opted_out", "failures", "losses", "steps", "costs", "groups"),
+    *("messages", "turns", "opted_out", "failures", "losses", "steps", "costs", "templates"),
+    "groups",
 ]
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 

@@ -96,6 +96,12 @@ def alerts(standing: Standing) -> list[str]:
         lines.append("Openings are paused. To release them: wa-relay resume")
     if standing.paused_by_burst:
         lines.append("The burst breaker holds openings. Find out why this many are due, then run: wa-relay resume")
+    for each in standing.templates:
+        why = f": {each.meaning}" if each.meaning else ""
+        lines.append(
+            f"The template {each.content_sid} is stopped ({each.code}{why}). To try it now: "
+            f"wa-relay resume --template {each.content_sid}"
+        )
     if standing.uncertain:
         sends = "send needs" if standing.uncertain == 1 else "sends need"
         lines.append(f"{standing.uncertain:,} {sends} a decision: wa-relay resolve")

@@ -7,8 +7,8 @@ values that know their JSON. `conversation` is one customer's thread, `statistic
 
 from wa_relay.reports.call_list import CallRow, calls_csv, list_calls
 from wa_relay.reports.conversation import CallEntry, Conversation, MessageEntry, Overview, conversation
-from wa_relay.reports.decisions import Standing, StoppedTemplate, Undecided, standing, uncertain
-from wa_relay.reports.figures import Failure, Figures, Group, Statistics
+from wa_relay.reports.decisions import Standing, Undecided, standing, uncertain
+from wa_relay.reports.figures import Failure, Figures, Group, Statistics, StoppedTemplate
 from wa_relay.reports.spans import Span, SpanError, span, span_before
 from wa_relay.reports.statistics import Grouping, stats
 from wa_relay.reports.tally import REASONS

@@ -8,6 +8,7 @@ from typing import Any
 from wa_relay.ledger.engine import Queries
 from wa_relay.model import Moment
 from wa_relay.moments import stamp
+from wa_relay.reports.figures import StoppedTemplate
 
 UNCERTAIN = """
     select m.id, s.phone_number, m.kind, m.content, m.attempted_at, m.evidence, m.lookups, m.lookup_matches
@@ -58,16 +59,6 @@ class Undecided:
 
 
 @dataclass(frozen=True, slots=True)
-class StoppedTemplate:
-    """A template that is held because of Twilio's `code`."""
-
-    content_sid: str
-    code: str
-    meaning: str | None
-    since: str
-
-
-@dataclass(frozen=True, slots=True)
 class Standing:
     """Matters to know beside the figures. `account_fault` is Twilio's refusal as a sentence.
 
@@ -108,11 +99,16 @@ def standing(db: Queries) -> Standing:
         bool(row["by_operator"]),
         bool(row["by_burst"]),
         row["account_fault"],
-        tuple(
-            StoppedTemplate(held["name"], held["code"], held["meaning"], stamp(held["since"]))
-            for held in db.execute(SELECT_STOPPED_TEMPLATES)
-        ),
+        stopped_templates(db),
         row["post_call_at"] is not None,
+    )
+
+
+def stopped_templates(db: Queries) -> tuple[StoppedTemplate, ...]:
+    """Lists the templates that are held, the longest first."""
+    return tuple(
+        StoppedTemplate(held["name"], held["code"], held["meaning"], stamp(held["since"]))
+        for held in db.execute(SELECT_STOPPED_TEMPLATES)
     )
 
 

@@ -61,6 +61,20 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
+class StoppedTemplate:
+    """A template that is held because of Twilio's `code`."""
+
+    content_sid: str
+    code: str
+    meaning: str | None
+    since: str
+
+    def to_json(self) -> dict[str, str]:
+        """The entry of `templates`."""
+        return {"content_sid": self.content_sid, "error_code": self.code, "since": self.since}
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """The counts. Seconds are of a median (the mean of the middle two) or a 95th percentile (nearest rank).
 
@@ -134,7 +148,10 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """The report: the figures of a span of time, and of each group in it. `by` is None without groups."""
+    """The report: the figures of a span of time, and of each group in it. `by` is None without groups.
+
+    `templates` are those that are stopped, whatever the span.
+    """
 
     since: Moment | None
     until: Moment | None
@@ -142,6 +159,7 @@ class Statistics:
     total: Figures
     groups: tuple[Group, ...]
     previous: Statistics | None = None
+    templates: tuple[StoppedTemplate, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object of `GET /api/stats` and of `stats --json`."""
@@ -149,6 +167,7 @@ class Statistics:
             "since": optional_stamp(self.since),
             "until": optional_stamp(self.until),
             **self.total.to_json(),
+            "templates": [template.to_json() for template in self.templates],
             "groups": [group.to_json() for group in self.groups],
             **({"previous": self.previous.to_json()} if self.previous else {}),
         }

@@ -13,6 +13,7 @@ from datetime import tzinfo
 from typing import Any, Literal
 
 from wa_relay.ledger.engine import Queries, Rows
+from wa_relay.reports.decisions import stopped_templates
 from wa_relay.reports.figures import Group, Statistics
 from wa_relay.reports.labels import NAMED, QUARTER, DayLabels, call_labels
 from wa_relay.reports.snapshot import snapshot
@@ -87,12 +88,13 @@ def stats(db: Queries, *, span: Span, by: Grouping | None, timezone: tzinfo) -> 
     with snapshot(db):
         tallies = _Tallies(db, by, timezone)
         _count(db, span, by, tallies)
+        stopped = stopped_templates(db)
     groups = [Group(key, tally.figures()) for key, tally in tallies.labelled.items()] if by else []
     total = Tally()
     for tally in tallies.labelled.values():
         total.add(tally)
     groups.sort(key=lambda group: (group.key is None, 0 if by == "day" else -group.figures.calls, group.key or ""))
-    return Statistics(span.since, span.until, by, total.figures(), tuple(groups))
+    return Statistics(span.since, span.until, by, total.figures(), tuple(groups), templates=stopped)
 
 
 class _Tallies:

@@ -23,6 +23,8 @@ from wa_relay.server.openapi_parts import (
     ref,
 )
 
+STOPPED_TEMPLATE = record({"content_sid": TEXT, "error_code": MAYBE_TEXT, "since": MOMENT})
+
 
 @cache
 def description() -> Json:
@@ -179,7 +181,6 @@ def _health() -> Json:
     # Null if the database does not answer.
     queue = record(dict.fromkeys(("pending", "uncertain", "dead"), MAYBE_WHOLE) | {"oldest_seconds": NUMBER})
     poller = record({"enabled": {"type": "boolean"}, "last_success_at": MAYBE_MOMENT, "consecutive_failures": WHOLE})
-    template = record({"content_sid": TEXT, "error_code": MAYBE_TEXT, "since": MOMENT})
     upstream = record({"status": {"enum": ["ok", "away"]}, "consecutive_failures": WHOLE})
     health = record(
         {
@@ -191,7 +192,7 @@ def _health() -> Json:
             "paused": {"enum": [None, "operator", "burst", "account"]},
             "queue": queue,
             "poller": poller,
-            "templates": {"type": "array", "items": template},
+            "templates": {"type": "array", "items": STOPPED_TEMPLATE},
             "upstreams": record({"twilio": upstream, "elevenlabs": upstream}),
         },
         ("status", "version", "instance", "uptime_seconds", "database", "paused", "queue", "upstreams"),
@@ -321,6 +322,7 @@ def _report() -> Json:
             "failures": {"type": "array", "items": failure},
             "losses": {"type": "array", "items": loss},
             "steps": record({"median_seconds": record(dict.fromkeys(("sent", "delivered", "read"), NUMBER))}),
+            "templates": {"type": "array", "items": STOPPED_TEMPLATE},
             "groups": {"type": "array", "items": {"type": "object"}},
         }
     )
