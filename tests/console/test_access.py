@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -55,6 +57,17 @@ def test_every_role_reads_every_page(served: Served, visitor: Make, phone: str, 
     assert "frame-ancestors 'none'" in policy
     assert "unsafe-inline" not in policy
     assert "unsafe-eval" not in policy
+
+
+def test_the_page_of_a_merged_conversation_leads_to_the_one_that_stays(served: Served, vera: Visitor) -> None:
+    number = new_phone()
+    served.opened(number)
+    older = int(served.conversation(number)["conversation_id"].removeprefix("conv_local_"))
+    younger = older + 900_000
+    with closing(sqlite3.connect(served.stage.relay.database, timeout=10)) as db, db:
+        db.execute("insert into merged (younger_id, older_id) values (?, ?)", (younger, older))
+    answer = vera.get(f"/console/conversations/{younger}")
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/console/conversations/{older}")
 
 
 @pytest.mark.parametrize("name", ROLES)

@@ -68,6 +68,8 @@ def test_a_message_that_shows_two_customers_addresses_merges_them_and_the_older_
     assert second not in [row[0] for row in ledger.all("select id from conversation_state")]
     (entry,) = [each for each in journal.read_of_conversation(ledger.db, first) if each.entry.event == "merge"]
     assert entry.entry.facts == {"younger": second}
+    assert merging.merged_into(ledger.db, second) == first
+    assert merging.merged_into(ledger.db, first) is None
 
 
 def test_the_younger_id_is_never_given_out_again(ledger: Ledger) -> None:

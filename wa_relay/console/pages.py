@@ -17,7 +17,7 @@ from wa_relay.console.login import is_below_console, login_path
 from wa_relay.console.render import Clock, Pages, redirect
 from wa_relay.console.templates_cache import TemplateList
 from wa_relay.doctor import Report
-from wa_relay.ledger import audit, console_users, handover, journal
+from wa_relay.ledger import audit, console_users, handover, journal, merging
 from wa_relay.ledger.erasing import MessageInFlight
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.reader import Reader
@@ -119,6 +119,9 @@ class PageRoutes:
         try:
             phone = (await self.reader.read(overview, conversation_id)).phone
         except LookupError:
+            older = await self.reader.read(merging.merged_into, conversation_id)
+            if older is not None:
+                return redirect(f"{self.pages.place.home}conversations/{older}")
             return await self._error(http, actor, 404, "unknown_conversation")
         found = await self.reader.read(reports.conversation, phone=phone, limit=NEWEST, before=earlier)
         if found is None:

@@ -13,6 +13,7 @@ from typing import Any
 from wa_relay import policy
 from wa_relay.ledger import consent, customers, handover, held, journal, turns
 from wa_relay.ledger.customers import Customer
+from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
 from wa_relay.policy import Handling
@@ -21,6 +22,9 @@ SELECT_CUSTOMER_OF_ADDRESS = "select conversation_id from addresses where addres
 INSERT_PAIR = """
     insert into merges (younger_id, older_id, noted_at) values (:younger, :older, :now) on conflict do nothing"""
 SELECT_PAIRS = "select older_id, younger_id from merges order by noted_at, older_id, younger_id"
+INSERT_MERGED = "insert into merged (younger_id, older_id) values (:younger, :older)"
+MOVE_MERGED = "update merged set older_id = :older where older_id = :younger"
+SELECT_MERGED_INTO = "select older_id from merged where younger_id = :id"
 DELETE_PAIRS_OF = "delete from merges where younger_id = :id or older_id = :id"
 MARK_MERGING = "update conversation_state set merging = :merging where id = :id"
 SELECT_BUSY = """
@@ -133,6 +137,12 @@ def merge_idle(ledger: Ledger, now: Moment) -> list[int]:
     return [older for older, younger in ledger.all(SELECT_PAIRS) if _merge_if_idle(ledger, older, younger, now)]
 
 
+def merged_into(db: Queries, conversation_id: int) -> int | None:
+    """The conversation that a merged one has become part of; None for an id that was not merged. Reads only."""
+    row = db.execute(SELECT_MERGED_INTO, {"id": conversation_id}).fetchone()
+    return None if row is None else int(row[0])
+
+
 def _join(ledger: Ledger, customer: Customer, other: int, now: Moment) -> Customer:
     older, younger = sorted((customer.id, other))
     _note_pair(ledger, older, younger, now)
@@ -173,6 +183,8 @@ def _merge(ledger: Ledger, older: int, younger: int, now: Moment) -> None:
     for move in MOVES:
         ledger.run(move, both)
     ledger.run(DELETE_CONVERSATION, both)
+    ledger.run(MOVE_MERGED, both)
+    ledger.run(INSERT_MERGED, both)
     merged = _merged(kept, gone, called=gone if latest is not None and latest[1] == younger else kept)
     columns: dict[str, Any] = {name: getattr(merged, name) for name in _Thread.__slots__ if name != "status"}
     ledger.run(UPDATE_THREAD, columns)

@@ -119,6 +119,12 @@ create table merges (
     check (older_id < younger_id)
 );
 
+create table merged (
+    younger_id link primary key,
+    older_id link not null,
+    check (older_id < younger_id)
+);
+
 create table addresses (
     address text primary key,
     kind text not null check (kind in ('phone', 'bsuid')),
