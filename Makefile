@@ -9,6 +9,7 @@
 #   make bench   the benchmarks
 #   make commands   the command reference, from the help
 #   make doctor-table   what doctor says for each fault, into docs/doctor.md
+#   make command-pictures   a picture of each command on the demo's data, into docs/pictures/commands
 #   make console-pictures   the pictures of the console in docs/ (needs Chromium)
 #   make bench-peer  the relay and a Node service in turn (installs Debian and npm packages; root)
 
@@ -18,7 +19,7 @@ RUN := .venv-run
 SOURCES := $(shell find wa_relay -type f -not -name '*.pyc') pyproject.toml
 PIP_QUIET := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo demo-console doctor-table run-env test check format soak texts mutants bench bench-peer picture console-pictures \
+.PHONY: help demo demo-console doctor-table run-env test check format soak texts mutants bench bench-peer picture command-pictures console-pictures \
 	requirements clean
 
 help:
@@ -75,6 +76,10 @@ doctor-table: $(VENV)/.installed
 
 picture: $(RUN)/.installed
 	$(RUN)/bin/python docs/picture.py docs/demo.svg
+
+command-pictures: $(VENV)/.installed
+	$(VENV)/bin/python docs/command_pictures.py docs/pictures/commands
+	$(VENV)/bin/python docs/commands.py docs/commands.md
 
 console-pictures: $(VENV)/.installed
 	$(VENV)/bin/python docs/console_pictures.py docs/pictures

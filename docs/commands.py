@@ -12,6 +12,7 @@ import typer.main
 from wa_relay.cli.app import ENTRIES, SUMMARY, app
 from wa_relay.cli.lazy import load_command
 
+HERE, PICTURES = Path(__file__).parent, "pictures/commands"
 EXIT_CODES = {
     0: "success; also: nothing to list, or the reader closed the pipe",
     1: "the operation failed: Twilio refused, no customer with that number, a message that is not uncertain, `init` "
@@ -31,7 +32,7 @@ Results go to stdout, logs and progress to stderr. A phone number has its countr
 and hyphens. `pause`, `resume` and `resolve` act through the running daemon, or directly if none runs:
 run them as the daemon's user.
 
-This page is made from the help screens (`make commands`).
+This page is made from the help screens (`make commands`), its pictures from the demo (`make command-pictures`).
 """
 
 
@@ -54,7 +55,8 @@ def _section(name: str, example: str) -> str:
     command = load_command(name, ENTRIES[name])
     description = "\n\n".join(" ".join(part.split()) for part in str(command.help).split("\n\n"))
     inner = "".join(_inner(each, f"{name} {each.name}") for each in getattr(command, "commands", {}).values())
-    return f"### {name}\n\n{description}\n\n```sh\n{example}\n```\n\n{_table(command, name)}{inner}"
+    shown = f"![{name}]({PICTURES}/{name}.svg)\n\n" if (HERE / PICTURES / f"{name}.svg").exists() else ""
+    return f"### {name}\n\n{description}\n\n```sh\n{example}\n```\n\n{shown}{_table(command, name)}{inner}"
 
 
 def _inner(command: Any, name: str) -> str:

@@ -48,7 +48,7 @@ def why(
 def _print(paper: Paper, decision: Decision, timezone: tzinfo) -> None:
     """Prints one decision: its time, what it is about, and its reason below."""
     when = datetime.fromtimestamp(decision.at, timezone)
-    about = [decision.event]
+    about = [] if decision.event == "message" else [decision.event]
     if decision.message_id is not None:
         about.append(f"message {decision.message_id}")
     elif decision.call is not None:

@@ -57,6 +57,14 @@ async def perform_console(paper: Paper, price_answer: str | None = None) -> None
     await _perform(paper, _console, _SCRIPTED, price_answer, console=True)
 
 
+@asynccontextmanager
+async def played(paper: Paper, folder: Path) -> AsyncIterator[Stage]:
+    """The stage after the whole campaign, its daemon still running: for the pictures of the commands."""
+    async with _stage(folder, Screen(paper), None, console=True) as s:
+        await _play(s)
+        yield s
+
+
 async def _console(s: Stage) -> None:
     await visit.add_user(s)
     await visit.show_link(s, "Watch it in the console")
