@@ -143,6 +143,20 @@ def test_csv_has_cancelled_openings_and_losses_and_with_compare_the_span_before(
     assert (now["since"] > before["since"], before["calls"]) == (True, "0")
 
 
+def test_without_traffic_everything_of_the_calls_is_counted_the_same(story: Story) -> None:
+    left_out = {"messages", "turns", "costs"}
+    db = open_for_reading(story.path)
+    whole, calls = (
+        reports.stats(db, span=reports.Span(), by="batch", timezone=BOGOTA, traffic=traffic).to_json()
+        for traffic in (True, False)
+    )
+    db.close()
+    for mine, other in zip((whole, *whole["groups"]), (calls, *calls["groups"]), strict=True):
+        assert mine.keys() == other.keys()
+        assert all(mine[name] == other[name] for name in mine if name not in {*left_out, "groups"})
+    assert calls["messages"] == {"inbound": 0, "outbound": 0}
+
+
 def test_the_table_shows_losses_and_with_compare_the_span_before(story: Story) -> None:
     shown = printed(story.path, "stats", "--since", "2026-11-18", "--compare")
     assert "0 cancelled" in shown

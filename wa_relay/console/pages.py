@@ -163,7 +163,9 @@ class PageRoutes:
         t = self.pages.messages(actor.language)
         since, until = http.query.get("since", ""), http.query.get("until", "")
         span, fault = self._span(http)
-        report = await self.reader.read(functools.partial(reports.stats, span=span, by=by, timezone=self.timezone))
+        report = await self.reader.read(
+            functools.partial(reports.stats, span=span, by=by, timezone=self.timezone, traffic=False)
+        )
         shown = campaigns.campaigns(report, t)
         return await self._page("campaigns.html", actor, shown=shown, by=by, since=since, until=until, fault=fault)
 
