@@ -409,7 +409,11 @@ def test_say_says_why_a_message_is_refused(tmp_path: Path) -> None:
             await opened(s)
             code, _, err = await s.relay.command("say", ANA, "Hola")
             assert (code, "24-hour window" in err) == (1, True)
-            for arguments in (("say", ANA), ("say", ANA, "x", "--template", "HX1"), ("say", "123", "x"), ("takeover",)):
+            wrong = (
+                *(("say", ANA), ("say", ANA, "x", "--template", "HX1"), ("say", ANA, "--template", "welcome")),
+                *(("say", "123", "x"), ("takeover",)),
+            )
+            for arguments in wrong:
                 assert (await s.relay.command(*arguments))[0] == 2
             assert (await s.relay.command("takeover", ANA, "--hours", "721"))[0] == 2
 

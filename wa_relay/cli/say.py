@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Annotated
 
@@ -26,6 +27,7 @@ from wa_relay.reports.conversation import message as read_message
 from wa_relay.text.plain import visible
 
 MAX_WAIT = 3600.0
+_TEMPLATE = re.compile(r"HX[0-9A-Za-z_-]{1,64}")
 PAUSE = 0.2
 """Seconds between two looks at the database."""
 
@@ -74,6 +76,8 @@ def _message(text: str | None, template: str | None, variables: list[str], *, an
         if not visible(text) or len(text) > LONGEST_HUMAN_MESSAGE:
             raise typer.BadParameter(f"must be a text of 1 to {LONGEST_HUMAN_MESSAGE} characters", param_hint="TEXT")
         return HumanMessage(text)
+    if template is not None and not _TEMPLATE.fullmatch(template):
+        raise typer.BadParameter("must be the SID of a template, as in HX…", param_hint="--template")
     pairs = [variable.partition("=") for variable in variables]
     if not all(name and mark and visible(value) for name, mark, value in pairs):
         raise typer.BadParameter("must be NAME=VALUE, as in 1=Ana", param_hint="--var")
