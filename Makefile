@@ -48,7 +48,8 @@ format: $(VENV)/.installed
 
 soak: $(VENV)/.installed
 	$(VENV)/bin/python -m tests.crash --kills $(or $(SOAK_KILLS),10000)
-	$(VENV)/bin/python -m tests.crash.several --events $(or $(SOAK_EVENTS),200) --seed $(or $(SEED),1)
+	for seed in 1 2 3; do $(VENV)/bin/python -m tests.crash.several --events $(or $(SOAK_EVENTS),1000) --seed $$seed || exit 1; done
+	$(VENV)/bin/python -m tests.crash.several --standby --events $(or $(SOAK_EVENTS),1000)
 	$(VENV)/bin/python -m pytest -m soak
 
 texts: $(VENV)/.installed

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,24 @@ class Daemons:
         if self._pid is not None:
             pid, self._pid = self._pid, None
             return int((await self._ask({"do": "end", "pid": pid, "signal": number}))["status"])
+        return None
+
+    def signal(self, number: int) -> None:
+        """Sends the running daemon a signal that does not end it."""
+        pid = self._real.pid if self._real is not None else self._pid
+        assert pid is not None
+        os.kill(pid, number)
+
+    async def listens_or_ended(self, within: float = 30.0) -> int | None:
+        """Waits until the daemon that was started last listens; its exit status if it ended before."""
+        end = time.monotonic() + within
+        while b" listening " not in self._said():
+            status = None if self._pid is None else (await self._ask({"do": "poll", "pid": self._pid}))["status"]
+            if status is not None:
+                self._pid = None
+                return int(status)
+            assert time.monotonic() < end, f"the daemon does not listen: {self._said()[-2000:].decode()}"
+            await asyncio.sleep(0.05)
         return None
 
     async def command(self, *arguments: str) -> int:

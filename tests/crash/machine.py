@@ -61,7 +61,7 @@ class Outcome:
 
 
 @contextlib.contextmanager
-def _without_complaints() -> Iterator[None]:
+def without_complaints() -> Iterator[None]:
     """A stand-in whose client is killed, or that hangs until it goes down, has nothing to say about it."""
     loggers = [logging.getLogger(name) for name in ("aiohttp.server", "asyncio")]
     levels = [logger.level for logger in loggers]
@@ -93,7 +93,7 @@ class Machine:
 
     async def run(self) -> Outcome:
         """Kills as often as planned, lets everything settle, and judges."""
-        with _without_complaints():
+        with without_complaints():
             return await self._run()
 
     async def _run(self) -> Outcome:
