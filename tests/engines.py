@@ -72,6 +72,13 @@ class Cluster:
             connection.execute("update relay set fence = %s, swept_to = %s", (now, now))
         return self.url_of(name)
 
+    def require_password(self, role: str, password: str) -> None:
+        """Makes a role that has to give its password."""
+        self._run(f"create role {role} login password '{password}'")
+        rules = self.folder / "data" / "pg_hba.conf"
+        rules.write_text(f"local all {role} scram-sha-256\n{rules.read_text()}")
+        self._run("select pg_reload_conf()")
+
     def drop(self, url: str) -> None:
         """Removes a database, whoever is still connected."""
         name = url.partition("?")[0].rpartition("/")[2]

@@ -44,7 +44,7 @@ from wa_relay.loops.schedules import start_schedules
 from wa_relay.loops.sending import SendWorker
 from wa_relay.loops.signs import Signs
 from wa_relay.loops.startup import log_startup_warnings, send_after_sweep
-from wa_relay.loops.storage import Storage, open_storage
+from wa_relay.loops.storage import Storage, open_storage, server_needed
 from wa_relay.loops.typing import TypingIndicator
 from wa_relay.loops.upstreams import Upstreams, open_upstreams
 from wa_relay.model import Moment, RelayError
@@ -173,12 +173,13 @@ class Daemon:
             shared_clock = DatabaseClock(self._clock)
             clock = shared_clock if self._place.is_shared else self._clock
             common = Common(config, self._rules, clock, Wakers(), Signs())
-            storage = await open_storage(config, self._rules, found, opened, clock=clock, on_lost=self._lose)
+            rates = _rates(config, self._rules, clock())
+            with server_needed(self._place.is_shared):
+                storage = await open_storage(config, self._rules, found, opened, clock=clock, on_lost=self._lose)
+                lease = Lease(storage.ledger, shared_clock, rates.share, shared=self._place.is_shared)
+                await lease.begin()
             await opened.enter_async_context(systemd.watchdog(storage.ledger))
             upstreams = await open_upstreams(config, storage.mark, storage.files, opened)
-            rates = _rates(config, self._rules, clock())
-            lease = Lease(storage.ledger, shared_clock, rates.share, shared=self._place.is_shared)
-            await lease.begin()
             loops = _make_loops(common, storage, upstreams, rates)
             access = Access(
                 config.server.token.reveal(), config.server.push_token.reveal(), config.server.trusted_proxies

@@ -52,9 +52,10 @@ _WRONG_ROLE = re.compile(
 _NO_DATABASE = re.compile(r"database .* does not exist", re.IGNORECASE)
 
 
-def open_for_writing(url: str, *, account_sid: str, now: Moment) -> Opened[PostgresEngine]:
+def open_for_writing(url: str, *, account_sid: str, now: Moment | None) -> Opened[PostgresEngine]:
     """Opens, makes or migrates the database; raises a `DatabaseFault` that says what to do.
 
+    Without `now` the fence of a new database is the server's time, which every host on it shares.
     Everything that changes the shape is one transaction under a lock, so that of daemons that start together one does
     it, and a kill leaves the old shape or the new one.
     """
@@ -64,7 +65,7 @@ def open_for_writing(url: str, *, account_sid: str, now: Moment) -> Opened[Postg
         raise fault_of(error) from error
     try:
         _refuse_old_server(engine)
-        created = migrate(engine, now)
+        created = migrate(engine, engine.now(0.0) if now is None else now)
         _own(engine, account_sid)
         return Opened(engine, created=created, unclean=False)
     except psycopg.Error as error:
@@ -138,7 +139,7 @@ def version_of(engine: PostgresEngine) -> int:
 
 def fault_of(error: psycopg.Error) -> DatabaseFault:
     """Turns psycopg's error into what happened and what to do. No message of it holds the password."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     if _NO_DATABASE.search(text) or error.sqlstate == "3D000":
         return DatabaseMissing(
             f"the database can't be opened: {text}. Create it, or correct database.url.", permanent=True

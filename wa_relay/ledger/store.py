@@ -91,7 +91,7 @@ def begin_run(ledger: Ledger, now: Moment) -> str:
     by = at if ledger.db.is_shared else math.inf
     ledger.run(END_EARLIER_RUNS, {"at": at, "by": by})
     if ledger.one(SELECT_ALIVE_RUN) is None:
-        ledger.run(BEGIN_WATCH, {"now": now, "epoch": ledger.epoch})
+        ledger.run(BEGIN_WATCH, {"now": at, "epoch": ledger.epoch})
     ledger.run(INSERT_RUN, {"epoch": ledger.epoch, "at": at, "until": at + LEASE})
     ledger.db.hold_lease(ledger.epoch)
     return ledger.mark

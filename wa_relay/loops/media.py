@@ -13,6 +13,7 @@ from typing import Protocol
 from wa_relay.channel.media import Fetched, MediaError
 from wa_relay.elevenlabs.uploads import FilePart, Transcription, refuses_account
 from wa_relay.ledger import inbox, media
+from wa_relay.ledger.faults import LeaseLost, StorageUnavailable
 from wa_relay.ledger.media import DueFile, FetchedFile, Heard
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
@@ -107,6 +108,10 @@ class MediaWorker(Worker):
             await self._fetch(file)
         except MediaError as error:
             await self._failed(file, error.reason, error.evidence, permanent=error.permanent, after=error.retry_after)
+        except LeaseLost:
+            return
+        except StorageUnavailable as error:
+            await self._failed(file, "storage_away", error.message, permanent=False)
         except Exception as error:
             fail("media_fault", error, media=file.id)
             await self._failed(file, "unexpected", type(error).__name__, permanent=False)
@@ -140,6 +145,10 @@ class MediaWorker(Worker):
             reason = media.SPEECH_REFUSED if refuses_account(error) else "not_transcribed"
             final = final or refuses_account(error)
             await self._failed(file, reason, error.message, permanent=final, after=error.retry_after)
+        except LeaseLost:
+            return
+        except StorageUnavailable as error:
+            await self._failed(file, "storage_away", error.message, permanent=False)
         except Exception as error:
             fail("media_fault", error, media=file.id)
             await self._failed(file, "unexpected", type(error).__name__, permanent=False)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 
 from wa_relay import metrics
 from wa_relay.config import Config
 from wa_relay.ledger import erasing, media, runs, sends, store, turns, waiting
 from wa_relay.ledger.engine import Engine, Opened
+from wa_relay.ledger.faults import ServerAway, StorageUnavailable
 from wa_relay.ledger.location import location_of
 from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
@@ -44,11 +45,12 @@ async def open_storage(
     on_lost: Callable[[], None],
 ) -> Storage:
     """Begins a run, and rescues what lost runs had under way. Raises `SettingsDiffer` beside a daemon with others."""
-    now, place = clock(), location_of(config)
+    place = location_of(config)
     written = Ledger(found.connection, rules, forgotten=config.forgotten)
     ledger = LedgerThread(written, metrics.COMMIT_SECONDS.observe, on_lost)
     opened.push_async_callback(ledger.close)
-    mark = await ledger.run(store.begin_run, now)
+    mark = await ledger.run(store.begin_run, clock())
+    now = await ledger.run(_database_time, clock())
     own = settings_of(config)
     if differing := compare_settings(own, await ledger.run(runs.describe_run, own)):
         warn("settings_differ", keys=", ".join(differing), what="another daemon on this database has other values")
@@ -66,3 +68,20 @@ async def open_storage(
     for reader in (reports, threads, events, parts):
         opened.callback(reader.close)
     return Storage(ledger, reports, threads, events, FileReader(parts), mark)
+
+
+def _database_time(ledger: Ledger, now: Moment) -> Moment:
+    return ledger.db.now(now)
+
+
+@contextmanager
+def server_needed(is_shared: bool) -> Iterator[None]:
+    """Ends a start that loses its server as one that does not find it: nothing was begun that would be tried again."""
+    try:
+        yield
+    except StorageUnavailable as error:
+        if not is_shared:
+            raise
+        raise ServerAway(
+            f"PostgreSQL was lost during the start: {error.__cause__ or error.message}. Start wa-relay again."
+        ) from error
