@@ -13,10 +13,10 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from wa_relay import __version__
 from wa_relay.channel.inbound import listed_inbound
@@ -32,24 +32,24 @@ from wa_relay.loops.alarms import Alarms, database_folder
 from wa_relay.loops.alerting import Alerting, alerting_of
 from wa_relay.loops.answering import TurnWorker
 from wa_relay.loops.bell import Wakers
+from wa_relay.loops.checking import FileCheck
 from wa_relay.loops.forgetting import Copies, Forgetter
 from wa_relay.loops.handovers import HandoverKeeper
 from wa_relay.loops.indexing import Indexer
 from wa_relay.loops.intake import Intake
 from wa_relay.loops.lease import DatabaseClock, Lease
 from wa_relay.loops.media import MediaWorker
-from wa_relay.loops.rates import Rates
+from wa_relay.loops.rates import Rates, rates_of
 from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.schedules import start_schedules
 from wa_relay.loops.sending import SendWorker
 from wa_relay.loops.signs import Signs
-from wa_relay.loops.startup import log_startup_warnings, send_after_sweep
+from wa_relay.loops.startup import Work, lead, log_startup_warnings, send_after_sweep, work_when_sound
 from wa_relay.loops.storage import Storage, open_storage, server_needed
 from wa_relay.loops.typing import TypingIndicator
 from wa_relay.loops.upstreams import Upstreams, open_upstreams
 from wa_relay.model import Moment, RelayError
 from wa_relay.moments import stamp
-from wa_relay.phone import address
 from wa_relay.policy import Rules
 from wa_relay.server.access import Access
 from wa_relay.server.calls import CallRoutes
@@ -79,9 +79,7 @@ MEDIA_GRACE = 5.0
 GRACES = (TURN_GRACE, MEDIA_GRACE, SEND_GRACE)
 
 LOCK_PATIENCE = 5.0
-"""Seconds for which a start waits for a command that is changing the database: after a kill it checks the file
-first, which takes 3 s with a million messages.
-"""
+"""Seconds for which a start waits for a command that is changing the database."""
 
 RESTART_PAUSE = 1.0
 """Seconds between two starts after a lost lease while the database is away."""
@@ -137,7 +135,7 @@ class Daemon:
         self._began = clock()
         self._stop = asyncio.Event()
         self._give_up = threading.Event()
-        self._ended: LoopEnded | None = None
+        self._ended: RelayError | None = None
         self._place = location_of(config)
         self.lease_lost = False
 
@@ -156,8 +154,8 @@ class Daemon:
     async def run(self, ready: Callable[[Listens], None]) -> None:
         """Serves until it is stopped; calls `ready` once it listens.
 
-        Raises a `DatabaseFault` if the database can't be used, `AlreadyServed` if the port is taken, and
-        `LoopEnded` after a clean stop if one of the loops ended on its own.
+        Raises a `DatabaseFault` if the database can't be used or is found to be damaged, `AlreadyServed` if the port
+        is taken, and `LoopEnded` after a clean stop if one of the loops ended on its own.
         """
         config = self._config
         async with AsyncExitStack() as opened:
@@ -170,12 +168,14 @@ class Daemon:
                 if self._stop.is_set():
                     return
                 raise
+            check = FileCheck(config.database.path if found.unclean else None, self._end)
+            opened.callback(check.end)
             shared_clock = DatabaseClock(self._clock)
             clock = shared_clock if self._place.is_shared else self._clock
             common = Common(config, self._rules, clock, Wakers(), Signs())
-            rates = _rates(config, self._rules, clock())
+            rates = rates_of(config, self._rules, clock())
             with server_needed(self._place.is_shared):
-                storage = await open_storage(config, self._rules, found, opened, clock=clock, on_lost=self._lose)
+                storage = await open_storage(config, self._rules, found, opened, check, clock=clock, on_lost=self._lose)
                 lease = Lease(storage.ledger, shared_clock, rates.share, shared=self._place.is_shared)
                 await lease.begin()
             await opened.enter_async_context(systemd.watchdog(storage.ledger))
@@ -186,7 +186,7 @@ class Daemon:
             )
             desk = Desk(RequestLedger(storage.ledger), clock, common.wakers)
             events = EventRoutes(access, storage.events, clock)
-            checkup = _make_checkup(common, storage, loops, lease)
+            checkup = _make_checkup(common, storage, loops, lease, check)
             routes = _make_routes(common, storage, upstreams, loops, access, desk, checkup)
             site, url = await listen(config.server, application((*routes, *events.routes()), access), opened)
             if lock is not None:
@@ -196,7 +196,7 @@ class Daemon:
                 commands = (*control.routes(), *DeskControl(desk).routes(), *privacy.routes(), *health.routes())
                 control_path = await opened.enter_async_context(control_socket(config.database.path, commands))
                 lock.announce(Holder(os.getpid(), stamp(self._began), str(control_path)))
-            await opened.enter_async_context(self._working(loops, common.wakers, events, lease))
+            await opened.enter_async_context(self._working(loops, common.wakers, events, lease, check))
             log_startup_warnings(config, self._rules)
             say("listening", url=url, database=self._place.shown, version=__version__)
             ready(Listens(url, found.created))
@@ -209,8 +209,8 @@ class Daemon:
             raise self._ended
 
     def _open_database(self, lock: DatabaseLock | None) -> Opened[Engine]:
-        # In a thread: waiting for the lock, a migration and a check of the file block for seconds, and a signal
-        # that arrives meanwhile has to end the start.
+        # In a thread: waiting for the lock and a migration block for seconds, and a signal that arrives meanwhile has
+        # to end the start.
         now, give_up = self._clock(), self._give_up.is_set
         if lock is not None:
             lock.take(stamp(now), LOCK_PATIENCE, give_up)
@@ -218,10 +218,12 @@ class Daemon:
         return self._place.open_for_writing(account_sid=account_sid, now=now, give_up=give_up)
 
     @asynccontextmanager
-    async def _working(self, loops: Loops, wakers: Wakers, events: EventRoutes, lease: Lease) -> AsyncIterator[None]:
+    async def _working(
+        self, loops: Loops, wakers: Wakers, events: EventRoutes, lease: Lease, check: FileCheck
+    ) -> AsyncIterator[None]:
         """Runs the loops. On the way out the schedules end first, then the loops, and the workers end their jobs."""
         scheduler = start_schedules(self._config, wakers)
-        running: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+        running: dict[str, Work] = {
             "follow_up": loops.intake.follow_up,
             "follow_sends": loops.reconciler.follow_sends,
             "sweep": loops.reconciler.sweep_inbound,
@@ -233,22 +235,28 @@ class Daemon:
             running["poll"] = loops.intake.poll
         if loops.alerting is not None:
             running |= {"alert_watch": loops.alerting.watch, "alerts": loops.alerting.deliver}
-        background = [asyncio.create_task(_lead(lease, loop), name=name) for name, loop in running.items()]
+        background = [
+            asyncio.create_task(work_when_sound(check, partial(lead, lease, loop)), name=name)
+            for name, loop in running.items()
+        ]
         # Every daemon renews its own lease, and serves its own listeners.
         background += [
             asyncio.create_task(each.run(), name=name) for name, each in (("lease", lease), ("events", events))
         ]
-        workers = [
-            asyncio.create_task(send_after_sweep(loops.sending, loops.reconciler, self._rules), name="send"),
-            asyncio.create_task(loops.answering.run(), name="answer"),
-            asyncio.create_task(loops.media.run(), name="media"),
-        ]
+        send = partial(send_after_sweep, loops.sending, loops.reconciler, self._rules)
+        working: dict[str, Work] = {
+            "send": send,
+            "answer": loops.answering.run,
+            "media": loops.media.run,
+        }
+        workers = [asyncio.create_task(work_when_sound(check, work), name=name) for name, work in working.items()]
         for task in (*background, *workers):
             task.add_done_callback(self._loop_ended)
         try:
             yield
         finally:
             scheduler.shutdown(wait=False)
+            check.end()
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
@@ -263,17 +271,13 @@ class Daemon:
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             fail("loop_fault", error, loop=task.get_name())
-            self._ended = self._ended or LoopEnded(
-                f"the loop {task.get_name()} ended with an error ({type(error).__name__}); wa-relay stopped cleanly. "
-                "Start it again, and report this with the log."
-            )
-            self.stop()
+            what = f"the loop {task.get_name()} ended with an error ({type(error).__name__})"
+            self._end(LoopEnded(f"{what}; wa-relay stopped cleanly. Start it again, and report this with the log."))
 
-
-async def _lead(lease: Lease, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Runs a loop once this daemon leads: of several on one database, one polls, sweeps and keeps the schedules."""
-    await lease.leading.wait()
-    await loop()
+    def _end(self, error: RelayError) -> None:
+        """Stops the daemon, and makes `run` raise the first such error."""
+        self._ended = self._ended or error
+        self.stop()
 
 
 def _make_loops(common: Common, storage: Storage, upstreams: Upstreams, rates: Rates) -> Loops:
@@ -327,14 +331,11 @@ def _make_loops(common: Common, storage: Storage, upstreams: Upstreams, rates: R
     return Loops(sending, answering, files, intake, reconciler, alerting, handovers, indexer, forgetting)
 
 
-def _rates(config: Config, rules: Rules, now: Moment) -> Rates:
-    further = {number: each.messages_per_second for each in config.senders if (number := address(each.number))}
-    return Rates(config.twilio.messages_per_second, further, rules.default_sender, now)
-
-
-def _make_checkup(common: Common, storage: Storage, loops: Loops, lease: Lease) -> Checkup:
+def _make_checkup(common: Common, storage: Storage, loops: Loops, lease: Lease, check: FileCheck) -> Checkup:
     watched = Watched(
-        storage.ledger, loops.sending, loops.answering, loops.media, loops.intake, loops.reconciler, common.signs, lease
+        *(storage.ledger, loops.sending, loops.answering, loops.media, loops.intake, loops.reconciler, common.signs),
+        lease,
+        check,
     )
     return Checkup(watched, common.clock, polling=common.config.poll.enabled, instance=secrets.token_hex(8))
 

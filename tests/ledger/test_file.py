@@ -25,26 +25,6 @@ def _open(path: Path, account: str = "AC1", now: float = NOW) -> sqlite3.Connect
     return file.open_for_writing(path, account_sid=account, now=now).connection
 
 
-def test_a_check_of_the_file_ends_when_the_start_is_given_up(tmp_path: Path) -> None:
-    path, asked = tmp_path / "relay.db", []
-    with closing(_open(path)) as db:
-        db.execute("update relay set clean_stop = 0")
-        db.execute("create table bulk (text text not null)")
-        db.execute(
-            "with recursive n(i) as (select 1 union all select i + 1 from n where i < 50000)"
-            " insert into bulk select 'row ' || i from n"
-        )
-
-    def give_up() -> bool:
-        asked.append(1)
-        return True
-
-    with pytest.raises(DatabaseUnusable, match="interrupted"):
-        file.open_for_writing(path, account_sid="AC1", now=NOW, give_up=give_up)
-    assert asked
-    _open(path).close()
-
-
 LATER = file.SCHEMA_VERSION + 1
 
 
@@ -259,17 +239,6 @@ def test_an_invalid_file_is_refused_with_a_message(
         with pytest.raises((fault, DatabaseForeign), match=f"{words}|is not a wa-relay database"):
             opening(path)
     assert path.read_bytes() == content
-
-
-def test_a_truncated_file_is_refused_after_an_unclean_stop(tmp_path: Path) -> None:
-    path = tmp_path / "relay.db"
-    db = _open(path)
-    db.execute("update relay set clean_stop = 0")
-    db.execute("pragma wal_checkpoint(truncate)")
-    db.close()
-    path.write_bytes(path.read_bytes()[:20_000])
-    with pytest.raises(DatabaseUnusable, match="damaged"):
-        _open(path)
 
 
 def test_an_empty_file_is_new_to_the_writer_and_missing_to_readers(tmp_path: Path) -> None:

@@ -54,8 +54,9 @@ def open_for_writing(
     """Opens, makes or migrates the database; the caller holds its lock.
 
     Raises a `DatabaseFault` that says what to do. Everything that changes the file's shape is
-    one transaction, so that a kill leaves the old file or the new one. Migrations and checks of a
-    large file take seconds; they end with a fault once `give_up` returns true.
+    one transaction, so that a kill leaves the old file or the new one. The migration of a large
+    file takes seconds; it ends with a fault once `give_up` returns true. A file that is `unclean`
+    has not been checked (see `checking`).
     """
     _refuse_foreign_file(path)
     old_umask = os.umask(0o077)
@@ -100,10 +101,7 @@ def _prepare(connection: SqliteEngine, path: Path, account_sid: str, now: Moment
         )
     if not row["account_sid"] and account_sid:
         connection.execute("update relay set account_sid = ?", (account_sid,))
-    unclean = not row["clean_stop"]
-    if unclean and connection.execute("pragma quick_check(1)").fetchone()[0] != "ok":
-        raise _corrupt(path)
-    return Opened(connection, created=empty, unclean=unclean)
+    return Opened(connection, created=empty, unclean=not row["clean_stop"])
 
 
 def migrate(
@@ -203,13 +201,14 @@ def fault_of(error: sqlite3.Error, path: Path) -> DatabaseFault:
             permanent=True,
         )
     if "malformed" in message or "not a database" in message:
-        return _corrupt(path)
+        return damaged(path)
     return DatabaseUnusable(
         f"the database {path} can't be used: {message}. Check the disk's space, the file's owner and its folder's."
     )
 
 
-def _corrupt(path: Path) -> DatabaseUnusable:
+def damaged(path: Path) -> DatabaseUnusable:
+    """The fault of a file whose pages or rows can't be right."""
     return DatabaseUnusable(
         f"the database {path} is damaged. Stop wa-relay, keep a copy of the file, and restore a backup, "
         f"or save what can be read with: sqlite3 {path} .recover",

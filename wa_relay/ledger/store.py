@@ -97,10 +97,11 @@ def begin_run(ledger: Ledger, now: Moment) -> str:
     return ledger.mark
 
 
-def end_run(ledger: Ledger) -> None:
-    """Marks the stop as clean."""
+def end_run(ledger: Ledger, *, is_checked: bool = True) -> None:
+    """Ends the run. The stop is clean unless the file is still to be checked: then the next start checks it."""
     ledger.run(END_RUN, {"epoch": ledger.epoch})
-    ledger.run(MARK_CLEAN_STOP)
+    if is_checked:
+        ledger.run(MARK_CLEAN_STOP)
 
 
 def is_asynchronous(db: Queries) -> bool:

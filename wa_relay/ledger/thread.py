@@ -58,8 +58,10 @@ class LedgerThread:
         ledger: Ledger,
         on_commit: Callable[[float], None] = lambda _seconds: None,
         on_lost: Callable[[], None] = lambda: None,
+        is_checked: Callable[[], bool] = lambda: True,
     ) -> None:
         self._ledger = ledger
+        self._is_checked = is_checked
         self._on_commit = on_commit
         self._on_lost = on_lost
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
@@ -102,7 +104,7 @@ class LedgerThread:
         return await future
 
     async def close(self) -> None:
-        """Finishes what waits, marks the stop as clean and closes the connection."""
+        """Finishes what waits, marks the stop as clean if the file has been checked, and closes the connection."""
         self._closing = True
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
@@ -115,7 +117,7 @@ class LedgerThread:
                 self._loop.call_soon_threadsafe(_deliver, outcomes)
             self._ledger.db.rest(len(group))
         with contextlib.suppress(Exception):
-            store.end_run(self._ledger)
+            store.end_run(self._ledger, is_checked=self._is_checked())
             self._ledger.db.finish()
         self._ledger.db.close()
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from wa_relay.config import Config
 from wa_relay.model import Moment
+from wa_relay.phone import address
+from wa_relay.policy import Rules
 
 POOL = ""
 """Stands for messages whose number the messaging service chooses."""
@@ -60,3 +63,9 @@ class Rates:
         """Returns the seconds until a sender may send its next message."""
         bucket = self._buckets[sender]
         return max(0.002, (1.0 - bucket.tokens) / bucket.rate)
+
+
+def rates_of(config: Config, rules: Rules, now: Moment) -> Rates:
+    """The rates that the configuration gives to each sender."""
+    further = {number: each.messages_per_second for each in config.senders if (number := address(each.number))}
+    return Rates(config.twilio.messages_per_second, further, rules.default_sender, now)

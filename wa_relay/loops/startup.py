@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from wa_relay.config import Config
 from wa_relay.logs import warn
+from wa_relay.loops.checking import FileCheck
+from wa_relay.loops.lease import Lease
 from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.sending import SendWorker
 from wa_relay.policy import Rules
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+"""A loop, or what a worker does until it is stopped."""
 
 SWEEP_WITHIN = 3.0
 """Seconds for which sending waits at the start for the first sweep: a customer may have opted out meanwhile."""
@@ -35,3 +42,15 @@ async def send_after_sweep(sending: SendWorker, reconciler: Reconciler, rules: R
         async with asyncio.timeout(rules.scaled(SWEEP_WITHIN)):
             await reconciler.swept_once.wait()
     await sending.run()
+
+
+async def work_when_sound(check: FileCheck, work: Work) -> None:
+    """Works once the file has been checked, and not at all on a damaged one."""
+    if await check.passed():
+        await work()
+
+
+async def lead(lease: Lease, work: Work) -> None:
+    """Works once this daemon leads: of several on one database, one polls, sweeps and keeps the schedules."""
+    await lease.leading.wait()
+    await work()

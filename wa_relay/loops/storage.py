@@ -16,6 +16,7 @@ from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import warn
+from wa_relay.loops.checking import FileCheck
 from wa_relay.loops.files import FileReader
 from wa_relay.loops.forgetting import scrub
 from wa_relay.loops.lease import compare_settings, settings_of
@@ -40,14 +41,43 @@ async def open_storage(
     rules: Rules,
     found: Opened[Engine],
     opened: AsyncExitStack,
+    check: FileCheck,
     *,
     clock: Callable[[], Moment],
     on_lost: Callable[[], None],
 ) -> Storage:
-    """Begins a run, and rescues what lost runs had under way. Raises `SettingsDiffer` beside a daemon with others."""
+    """Begins a run, and rescues what lost runs had under way.
+
+    Raises a `DatabaseFault`: `SettingsDiffer` beside a daemon with others.
+    """
+    try:
+        await check.begin()
+    except BaseException:
+        found.connection.close()
+        raise
+    try:
+        return await _begin(config, rules, found, opened, check, clock=clock, on_lost=on_lost)
+    except StorageUnavailable as error:
+        place = location_of(config)
+        if place.is_shared or not isinstance(error.__cause__, Exception):
+            raise
+        # A daemon that does not run yet tries nothing again by itself.
+        raise place.fault_of(error.__cause__) from error
+
+
+async def _begin(
+    config: Config,
+    rules: Rules,
+    found: Opened[Engine],
+    opened: AsyncExitStack,
+    check: FileCheck,
+    *,
+    clock: Callable[[], Moment],
+    on_lost: Callable[[], None],
+) -> Storage:
     place = location_of(config)
     written = Ledger(found.connection, rules, forgotten=config.forgotten)
-    ledger = LedgerThread(written, metrics.COMMIT_SECONDS.observe, on_lost)
+    ledger = LedgerThread(written, metrics.COMMIT_SECONDS.observe, on_lost, lambda: check.is_sound)
     opened.push_async_callback(ledger.close)
     mark = await ledger.run(store.begin_run, clock())
     now = await ledger.run(_database_time, clock())

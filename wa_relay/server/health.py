@@ -14,6 +14,7 @@ from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.runs import Alive
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.loops.answering import TurnWorker
+from wa_relay.loops.checking import FileCheck
 from wa_relay.loops.intake import Intake
 from wa_relay.loops.lease import CLOCK_LIMIT, Lease
 from wa_relay.loops.media import MediaWorker
@@ -45,6 +46,7 @@ class Health:
     upstreams: dict[str, int]
     daemons: tuple[Alive, ...] | None = None
     clock_offset: float = 0.0
+    is_checking: bool = False
 
     def to_json(self, *, inside: bool) -> dict[str, Any]:
         """Returns the object of `GET /health`; `inside` adds what is not for strangers."""
@@ -54,7 +56,7 @@ class Health:
             "version": __version__,
             "instance": self.instance,
             "uptime_seconds": round(self.uptime, 3),
-            "database": "ok" if queue else "unavailable",
+            "database": "unavailable" if not queue else "checking" if self.is_checking else "ok",
             "paused": queue.paused if queue else None,
             "queue": {
                 "pending": queue.pending if queue else None,
@@ -106,6 +108,7 @@ class Watched:
     reconciler: Reconciler
     signs: Signs
     lease: Lease | None = None
+    check: FileCheck | None = None
 
 
 class Checkup:
@@ -151,6 +154,7 @@ class Checkup:
             last_poll_at=polled.last_success_at,
             poll_failures=polled.consecutive_failures,
             upstreams=upstreams,
+            is_checking=self._parts.check is not None and self._parts.check.is_running,
         )
 
 
