@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from tests.crash.machine import Machine, Outcome, Plan
+from tests.crash.traffic import KINDS
 
 
 def main() -> None:
@@ -19,15 +20,18 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=None, help="repeats a run's dice")
     parser.add_argument("--real", type=int, default=None, help="kills of a daemon that is started for real")
+    parser.add_argument("--without", nargs="+", choices=KINDS, default=[], help="leaves kinds of traffic out")
     parser.add_argument("--folder", type=Path, default=None, help="keeps the run's files there")
-    arguments = parser.parse_args()
-    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1_000_000)
-    real = arguments.real if arguments.real is not None else min(200, max(1, arguments.kills // 20))
-    _say(f"seed {seed}, commit {_commit()}, {arguments.kills} kills, {real} of them after a real start")
+    chosen = parser.parse_args()
+    seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(1_000_000)
+    real = chosen.real if chosen.real is not None else min(200, max(1, chosen.kills // 20))
+    kinds = frozenset(KINDS) - set(chosen.without)
+    _say(f"seed {seed}, commit {_commit()}, {chosen.kills} kills, {real} of them after a real start")
+    _say(f"traffic: texts, {', '.join(kind for kind in KINDS if kind in kinds)}")
     with tempfile.TemporaryDirectory(prefix="wa-relay-crash-") as made:
-        folder = arguments.folder or Path(made)
+        folder = chosen.folder or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
-        outcome = asyncio.run(Machine(folder, Plan(arguments.kills, seed, real), _say).run())
+        outcome = asyncio.run(Machine(folder, Plan(chosen.kills, seed, real, kinds), _say).run())
     report(outcome)
     sys.exit(1 if outcome.verdict.broken else 0)
 

@@ -10,17 +10,18 @@ import re
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from urllib.parse import parse_qs, urlsplit
 
 from tests.crash import voices
+from tests.crash.met import note_traffic, note_what_was_met
 from tests.crash.people import CALLED, CANARY, CONFIRMATION, FALLBACK, GREETING, Expected
-from tests.crash.verdict import ASKED, Sent, Verdict
+from tests.crash.traffic import SALES
+from tests.crash.verdict import ASKED, Sent, Verdict, message_id_of
 from tests.e2e.stage import TOKEN
 from wa_relay.ledger.engine import Queries
 from wa_relay.reports import why
 from wa_relay.standins.elevenlabs import ElevenLabsStandin
 from wa_relay.standins.journal import Entry
-from wa_relay.standins.twilio import TwilioStandin
+from wa_relay.standins.twilio import SANDBOX, TwilioStandin
 
 UNCERTAIN_SHARE = 0.10
 ENDS = ("delivered", "read", "failed", "uncertain")
@@ -37,7 +38,14 @@ SELECT_UNHEARD = """
     select m.twilio_message_id from conversation_messages m join media f on f.message_id = m.id
     where f.purpose = 'transcript' and f.state in ('failed', 'idle')"""
 
-POLLED = ("workspace", "batch", "conversation")
+SELECT_EVENTS = """
+    select case when event = 'hold' then event || ' ' || reason else event end from journal
+    where event in ('merge', 'hold') and reason is distinct from 'template_released'"""
+SELECT_FOLLOWED = """
+    select c.elevenlabs_conversation_id,
+        case when exists (select 1 from conversation_messages m where m.call_id = c.id and m.kind = 'opening')
+            then null else c.skipped end
+    from calls c"""
 PHONE = re.compile(r"573\d{9}|57300\d{7}")
 SID = re.compile(r"(SM|MM)[0-9a-f]{32}")
 
@@ -53,7 +61,8 @@ def judge(
 ) -> Verdict:
     """Weighs the whole run; `read` opens the database."""
     verdict = Verdict()
-    sent = [_sent(entry) for entry in twilio.journal.entries("accepted")]
+    everyone = known.addresses.everyone
+    sent = [_sent(entry, known) for entry in twilio.journal.entries("accepted")]
     with contextlib.closing(read()) as db:
         rows = {row["id"]: row for row in db.execute("select * from conversation_messages")}
         moves = db.execute("select from_status, to_status, code from journal where from_status is not null").fetchall()
@@ -62,20 +71,26 @@ def judge(
         turns = db.execute("select count(*) from turns where state in ('open', 'asking')").fetchone()[0]
         _why(verdict, db, phones.values())
         unheard = {row[0] for row in db.execute(SELECT_UNHEARD)}
+        events = Counter(row[0] for row in db.execute(SELECT_EVENTS))
+        waiting = db.execute("select count(*) from merges").fetchone()[0]
+        followed = {row[0]: row[1] for row in db.execute(SELECT_FOLLOWED)}
     outbound = [row for row in rows.values() if row["direction"] == "outbound"]
     verdict.check(not turns, f"{turns} turns are still open")
     _adoption(verdict, sent, outbound, known.resent)
-    _openings(verdict, sent, known, outbound, refused)
-    _conversations(verdict, agents, [one for one in sent if one.row not in known.resent])
-    _questions(verdict, twilio, sent, known, outbound, refused, phones)
+    verdict.check(not waiting, f"{waiting} conversations still wait for being merged")
+    _openings(verdict, sent, known, followed, everyone(refused | _left(twilio)))
+    _conversations(verdict, twilio, agents, [one for one in sent if one.row not in known.resent], known)
+    _senders(verdict, sent, known)
+    _questions(verdict, twilio, sent, known, outbound, everyone(refused), phones)
     with_fallback = {phones[row["conversation_id"]] for row in outbound if row["notice"] == "fallback"}
-    closed = _left(twilio) | refused | with_fallback | known.deeds.answered
+    closed = everyone(_left(twilio) | refused | with_fallback | known.deeds.answered)
     shown = {int(number) for row in outbound for number in ASKED.findall(row["content"])}
     _spoken(verdict, twilio, agents, sent, known, unheard, shown, closed=closed, kills=kills)
     _opt_outs(verdict, twilio, sent)
     voices.check(verdict, twilio, sent, known.deeds, outbound)
     _leaks(verdict, twilio, log)
-    _met(verdict, twilio, agents, moves)
+    note_what_was_met(verdict, twilio, agents, moves)
+    note_traffic(verdict, twilio, agents, sent, known, events)
     return verdict
 
 
@@ -100,16 +115,16 @@ def _why(verdict: Verdict, db: Queries, phones: Iterable[str]) -> None:
     verdict.figures.update({"rebuilt from why": len(messages) + len(calls)})
 
 
-def _sent(entry: Entry) -> Sent:
+def _sent(entry: Entry, known: Expected) -> Sent:
     data = entry.data
-    row = parse_qs(urlsplit(str(data["callback"])).query).get("m", [None])[0]
     return Sent(
         entry.number,
         entry.at,
         str(data["sid"]),
-        str(data["to"]).removeprefix("whatsapp:"),
+        known.addresses.phone(str(data["to"]).removeprefix("whatsapp:")),
         str(data["shown"] or data["body"]),
-        None if row is None else int(row),
+        message_id_of(entry),
+        str(data["sender"]),
     )
 
 
@@ -140,37 +155,59 @@ def _adoption(verdict: Verdict, sent: Sequence[Sent], outbound: Sequence[sqlite3
 
 
 def _openings(
-    verdict: Verdict, sent: Sequence[Sent], known: Expected, outbound: Sequence[sqlite3.Row], refused: set[str]
+    verdict: Verdict, sent: Sequence[Sent], known: Expected, followed: dict[str, str | None], refused: set[str]
 ) -> None:
+    """Every call is opened once, or has an opening that failed, or was skipped for a reason.
+
+    `followed` are the calls that have an opening (None), or why they were skipped.
+    """
     rows_of = {(int(number), one.row) for one in sent for number in CALLED.findall(one.text)}
     opened = Counter(number for number, _ in rows_of)
-    shown = {int(number) for row in outbound for number in CALLED.findall(row["content"])}
     for number, count in opened.items():
         verdict.check(count == 1, f"call {number} was opened {count} times")
         verdict.check(number not in known.history, f"call {number} is history and was opened")
     for number, phone in known.calls.items():
         if number in known.keys and number not in known.history:
-            verdict.check(number in opened or number in shown or phone in refused, f"call {number} was lost")
+            reason = followed.get(known.keys[number], "nothing")
+            kept = number in opened or reason is None or phone in refused
+            # A person has the conversation with which the customer's other number was merged.
+            kept |= reason == "handed_over" and phone in known.addresses.same
+            verdict.check(kept, f"call {number} was lost: {reason}")
     verdict.figures.update(calls=len(known.keys), opened=len(opened))
 
 
-def _conversations(verdict: Verdict, agents: ElevenLabsStandin, sent: Sequence[Sent]) -> None:
-    """No text twice, no answer that is none, and the answers in the order in which they were asked for.
+def _asked(twilio: TwilioStandin, known: Expected) -> Iterator[tuple[str, int]]:
+    """Each question with the phone that asked it, written or spoken."""
+    spoken = {sid: number for number, sid in known.spoken.items()}
+    for entry in twilio.journal.entries("inbound"):
+        phone, sid = str(entry.data["phone"]), str(entry.data["sid"])
+        numbers = [spoken[sid]] if sid in spoken else map(int, ASKED.findall(str(entry.data["body"])))
+        yield from ((phone, number) for number in numbers)
 
-    What a person had sent again comes when that person decides, and is left out here.
+
+def _conversations(
+    verdict: Verdict, twilio: TwilioStandin, agents: ElevenLabsStandin, sent: Sequence[Sent], known: Expected
+) -> None:
+    """No text twice, no answer without a question, and the answers in the order in which they were asked for.
+
+    What a person had sent again comes when that person decides, and is left out here. An answer belongs to the phone
+    that asked: where two conversations were merged, the other one's may come to it in between.
     """
+    asker = {number: phone for phone, number in _asked(twilio, known)}
     first_asked: dict[tuple[int, ...], int] = {}
     for entry in agents.journal.entries("user_message"):
         numbers = tuple(int(number) for number in ASKED.findall(str(entry.data["text"])))
         first_asked.setdefault(numbers, entry.number)
     by_phone: defaultdict[str, list[Sent]] = defaultdict(list)
+    fixed: Counter[tuple[str, str]] = Counter()
     for one in sent:
-        by_phone[one.phone].append(one)
+        by_phone[asker.get(one.asked[0], one.phone) if one.asked else one.phone].append(one)
+        if one.asked or CALLED.search(one.text):
+            fixed[min(known.addresses.everyone((one.phone,))), one.text] += 1
+    for (phone, text), count in fixed.items():
+        verdict.check(count == 1, f"{phone} got {count} times: {text[:60]}")
     disordered = 0
     for phone, thread in by_phone.items():
-        fixed = Counter(one.text for one in thread if one.asked or CALLED.search(one.text))
-        for text, count in fixed.items():
-            verdict.check(count == 1, f"{phone} got {count} times: {text[:60]}")
         order = [first_asked.get(one.asked, 0) for one in thread if one.asked]
         verdict.check(all(order), f"{phone} got an answer to a question that was never put")
         if order != sorted(order):
@@ -202,7 +239,8 @@ def _questions(
     shown = {int(number) for row in outbound for number in ASKED.findall(row["content"])}
     with_fallback = {one.phone for one in sent if one.text == FALLBACK}
     with_fallback |= {phones[row["conversation_id"]] for row in outbound if row["notice"] == "fallback"}
-    left = _left(twilio) | refused
+    everyone = known.addresses.everyone
+    left, spoken_to = everyone(_left(twilio)) | refused, everyone(with_fallback | known.deeds.answered)
     written = 0
     for entry in twilio.journal.entries("inbound"):
         phone = str(entry.data["phone"])
@@ -213,7 +251,11 @@ def _questions(
                 verdict.check(not count, f"question {number} is older than the database and was answered")
                 continue
             verdict.check(count <= 1, f"question {number} was answered {count} times: {answers[number]}")
-            closed = number in shown or phone in with_fallback or phone in left or phone in known.deeds.answered
+            if number in known.early:
+                late = count and known.early[number]
+                verdict.check(not late, f"question {number} was written before any conversation and was answered")
+                continue
+            closed = number in shown or phone in left or phone in spoken_to
             verdict.check(bool(count) or closed, f"question {number} of {phone} was lost")
             verdict.figures.update(["answered" if count else "closed otherwise"])
     verdict.figures.update(written=written)
@@ -259,6 +301,13 @@ def _spoken(
     )
     verdict.check(again <= kills + spoilt, f"{again} transcriptions were paid again, by {kills} kills")
     verdict.figures.update({"transcriptions paid": sum(agents.transcriptions.values()), "paid again": again})
+
+
+def _senders(verdict: Verdict, sent: Sequence[Sent], known: Expected) -> None:
+    """A conversation stays at the number of ours at which it began and the customer writes to."""
+    for one in sent:
+        wanted = SALES if one.phone in known.addresses.sales else SANDBOX
+        verdict.check(one.sender == wanted, f"{one.phone} was written to from {one.sender}, not {wanted}")
 
 
 def _left(twilio: TwilioStandin) -> set[str]:
@@ -310,16 +359,3 @@ def _leaks(verdict: Verdict, twilio: TwilioStandin, log: str) -> None:
     verdict.check(not gone, f"{len(gone)} redirects were followed")
     leaked = twilio.journal.entries("violation")
     verdict.check(not leaked, f"credentials were shown elsewhere {len(leaked)} times")
-
-
-def _met(verdict: Verdict, twilio: TwilioStandin, agents: ElevenLabsStandin, moves: Sequence[sqlite3.Row]) -> None:
-    """What the run has met: each fault by operation, each edge of the state machine."""
-    for entry in twilio.journal.entries("fault"):
-        verdict.hit[f"{entry.data['fault']} {entry.data['operation']}"] += 1
-    for entry in agents.journal.entries("fault"):
-        verdict.hit[f"agent {entry.data['fault']}"] += 1
-        verdict.figures[f"faults of {'the poll' if entry.data['route'] in POLLED else 'the agent'}"] += 1
-    for move in moves:
-        verdict.hit[f"{move['from_status']} -> {move['to_status']}"] += 1
-        if move["to_status"] == "queued" and move["code"]:
-            verdict.hit[move["code"]] += 1

@@ -13,16 +13,18 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 
 from tests.crash.forks import Daemons
 from tests.crash.operators import Deeds, Operators
+from tests.crash.traffic import SALES, Addresses, agent_of, serving
 from tests.crash.verdict import ASKED
 from tests.e2e.stage import AGENT, TOKEN, payload, until
 from wa_relay.ledger.engine import Queries
 from wa_relay.standins.elevenlabs import Asked, ElevenLabsStandin, Recipient
-from wa_relay.standins.twilio import Attachment, TwilioStandin
+from wa_relay.standins.twilio import SANDBOX, Attachment, Delivery, TwilioStandin
 
 CANARY = "Zanahoria"
 """A word in every name and every text: none of them may be in a log."""
@@ -39,7 +41,8 @@ BATCH = 12
 class Expected:
     """What the actors did, for the judge. Numbers of calls, and their people by phone.
 
-    `spoken` are the questions that were voice notes, with their SIDs.
+    `spoken` are the questions that were voice notes, with their SIDs; `early` those that a customer wrote before any
+    conversation, true if the webhook was answered then.
     """
 
     calls: dict[int, str] = field(default_factory=dict)
@@ -49,6 +52,8 @@ class Expected:
     old_messages: set[str] = field(default_factory=set)
     resent: set[int] = field(default_factory=set)
     spoken: dict[int, str] = field(default_factory=dict)
+    early: dict[int, bool] = field(default_factory=dict)
+    addresses: Addresses = field(default_factory=Addresses)
     deeds: Deeds = field(default_factory=Deeds)
     pending: int = 0
 
@@ -74,12 +79,14 @@ class Crowd:
         url: str,
         read: Callable[[], Queries],
         seed: int,
+        kinds: frozenset[str],
     ) -> None:
         self._twilio = twilio
         self._agents = agents
         self._daemons = daemons
         self._url = url
         self._read = read
+        self._kinds = kinds
         self._dice = random.Random(f"people {seed}")
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=7.0))
         self._tasks: set[asyncio.Task[None]] = set()
@@ -112,24 +119,37 @@ class Crowd:
                 self._go(self._person())
 
     async def operate(self, hold: float) -> None:
-        """Runs until `busy` ends: decides about sends that are uncertain for longer than any late acceptance."""
+        """Runs until `busy` ends: decides about sends that are uncertain for longer than any late acceptance.
+
+        Whoever decides looks into Twilio's console first: the daemon's look-ups may have met a spoilt list each time.
+        """
         while self.busy:
             await asyncio.sleep(self._dice.uniform(2.0, 4.0))
             old = self._uncertain(2.0 * hold)
             if not old:
                 continue
-            message, decision = self._dice.choice(old), self._dice.choice(("--resend", "--resend", "--cancel"))
-            self.known.resent.add(message)
-            await self._daemons.command("resolve", str(message), decision, "--yes")
+            message = self._dice.choice(old)
+            taken = self._taken(message)
+            choice = ("--sent", taken) if taken else (self._dice.choice(("--resend", "--resend", "--cancel")),)
+            if not taken:
+                self.known.resent.add(message)
+            await self._daemons.command("resolve", str(message), *choice, "--yes")
 
     def _uncertain(self, patience: float) -> list[int]:
-        """Sends that were looked up in vain to the last time within the hold: the next look is far off."""
+        """Sends that began that long ago and are uncertain."""
         with contextlib.closing(self._read()) as db:
             found = db.execute(
-                "select id from conversation_messages where status = 'uncertain' and lookup_at > attempted_at + ?",
-                (patience,),
+                "select id from conversation_messages where status = 'uncertain' and attempted_at < ?",
+                (time.time() - patience,),
             )
             return [row[0] for row in found if row[0] not in self.known.resent]
+
+    def _taken(self, message: int) -> str | None:
+        """The SID under which Twilio has a message, as its console shows it."""
+        for one in self._twilio.accepted():
+            if one.callback and parse_qs(urlsplit(one.callback).query).get("m") == [str(message)]:
+                return one.sid
+        return None
 
     def uncertain_now(self, number: int) -> int | None:
         """The id of a call's opening once it is uncertain."""
@@ -145,7 +165,7 @@ class Crowd:
         """A call that the backend reports, without anything that follows; its number."""
         phone = self._phone()
         number = self._calls
-        self._spoken(number)
+        self._record_call(number, phone)
         self._go(self._push(number, phone))
         return number
 
@@ -168,6 +188,11 @@ class Crowd:
         phone, number, dice = self._phone(), self._calls, random.Random(self._dice.random())
         if dice.random() < 0.06:
             self._twilio.contact(phone, blocked=True)
+        if "senders" in self._kinds and dice.random() < 0.2:
+            self.known.addresses.sales.add(phone)
+        if "merges" in self._kinds and dice.random() < 0.15:
+            await self._person_of_two_numbers(phone, number, dice)
+            return
         if dice.random() < 0.06:
             self.known.history.add(number)
             await self._push(number, phone, ended_at=int(time.time() - 7200))
@@ -177,50 +202,100 @@ class Crowd:
                 return
         else:
             copies = dice.choice((1, 1, 2, 5))
-            await asyncio.gather(*(self._push(number, phone) for _ in range(copies)))
-        if dice.random() < 0.25:
+            missed = "templates" in self._kinds and dice.random() < 0.2
+            await asyncio.gather(*(self._push(number, phone, missed=missed) for _ in range(copies)))
+        if "handovers" in self._kinds and dice.random() < 0.25:
             self._go(self._operators.handle(phone, random.Random(dice.random())))
         for _ in range(dice.randint(0, 3)):
             await asyncio.sleep(dice.uniform(0.0, 1.5))
             await self._write(phone, dice)
         if dice.random() < 0.1:
-            await self._twilio.customer_writes(phone, dice.choice(("BAJA", "¡Stop!", "no molestar")))
+            await self._send(phone, dice.choice(("BAJA", "¡Stop!", "no molestar")))
             await asyncio.sleep(dice.uniform(0.0, 1.0))
-            await self._twilio.customer_writes(phone, self._question())
+            await self._send(phone, self._question())
+
+    async def _person_of_two_numbers(self, first: str, number: int, dice: random.Random) -> None:
+        """A customer with a call to each of two numbers, whose WhatsApp shows one user behind both in the end.
+
+        Half of them hide their number, and write by the user's id alone. Some have written before any call: they are
+        strangers then.
+        """
+        user, second = f"CO.{number:08d}Ab", self._phone()
+        other = self._calls
+        self.known.addresses.users[user] = first
+        self.known.addresses.are_one(first, second)
+        self.known.addresses.sales -= {first, second}
+        self._twilio.contact(first, user_id=user)
+        if dice.random() < 0.3:
+            question, early = self._question(), self._questions
+            self.known.early[early] = False
+            self.known.early[early] = (await self._send(first, question, hidden=True)).status == 200
+            await asyncio.sleep(1.1)  # the list's times are whole seconds
+        await self._push(number, first)
+        await self._push(other, second)
+        if "handovers" in self._kinds and dice.random() < 0.25:
+            self._go(self._operators.handle(dice.choice((first, second)), random.Random(dice.random())))
+        hides = dice.random() < 0.5
+        for _ in range(dice.randint(1, 2)):
+            await asyncio.sleep(dice.uniform(0.0, 1.5))
+            if hides and self._knows(user):
+                await self._send(first, self._question(), hidden=True)
+            else:
+                await self._write(first, dice)
+        if dice.random() < 0.15:
+            await self._send(dice.choice((first, second)), "BAJA")
+        self._twilio.contact(second, user_id=user)
+        for _ in range(2):
+            await self._write(second, dice)
+            await asyncio.sleep(dice.uniform(0.0, 1.5))
+        await self._write(first, dice)
+
+    def _knows(self, address: str) -> bool:
+        with contextlib.closing(self._read()) as db:
+            return db.execute("select 1 from addresses where address = ?", (address,)).fetchone() is not None
+
+    async def _send(self, phone: str, text: str, **more: Any) -> Delivery:
+        """Writes to the number of ours from which this customer is written to."""
+        return await self._twilio.customer_writes(phone, text, to=self._ours(phone), **more)
+
+    def _ours(self, phone: str) -> str:
+        return SALES if phone in self.known.addresses.sales else SANDBOX
 
     async def _write(self, phone: str, dice: random.Random) -> None:
         chance = dice.random()
         if chance < 0.12:
             texts = [self._question() for _ in range(3)]
-            await self._twilio.customer_burst(phone, texts, order=dice.sample(range(3), 3))
+            await self._twilio.customer_burst(phone, texts, order=dice.sample(range(3), 3), to=self._ours(phone))
         elif chance < 0.2:
             # Only in the list, as what Twilio gave up to deliver.
-            await self._twilio.customer_writes(phone, self._question(), deliver=False)
-        elif chance < 0.32:
-            await self._speak(phone, deliver=chance < 0.3)
-        elif chance < 0.4:
-            picture = Attachment("image/jpeg", f"picture {self._questions}".encode())
-            await self._twilio.customer_writes(phone, self._question(), media=picture)
+            await self._send(phone, self._question(), deliver=False)
+        elif chance < 0.32 and "voices" in self._kinds:
+            await self._speak(phone, dice, deliver=chance < 0.3)
+        elif chance < 0.4 and "pictures" in self._kinds:
+            data = f"picture {self._questions}".encode()
+            picture = Attachment("image/jpeg", data, serving=serving(dice, self._kinds))
+            await self._send(phone, self._question(), media=picture)
         else:
-            reports = await self._twilio.customer_writes(phone, self._question())
+            delivery = await self._send(phone, self._question())
             if dice.random() < 0.1:
-                await self._twilio.redeliver(reports.sid)
+                await self._twilio.redeliver(delivery.sid)
 
-    async def _speak(self, phone: str, *, deliver: bool) -> None:
+    async def _speak(self, phone: str, dice: random.Random, *, deliver: bool) -> None:
         """Sends a question as a voice note; without `deliver` it is only in the list."""
-        said = self._question()
-        note = Attachment("audio/ogg", f"OggS {said}".encode())
-        self._agents.set_transcript(note.data, said)
+        transcript = self._question()
+        note = Attachment("audio/ogg", f"OggS {transcript}".encode(), serving=serving(dice, self._kinds))
+        self._agents.set_transcript(note.data, transcript)
         number = self._questions
-        reports = await self._twilio.customer_writes(phone, "", media=note, deliver=deliver)
-        self.known.spoken[number] = reports.sid
+        delivery = await self._send(phone, "", media=note, deliver=deliver)
+        self.known.spoken[number] = delivery.sid
 
-    async def _push(self, number: int, phone: str, *, ended_at: int | None = None) -> None:
-        """Reports a call as often as it takes to be heard, as a backend does."""
+    async def _push(self, number: int, phone: str, *, ended_at: int | None = None, missed: bool = False) -> None:
+        """Reports a call until it is heard, as a backend does. A missed call is followed up by a template."""
         if number not in self.known.keys:
-            self._spoken(number)
-        key = self.known.keys[number]
-        reports = payload(key, phone, name=f"{CANARY} k{number}x")
+            self._record_call(number, phone)
+        key, status = self.known.keys[number], "voicemail" if missed else "completed"
+        reports = payload(key, phone, status=status, name=f"{CANARY} k{number}x")
+        reports["agent_id"] = agent_of(phone, self.known.addresses).agent_id
         if ended_at is not None:
             reports["ended_at_unix"] = ended_at
         headers = {"X-Service-Token": TOKEN}
@@ -232,10 +307,11 @@ class Crowd:
                     assert heard.status == 503, await heard.text()
             await asyncio.sleep(self._dice.uniform(0.03, 0.2))
 
-    def _spoken(self, number: int) -> None:
+    def _record_call(self, number: int, phone: str) -> None:
         """The agent service knows the conversation that the backend reports."""
         key = self.known.keys[number] = f"conv_crash_{number}"
-        spoken = self._agents.world._begin(AGENT.agent_id, time.time(), {"plan": "Premium"}, key)
+        agent = agent_of(phone, self.known.addresses)
+        spoken = self._agents.world._begin(agent.agent_id, time.time(), {"plan": "Premium"}, key)
         spoken.status, spoken.analysed, spoken.summary = "done", True, f"{CANARY}: se interesó por el plan Premium."
 
     async def _call_in_batch(self, number: int, phone: str, dice: random.Random) -> None:
@@ -248,6 +324,8 @@ class Crowd:
                 recipients=[Recipient("+573000000000", outcome="voicemail") for _ in range(BATCH)],
             )
         row = self._agents.world.batches[self._batch].rows[self._place]
+        # The agent of the batch called.
+        self.known.addresses.sales.discard(phone)
         row.plan = Recipient(phone, {"client_name": f"{CANARY} k{number}x"})
         place, self._place = self._place, self._place + 1
         key = self._agents.finish_call(self._batch, place)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
+
+from wa_relay.standins.journal import Entry
 
 ASKED = re.compile(r"q(\d+)x")
 
@@ -33,8 +36,15 @@ class Sent:
     phone: str
     text: str
     row: int | None
+    sender: str = ""
 
     @property
     def asked(self) -> tuple[int, ...]:
         """The questions that it answers."""
         return tuple(int(number) for number in ASKED.findall(self.text))
+
+
+def message_id_of(entry: Entry) -> int | None:
+    """Our id of a message that Twilio took, from its callback."""
+    row = parse_qs(urlsplit(str(entry.data["callback"])).query).get("m", [None])[0]
+    return None if row is None else int(row)

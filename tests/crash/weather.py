@@ -8,6 +8,7 @@ import random
 import socket
 from collections.abc import Iterator
 
+from tests.crash.traffic import TEMPLATE, TEMPLATE_CODES
 from wa_relay.standins.elevenlabs import BAD_GATEWAY, SERVER_ERROR, TOO_MANY, UNAUTHORIZED, ElevenLabsStandin, Scenario
 from wa_relay.standins.elevenlabs import Fault as AgentFault
 from wa_relay.standins.twilio import PLAYABLE, WAYS, Fault, TwilioStandin
@@ -70,6 +71,17 @@ async def unsettle(twilio: TwilioStandin, agents: ElevenLabsStandin, dice: rando
             await _outage(twilio, dice.uniform(0.05, 0.4))
         if dice.random() < 0.03:
             await _outage(agents, dice.uniform(0.05, 0.4))
+
+
+async def stop_template(twilio: TwilioStandin, dice: random.Random) -> None:
+    """Runs for ever: Meta stops the template for a moment now and then, in the response or in a receipt."""
+    while True:
+        await asyncio.sleep(dice.uniform(2.0, 8.0))
+        twilio.trouble(TEMPLATE.sid, dice.choice(TEMPLATE_CODES), dice.choice(("response", "receipt")))
+        try:
+            await asyncio.sleep(dice.uniform(0.5, 3.0))
+        finally:
+            twilio.trouble(TEMPLATE.sid, None)
 
 
 async def take_turns(twilio: TwilioStandin, operation: str, dice: random.Random) -> None:

@@ -122,6 +122,16 @@ def test_a_reply_goes_to_the_address_that_wrote_last_of_both(ledger: Ledger) -> 
     assert [message.to for message in _sent(ledger, 31)] == [OTHER]
 
 
+def test_an_answer_that_has_begun_stays_at_its_address_when_its_conversation_is_merged(ledger: Ledger) -> None:
+    _two(ledger)
+    _write(ledger, 1, 10, "uno", phone=OTHER)
+    (job,) = turns.claim_turns(ledger, 9, NOW + 15).jobs
+    turns.finish_turn(ledger, job.turn_id, ["Primera parte.", "Segunda parte."], None, NOW + 16)
+    assert [message.to for message in _sent(ledger, 17)] == [OTHER]
+    _write(ledger, 2, 18, "dos", user_id=BSUID)
+    assert [message.to for message in _sent(ledger, 40)] == [OTHER]
+
+
 @pytest.mark.parametrize("which", ["younger", "older"])
 def test_nothing_is_merged_while_a_message_of_either_is_in_flight(ledger: Ledger, which: str) -> None:
     first, second = _two(ledger)

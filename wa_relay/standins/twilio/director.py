@@ -143,9 +143,11 @@ class Director:
         _, form = customers.write(self._stage, phone, written, to)
         return await customers.post(self._stage, form) if deliver else Delivery(form["MessageSid"], form)
 
-    async def customer_burst(self, phone: str, bodies: Sequence[str], order: Sequence[int] = ()) -> list[Delivery]:
+    async def customer_burst(
+        self, phone: str, bodies: Sequence[str], order: Sequence[int] = (), *, to: str = ""
+    ) -> list[Delivery]:
         """Makes several messages of one customer and posts them all at once, in that order."""
-        forms = [customers.write(self._stage, phone, Written(body))[1] for body in bodies]
+        forms = [customers.write(self._stage, phone, Written(body), to)[1] for body in bodies]
         places = order or range(len(forms))
         return list(await asyncio.gather(*(customers.post(self._stage, forms[place]) for place in places)))
 
