@@ -20,8 +20,9 @@ MARK_SENT = f"""
         sent_at = :stamp, poll_at = :poll_at, lookup_at = null, due_at = null, {MOVED}
     where id = :id"""
 NOTE_SENT = "update conversation_state set last_message_at = greatest(last_message_at, :stamp) where id = :id"
+# All parts of an answer go to one address, also when the customer's conversations are merged in between.
 FREE_NEXT_PART = """
-    update conversation_messages set due_at = :due
+    update conversation_messages set due_at = :due, to_address = coalesce(to_address, :address)
     where turn_id = :turn_id and part = :part and direction = 'outbound' and status = 'queued'
         and (due_at is null or due_at > :due)"""
 SELECT_LATER_PARTS = """
@@ -109,7 +110,8 @@ def free_next_part(ledger: Ledger, message: Outbound, due: Moment) -> bool:
     """Makes the part of an answer that follows a message due; false when none waits for it."""
     if message.turn_id is None:
         return False
-    return ledger.run(FREE_NEXT_PART, {"due": due, "turn_id": message.turn_id, "part": message.part + 1}) > 0
+    following = {"turn_id": message.turn_id, "part": message.part + 1}
+    return ledger.run(FREE_NEXT_PART, following | {"due": due, "address": message.address}) > 0
 
 
 def rescue_sends(ledger: Ledger, now: Moment) -> int:
