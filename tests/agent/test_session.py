@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
+from tests.stopwatch import Stopwatch
 from wa_relay.agent.session import TextAgent
 from wa_relay.agent.tries import Limits, Result
 from wa_relay.elevenlabs.client import ElevenLabs
@@ -254,10 +255,10 @@ def test_all_tries_together_have_a_limit() -> None:
     async def scenario() -> tuple[float, Scripted]:
         service = Scripted([silent], settings())
         async with agent_of(service, turn_timeout=1.0, limits=Limits(total=1.2, base=0.0)) as agent:
-            begun = asyncio.get_running_loop().time()
+            watch = Stopwatch()
             with pytest.raises(AgentError):
                 await agent.answer(QUESTION, no_note)
-            return asyncio.get_running_loop().time() - begun, service
+            return watch.seconds, service
 
     seconds, service = asyncio.run(scenario())
     assert service.sessions == 2
@@ -380,9 +381,9 @@ def test_many_turns_run_beside_each_other() -> None:
 
         service = Scripted([slow], settings())
         async with agent_of(service) as agent:
-            begun = asyncio.get_running_loop().time()
+            watch = Stopwatch()
             got = await asyncio.gather(*(agent.answer(QUESTION, no_note) for _ in range(30)))
-            return got, asyncio.get_running_loop().time() - begun
+            return got, watch.seconds
 
     got, seconds = asyncio.run(scenario())
     assert {answer.text for answer in got if isinstance(answer, Answer)} == {"Cuesta $99"}

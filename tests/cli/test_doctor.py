@@ -14,6 +14,7 @@ import pytest
 
 from tests.doctor.healthy import GOOD, SENDER, examined, good_twilio, healthy
 from tests.e2e.stage import AGENT, ANA, TOKEN, Stage, free_port, run, stage
+from tests.stopwatch import Stopwatch
 from wa_relay.config import load
 from wa_relay.doctor import Check, public
 from wa_relay.ledger import file
@@ -323,9 +324,9 @@ def test_the_report_comes_within_20_s_although_a_service_hangs(tmp_path: Path, s
             url = f"http://127.0.0.1:{silent.getsockname()[1]}"
             section, key, name = SILENT[service]
             s.relay.write_config({section: {key: url}})
-            began = time.monotonic()
+            watch = Stopwatch()
             code, report, checks = await reported(s)
-            assert time.monotonic() - began < 20.0
+            assert watch.seconds < 20.0
             assert code == 1
             assert checks[name]["status"] == "fail"
             assert len([check for check in report["checks"] if check["status"] in ("warn", "fail")]) <= 2

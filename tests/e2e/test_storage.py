@@ -6,7 +6,6 @@ import asyncio
 import resource
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.stage import ANA, LUIS, Answer, Stage, payload, run, stage, until
+from tests.stopwatch import Stopwatch
 from wa_relay.ledger.file import APPLICATION_ID, SCHEMA_VERSION
 
 
@@ -50,7 +50,7 @@ def rows(database: Path) -> int:
 
 async def _refused(s: Stage) -> None:
     """A webhook gets its 503 in time, the health says why, and the loop goes on meanwhile."""
-    began = time.monotonic()
+    watch = Stopwatch()
     written = await s.twilio.customer_writes(ANA, "¿Hola?")
     assert written.status == 503
     down = await s.call("GET", "/health")
@@ -58,7 +58,7 @@ async def _refused(s: Stage) -> None:
     refused = await s.report(payload("conv_2", LUIS))
     assert (refused.status, refused.json["error"]) == (503, "unavailable")
     assert int(refused.headers["Retry-After"]) >= 1
-    assert time.monotonic() - began < 20.0
+    assert watch.seconds < 20.0
 
 
 async def _recovered(s: Stage) -> None:
@@ -86,9 +86,9 @@ def test_a_short_lock_by_another_program_is_waited_out(tmp_path: Path) -> None:
             await s.report()
             with locked(s.relay.database):
                 waiting = asyncio.create_task(s.twilio.customer_writes(ANA, "¿Hola?"))
-                began = time.monotonic()
+                watch = Stopwatch()
                 assert (await s.call("GET", "/openapi.json")).status == 200
-                assert time.monotonic() - began < 0.5
+                assert watch.seconds < 0.5
                 await asyncio.wait([waiting], timeout=0.9)
                 assert not waiting.done()
             assert (await waiting).status == 200

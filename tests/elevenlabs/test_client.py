@@ -456,14 +456,14 @@ def test_a_batch_without_a_list_of_recipients_is_refused(recipients: object) -> 
 
 
 def test_a_batch_of_ten_thousand_never_holds_the_loop() -> None:
-    """The longest pause of the loop while 5 MB are decoded; 50 ms is the promise, the rest is for a busy machine."""
+    """The longest pause of the loop while 5 MB are decoded, in time of the processor: 50 ms, and some for the rest."""
     content = json.dumps(batch(*(recipient(n) for n in range(10_000)))).encode()
 
     async def longest_pause(done: asyncio.Event) -> float:
-        longest, last = 0.0, time.perf_counter()
+        longest, last = 0.0, time.process_time()
         while not done.is_set():
             await asyncio.sleep(0)
-            longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
+            longest, last = max(longest, time.process_time() - last), time.process_time()
         return longest
 
     async def scenario() -> None:

@@ -1,0 +1,75 @@
+"""Measures time so that a bound holds on a busy machine as well.
+
+The kernel counts how long each thread was ready to run and waited for a processor (`/proc/PID/task/TID/schedstat`,
+second figure). A stopwatch leaves out what the test's process and everything that it has started waited in this way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import defaultdict
+from pathlib import Path
+
+
+class Stopwatch:
+    """Starts when it is made."""
+
+    def __init__(self) -> None:
+        self._began, self._waited = time.monotonic(), waited()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start, without those in which the test's processes waited for a processor."""
+        return time.monotonic() - self._began - max(0.0, waited() - self._waited)
+
+
+class Laps:
+    """Measures many things that happen side by side: `take` runs beside them, and ends after them."""
+
+    EVERY = 0.2
+
+    def __init__(self) -> None:
+        self._waited = [(time.monotonic(), waited())]
+
+    async def take(self) -> None:
+        """Notes from time to time what has been waited; runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(self.EVERY)
+            self._waited.append((time.monotonic(), waited()))
+
+    def between(self, began: float, ended: float) -> float:
+        """Seconds between two moments, without those in which the test's processes waited for a processor."""
+        before = max((at, seconds) for at, seconds in self._waited if at <= began)[1]
+        after = min((at, seconds) for at, seconds in self._waited if at >= ended)[1]
+        return ended - began - max(0.0, after - before)
+
+
+def waited() -> float:
+    """Seconds for which this process and its descendants have waited for a processor, over all threads that live."""
+    nanoseconds = 0
+    for pid in _family():
+        for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            try:
+                nanoseconds += int(thread.read_text(encoding="ascii").split()[1])
+            except (OSError, IndexError):
+                continue
+    return nanoseconds / 1e9
+
+
+def _family() -> list[int]:
+    """This process and its descendants."""
+    children: defaultdict[int, list[int]] = defaultdict(list)
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                stat = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            # The name of the command, in brackets, may hold anything.
+            children[int(stat.rpartition(")")[2].split()[1])].append(int(entry.name))
+    family = [os.getpid()]
+    for pid in family:
+        family.extend(children[pid])
+    return family
