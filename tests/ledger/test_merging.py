@@ -176,6 +176,27 @@ def test_two_openings_that_wait_go_out_once_for_the_latest_call(make_ledger: Cal
     assert _sent(ledger, 120) == []
 
 
+def test_a_fallback_that_one_of_both_has_got_is_not_sent_again(ledger: Ledger) -> None:
+    _two(ledger)
+    _write(ledger, 1, 10, "uno")
+    _write(ledger, 2, 10, "dos", phone=OTHER)
+    for job in turns.claim_turns(ledger, 9, NOW + 15).jobs:
+        turns.fail_turn(ledger, job.turn_id, "no answer", NOW + 16)
+    (first,) = claims.claim_messages(ledger, 1, NOW + 17).jobs
+    first_id = first.outgoing.message_id or 0
+    _write(ledger, 3, 18, "tres", user_id=BSUID)
+    sends.finish_send(ledger, first_id, Accepted(f"SM{first_id:032x}"), NOW + 19)
+    assert len(merging.merge_idle(ledger, NOW + 20)) == 1
+    assert _sent(ledger, 21) == []
+    (job,) = turns.claim_turns(ledger, 9, NOW + 60).jobs
+    turns.finish_turn(ledger, job.turn_id, ["Claro."], None, NOW + 61)
+    assert [message.body for message in _sent(ledger, 62)] == ["Claro."]
+    _write(ledger, 4, 90, "cuatro")
+    (job,) = turns.claim_turns(ledger, 9, NOW + 120).jobs
+    turns.fail_turn(ledger, job.turn_id, "no answer", NOW + 121)
+    assert [message.body for message in _sent(ledger, 122)] == [ledger.rules.fallback]
+
+
 def test_the_gap_between_openings_counts_over_both(make_ledger: Callable[..., Ledger]) -> None:
     ledger = make_ledger(min_gap=3600.0, openings={"completed": OpeningText("Hola", delay=60.0)})
     calls.record_call(ledger, call("conv_1", ended_at=NOW - 60), NOW)

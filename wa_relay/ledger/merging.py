@@ -88,12 +88,22 @@ SELECT_QUEUED_TWICE = """
     select m.id, m.kind, m.notice from conversation_messages m left join calls c on c.id = m.call_id
     where m.conversation_id = :id and m.status = 'queued' and m.kind in ('opening', 'notice')
     order by coalesce(c.ended_at, c.recorded_at, 0) desc, m.id desc"""
+SELECT_NOTICE_SENT = """
+    select 1 from conversation_messages s
+    where s.conversation_id = :id and s.notice = :notice and s.status not in ('queued', 'failed')
+        and not exists (select 1 from conversation_messages r
+            where r.conversation_id = s.conversation_id and r.id > s.id and r.kind in ('reply', 'human')
+                and r.status <> 'failed')
+    limit 1"""
 CANCEL_TWICE = """
     update conversation_messages set status = 'failed', reason = 'cancelled', failed_at = :now, moved_at = :now,
         moved_by = 'rule', moved_code = null, moved_actor = null, evidence = :evidence
     where id = :id and status = 'queued'"""
 
-TWICE = "two conversations belong to one customer: the same opening or notice waits in both"
+ONCE = frozenset({"fallback", "text_only"})
+"""Notices that a customer gets once until the agent or a person has answered."""
+
+TWICE = "two conversations belong to one customer: the same opening or notice waits in both, or one has got it"
 TOO_SOON = "two conversations belong to one customer, who got an opening within opening.min_gap_hours"
 MERGED = "two conversations turned out to belong to one customer"
 
@@ -252,14 +262,18 @@ def _settle_handling(ledger: Ledger, conversation_id: int, before: Handling, aft
 
 
 def _cancel_twice(ledger: Ledger, conversation_id: int, now: Moment) -> None:
-    """Ends what is queued twice: of openings the latest call's stays, of each notice the newest; none too soon."""
+    """Ends what is queued twice: of openings the latest call's stays, of each notice the newest; none too soon.
+
+    A notice that one of both has already got ends as well, where it is sent once.
+    """
     queued = ledger.all(SELECT_QUEUED_TWICE, {"id": conversation_id})
     seen: set[str] = set()
     last = ledger.need_one(SELECT_LAST_SENT_OPENING, {"id": conversation_id})[0]
     too_soon = last is not None and now - last < ledger.rules.min_gap
     for message_id, kind, notice in queued:
         what = kind if notice is None else notice
-        if what in seen or (kind == "opening" and too_soon):
-            evidence = TWICE if what in seen else TOO_SOON
+        sent = notice in ONCE and ledger.one(SELECT_NOTICE_SENT, {"id": conversation_id, "notice": notice}) is not None
+        if what in seen or sent or (kind == "opening" and too_soon):
+            evidence = TOO_SOON if kind == "opening" and what not in seen else TWICE
             ledger.run(CANCEL_TWICE, {"id": message_id, "evidence": evidence, "now": now})
         seen.add(what)
