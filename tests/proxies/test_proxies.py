@@ -140,26 +140,21 @@ def test_events_are_not_held_back(proxy: str, tmp_path: Path) -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize("part", ["head", "body"])
-def test_a_client_that_stops_sending_is_cut_off(proxy: str, tmp_path: Path, part: str) -> None:
+def test_a_client_that_stops_sending_in_the_head_or_the_body_is_cut_off(proxy: str, tmp_path: Path) -> None:
     head = b"POST /webhook/twilio/status HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-    sent = (
-        head
-        if part == "head"
-        else head + b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 99\r\n\r\nA="
-    )
+    body = head + b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 99\r\n\r\nA="
 
     async def scenario() -> None:
         async with behind(proxy, tmp_path) as (_, port):
-            began = time.monotonic()
-            await asyncio.to_thread(_wait_for_the_end, port, sent)
-            assert time.monotonic() - began < CUT_OFF_WITHIN
+            watch = Stopwatch()
+            await asyncio.gather(*(asyncio.to_thread(_wait_for_the_end, port, sent) for sent in (head, body)))
+            assert watch.seconds < CUT_OFF_WITHIN
 
     run(scenario())
 
 
 def _wait_for_the_end(port: int, sent: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=CUT_OFF_WITHIN) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=2 * CUT_OFF_WITHIN) as connection:
         connection.sendall(sent)
         with suppress(ConnectionError):
             while connection.recv(4096):

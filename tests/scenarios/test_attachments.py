@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.e2e.stage import AGENT, ANA, LUIS, Stage, payload, run, stage, until
 from wa_relay.standins.elevenlabs import CHAT_EVENTS, Agent, Fault
 from wa_relay.standins.twilio import Attachment, Serving
@@ -347,6 +349,7 @@ def test_speech_and_uploads_are_tried_again_after_429_500_and_a_broken_connectio
     run(scenario())
 
 
+@pytest.mark.soak  # half a minute; tests/ledger/test_media.py shows the rule on a virtual clock
 def test_a_voice_note_holds_its_turn_thirty_seconds_at_most_and_then_has_failed(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path) as s:
