@@ -26,7 +26,7 @@ def environment(database: Path, **more: str) -> dict[str, str]:
 def run(database: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[bytes]:
     """Runs a command to its end."""
     return subprocess.run(
-        [*COMMAND, *arguments], env=environment(database, **env), cwd=ROOT, capture_output=True, timeout=30, check=False
+        [*COMMAND, *arguments], env=environment(database, **env), cwd=ROOT, capture_output=True, timeout=90, check=False
     )
 
 

@@ -24,7 +24,7 @@ def environment(**more: str) -> dict[str, str]:
 def run(folder: Path, *arguments: str, **env: str) -> tuple[int, str, str]:
     """Runs a command to its end: exit status, standard output, standard error."""
     done = subprocess.run(
-        command(*arguments), env=environment(**env), cwd=folder, capture_output=True, timeout=30, check=False
+        command(*arguments), env=environment(**env), cwd=folder, capture_output=True, timeout=90, check=False
     )
     assert b"Traceback" not in done.stderr, done.stderr.decode()
     return done.returncode, done.stdout.decode(), done.stderr.decode()

@@ -97,7 +97,7 @@ def test_no_other_origin_is_allowed_to_read(oscar: Visitor) -> None:
     ],
 )
 def test_a_path_that_was_made_up_shows_nothing(oscar: Visitor, path: str) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", oscar.served.relay.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", oscar.served.relay.port, timeout=40)
     try:
         connection.putrequest("GET", quote(path, safe="/%?=&"), skip_accept_encoding=True)
         connection.putheader("Cookie", f"wa_relay_session={oscar.cookie}")
@@ -170,7 +170,7 @@ def test_what_a_customer_writes_ends_no_session_and_changes_no_page(served: Serv
 def test_an_event_stream_ends_within_a_second_of_the_logout(served: Served, visitor: Make) -> None:
     one = visitor("oscar")
     cookies = {"wa_relay_session": one.cookie or ""}
-    with one.http.stream("GET", "/api/events", timeout=20) as stream:
+    with one.http.stream("GET", "/api/events", timeout=60) as stream:
         assert stream.status_code == 200
         other = visitor()
         other.http.cookies.update(cookies)

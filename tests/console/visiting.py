@@ -26,7 +26,7 @@ class Visitor:
 
     def __init__(self, served: Served, as_from: str = "203.0.113.1") -> None:
         self.served, self.as_from = served, as_from
-        self.http = httpx.Client(base_url=served.relay.url, headers={"X-Forwarded-For": as_from}, timeout=20)
+        self.http = httpx.Client(base_url=served.relay.url, headers={"X-Forwarded-For": as_from}, timeout=60)
 
     def log_in(self, name: str, password: str = PASSWORD, **more: str) -> httpx.Response:
         """Fills in the form."""

@@ -48,7 +48,7 @@ PAYLOAD: Mapping[str, Any] = {
 LISTENING = re.compile(r"listens on (http://\S+)")
 
 
-def run(scenario: Coroutine[Any, Any, T], within: float = 60.0) -> T:
+def run(scenario: Coroutine[Any, Any, T], within: float = 180.0) -> T:
     """Plays a scenario, for at most so many seconds."""
     return asyncio.run(asyncio.wait_for(scenario, within))
 
@@ -63,7 +63,7 @@ def payload(
     return content
 
 
-async def until(condition: Callable[[], T | None], within: float = 10.0, what: str = "") -> T:
+async def until(condition: Callable[[], T | None], within: float = 40.0, what: str = "") -> T:
     """What the condition gives as soon as it gives something true. Raises AssertionError after so many seconds."""
     end = time.monotonic() + within
     while True:
@@ -124,7 +124,7 @@ class Relay:
         """Starts the daemon and waits until it listens."""
         self.process = await self.spawn("serve")
         assert self.process.stdout is not None
-        line = (await asyncio.wait_for(self.process.stdout.readline(), 20)).decode()
+        line = (await asyncio.wait_for(self.process.stdout.readline(), 60)).decode()
         assert LISTENING.search(line), f"no start: {line!r}\n{self.log[-3000:]}"
 
     async def spawn(self, *arguments: str) -> asyncio.subprocess.Process:
@@ -148,7 +148,7 @@ class Relay:
             env={**os.environ, "NO_COLOR": "1", **self._env},
             cwd=self.folder,
         )
-        out, err = await asyncio.wait_for(process.communicate(stdin), 40)
+        out, err = await asyncio.wait_for(process.communicate(stdin), 120)
         assert process.returncode is not None
         return process.returncode, out.decode(), err.decode()
 
@@ -159,7 +159,7 @@ class Relay:
             return 0
         if process.returncode is None:
             process.send_signal(number)
-        return await asyncio.wait_for(process.wait(), 50)
+        return await asyncio.wait_for(process.wait(), 150)
 
     async def kill(self) -> None:
         """Ends the daemon as a power cut would."""
@@ -193,7 +193,7 @@ class Stage:
         """What Twilio took for that person, oldest first: the truth about what was sent."""
         return [message.body for message in self.twilio.accepted(phone)]
 
-    async def sent(self, count: int, phone: str = ANA, within: float = 10.0) -> list[str]:
+    async def sent(self, count: int, phone: str = ANA, within: float = 40.0) -> list[str]:
         """Waits until Twilio has taken so many messages for that person."""
         return await until(
             lambda: found if len(found := self.bodies(phone)) >= count else None,

@@ -34,7 +34,7 @@ class Served:
     def __init__(self, loop: asyncio.AbstractEventLoop, on: Stage) -> None:
         self._loop, self.stage, self.relay, self.twilio, self.elevenlabs = loop, on, on.relay, on.twilio, on.elevenlabs
 
-    def run(self, scenario: Coroutine[Any, Any, T], within: float = 30.0) -> T:
+    def run(self, scenario: Coroutine[Any, Any, T], within: float = 90.0) -> T:
         """Plays a scenario on the daemon's loop."""
         return self.begin(scenario).result(within)
 
@@ -42,7 +42,7 @@ class Served:
         """Begins a scenario that goes on beside the test."""
         return asyncio.run_coroutine_threadsafe(scenario, self._loop)
 
-    def until(self, condition: Callable[[], T | None], within: float = 10.0, what: str = "") -> T:
+    def until(self, condition: Callable[[], T | None], within: float = 40.0, what: str = "") -> T:
         """What the condition gives as soon as it gives something true."""
         end, pause = time.monotonic() + within, threading.Event()
         while not (found := condition()):
