@@ -29,6 +29,7 @@ from tests.crash.judge import judge
 from tests.crash.machine import DIVISOR, HOLD, SETTLE, without_complaints
 from tests.crash.people import FALLBACK, GREETING, Crowd, answer
 from tests.crash.rest import at_rest
+from tests.crash.traffic import UNCONFIGURED
 from tests.crash.verdict import Verdict
 from tests.e2e.stage import AGENT, OVERRIDES, TOKEN
 from tests.engines import Cluster
@@ -107,7 +108,7 @@ class SeveralMachine:
         self._agents.settings.webhook_url = f"{balancer.url}/webhook/elevenlabs/post-call"
         await fleet.open(self._settings(balancer.url))
         commands = fleet.hosts[0].daemons
-        crowd = Crowd(self._twilio, self._agents, commands, balancer.url, read_from(url), self._plan.seed)
+        crowd = Crowd(self._twilio, self._agents, commands, balancer.url, read_from(url), self._plan.seed, UNCONFIGURED)
         try:
             await crowd.write_history()
             await asyncio.sleep(1.1)  # Twilio's times are whole seconds: what is history has to look like it

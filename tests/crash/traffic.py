@@ -14,6 +14,9 @@ from wa_relay.standins.twilio import SANDBOX, Serving, Template
 
 KINDS = ("voices", "pictures", "media-faults", "handovers", "merges", "senders", "templates")
 
+UNCONFIGURED = frozenset(KINDS) - {"senders", "templates"}
+"""The kinds that need nothing in the configuration."""
+
 SALES = "whatsapp:+573000000001"
 """The second number of the account, from which the calls of `SALES_AGENT` are followed up."""
 
