@@ -182,7 +182,7 @@ def test_the_daemon_carries_out_what_a_person_decides(tmp_path: Path) -> None:
             assert (message["twilio_message_id"], s.bodies(LUIS)) == (SID, [])
             with closing(sqlite3.connect(f"file:{s.relay.database}?mode=ro", uri=True)) as db:
                 decided = db.execute("select message_id, to_status, actor from journal where event = 'operator'")
-                user = getpass.getuser()
+                user = f"cli ({getpass.getuser()})"
                 assert decided.fetchall() == [(first, "queued", user), (second, "sent", user)]
 
     run(scenario())

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from wa_relay.cli.change import current_user, open_ledger
+from wa_relay.cli.change import cli_actor, open_ledger
 from wa_relay.cli.forget import confirm, require_yes
 from wa_relay.cli.options import Options
 from wa_relay.cli.reading import reading
@@ -116,7 +116,7 @@ def _make_safe(config: Config) -> None:
             raise AlreadyServed("a daemon runs on this database. Stop every daemon first.")
         try:
             db.begin()
-            restoring.begin_restored(ledger, current_user(), db.now(now))
+            restoring.begin_restored(ledger, cli_actor(), db.now(now))
             db.commit()
             db.finish()
         except db.Error as error:

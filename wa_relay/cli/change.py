@@ -186,6 +186,11 @@ def ask(daemon: Holder, path: str, body: Json, seconds: float = DAEMON_SECONDS) 
     return result
 
 
+def cli_actor() -> str:
+    """Who decides by a command, as it is recorded with the decision."""
+    return f"cli ({current_user()})"
+
+
 def current_user() -> str:
     """Returns the user who runs the command, as recorded with a decision."""
     try:

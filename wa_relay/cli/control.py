@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wa_relay.cli.change import Json, change, current_user
+from wa_relay.cli.change import Json, change, cli_actor
 from wa_relay.cli.options import Options
 from wa_relay.ledger import control
 from wa_relay.ledger.store import Ledger
@@ -18,7 +18,7 @@ _TEMPLATE = re.compile(r"HX[0-9a-fA-F]{32}")
 
 def pause(ctx: typer.Context) -> None:
     """Hold openings until `resume`. Replies still go out."""
-    user = current_user()
+    user = cli_actor()
 
     def directly(ledger: Ledger, now: Moment) -> Json:
         control.pause(ledger, user, now)
@@ -38,7 +38,7 @@ def resume(
     ] = False,
 ) -> None:
     """Release the openings that `pause` or the burst breaker holds."""
-    user = current_user()
+    user = cli_actor()
     if template is not None:
         _resume_template(ctx.obj, template, user)
         return

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from wa_relay.cli.change import ask, current_user, running_daemon
+from wa_relay.cli.change import ask, cli_actor, running_daemon
 from wa_relay.cli.forgetting import with_forgetter
 from wa_relay.cli.options import Options
 from wa_relay.cli.phones import Phone, read_phone
@@ -40,7 +40,7 @@ def forget(
     number = read_phone(phone)
     confirm(f"Erase everything that is stored about {number}? This can't be undone.", yes=yes)
     config = load_config(options, serving=False)
-    by = current_user()
+    by = cli_actor()
     if (daemon := running_daemon(config)) is not None:
         ask(daemon, "/forget", {"phone": number, "upstream": upstream, "by": by}, FORGET_SECONDS)
     else:
@@ -74,7 +74,7 @@ def retention(
         _print_threads(threads, dry_run=dry_run, as_json=as_json)
         return
     confirm(f"Erase the threads whose last message is older than {days:g} days? This can't be undone.", yes=yes)
-    by = current_user()
+    by = cli_actor()
     if (daemon := running_daemon(config)) is not None:
         threads = int(ask(daemon, "/retention", {"days": days, "by": by}, RETENTION_SECONDS)["threads"])
     else:

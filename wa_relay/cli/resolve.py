@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from wa_relay import reports
-from wa_relay.cli.change import Json, change, current_user
+from wa_relay.cli.change import Json, change, cli_actor
 from wa_relay.cli.options import Options
 from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
@@ -68,7 +68,7 @@ def _decisions(sent: str | None, *, resend: bool, cancel: bool) -> list[Decision
 
 
 def _decide(options: Options, number: int, decision: Decision, sid: str | None) -> Json:
-    user = current_user()
+    user = cli_actor()
 
     def directly(ledger: Ledger, now: Moment) -> Json:
         return {"status": control.resolve(ledger, number, decision, sid, user, now)}

@@ -75,8 +75,12 @@ def stranger_opted_out(ledger: Ledger, address: str) -> bool:
     return forgotten.opted_out_before(ledger, address)
 
 
-def opt_out(ledger: Ledger, address: str, source: str, now: Moment, at: Moment | None = None) -> bool:
+def opt_out(
+    ledger: Ledger, address: str, source: str, now: Moment, at: Moment | None = None, actor: str | None = None
+) -> bool:
     """Opts a customer out and cancels what waits for them. False if they were out already.
+
+    `actor` is who did it for the customer: by default an operator's `source`.
 
     The confirmation survives a second "STOP" that arrives before it is sent, but not Twilio's own opt-out, after
     which Twilio refuses it (21610).
@@ -88,7 +92,8 @@ def opt_out(ledger: Ledger, address: str, source: str, now: Moment, at: Moment |
         ledger.run(INSERT_OPT_OUT, {"address": shown, "at": now if at is None else at, "source": source})
     if customer is not None:
         silence(ledger, customer.id, source, now)
-        detail = f"opted out by {source}" if source in BY_OPERATOR else f"opted out: {source}"
+        who = actor or (source if source in BY_OPERATOR else None)
+        detail = f"opted out by {who}" if who else f"opted out: {source}"
         _record(ledger, customer.id, "out" if new else "out_again", detail, source, now)
     return new
 

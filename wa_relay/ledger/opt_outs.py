@@ -47,4 +47,4 @@ def remove(ledger: Ledger, address: str, source: str, now: Moment) -> bool:
 
 def import_all(ledger: Ledger, rows: Sequence[OptedOut], now: Moment) -> int:
     """Opts out every address of a list; returns the number that were not out already."""
-    return sum(consent.opt_out(ledger, row.address, row.source, now, min(row.at, now)) for row in rows)
+    return sum(consent.opt_out(ledger, row.address, row.source, now, min(row.at, now), "cli") for row in rows)

@@ -103,7 +103,7 @@ class ConversationRoutes:
         _body(http)
         operator, address, now = _operator(http), customer(http), self._clock()
         deed = deed_of(operator, "opt-out", address)
-        opted_out = await self._ledger.run(run_audited, deed, now, _opt_out, address, operator.channel, now)
+        opted_out = await self._ledger.run(run_audited, deed, now, _opt_out, address, operator, now)
         if opted_out is not None:
             await until_begun(self._ledger, opted_out)
         return await self._shown(opted_out)
@@ -164,10 +164,10 @@ def _variables(given: Json) -> dict[str, str]:
     return {name: str(value) for name, value in given.items()}
 
 
-def _opt_out(ledger: Ledger, address: str, source: str, now: Moment) -> int | None:
+def _opt_out(ledger: Ledger, address: str, operator: Operator, now: Moment) -> int | None:
     conversation_id = customers.find_conversation(ledger.db, address)
     if conversation_id is not None:
-        consent.opt_out(ledger, address, source, now)
+        consent.opt_out(ledger, address, operator.channel, now, actor=operator.name)
     return conversation_id
 
 
