@@ -30,7 +30,7 @@ def socket_url(signed_url: str, base_url: str) -> str:
         scheme = "ws" if base.scheme == "http" else "wss"
         signed = SplitResult(scheme, base.netloc, signed.path, signed.query, "")
     if signed.scheme == "ws" and base.scheme != "http" and not _loopback(signed.hostname or ""):
-        raise WrongAddressError("ElevenLabs gave a signed URL without encryption: it is not used")
+        raise WrongAddressError("ElevenLabs returned a signed URL without encryption: it is not used")
     return signed.geturl()
 
 
