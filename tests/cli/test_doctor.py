@@ -15,6 +15,7 @@ import pytest
 from tests.doctor.healthy import GOOD, SENDER, examined, good_twilio, healthy
 from tests.e2e.stage import AGENT, ANA, TOKEN, Stage, free_port, run, stage
 from tests.stopwatch import Stopwatch
+from wa_relay.channel.transport import host_beside
 from wa_relay.config import load
 from wa_relay.doctor import Check, public
 from wa_relay.ledger import file
@@ -298,13 +299,11 @@ def test_an_address_of_this_machine_is_useless_to_a_service_elsewhere() -> None:
     assert "public_url" in found.message
 
 
-def test_the_content_api_has_a_host_of_its_own_at_twilio() -> None:
-    from wa_relay.channel.content import content_url
-
-    assert content_url("https://api.twilio.com") == "https://content.twilio.com"
-    assert content_url("https://api.dublin.ie1.twilio.com") == "https://content.dublin.ie1.twilio.com"
-    assert content_url("http://127.0.0.1:8080") == "http://127.0.0.1:8080"
-    assert content_url("https://api.twilio.com.evil.example") == "https://api.twilio.com.evil.example"
+def test_the_content_api_has_a_separate_host_at_twilio() -> None:
+    assert host_beside("content", "https://api.twilio.com") == "https://content.twilio.com"
+    assert host_beside("content", "https://api.dublin.ie1.twilio.com") == "https://content.dublin.ie1.twilio.com"
+    assert host_beside("content", "http://127.0.0.1:8080") == "http://127.0.0.1:8080"
+    assert host_beside("content", "https://api.twilio.com.evil.example") == "https://api.twilio.com.evil.example"
 
 
 SILENT = {

@@ -6,14 +6,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
 from urllib.parse import urlsplit
 
-import aiohttp
-
-from wa_relay.channel.transport import Transport, host_beside
-from wa_relay.config import Twilio
-from wa_relay.http import AnswerTooLarge
+from wa_relay.channel.transport import AccountApi
 from wa_relay.model import UpstreamError
 
 MOST_PAGES = 20
@@ -41,25 +36,11 @@ class Approved:
     places: tuple[str, ...]
 
 
-class Templates:
+class Templates(AccountApi):
     """The templates of one account."""
 
-    def __init__(
-        self, http: aiohttp.ClientSession, *, account_sid: str, auth_token: str, base_url: str, timeout: float = 20.0
-    ) -> None:
-        self._transport = Transport(http, content_url(base_url), total=timeout)
-        self._auth = (account_sid, auth_token)
-
-    @classmethod
-    def of(cls, http: aiohttp.ClientSession, settings: Twilio, *, timeout: float) -> Self:
-        """Those of the configured account."""
-        return cls(
-            http,
-            account_sid=settings.account_sid,
-            auth_token=settings.auth_token.reveal(),
-            base_url=settings.base_url,
-            timeout=timeout,
-        )
+    host = "content"
+    name = "Content"
 
     async def find(self, content_sid: str) -> Template | None:
         """Fetches a template with its approval, None when the account does not have it.
@@ -67,8 +48,8 @@ class Templates:
         Raises `UpstreamError`. Source: the Content and ApprovalRequests resources.
         """
         path = f"/v1/Content/{content_sid}"
-        content = await self._get(path)
-        approvals = await self._get(f"{path}/ApprovalRequests") if content is not None else None
+        content = await self._found(path)
+        approvals = await self._found(f"{path}/ApprovalRequests") if content is not None else None
         if content is None or approvals is None:
             return None
         approval = approvals.get("whatsapp")
@@ -88,7 +69,7 @@ class Templates:
         found: list[Approved] = []
         path: str | None = "/v1/ContentAndApprovals?PageSize=100"
         for _ in range(MOST_PAGES):
-            page = await self._get(path) if path else None
+            page = await self._found(path) if path else None
             if page is None:
                 break
             contents, meta = page.get("contents"), page.get("meta")
@@ -100,19 +81,13 @@ class Templates:
             path = f"/v1/ContentAndApprovals?{query}" if query else None
         return tuple(sorted(found, key=lambda template: (template.name, template.language)))
 
-    async def _get(self, path: str) -> Mapping[str, object] | None:
+    async def _found(self, path: str) -> Mapping[str, object] | None:
         try:
-            answer = await self._transport.request("GET", path, auth=self._auth)
-            data = json.loads(answer.text) if answer.status_code == 200 else None
-        except (aiohttp.ClientError, TimeoutError, OSError, AnswerTooLarge) as error:
-            raise UpstreamError(f"Twilio's Content API can't be reached ({type(error).__name__})") from error
-        except ValueError:
-            data = None
-        if answer.status_code == 404:
-            return None
-        if not isinstance(data, Mapping):
-            raise UpstreamError(f"Twilio's Content API answered HTTP {answer.status_code}", status=answer.status_code)
-        return data
+            return await self._get(path)
+        except UpstreamError as error:
+            if error.status == 404:
+                return None
+            raise
 
 
 def _is_approved(entry: Mapping[str, object]) -> bool:
@@ -139,8 +114,3 @@ def _places(content: Mapping[str, object]) -> frozenset[str]:
     samples = content.get("variables")
     used = _PLACE.findall(json.dumps(content.get("types"), ensure_ascii=False))
     return frozenset(used) | frozenset(samples if isinstance(samples, Mapping) else ())
-
-
-def content_url(base_url: str) -> str:
-    """Returns the host of the Content API."""
-    return host_beside("content", base_url)

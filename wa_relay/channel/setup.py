@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
-import aiohttp
-
-from wa_relay.channel.transport import Transport, host_beside
-from wa_relay.config import Twilio
-from wa_relay.http import AnswerTooLarge
+from wa_relay.channel.transport import AccountApi
 from wa_relay.model import UpstreamError
 
 PAGE_SIZE = 100
@@ -50,28 +44,14 @@ class ServiceSetup:
     senders: frozenset[str]
 
 
-class AccountSetup:
+class AccountSetup(AccountApi):
     """Reads the set-up of one account. Raises `UpstreamError` from every method.
 
     Source: the resources Channels Senders (Messaging v2), Services and ChannelSenders (Messaging v1).
     """
 
-    def __init__(
-        self, http: aiohttp.ClientSession, *, account_sid: str, auth_token: str, base_url: str, timeout: float = 20.0
-    ) -> None:
-        self._transport = Transport(http, host_beside("messaging", base_url), total=timeout)
-        self._auth = (account_sid, auth_token)
-
-    @classmethod
-    def of(cls, http: aiohttp.ClientSession, settings: Twilio, *, timeout: float) -> Self:
-        """Those of the configured account."""
-        return cls(
-            http,
-            account_sid=settings.account_sid,
-            auth_token=settings.auth_token.reveal(),
-            base_url=settings.base_url,
-            timeout=timeout,
-        )
+    host = "messaging"
+    name = "Messaging"
 
     async def senders(self) -> tuple[SenderSetup, ...]:
         """Lists the account's WhatsApp senders."""
@@ -82,7 +62,7 @@ class AccountSetup:
         """Fetches a messaging service with its senders; None if the account does not have it."""
         path = f"/v1/Services/{sid}"
         try:
-            found = await self._get(path, {})
+            found = await self._get(path)
             entries = await self._all(f"{path}/ChannelSenders", {})
         except UpstreamError as error:
             if error.status == 404:
@@ -110,18 +90,6 @@ class AccountSetup:
             # The address comes from an answer: only its query is taken, never another host or path.
             asked = dict(parse_qsl(urlsplit(following).query, keep_blank_values=True))
         return found
-
-    async def _get(self, path: str, query: Mapping[str, str]) -> Mapping[str, object]:
-        try:
-            answer = await self._transport.request("GET", path, params=dict(query), auth=self._auth)
-            data = json.loads(answer.text)
-        except (aiohttp.ClientError, TimeoutError, OSError, AnswerTooLarge) as error:
-            raise UpstreamError(f"Twilio's Messaging API can't be reached ({type(error).__name__})") from error
-        except (ValueError, RecursionError):
-            data = None
-        if answer.status_code != 200 or not isinstance(data, Mapping):
-            raise UpstreamError(f"Twilio's Messaging API answered HTTP {answer.status_code}", status=answer.status_code)
-        return data
 
 
 def _sender(entry: Mapping[str, object]) -> SenderSetup:

@@ -8,18 +8,21 @@ connection faults through as what they are, since they alone prove that nothing 
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, ClassVar, Self
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
 
-from wa_relay.http import fetch, retry_after
+from wa_relay.config import Twilio
+from wa_relay.http import AnswerTooLarge, fetch, retry_after
 from wa_relay.logs import LOGGER
+from wa_relay.model import UpstreamError
 
 LARGEST_ANSWER = 4 * 1024 * 1024
 """Bytes: a page of a thousand messages is well under it."""
@@ -77,6 +80,47 @@ class Transport(AsyncHttpClient):  # type: ignore[misc]
         )
         last_headers.set(answer.headers)
         return Response(answer.status, answer.body.decode("utf-8", "replace"), answer.headers)
+
+
+class AccountApi:
+    """A reader of another of Twilio's APIs for one account. `host` is its host's name, `name` that in messages."""
+
+    host: ClassVar[str]
+    name: ClassVar[str]
+
+    def __init__(
+        self, http: aiohttp.ClientSession, *, account_sid: str, auth_token: str, base_url: str, timeout: float = 20.0
+    ) -> None:
+        self._transport = Transport(http, host_beside(self.host, base_url), total=timeout)
+        self._auth = (account_sid, auth_token)
+
+    @classmethod
+    def of(cls, http: aiohttp.ClientSession, settings: Twilio, *, timeout: float) -> Self:
+        """Makes the reader of the configured account."""
+        return cls(
+            http,
+            account_sid=settings.account_sid,
+            auth_token=settings.auth_token.reveal(),
+            base_url=settings.base_url,
+            timeout=timeout,
+        )
+
+    async def _get(self, path: str, query: Mapping[str, str] | None = None) -> Mapping[str, object]:
+        """Fetches an object. Raises `UpstreamError`, with the status of an answer other than 200."""
+        try:
+            answer = await self._transport.request(
+                "GET", path, params=None if query is None else dict(query), auth=self._auth
+            )
+            data = json.loads(answer.text)
+        except (aiohttp.ClientError, TimeoutError, OSError, AnswerTooLarge) as error:
+            raise UpstreamError(f"Twilio's {self.name} API can't be reached ({type(error).__name__})") from error
+        except (ValueError, RecursionError):
+            data = None
+        if answer.status_code != 200 or not isinstance(data, Mapping):
+            raise UpstreamError(
+                f"Twilio's {self.name} API answered HTTP {answer.status_code}", status=answer.status_code
+            )
+        return data
 
 
 def _basic(user: str, password: str) -> dict[str, str]:
