@@ -1,17 +1,17 @@
 """The controls over HTTP, for other processes: `/_standin/…` on the stand-in's own port, JSON in and out.
 
-`POST`: `customer` (a message, `Writes`), `redeliver`, `contact` (`Person`), `settings` (`Changes`), `fault`
-(`Planned`), `fate` (of the next messages), `template`, `trouble` (a code of a sender, a template or the account),
-`register` (account, senders and messaging services for `doctor`), `progress` (a status by hand) and `down`.
+`POST`: `customer` (a message, `Writes`), `redeliver`, `contact` (fields of `Contact`), `settings` (of `Settings`),
+`fault` (`Planned`), `fate` (of the next messages), `template`, `trouble` (a code of a sender, a template or the
+account), `register` (account, senders and messaging services for `doctor`), `progress` (a status by hand) and `down`.
 `GET`: `journal?after=N&kind=…` and `accepted?to=…`.
 """
 
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
-from typing import Literal
+from typing import Any, Literal, get_type_hints
 from urllib.parse import parse_qs
 
 from aiohttp import web
@@ -21,13 +21,14 @@ from wa_relay.standins.twilio import shapes
 from wa_relay.standins.twilio.attachments import PLAIN, Attachment, Serving
 from wa_relay.standins.twilio.director import Director
 from wa_relay.standins.twilio.faults import Fault
-from wa_relay.standins.twilio.forms import Referral
+from wa_relay.standins.twilio.forms import Written
 from wa_relay.standins.twilio.registry import Account, MessagingService, Sender
-from wa_relay.standins.twilio.settings import Delays
-from wa_relay.standins.twilio.state import Fate, Template
+from wa_relay.standins.twilio.settings import Settings
+from wa_relay.standins.twilio.state import Contact, Fate, Template
 
 PREFIX = "/_standin/"
 Answer = dict[str, object]
+_OBJECT = TypeAdapter(dict[str, object])
 
 
 class _Body(BaseModel):
@@ -48,73 +49,19 @@ class MediaFile(_Body):
         return file if self.base64 is None else replace(file, data=b64decode(self.base64, validate=True))
 
 
-class Writes(_Body):
-    """A customer's message, by the names of `Written`; `media` is a file or only its content type.
+class Writes(BaseModel):
+    """A customer's message. The other names are those of `Written`; `media` is a file or only its content type.
 
     `wait=False` does not wait for the webhook's answer.
     """
 
+    model_config = ConfigDict(extra="allow")
+
     phone: str
-    body: str = ""
     media: str | MediaFile | None = None
-    button: str | None = None
-    button_payload: str = ""
-    choice: tuple[str, str] | None = None
-    location: tuple[float, float] | None = None
-    label: str = ""
-    address: str = ""
-    reply_to: str = ""
-    reaction: str | None = None
-    referral: Referral | None = None
-    forwarded: bool | None = None
-    often_forwarded: bool = False
-    hidden: bool = False
-    service: str = ""
-    fields: dict[str, str] = Field(default_factory=dict)
     deliver: bool = True
     wait: bool = True
     to: str = ""
-
-
-class Person(_Body):
-    """The properties of a contact; omitted ones stay."""
-
-    phone: str
-    whatsapp: bool | None = None
-    blocked: bool | None = None
-    opted_out: bool | None = None
-    sandbox_expired: bool | None = None
-    reachable: bool | None = None
-    reads: bool | None = None
-    name: str | None = None
-    user_id: str | None = None
-    last_inbound: float | None = None
-    wa_id: str | None = None
-    also: tuple[str, ...] | None = None
-
-
-class Changes(_Body):
-    """Settings; what is not named stays. `delays: null` turns delivery off."""
-
-    auth_token: str = ""
-    webhook_url: str = ""
-    fallback_url: str = ""
-    delays: Delays | None = None
-    enforce_window: bool = True
-    strict: bool = True
-    messages_per_second: float | None = None
-    pair_limit: bool = False
-    list_lag: float = 0.0
-    media_lag: float = 0.0
-    sender_rates: dict[str, float] = Field(default_factory=dict)
-    users_per_day: int | None = None
-    queue_seconds: float = 0.0
-    trial: bool = False
-    advanced_opt_out: bool = False
-    api_keys: dict[str, str] = Field(default_factory=dict)
-    forbidden: tuple[str, ...] = ()
-    clock_skew: float = 0.0
-    typing_status: int = 200
 
 
 class Planned(_Body):
@@ -220,8 +167,10 @@ class Control:
     async def _customer(self, body: bytes) -> Answer:
         wanted = Writes.model_validate_json(body)
         media = wanted.media.attachment() if isinstance(wanted.media, MediaFile) else wanted.media
-        given = {"body": ""} | {name: getattr(wanted, name) for name in wanted.model_fields_set - {"media", "wait"}}
-        writing = self._director.customer_writes(**given, media=media)
+        message = {"body": ""} | _fields(Written, wanted.model_extra or {})
+        writing = self._director.customer_writes(
+            wanted.phone, **message, media=media, deliver=wanted.deliver, to=wanted.to
+        )
         if not wanted.wait:
             self._director.beside(writing)
             return {}
@@ -231,12 +180,13 @@ class Control:
         return asdict(await self._director.redeliver(Redelivery.model_validate_json(body).sid))
 
     async def _contact(self, body: bytes) -> Answer:
-        wanted = Person.model_validate_json(body)
-        return asdict(self._director.contact(**wanted.model_dump(exclude_unset=True)))
+        given = _fields(Contact, _OBJECT.validate_json(body))
+        if "phone" not in given:
+            raise ValueError("phone is missing")
+        return asdict(self._director.contact(**given))
 
     async def _settings(self, body: bytes) -> Answer:
-        wanted = Changes.model_validate_json(body)
-        self._director.configure(**{name: getattr(wanted, name) for name in wanted.model_fields_set})
+        self._director.configure(**_fields(Settings, _OBJECT.validate_json(body)))
         return asdict(self._director.settings)
 
     async def _fault(self, body: bytes) -> Answer:
@@ -276,6 +226,14 @@ class Control:
     async def _down(self, body: bytes) -> Answer:
         self._outage(Outage.model_validate_json(body or b"{}").seconds)
         return {}
+
+
+def _fields(kind: type, given: Mapping[str, object]) -> dict[str, Any]:
+    """Reads some fields of a dataclass by their types; those that are not named stay. Raises `ValueError`."""
+    types = get_type_hints(kind)
+    if unknown := sorted(given.keys() - types.keys()):
+        raise ValueError(f"{kind.__name__} has no {', '.join(unknown)}")
+    return {name: TypeAdapter(types[name]).validate_python(value) for name, value in given.items()}
 
 
 def _answer(body: Answer, status: int = 200) -> web.Response:
