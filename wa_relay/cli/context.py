@@ -12,14 +12,14 @@ import typer
 from wa_relay.agent.recap import recap, variables
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import results, write_document
-from wa_relay.cli.phones import Phone, read_phone, unknown
-from wa_relay.cli.reading import reading
-from wa_relay.cli.settings import load_config
+from wa_relay.cli.phones import Phone
+from wa_relay.cli.reading import read_customer
 from wa_relay.config import Config
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.ledger import contexts
 from wa_relay.ledger.call_details import merge_variables
-from wa_relay.ledger.location import location_of
+from wa_relay.ledger.engine import Queries
+from wa_relay.ledger.questions import Informed
 from wa_relay.model import Question, RelayError, UpstreamError
 
 
@@ -30,13 +30,8 @@ def context(
 ) -> None:
     """Show what the agent would be given for a customer now: the variables and the context of a session."""
     options: Options = ctx.obj
-    number = read_phone(phone)
-    config = load_config(options)
-    with reading(location_of(config)) as db:
-        of_strangers = config.reply.unknown_sender_agent_id if config.reply.unknown_sender == "agent" else ""
-        found = contexts.find_context(db, number, of_strangers)
-    if found is None:
-        raise unknown(number)
+    read: tuple[Config, str, Informed | str] = read_customer(options, phone, _find)
+    config, number, found = read
     if isinstance(found, str):
         raise RelayError(f"no agent would answer {number}: {found}.", permanent=True)
     question = found.question
@@ -56,6 +51,11 @@ def context(
         paper.console.print(paper.clean(f"{name} = {value}"))
     paper.console.print()
     paper.console.print(paper.clean(recap(question)))
+
+
+def _find(config: Config, db: Queries, number: str) -> Informed | str | None:
+    agent_of_strangers = config.reply.unknown_sender_agent_id if config.reply.unknown_sender == "agent" else ""
+    return contexts.find_context(db, number, agent_of_strangers)
 
 
 async def _with_details(config: Config, question: Question, key: str) -> Question:

@@ -14,10 +14,8 @@ import typer
 
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import write_document, write_file
-from wa_relay.cli.phones import Phone, read_phone, unknown
-from wa_relay.cli.reading import reading
-from wa_relay.cli.settings import load_config
-from wa_relay.ledger.location import location_of
+from wa_relay.cli.phones import Phone
+from wa_relay.cli.reading import read_customer
 from wa_relay.reports.export import Export
 from wa_relay.reports.export import export as export_customer
 
@@ -45,11 +43,8 @@ def export(
 ) -> None:
     """Print everything that is stored about a customer, for the customer's right to know it."""
     options: Options = ctx.obj
-    number = read_phone(phone)
-    with reading(location_of(load_config(options))) as db:
-        found = export_customer(db, number, time.time())
-    if found is None:
-        raise unknown(number)
+    now = time.time()
+    _, _, found = read_customer(options, phone, lambda _config, db, number: export_customer(db, number, now))
     text = _page(found) if form is Format.html else json.dumps(found.to_json(), ensure_ascii=False, indent=2) + "\n"
     if output is None:
         write_document(text)

@@ -11,10 +11,8 @@ import typer
 from wa_relay import reports
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import Paper, results, write_document
-from wa_relay.cli.phones import Phone, read_phone, unknown
-from wa_relay.cli.reading import reading
-from wa_relay.cli.settings import load_config
-from wa_relay.ledger.location import location_of
+from wa_relay.cli.phones import Phone
+from wa_relay.cli.reading import read_customer
 from wa_relay.reports import Decision
 
 
@@ -25,12 +23,7 @@ def why(
 ) -> None:
     """Show every decision about a customer, with its time and its rule."""
     options: Options = ctx.obj
-    number = read_phone(phone)
-    config = load_config(options)
-    with reading(location_of(config)) as db:
-        decisions = reports.why(db, number)
-    if decisions is None:
-        raise unknown(number)
+    config, _, decisions = read_customer(options, phone, lambda _config, db, number: reports.why(db, number))
     if as_json:
         rows = [decision.to_json() for decision in decisions]
         write_document(json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
