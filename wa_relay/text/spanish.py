@@ -54,6 +54,26 @@ class Phrases:
         return self.file_note.format(attachment=self.attachments.get(attachment, self.other_attachment))
 
 
+@dataclass(frozen=True, slots=True)
+class CustomerTexts:
+    """What customers read by default. The settings replace each text."""
+
+    opening: str
+    fallback: str
+    text_only: str
+    opt_out_confirmation: str
+    handover_notice: str
+
+
+CUSTOMER_TEXTS = CustomerTexts(
+    opening="Hola {client_name}, gracias por atender nuestra llamada. ¿Te quedó alguna duda?",
+    fallback="En este momento no podemos responderte. Te escribiremos pronto.",
+    # For a video, a sticker, or any other attachment that the agent can't read.
+    text_only="Por ahora solo puedo leer mensajes de texto. ¿Me lo puedes escribir, por favor?",
+    opt_out_confirmation="Listo, no te escribiremos más. Escribe ALTA si cambias de idea.",
+    handover_notice="Te va a escribir una persona de nuestro equipo por aquí.",
+)
+
 SPANISH = Phrases(
     yes="sí",
     no="no",
