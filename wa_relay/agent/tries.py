@@ -1,4 +1,4 @@
-"""How often a turn is tried: three sessions at most, within 90 s in all, whatever the transport."""
+"""The tries of a turn: three sessions at most, within 90 s in all, and the pauses between them, whatever the transport."""
 
 from __future__ import annotations
 

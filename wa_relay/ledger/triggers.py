@@ -40,7 +40,7 @@ _PROOF = Trigger(
     refuses="a message returns to the queue only with proof",
 )
 _SENDING = Trigger(
-    "attempt_is_recorded",
+    "send_is_recorded",
     _UPDATE_OF_STATUS,
     """new.status = 'sending' and old.status <> 'sending' and (
         new.attempted_at is null or new.epoch is null or new.attempts <> old.attempts + 1)""",

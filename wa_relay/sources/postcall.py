@@ -3,6 +3,8 @@
 The signature is checked over the raw bytes as they stream in, so that audio of any size can be
 dropped without being kept. What is not an outbound phone call is ignored: the relay's own text
 sessions come back here too.
+
+`parse` accepts every shape of the event; the conversation in it is read as in the REST API (`elevenlabs/shapes.py`).
 """
 
 from __future__ import annotations
