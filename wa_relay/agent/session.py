@@ -103,6 +103,7 @@ class TextAgent:
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     async def _try(self, question: Question, tools: ToolNote, deadline: Moment) -> Answer | Silence | Unreadable:
+        # For each try: an override that was refused, or a new first message, changes the next session.
         settings = await self._settings.get(question.agent_id)
         ask = self._ask(question, settings, deadline)
         socket = await self._connect(question.agent_id, deadline)
@@ -113,6 +114,7 @@ class TextAgent:
         finally:
             self._hang_up(socket)
         if isinstance(turn.outcome, Failed) and turn.outcome.override_refused and ask.text_only:
+            # The agent forbids text-only sessions by override; the next try asks without it.
             self._settings.override_refused(question.agent_id)
             raise TryFailedError(turn.outcome.reason, at_once=True)
         return _answer_of(turn)
@@ -142,8 +144,10 @@ class TextAgent:
     async def _connect(self, agent_id: str, deadline: Moment) -> _Socket:
         try:
             async with asyncio.timeout_at(deadline):
+                # A signed URL is good for one session, so each try fetches its own.
                 url = socket_url(await self._sign(agent_id), self._base_url)
                 return await self._http.ws_connect(
+                    # Encoded again, the signature in the query would be wrong.
                     URL(url, encoded=True),
                     max_msg_size=_MAX_FRAME,
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_SECONDS),
@@ -249,6 +253,7 @@ class _Carrier:
             await self._send(self._turn.received(message.data, now))
         elif message.type is aiohttp.WSMsgType.CLOSE:
             self._turn.closed(message.data, message.extra or "")
+        # Text sessions carry no audio: binary frames are ignored, anything else is an end.
         elif message.type is not aiohttp.WSMsgType.BINARY:
             self._turn.closed(None, "")
 

@@ -1,4 +1,4 @@
-"""The tries of a turn: three sessions at most, within 90 s in all, and the pauses between them, whatever the transport."""
+"""The tries of a turn: three sessions at most, within 90 s in all, and the pauses between them."""
 
 from __future__ import annotations
 
@@ -108,6 +108,7 @@ class Tries:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._limits.total
         for number in range(1, self._limits.tries + 1):
+            # One try at a time for all turns while the service is away: a thousand waiting turns would keep it down.
             await self._wait_for_place(end)
             outcome = await self._try(try_once, min(loop.time() + self._timeout, end))
             if not isinstance(outcome, TryFailedError):
@@ -116,6 +117,7 @@ class Tries:
             say("agent_try_failed", number=number, of=self._limits.tries, why=failed.reason, **(ids or {}))
             if note_try is not None and not (failed.no_capacity and _may_wait(failed, tools)):
                 await note_try(failed.reason)
+            # Before the pause: a turn whose tools may have run is never tried again, or a booking is made twice.
             _raise_if_final(failed, tools)
             pause = self._pause(failed, number)
             if number == self._limits.tries or loop.time() + pause >= end:
@@ -136,6 +138,7 @@ class Tries:
         except TimeoutError:
             return TryFailedError(f"no answer within {self._timeout:g} s", at_once=True)
         self._circuit.succeeded()
+        # Only tags or marks: Twilio refuses an empty body (21602), and the customer would get nothing.
         if isinstance(answer, Answer) and not visible(to_whatsapp(answer.text)):
             return TryFailedError("the answer has nothing visible in it", at_once=True)
         return answer

@@ -228,6 +228,7 @@ class _Claim:
                 self._take_one(_Due(*row))
 
     def _take_one(self, message: _Due) -> None:
+        # In the transaction of the mark: an opt-out or a takeover of a second ago still counts.
         reason = _worthless(message, self._now)
         if reason is not None:
             sends.end(self._ledger, message.id, reason, Proof("rule", WHY_WORTHLESS[reason]), self._now)
@@ -246,6 +247,7 @@ class _Claim:
         else:
             self.jobs.append(job)
             if job.outgoing.content_sid is not None:
+                # Not only when Twilio accepts: an uncertain send may have used Meta's slot.
                 self._daily.count(message.sender, message.conversation_id)
                 self._count_template_probe(job.outgoing.content_sid)
 
@@ -340,6 +342,7 @@ def _begin(ledger: Ledger, message: _Due, call: KnownCall | None, now: Moment) -
     content, call_key = message.content, None
     outgoing = _as_written(message)
     if call is not None:
+        # Rendered again now: a name may have come with a later report, and the settings may have changed since.
         rendered = openings.render_opening(ledger, call, now)
         reason = _unsendable(ledger, message.id, rendered, now)
         if reason is not None:
@@ -378,7 +381,7 @@ def _begin(ledger: Ledger, message: _Due, call: KnownCall | None, now: Moment) -
 
 
 def _as_written(message: _Due) -> Outgoing:
-    """True for a message that is sent as stored: a text, or a template other than an opening's."""
+    """The request for a message that is sent as stored: a text, or a template other than an opening's."""
     if message.content_sid is None or message.kind == "opening":
         return Outgoing(message.id, message.address, body=message.content)
     variables = json.loads(message.content_variables or "{}")

@@ -88,6 +88,7 @@ def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
     conversation, is not answered. A message to a number that is not ours belongs to no customer, and is not stored.
     """
     own = ledger.rules.own_numbers
+    # The account may have other numbers with other programs behind them: an answer from ours would confuse both.
     if own and inbound.to is not None and inbound.to not in own:
         return Received("stranger")
     written = inbound.written_at if inbound.written_at is not None else now
@@ -96,11 +97,13 @@ def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
         return Received("before_fence")
     if inbound.sid is not None and ledger.one(SELECT_STRANGERS_MESSAGE, {"sid": inbound.sid}):
         return Received("duplicate")
+    # The sweep lists a day of messages: an erased one must not come back by it.
     if forgotten.is_forgotten(ledger, "message", inbound.sid):
         return Received("duplicate")
     customer = customers.find_customer(ledger, inbound.phone, inbound.wa_id, inbound.user_id)
     if customer is None:
         return _receive_stranger(ledger, inbound, written, now)
+    # Written before the customer had a conversation, found only now: it was never part of it (contract 7.2).
     if inbound.written_at is not None and written + 1.0 <= customer.created_at:
         _keep_strangers_message(ledger, inbound, written)
         return Received("stranger")
@@ -195,6 +198,7 @@ def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment
         return Received("duplicate")
     if attachment is not None:
         media.store_file(ledger, row[0], customer.id, attachment, now)
+    # By the time of writing: the window of a message that the sweep found late has run since then.
     window_ends_at = written + policy.WINDOW
     to = _number_written_to(inbound)
     if to is not None and to != customer.sender:
@@ -202,13 +206,16 @@ def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment
     noted = {"stamp": stamp(written), "window": window_ends_at, "user_id": inbound.user_id, "id": customer.id}
     ledger.run(NOTE_INBOUND, noted | {"written_at": message["written_at"]})
     received = Received("silent", row[0], customer.id)
+    # A thumbs-up opens the window like any message, but is not a question.
     if attachment is not None and attachment.type == "reaction":
         return received
     change = consent.change_of(ledger.rules, inbound)
+    # What the customer writes makes an opening that still waits pointless; an opt-out ends it by its own rule.
     if change != "out":
         waiting.end_by_customer(ledger, customer.id, written, now)
         window.cancel_reopening(ledger, customer.id, now)
     if change is not None:
+        # A sweep may bring yesterday's BAJA after today's ALTA: the later wish counts.
         if consent.is_superseded(ledger, inbound, customer.id, customer.phone):
             return _unanswered(ledger, received, "superseded", now)
         if change == "out":
@@ -255,6 +262,7 @@ def _answer(ledger: Ledger, inbound: Inbound, customer: Customer, received: Rece
         return replace(received, effect="notice", due_at=now) if requested else received
     if customer.handler != "agent":
         return _hold(ledger, customer, received, now)
+    # Two machines that answer each other repeat their text. A button or a caption is repeated by people, too.
     plain = inbound.attachment is None and not inbound.tapped
     if plain and loops.repeats_itself(ledger, customer.id, received.message_id, inbound.text, now):
         handover.mute(ledger, customer.id, "repeats_itself", now)
@@ -313,6 +321,7 @@ def record_transcript(ledger: Ledger, media_id: int, heard: Heard, now: Moment) 
     message_id, conversation_id = stored
     customer = customers.get_customer(ledger, conversation_id)
     received = Received("turn", message_id, conversation_id, now)
+    # Somebody who says "alto" in a long voice note rarely asks for no more messages.
     if not policy.is_spoken_request(heard.text):
         return received
     sent_at = float(ledger.need_one(SELECT_TIME_OF_MESSAGE, {"id": message_id})[0])

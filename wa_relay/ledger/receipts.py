@@ -92,6 +92,7 @@ def record_receipt(ledger: Ledger, receipt: Receipt, now: Moment) -> Noted:
         proof = Proof("receipt", "a receipt reported its SID")
         alarm = sends.accept(ledger, message, receipt.sid, proof, message.attempted_at, now).alarm
         message = get_message(ledger, message.id)
+    # The id in the callback says that it is ours, the SID that it is another send of ours: never move the row by it.
     if message.sid != receipt.sid:
         why = alarm or f"message {message.id} has another SID than {receipt.sid}: it may have been sent twice"
         _record_other_sid(ledger, message, why, now)
@@ -126,6 +127,7 @@ def record_lookup(ledger: Ledger, lookup: Lookup, listed: Sequence[Listed], now:
     )
     # A list whose pages move while they are read may show a message twice.
     free = {match.sid: match for match in matches if ledger.one(sends.SELECT_SID_OWNER, {"sid": match.sid}) is None}
+    # With two candidates nobody can say which one it is, and a wrong SID would hide a second message.
     if len(free) == 1:
         (found,) = free.values()
         proof = Proof("listing", "Twilio's list has it")
@@ -218,11 +220,13 @@ def _learn_bsuid(ledger: Ledger, conversation_id: int, bsuid: str, now: Moment) 
 
 
 def _move(ledger: Ledger, message: Outbound, receipt: Receipt, now: Moment) -> Noted:
+    # Receipts overtake each other, so the highest one counts, not the last.
     if policy.RANK.get(receipt.status, -1) > policy.RANK.get(message.receipt or "", -1):
         ledger.run(NOTE_RECEIPT, {"status": receipt.status, "id": message.id})
     target = policy.receipt_moves(receipt.status, message.status)
     freed = False
     if receipt.status in ("sent", "delivered", "read"):
+        # `queued` and `accepted` prove nothing about the sender: 63051 and 63018 come after them.
         released = holds.note_success(ledger, message, now)
         freed = sends.free_next_part(ledger, message, now) or released
     if target is None or target == message.status:
@@ -257,6 +261,7 @@ def _not_found(ledger: Ledger, message: Outbound, matches: int, now: Moment) -> 
     ledger.run(COUNT_LOOKUP, {"id": message.id, "matches": matches, "at": following, "holds": holds})
     if not holds:
         sends.free_next_part(ledger, message, now)
+    # One alert for each send, at its first empty look-up; later ones would only repeat it.
     if not message.lookups:
         alerts.raise_uncertain(ledger, message.id, message.kind, message.conversation_id, now)
     alarm = f"message {message.id}: {matches} messages at Twilio could be it" if matches > 1 else None

@@ -64,6 +64,7 @@ def finish_send(ledger: Ledger, message_id: int, result: SendResult, now: Moment
     """Moves a message by the result of its send; one that a receipt has moved meanwhile stays there."""
     message = get_message(ledger, message_id)
     if isinstance(result, Accepted):
+        # Any acceptance proves that the account works again, not only that of a probe.
         holds.end_account_hold(ledger, now)
         done = accept(ledger, message, result.sid, ACCEPTED, message.attempted_at, now)
         if done.status != "sending":
@@ -88,10 +89,12 @@ def accept(ledger: Ledger, message: Outbound, sid: str, proof: Proof, at: Moment
     if message.sid == sid:
         return Finished(message.id, message.status)
     owner = ledger.one(SELECT_SID_OWNER, {"sid": sid})
+    # Not adopted: a row has one SID, and a person must know that Twilio may have delivered two messages.
     if message.sid is not None or owner is not None or message.status == "failed":
         why = f"message {message.id} is {message.status} and Twilio also has {sid}: it may have been sent twice"
         return Finished(message.id, message.status, alarm=why)
     estimated = at if at is not None else now
+    # Twilio's list has whole seconds of another clock. They serve for the order of a thread, not for our timers.
     accepted_at = now if proof.by == "http" else estimated
     parameters = {
         "id": message.id,
@@ -148,6 +151,7 @@ def end(
         return
     follows = replace(proof, by="rule", evidence=f"the part before it ended: {reason}", code=None)
     for later in ledger.all(SELECT_LATER_PARTS, {"turn_id": ended.turn_id, "part": ended.part}):
+        # Half an answer is worse than none: what follows a part that ended would be read without its beginning.
         why = "window_closed" if code == "63016" else "cancelled"
         rest = {"id": later["id"], "reason": why, "code": None, "message": None}
         ledger.run(MARK_FAILED, rest | follows.columns(now))
@@ -155,6 +159,7 @@ def end(
 
 def follow_refusal(ledger: Ledger, message: Outbound, code: str | None, now: Moment) -> None:
     """Applies what a code means besides: 21610 is an opt-out, 63016 a closed window, 30036 an answer that expired."""
+    # The customer opted out at Twilio, beside us: the state here must agree before the next send.
     if code == "21610":
         consent.opt_out(ledger, message.address, "twilio", now)
     elif code == "63016":
@@ -213,6 +218,7 @@ def _hold_account(ledger: Ledger, message: Outbound, refusal: SendRefused, now: 
     ended = _end_if_taken_over(ledger, message, proof, now)
     if ended is None:
         requeue(ledger, message.id, now, proof, now)
+    # The message goes back to the queue unharmed: a wrong token must not fail a campaign (contract 7.2).
     probe_at = holds.hold_account(ledger, refusal.code, refusal.meaning, message.began_at, now)
     if probe_at is None:
         return ended or Finished(message.id, "queued", due_at=now)

@@ -115,6 +115,7 @@ class LedgerThread:
             # The loop is gone when the process is being torn down: no caller waits any more.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(_deliver, outcomes)
+            # After the results are handed out: nobody waits for upkeep.
             self._ledger.db.rest(len(group))
         with contextlib.suppress(Exception):
             store.end_run(self._ledger, is_checked=self._is_checked())
@@ -167,6 +168,7 @@ class LedgerThread:
         db = self._ledger.db
         # The last one may not have been rolled back: then it is now.
         db.rollback()
+        # At once for writing: a deferred transaction that reads first loses its snapshot to any other writer.
         db.begin()
         try:
             outcomes = [run(job) for job in group]
@@ -174,6 +176,7 @@ class LedgerThread:
             try:
                 db.commit()
             except CommitLost:
+                # The answer was lost, not the commit: run again, the group would be stored twice.
                 if not self._find_commit():
                     raise
             self._on_commit(time.monotonic() - began)

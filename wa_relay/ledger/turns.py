@@ -138,6 +138,7 @@ def join_turn(
     if row is not None:
         turn = OpenTurn(*row)
         due = policy.turn_due(turn.first_at, now, ledger.rules)
+        # Otherwise each new message would ask a service that has just refused for lack of capacity.
         due = due if turn.put_off_at is None else max(due, turn.due_at)
         ledger.run(EXTEND_TURN, {"now": now, "due_at": due, "turn_id": turn.id})
         ledger.run(JOIN_TURN, {"turn_id": turn.id, "message_id": message_id})
@@ -167,11 +168,13 @@ def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
     media.fail_overdue(ledger, now)
     for row in ledger.all(SELECT_DUE_TURNS, {"now": now, "limit": limit}):
         turn = DueTurn(*row)
+        # Counted where a turn is asked, since that is what costs money; a burst of messages is one turn.
         if loops.exceeds_turns(ledger, turn.conversation_id, now):
             handover.mute(ledger, turn.conversation_id, "too_many_turns", now)
             notices.queue_fallback(ledger, turn.conversation_id, turn.call_id, turn.id, now, reason="too_many_turns")
             answered += 1
             continue
+        # The call is chosen now: a customer may have been called again since they wrote.
         ledger.run(BEGIN_TURN, {"now": now, "call_id": turn.call_id, "epoch": ledger.epoch, "turn_id": turn.id})
         messages = questions.messages_of_turn(ledger, turn.id)
         if any(message.has_words or message.file is not None for _, message in messages):
@@ -200,6 +203,7 @@ def take_answer(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: 
     turn = _asked(ledger, turn_id)
     record_try(ledger, turn_id, "answered" if parts else "silent", now, session_id=session_id)
     gathering = None if turn is None else ledger.one(SELECT_OPEN_TURN, {"conversation_id": turn.conversation_id})
+    # An answer to half of what the customer wrote reads as if the rest was ignored.
     if turn is not None and gathering is not None and _may_ask_again(turn, ledger.rules.ask_again):
         ledger.run(COUNT_ASKED_AGAIN, {"turn_id": turn_id})
         _record(ledger, turn, "asked_again", "the customer wrote more while the agent was answering", now)
@@ -263,6 +267,7 @@ def fail_turn(ledger: Ledger, turn_id: int, error: str, now: Moment) -> bool:
         return False
     if handover.has_person(ledger, turn.conversation_id):
         return not finish_silent(ledger, turn_id, None, now)
+    # 500 characters: an error may quote a whole page of a proxy.
     ledger.run(MARK_FAILED, {"now": now, "error": error[:500], "turn_id": turn_id})
     _record(ledger, turn, "failed", error[:500], now, tools_ran=bool(turn.tools_ran))
     alerts.count_agent_failure(ledger, turn.conversation_id, now)
@@ -301,6 +306,7 @@ def put_off_turn(ledger: Ledger, turn_id: int, due_at: Moment, now: Moment, why:
     record_try(ledger, turn_id, "no_capacity", now, why)
     if turn is None or turn.tools_ran:
         return False
+    # From the first refusal, so that a service without capacity can't keep a customer waiting for ever.
     end = (now if turn.put_off_at is None else turn.put_off_at) + PUT_OFF_LIMIT
     if now >= end:
         return False
@@ -334,6 +340,7 @@ def rescue_turns(ledger: Ledger, now: Moment) -> int:
         record_try(ledger, turn.id, "interrupted", now)
         if turn.tools_ran:
             fail_turn(ledger, turn.id, INTERRUPTED, now)
+        # A turn that crashes the process would crash every start after it.
         elif turn.tries >= policy.TURN_TRIES:
             fail_turn(ledger, turn.id, f"begun {turn.tries} times without an end", now)
         else:

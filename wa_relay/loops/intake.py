@@ -119,6 +119,7 @@ class Intake:
         )
         if state.message_id is not None:
             self._ring_sender(state)
+        # Its details are fetched before the customer answers: a turn would have to wait for them.
         self.wakers.follow_up.ring()
 
     def announce_repeated_call(self, state: CallState) -> None:
@@ -133,6 +134,7 @@ class Intake:
     def reject(self, rejection: Rejection, source: Source) -> None:
         """Logs something that is not stored as a call; an unusable number counts once per call."""
         if rejection.reason == "number_unusable" and rejection.key is not None:
+            # The poller meets the same recipient in every round.
             if rejection.key in self._unusable:
                 return
             self._unusable.add(rejection.key)
@@ -175,6 +177,7 @@ class Intake:
     async def fetch_details(self, call_id: int, key: str) -> None:
         """Fetches one call's summary and variables, for a turn that is about to be asked."""
         try:
+            # The customer waits: the agent is asked without the summary rather than late.
             async with asyncio.timeout(DETAILS_DEADLINE):
                 await self._detail(call_id, key)
         except TimeoutError:
@@ -202,17 +205,20 @@ class Intake:
         self.health.consecutive_failures = 0
         if report.trouble is not None:
             warn("poll_trouble", why=report.trouble.message)
+        # The round ended at its limit of requests: the next one continues at once.
         if report.more:
             self.wakers.poll.ring()
 
     def _poll_failed(self, why: str, retry_after: float | None) -> None:
         self.health.consecutive_failures += 1
+        # The schedule rings on, but a service that refuses is left alone; its own Retry-After counts first.
         pause = retry_delay(self.health.consecutive_failures, retry_after, base=POLL_BACKOFF_BASE, cap=POLL_BACKOFF_CAP)
         self._resting_until = self._clock() + pause
         warn("poll_failed", why=why, failures=self.health.consecutive_failures, again_in=round(pause, 1))
 
     async def _hints(self) -> int:
         hints = await self._ledger.run(batches.take_due_hints, HINTS_AT_ONCE, self._clock())
+        # A campaign ends many calls at a time: its batch is read once for all of them.
         by_batch: dict[str, list[BatchHint]] = {}
         for hint in hints:
             by_batch.setdefault(hint.batch_id, []).append(hint)
@@ -238,6 +244,7 @@ class Intake:
     async def _record_hinted(self, call: Call) -> None:
         try:
             state = await self._ledger.run(calls.record_call, call, self._clock())
+        # The hint is dropped all the same: asked again, it would conflict for ever.
         except CallConflict as error:
             warn("call_conflict", call=call.key, what=error.message)
         else:

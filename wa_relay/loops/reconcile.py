@@ -93,6 +93,7 @@ class Reconciler:
         for tries in itertools.count():
             self._wakers.sweep.clear()
             done = await self._guarded(self.sweep)
+            # Also after a failure: what waits for the first sweep must not wait for Twilio.
             self.swept_once.set()
             pause = self._rules.scaled(SWEEP_INTERVAL)
             if not done:
@@ -107,11 +108,13 @@ class Reconciler:
         back_to = min(await self._ledger.run(receipts.swept_to), began) - self._rules.scaled(SWEEP_OVERLAP)
         found = 0
         async for page in self._pages(back_to):
+            # Twilio lists the newest first; stored in that order, ids and thread would run against time.
             inbounds = await self._read(list(reversed(page)))
             now = self._clock()
             storing = [self._ledger.hand_over(inbox.record_inbound, inbound, now) for inbound in inbounds]
             for inbound, received in zip(inbounds, await asyncio.gather(*storing), strict=True):
                 found += follow_inbound(self._wakers, self._signs, inbound, received, now, listed=True)
+        # Only now, and to the beginning of the sweep: a sweep that fails half-way is repeated from the old mark.
         await self._ledger.run(receipts.complete_sweep, began)
         if found:
             say("sweep_found", messages=found)
@@ -171,9 +174,11 @@ class Reconciler:
 
     async def _look_up(self, lookup: Lookup) -> None:
         try:
+            # Twilio's clock may be behind ours, and its list has whole seconds.
             listed = await self._list.find(lookup.phone, lookup.attempted_at - 5.0, lookup.sender)
         except UpstreamError as error:
             self._away(error, "look_up_failed", lookup.message_id)
+            # A look-up that Twilio did not answer proves nothing, and must not use up one of the few.
             await self._ledger.run(receipts.put_off_lookup, lookup.message_id, self._again_at(error))
             return
         self.failures = 0

@@ -63,6 +63,7 @@ class SendWorker(Worker):
         room = self.room
         if room < 1 or not self.circuit.allows(now):
             return False, IDLE
+        # One message finds out whether Twilio is back; a full claim would become uncertain together.
         if self.circuit.half_open:
             room = 1
         busy, pause, held_back = False, IDLE, False
@@ -93,6 +94,7 @@ class SendWorker(Worker):
         for message_id, reason in claimed.ended:
             say("message_ended", message=message_id, reason=reason)
             self._wakers.board.announce(message_id)
+        # Counted by claims, not by answers: Twilio's limit is on requests.
         self._rates.spend(sender, len(claimed.jobs))
         for job in claimed.jobs:
             self.circuit.tried(now)
@@ -125,8 +127,10 @@ class SendWorker(Worker):
         self._note(result)
         self._log(job, result, finished)
         self._wakers.board.announce(message_id)
+        # The end of this send may free the next message of its conversation, or this one is due again.
         if self._held_back or finished.due_at is not None:
             self.bell.ring()
+        # Twilio lists a message within seconds; the sooner it is found, the sooner the conversation continues.
         if finished.status == "uncertain":
             self._wakers.lookup.ring()
 
@@ -142,6 +146,7 @@ class SendWorker(Worker):
             return Unclear(f"the request failed: {type(error).__name__}")
 
     def _note(self, result: SendResult) -> None:
+        # A 429 shows that Twilio is there: it is no reason to open the circuit.
         if isinstance(result, NotSent) and result.busy:
             self.refusals += 1
         elif isinstance(result, Accepted | SendRefused):
