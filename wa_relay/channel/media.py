@@ -104,6 +104,7 @@ class MediaFetcher:
             )
         except ValueError:
             return False
+        # `?` and `#` also where urlsplit sees an empty part: other parsers read such an address differently.
         bare = not (parts.query or parts.fragment or "@" in parts.netloc or "?" in url or "#" in url)
         return same and bare and self._path.fullmatch(parts.path) is not None
 
@@ -112,6 +113,7 @@ class MediaFetcher:
 
         `announced` is the content type that Twilio's webhook gave, None if it gave none.
         """
+        # The webhook is signed, but the account may be shared: our credentials go to our account's files only.
         if not self.allowed(url):
             raise MediaError("foreign_address", "the file is not at our account's address at Twilio", permanent=True)
         try:
@@ -170,8 +172,10 @@ class MediaFetcher:
         keep: Callable[[int, bytes], Awaitable[None]],
     ) -> Fetched:
         served = essence(answer.headers.get("Content-Type", ""))
+        # A page served as a picture would run in the browser of whoever opens it in the console.
         if served not in (None, OCTETS) and not same_kind(announced, kind_of(served)):
             raise MediaError("other_kind", f"{announced} was announced, {served} came", permanent=True)
+        # Announced sizes may lie, so the bytes are counted below as well.
         if (answer.content_length or 0) > self._max_bytes:
             raise _too_large(self._max_bytes)
         buffer, size, number = bytearray(), 0, 0
@@ -214,6 +218,7 @@ class CheckingResolver(AbstractResolver):
         family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002 - the system's choice
     ) -> list[ResolveResult]:
         """The addresses of a host; raises `ForbiddenAddress` if any of them is private."""
+        # The connection goes to the addresses checked here: a name that changes its address gains nothing.
         addresses = await self._resolve(host, port)
         if not self._inside_allowed and any(is_inside(address) for address in addresses):
             raise ForbiddenAddress("a redirect to a name with a private address")

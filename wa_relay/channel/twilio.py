@@ -90,6 +90,7 @@ class TwilioChannel:
         except TwilioException as error:
             status, code = getattr(error, "status", 0), getattr(error, "code", None)
             return classify(int(status or 0), str(code) if code else None, "", asked_pause())
+        # The only errors that prove that not one byte left: all later ones leave it open.
         except _NOT_CONNECTED as error:
             return NotSent(f"no connection: {type(error).__name__}", answered=False, code=type(error).__name__)
         except TooLateToBegin:
@@ -100,6 +101,7 @@ class TwilioChannel:
         except Exception as error:
             # Whatever the client makes of an invalid answer: the request was made.
             return Unclear(f"Twilio answered with something that is not a message: {type(error).__name__}")
+        # A proxy's 201 with a page of its own: whether Twilio got the request is unknown.
         if not isinstance(created.sid, str) or not _SID.fullmatch(created.sid):
             return Unclear("Twilio answered without a SID")
         return Accepted(created.sid, str(created.status or "queued"))
@@ -107,6 +109,7 @@ class TwilioChannel:
     @property
     def senders(self) -> tuple[str | None, ...]:
         """Our numbers whose inbound messages are listed; only None if a messaging service may have others."""
+        # A messaging service chooses the number itself, so any number of the account may be ours.
         if self._service or not self._sender:
             return (None,)
         return (self._sender, *self._further)
@@ -215,8 +218,10 @@ class TwilioChannel:
         if message.sender or self._sender:
             fields["from_"] = to_address(message.sender or self._sender)
         if message.message_id is not None:
+            # The database's mark keeps ids apart after a restore or a new database: they begin at 1 again.
             mark = f"&d={self._database}" if self._database else ""
             fields["status_callback"] = f"{self._callback}?m={message.message_id}{mark}"
+        # Without it Twilio may keep a message for ten hours and deliver it in the night.
         fields["validity_period"] = message.validity_seconds
         if message.content_sid:
             fields["content_sid"] = message.content_sid
@@ -237,6 +242,7 @@ class TwilioChannel:
         # An entry without a SID is useless: it can't be adopted, and it can't be answered once.
         messages = tuple(found for entry in entries if isinstance(entry, Mapping) and (found := _listed(entry)).sid)
         after = data.get("next_page_uri")
+        # A page that names itself as the next one would be read for ever.
         repeats = after == following and following is not None
         return Page(messages, after if isinstance(after, str) and after and not repeats else None)
 

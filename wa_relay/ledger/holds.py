@@ -81,6 +81,7 @@ def hold_account(ledger: Ledger, code: str, meaning: str, attempted_at: Moment, 
     known = next((hold for hold in all_holds(ledger) if hold.subject == "account"), None)
     refusals = 1 if known is None else known.probes + 1
     probe_at = now + ledger.rules.scaled(policy.probe_pause("account", refusals))
+    # SET_HOLD ignores a send that began before the last refusal: 20 refusals at once are one, not twenty doublings.
     if not _set(ledger, Hold("account", "", code, meaning, probes=refusals, probe_at=probe_at), attempted_at, now):
         return None
     journal.record(ledger, journal.Entry("hold", "account", meaning, facts={"code": code}), now)
@@ -96,6 +97,7 @@ def end_account_hold(ledger: Ledger, now: Moment) -> None:
 def count_probe(ledger: Ledger, hold: Hold, now: Moment) -> Moment:
     """Notes that a message was claimed as a probe. Returns when the next one may go out."""
     probes = hold.probes if hold.subject == "account" else hold.probes + 1
+    # An account's refusal comes with the response, a sender's by receipt, perhaps minutes later.
     pause = policy.PROBE_PATIENCE if hold.subject == "account" else policy.probe_pause(hold.subject, probes)
     probe_at = now + ledger.rules.scaled(pause)
     parameters = {"subject": hold.subject, "name": hold.name, "probes": probes, "probe_at": probe_at}
@@ -109,6 +111,7 @@ def note_failure(ledger: Ledger, message: Outbound, code: str | None, now: Momen
         return _hold_sender(ledger, message, "sender", code, now)
     if code in policy.LIMIT_CODES and _in_a_row(ledger, message, SELECT_LIMITED_IN_A_ROW):
         return _hold_sender(ledger, message, "limited", code, now)
+    # A template can be stopped at the first code: it names the template itself, no row of three is needed.
     return hold_template(ledger, message, code, None, now)
 
 
@@ -119,6 +122,7 @@ def note_success(ledger: Ledger, message: Outbound, now: Moment) -> bool:
     ended = _end_probed(ledger, "sender", message.sender or "", message.attempted_at)
     if ended:
         journal.record(ledger, journal.Entry("hold", "sender_released", message_id=message.id), now)
+    # Not `or`: one receipt may release the sender and the template.
     return bool(ended) | _note_template(ledger, message, message.attempted_at, now)
 
 

@@ -75,10 +75,12 @@ def renew(ledger: Ledger, now: Moment) -> Renewed:
     """Renews the lease, takes over the work of lost runs, and takes the lead if it is free."""
     at = ledger.db.now(now)
     ledger.run(RENEW_RUN, {"at": at, "until": at + LEASE, "epoch": ledger.epoch})
+    # Only runs whose lease is over: what a living daemon has in flight must never become uncertain here.
     lost = ledger.run(END_LOST_RUNS, {"at": at, "epoch": ledger.epoch})
     rescued = (sends.rescue_sends(ledger, now), turns.rescue_turns(ledger, now)) if lost else (0, 0)
     if lost:
         media.rescue_media(ledger, now)
+    # After the lost runs have ended, so that their lead is free in the same transaction.
     ledger.run(TAKE_LEAD, {"epoch": ledger.epoch})
     daemons = daemons_alive(ledger, now)
     leads = any(daemon.leader and daemon.run == ledger.epoch for daemon in daemons)

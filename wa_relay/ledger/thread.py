@@ -176,7 +176,7 @@ class LedgerThread:
             try:
                 db.commit()
             except CommitLost:
-                # The answer was lost, not the commit: run again, the group would be stored twice.
+                # Only the answer was lost if the marker is there: run again, the group would be stored twice.
                 if not self._find_commit():
                     raise
             self._on_commit(time.monotonic() - began)

@@ -86,8 +86,10 @@ def gate(holds: Sequence[Hold], rules: Rules, now: Moment) -> Gate:
     accounts = [hold for hold in holds if hold.subject == "account"]
     senders = sorted((hold for hold in holds if hold.subject == "sender"), key=lambda hold: hold.probe_at or 0.0)
     due = [hold for hold in senders if _is_due(hold, rules, now)]
+    # One held sender holds all of them (contract 7.2).
     if not all(_is_due(hold, rules, now) for hold in accounts) or (senders and not due):
         return Gate(everything=False, openings=False)
+    # One sender at a time, the longest waiting first: two probes at once could not be told apart by a receipt.
     probed = due[:1]
     return Gate(True, openings, (*accounts, *probed), probed[0].name if probed else None)
 

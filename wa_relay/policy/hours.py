@@ -35,6 +35,7 @@ def opens_at(moment: Moment, rules: Rules, phone: str = "") -> Moment:
     for begins, ends in _permitted(moment, moment + LOOK_AHEAD, rules, phone):
         if ends > moment:
             return max(begins, moment)
+    # Hours that never open: the opening expires before, and is reported as expired instead of looping.
     return moment + LOOK_AHEAD
 
 
@@ -47,6 +48,7 @@ def closes_at(moment: Moment, rules: Rules, phone: str = "") -> Moment | None:
         return None
     closes = moment
     for begins, ends in _permitted(moment, moment + DAY, rules, phone):
+        # Pieces that touch are one span: 22:00 to 24:00 and 0:00 to 6:00 are a night.
         if begins > closes:
             break
         closes = max(closes, ends)
@@ -74,6 +76,7 @@ def _stretches(since: Moment, until: Moment, zone: tzinfo) -> Iterator[tuple[Mom
     at = since
     while at < until:
         offset, ends = _offset(at, zone), min(at + _STRETCH, until)
+        # A span of fixed wall-clock hours is longer or shorter on the day of a clock change.
         if _offset(ends, zone) != offset:
             ends = min(_clock_change(floor(at), ceil(ends), zone), until)
         yield at, ends, offset

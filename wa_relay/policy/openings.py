@@ -77,9 +77,11 @@ def plan_opening(
         return Skip("too_old")
     # A backend's clock may be ahead of ours: that delays nothing.
     ended_at = min(call.ended_at, now)
+    # From the first permitted moment: a call at 20:55 with quiet hours from 21:00 must not expire during the night.
     not_after = worthless_at(ended_at, opening, rules, call.phone)
     if not_after <= now:
         return Skip("too_old")
+    # The age is checked before it, so that a replayed old campaign is reported as too old, not as opted out.
     if customer.opted_out:
         return Skip("opted_out")
     if customer.handed_over:
@@ -90,6 +92,7 @@ def plan_opening(
     unmet = unmet_condition(opening, call.seconds, call.collected, final=until <= now)
     if unmet is not None:
         return Wait(until) if unmet == "unknown" else Skip(unmet)
+    # "Hola," instead of "Hola Ana,": the poller often finds a call seconds before the backend pushes its name.
     waits = call.source == "poll" and backend_pushes and not client_name(call.client_name, call.variables)
     due = now + (rules.push_grace if waits else 0.0)
     return Write(allowed_at(ended_at, opening, rules, call.phone, due), not_after)
@@ -120,6 +123,7 @@ def unmet_condition(
     unknown = bool(opening.min_call and seconds is None), bool(opening.when and collected is None)
     if not final:
         return "unknown" if any(unknown) else None
+    # Contract 8.1: an unknown length counts as long enough; a condition that can't be checked does not count as met.
     return "condition" if unknown[1] else None
 
 
@@ -131,6 +135,7 @@ def _same(collected: Scalar | None, wanted: Scalar) -> bool:
     """Compares texts without their case; a number is never a text, and a boolean never a number."""
     if isinstance(collected, str) and isinstance(wanted, str):
         return collected.strip().casefold() == wanted.strip().casefold()
+    # In Python True == 1: a customer's 1 would match `true`.
     if isinstance(collected, bool) or isinstance(wanted, bool):
         return collected is wanted
     return isinstance(collected, int | float) and isinstance(wanted, int | float) and collected == wanted
@@ -181,6 +186,7 @@ def opening_values(
 ) -> dict[str, Scalar]:
     """The values of an opening's placeholders; the call's own facts stand over its variables."""
     values: dict[str, Scalar] = dict(variables)
+    # Over a variable of the same name: the report knows the customer, the variable is what the agent was given.
     values["client_name"] = client_name(name, variables) or rules.default_name
     for key, value in (("agent_name", agent_name), ("batch_name", batch_name), ("group_name", group_name)):
         values[key] = value or values.get(key, "")

@@ -88,6 +88,7 @@ class Access:
 
     async def admit(self, http: web.Request, level: Level) -> Actor:
         """Returns who makes a request of a level in `LEAST_ROLE`; raises `HttpError` (401, 403) if they may not."""
+        # A token that is sent must be right: a wrong one is not rescued by a cookie beside it.
         if "X-Service-Token" in http.headers or self.sessions is None:
             self.require(http, "token")
             return BACKEND
@@ -113,6 +114,7 @@ class Access:
         """Returns the client's address: behind our proxies, the last in `X-Forwarded-For` that is not one of them."""
         address = http.remote or ""
         listed = ",".join(http.headers.getall("X-Forwarded-For", [])).split(",")
+        # From the right: everything left of our own proxies was written by the client, and may be forged.
         while listed and self._is_proxy(address):
             following = listed.pop().strip()
             if _parsed(following) is None:
@@ -151,6 +153,7 @@ def from_loopback(http: web.BaseRequest) -> bool:
 
 def _given_token(http: web.BaseRequest) -> bytes:
     given = http.headers.getall("X-Service-Token", [])
+    # Of two headers, a proxy and this server might each believe another one.
     return given[0].encode("utf-8", "surrogateescape") if len(given) == 1 else b""
 
 
@@ -164,5 +167,6 @@ def _parsed(text: str) -> IPv4Address | IPv6Address | None:
         address = ip_address(text)
     except ValueError:
         return None
+    # A listener on :: sees 127.0.0.1 as ::ffff:127.0.0.1.
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address

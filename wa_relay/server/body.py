@@ -21,6 +21,7 @@ body_key = web.RequestKey("body", bytes)
 async def read_body(http: web.BaseRequest, limit: int, *, streams: bool) -> bytes:
     """Returns the body if it has at most `limit` bytes. With `streams`, it is left to the route, and b"" returned."""
     announced = http.content_length
+    # Refused by its head: a client that waits for 100 Continue never sends the body.
     if announced is not None and announced > limit and not streams:
         raise _too_large(limit)
     if http.headers.get("Expect", "").lower() == "100-continue" and http.transport is not None:
@@ -55,6 +56,7 @@ def arrival(http: web.BaseRequest) -> asyncio.Timeout:
 
 def too_slow(http: web.BaseRequest) -> ConnectionError:
     """Closes the connection of a request whose body trickles in, and returns the error to raise."""
+    # No answer: a client that sends a byte a second would read it as slowly.
     if http.transport is not None:
         http.transport.close()
     return ConnectionResetError("the request did not arrive within 10 s")

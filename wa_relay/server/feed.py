@@ -91,6 +91,7 @@ class Listener:
         if self._transport.is_closing():
             self.end()
             return
+        # An empty buffer means that the kernel has taken everything: the client keeps up.
         if not self._transport.get_write_buffer_size():
             self._behind, self._behind_since = 0, None
         elif self._behind_since is None:
@@ -99,6 +100,7 @@ class Listener:
         late = self._behind_since is not None and now - self._behind_since > LONGEST_BEHIND
         if late or (self._behind_since is not None and self._behind > MOST_BEHIND):
             say("listener_cut_off", behind=self._behind)
+            # Cut off, not slowed down: one client that does not read must not hold events in memory for all.
             self._transport.abort()
             self.end()
         elif text:

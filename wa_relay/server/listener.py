@@ -58,6 +58,7 @@ class RequestLedger:
     async def run(self, operation: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs an operation of the ledger; raises `StorageUnavailable` if 2 s are not enough."""
         try:
+            # A caller must learn soon that nothing was stored, while it can still repeat its request.
             async with asyncio.timeout(STORE_DEADLINE):
                 return await self._ledger.run(operation, *args, **kwargs)
         except TimeoutError:
@@ -83,10 +84,12 @@ def application(routes: Iterable[Route], access: Access) -> web.Application:
                 # A browser asks too: it must not cache the answer or guess its type.
                 answer.headers.setdefault("Cache-Control", "no-store")
                 answer.headers.setdefault("X-Content-Type-Options", "nosniff")
+        # The client has gone: there is nobody to answer.
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:
             answer = _answer_error(request, error)
+            # The rest of the body would be taken for the next request on this connection.
             if not request.content.is_eof():
                 answer.force_close()
         if route is not None and route.path in metrics.WEBHOOK_CODES:

@@ -101,6 +101,7 @@ class WebhookRoutes:
         received = await self._ledger.run(inbox.record_inbound, message, self._clock())
         follow_inbound(self._wakers, self._signs, message, received, self._clock())
         if received.effect == "opted_out":
+            # No send that was claimed before the opt-out begins after this answer.
             await until_begun(self._ledger, received.conversation_id)
         return empty_twiml()
 
@@ -121,6 +122,7 @@ class WebhookRoutes:
         try:
             fields = inbound.form(http[body_key])
         except inbound.RepeatedParameter as error:
+            # A repeated parameter is signed once and read twice differently: nothing Twilio sends has one.
             raise self._unsigned(http, error.message) from None
         url = inbound.public_url_of(self._trust.public_url, target(http))
         if self._trust.verify_signature and not inbound.signature_ok(self._trust.auth_token, url, fields, given[0]):
@@ -128,11 +130,13 @@ class WebhookRoutes:
         inbound.require_readable(fields)
         account = inbound.account_of(fields)
         if account is not None and account != self._trust.account_sid:
+            # Rightly signed: two accounts are mixed up in a configuration; it is not an attack.
             warn("wrong_account", account=account)
             raise HttpError(403, "wrong_account", "this relay serves another Twilio account.")
         return fields
 
     def _unsigned(self, http: web.Request, message: str) -> HttpError:
+        # Five in ten minutes degrade /health: usually public_url is not the address that Twilio calls.
         self._signs.refused_signatures.add(self._clock())
         url = inbound.public_url_of(self._trust.public_url, target(http).partition("?")[0])
         warn("signature_refused", url=url, client=self._access.client_address(http))
@@ -163,6 +167,7 @@ class WebhookRoutes:
                     if dropping:
                         continue
                     # With the last bytes of the chunk before: the mark may be split across two chunks.
+                    # post_call_audio carries megabytes of base64 that nothing here needs, but its signature counts.
                     dropping = AUDIO.search(kept[-64:] + chunk) is not None
                     kept += chunk
                     if dropping:
@@ -183,6 +188,7 @@ class WebhookRoutes:
             try:
                 state = await self._ledger.run(calls.record_call, report, self._clock())
             except CallConflict as error:
+                # Answered with 200: a repetition would conflict again, and ElevenLabs switches failing webhooks off.
                 warn("call_conflict", call=report.key, what=error.message)
                 return
             self._intake.announce_new_call(report, state, "webhook")
