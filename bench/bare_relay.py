@@ -1,6 +1,6 @@
-"""What the two services take by themselves: the requests of one message, made by a bare client.
+"""The cost of the two services alone: the requests of one message, made by a bare client.
 
-A process of its own: a job comes on standard input, when each message was begun goes to standard output, both JSON.
+A separate process: a job comes on standard input, the start of each message goes to standard output, both JSON.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ async def _answer_by_websocket(http: aiohttp.ClientSession, job: dict[str, Any],
     socket = await http.ws_connect(URL(signed, encoded=True))
     variables = {"client_name": "Ana García"}
     await socket.send_json({"type": "conversation_initiation_client_data", "dynamic_variables": variables})
-    said = ""
+    text = ""
     while True:
         message = await socket.receive()
         assert message.type is aiohttp.WSMsgType.TEXT, f"closed: {message.data} {message.extra}"
@@ -36,23 +36,23 @@ async def _answer_by_websocket(http: aiohttp.ClientSession, job: dict[str, Any],
             case "conversation_initiation_metadata":
                 await socket.send_json({"type": "user_message", "text": BODY})
             case "agent_response":
-                said = event["agent_response_event"]["agent_response"]
-            case "agent_response_complete" if said:
+                text = event["agent_response_event"]["agent_response"]
+            case "agent_response_complete" if text:
                 # The customer does not wait for the goodbyes.
                 closing.create_task(socket.close())
-                return said
+                return text
 
 
 async def _answer_by_http(http: aiohttp.ClientSession, job: dict[str, Any], _closing: asyncio.TaskGroup) -> str:
     where = f"{job['elevenlabs']}/v1/convai/conversations/conv_1/message"
-    said = {"message": BODY, "mode": "text"}
-    async with http.post(where, json=said, headers={"xi-api-key": "sk_standin"}) as answer:
+    question = {"message": BODY, "mode": "text"}
+    async with http.post(where, json=question, headers={"xi-api-key": "sk_standin"}) as answer:
         return str((await answer.json())["response"])
 
 
-async def _message(http: aiohttp.ClientSession, job: dict[str, Any], person: int, running: asyncio.TaskGroup) -> None:
+async def _message(http: aiohttp.ClientSession, job: dict[str, Any], customer: int, running: asyncio.TaskGroup) -> None:
     ask = _answer_by_websocket if job["transport"] == "websocket" else _answer_by_http
-    form = {"To": f"whatsapp:{phone(person)}", "From": f"whatsapp:{SENDER}", "Body": await ask(http, job, running)}
+    form = {"To": f"whatsapp:{phone(customer)}", "From": f"whatsapp:{SENDER}", "Body": await ask(http, job, running)}
     key = base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
     where = f"{job['twilio']}/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
     async with http.post(where, data=form, headers={"Authorization": f"Basic {key}"}) as answer:
@@ -64,10 +64,10 @@ async def main() -> None:
     sent_at: dict[int, float] = {}
     async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as running:
         began = time.perf_counter()
-        for person in range(1, job["count"] + 1):
-            await asyncio.sleep(max(0.0, began + person / job["rate"] - time.perf_counter()))
-            sent_at[person] = time.time()
-            running.create_task(_message(http, job, person, running))
+        for customer in range(1, job["count"] + 1):
+            await asyncio.sleep(max(0.0, began + customer / job["rate"] - time.perf_counter()))
+            sent_at[customer] = time.time()
+            running.create_task(_message(http, job, customer, running))
     json.dump(sent_at, sys.stdout)
 
 

@@ -1,4 +1,4 @@
-"""What a campaign backend posts when a call has ended: to the relay, and to the Node service of the comparison."""
+"""The report of a campaign backend after a call: to the relay, and to the Node service of the comparison."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TOKEN = "bench-token-0123456789abcdef"
 PATH = "/api/call-completed"
 
 
-def call_request(person: int, series: int) -> bytes:
+def call_request(customer: int, series: int) -> bytes:
     """The whole HTTP request that reports one call to the relay."""
     return _request(
         {
@@ -19,24 +19,24 @@ def call_request(person: int, series: int) -> bytes:
             "agent_name": "Valentina",
             "batch_name": "Campaña Octubre",
             "recipient": {
-                "id": f"rcpt_{series}_{person}",
-                "phone_number": phone(person),
+                "id": f"rcpt_{series}_{customer}",
+                "phone_number": phone(customer),
                 "status": "completed",
-                "conversation_id": f"conv_{series}_{person}",
+                "conversation_id": f"conv_{series}_{customer}",
                 "variables": {},
             },
-            "call_metadata": {"client_name": "Ana García", "client_id": str(person), "group_name": "Bogotá"},
+            "call_metadata": {"client_name": "Ana García", "client_id": str(customer), "group_name": "Bogotá"},
         }
     )
 
 
-def peer_call_request(person: int, series: int) -> bytes:
+def peer_call_request(customer: int, series: int) -> bytes:
     """The same call in the shape that the Node service takes."""
     return _request(
         {
-            "phone": phone(person),
+            "phone": phone(customer),
             "name": "Ana García",
-            "call_id": f"conv_{series}_{person}",
+            "call_id": f"conv_{series}_{customer}",
             "campaign": "Campaña Octubre",
             "outcome": "completed",
         }

@@ -1,4 +1,4 @@
-"""How long a command takes to start, beside a bare one with Typer and Rich."""
+"""The time that a command takes to start, beside a bare one with Typer and Rich."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many requests each load has."""
+    """The number of requests of each load."""
 
     stored: int
     whole: int
@@ -92,7 +92,7 @@ def rate_at_twilio(sent_at: dict[str, float], twilio: Twilio, count: int) -> flo
     while len(accepted := twilio.accepted()) < count:
         assert time.monotonic() < end, f"{len(accepted)} of {count} people were written to"
         time.sleep(0.05)
-    assert all(len(times) == 1 for times in accepted.values()), "somebody was written to twice"
+    assert all(len(times) == 1 for times in accepted.values()), "a customer got two messages"
     return count / (max(times[0] for times in accepted.values()) - min(sent_at.values()))
 
 
@@ -188,12 +188,12 @@ def measure_relay(folder: Path, agent: str, sizes: Sizes) -> Figures:
 
 
 def one_round(folder: Path, service: PeerService, bare: Process, agent: str, sizes: Sizes, *, swap: bool) -> Round:
-    """Reference, then both services; who goes first alternates from round to round."""
+    """Reference, then both services; their order alternates from round to round."""
     busy = _busy(1.0)
     handled = load(bare.url, sizes.stored, "webhook", 1)["per_second"]
     found = Round(commits_per_second(folder), handled, busy)
-    for who in ("relay", "node") if swap else ("node", "relay"):
-        if who == "node":
+    for service_name in ("relay", "node") if swap else ("node", "relay"):
+        if service_name == "node":
             found.node = measure_node(service, agent, sizes)
         else:
             found.relay = measure_relay(folder, agent, sizes)
@@ -227,11 +227,11 @@ def shown(rounds: list[Round], left_out: int) -> None:
     )
     for name in ("same work, same run", "Node service", "wa-relay", "ratio"):
         table.add_column(name, justify="left" if name.startswith("same") else "right")
-    for name, words, more_is_better in ROWS:
-        node, relay = ([getattr(found, who)[name] for found in rounds] for who in ("node", "relay"))
+    for name, title, more_is_better in ROWS:
+        node, relay = ([getattr(found, side)[name] for found in rounds] for side in ("node", "relay"))
         ratio = median(relay) / median(node)
         shown_ratio = f"{ratio:.2f} ×" if more_is_better else f"{ratio:.2f} × (1/{1 / ratio:.1f})"
-        table.add_row(words, _range(node), _range(relay), shown_ratio)
+        table.add_row(title, _range(node), _range(relay), shown_ratio)
         if name == "stored":
             single = [found.node["stored_single"] for found in rounds]
             table.add_row("  the Node service with one statement", _range(single), "", "")

@@ -1,4 +1,4 @@
-"""What a million messages cost: webhooks, claims, a person's history and reports, beside an empty file."""
+"""The cost of a million messages: webhooks, claims, a customer's history and reports, beside an empty file."""
 
 from __future__ import annotations
 
@@ -142,8 +142,8 @@ def _claimed(database: Path, people: int) -> dict[str, float]:
     took: dict[str, list[float]] = {"turns": [], "messages": [], "threads": []}
     for series in range(30):
         db.execute("begin")
-        for person in itertools.islice(writers, 64):
-            written = Inbound(sid=message_sid(person, series + 1), phone=phone(person), text="Hola")
+        for customer in itertools.islice(writers, 64):
+            written = Inbound(sid=message_sid(customer, series + 1), phone=phone(customer), text="Hola")
             inbox.record_inbound(ledger, written, time.time())
         db.execute("commit")
         asked, seconds = _drain(ledger, lambda now: turns.claim_turns(ledger, 32, now).jobs)
@@ -184,7 +184,7 @@ def _reading(big: Path) -> list[Row]:
     rows = [
         at_most(
             "growth",
-            "history of one person, p99 of 200",
+            "history of one customer, p99 of 200",
             histories[197] * 1000.0,
             "ms",
             10.0,

@@ -1,4 +1,4 @@
-"""The generator, as a process of its own: signed webhooks over keep-alive connections, each of another person.
+"""The generator, a separate process: signed webhooks over keep-alive connections, each of another customer.
 
 A job comes on standard input, the result goes to standard output, both JSON. Without `rate` every
 connection posts its next webhook as soon as the last one was answered; with it they go out by the clock.
@@ -34,7 +34,7 @@ class Connection(asyncio.Protocol):
         self.number, self.begun = 0, 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transport is no subclass of asyncio's.
+        # uvloop's transport is not a subclass of asyncio's.
         self.transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -68,7 +68,7 @@ class Load:
         public, every = job["public_url"], job["forge_every"]
         self._people = [job["first"] + number * job.get("stride", 1) for number in range(job["count"])]
         self._forged = {number for number in range(job["count"]) if every and number % every == every - 1}
-        self._raw = [self._request(public, number, person) for number, person in enumerate(self._people)]
+        self._raw = [self._request(public, number, customer) for number, customer in enumerate(self._people)]
         self._next = 0
         self._waiting: deque[int] = deque()
         self._free: list[Connection] = []
@@ -80,14 +80,14 @@ class Load:
         self._end = 0.0
         self.lost = 0
 
-    def _request(self, public: str, number: int, person: int) -> bytes:
+    def _request(self, public: str, number: int, customer: int) -> bytes:
         match self._job.get("kind", "webhook"):
             case "call":
-                return call_request(person, self._job["series"])
+                return call_request(customer, self._job["series"])
             case "peer_call":
-                return peer_call_request(person, self._job["series"])
+                return peer_call_request(customer, self._job["series"])
             case _:
-                return request(public, PATH, person, self._job["series"], forged=number in self._forged)
+                return request(public, PATH, customer, self._job["series"], forged=number in self._forged)
 
     async def run(self) -> dict[str, Any]:
         job, where = self._job, urlsplit(self._job["url"])

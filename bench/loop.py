@@ -1,4 +1,4 @@
-"""How long the product's loop is held up, at the worst, while it works at full load."""
+"""The longest time for which the product's loop is held up at full load."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ RATE = 50.0
 """Messages a second of the measure of latency."""
 
 WARM = 20
-"""Messages before the measure: what is loaded once is no cost of each."""
+"""Messages before the measure, so that what is loaded once is not counted."""
 
 
 def one_load(settings: Settings, transport: str, count: int, *, number: int, rate: float | None) -> dict[str, float]:
-    """Sends so many messages through a fresh product between fresh stand-ins."""
+    """Sends `count` messages through a fresh product between fresh stand-ins."""
     twilio, elevenlabs = Twilio(), ElevenLabs()
     folder = settings.folder / f"messages-{transport}-{number}"
     product = Product(folder, upstreams.settings(twilio, elevenlabs, transport))
@@ -40,7 +40,7 @@ def one_load(settings: Settings, transport: str, count: int, *, number: int, rat
         peak, accepted = product.process.peak, twilio.accepted()
         delays = upstreams.delays(result["sent_at"], accepted)  # type: ignore[arg-type]
         assert len(delays) == count, f"{len(delays)} of {count} people were answered"
-        assert all(len(times) == 1 for times in accepted.values()), "somebody was answered twice"
+        assert all(len(times) == 1 for times in accepted.values()), "a customer got two answers"
         first, last = min(result["sent_at"].values()), max(times[-1] for times in accepted.values())  # type: ignore[attr-defined]
         product.kill()
         rows = product.count(INBOUND)

@@ -1,4 +1,4 @@
-"""The Node service of the comparison (Express, Bull, Redis, PostgreSQL) with its servers, in a folder of its own.
+"""The Node service of the comparison (Express, Bull, Redis, PostgreSQL) with its servers, in a separate folder.
 
 It needs `node`, `redis-server` and Debian's PostgreSQL; `make bench-peer` installs them and the npm packages.
 """

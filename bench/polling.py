@@ -16,7 +16,7 @@ FEW = 10
 
 
 def poll(settings: Settings) -> list[Row]:
-    """From the first 200 until every call stands in the database, of which nobody is written to."""
+    """From the first 200 until every call is in the database; no message is sent."""
     many = settings.size(RECIPIENTS, 2_000)
     elevenlabs = ElevenLabs()
     product = Product(
@@ -30,8 +30,8 @@ def poll(settings: Settings) -> list[Row]:
     )
     try:
         product.seed(0)
-        people = [{"phone": phone(person)} for person in range(1, RECIPIENTS + FEW + 1)]
-        batch = elevenlabs.tell("batch", {"name": "Campaña", "agent_id": AGENT, "recipients": people})["batch"]
+        people = [{"phone": phone(customer)} for customer in range(1, RECIPIENTS + FEW + 1)]
+        batch = elevenlabs.control("batch", {"name": "Campaña", "agent_id": AGENT, "recipients": people})["batch"]
         _end(elevenlabs, batch, range(many))
         all_of_them = _round(settings, product, many)
         _end(elevenlabs, batch, range(many, many + FEW))
@@ -53,7 +53,7 @@ def poll(settings: Settings) -> list[Row]:
 
 def _end(elevenlabs: ElevenLabs, batch: str, positions: range) -> None:
     for position in positions:
-        elevenlabs.tell("finish", {"batch": batch, "position": position, "outcome": "completed"})
+        elevenlabs.control("finish", {"batch": batch, "position": position, "outcome": "completed"})
 
 
 def _round(settings: Settings, product: Product, known: int) -> tuple[float, float, float]:

@@ -76,7 +76,7 @@ class Process:
         return next(int(line.split()[1]) / 1000.0 for line in lines if line.startswith(name))
 
     def wait(self) -> None:
-        """Waits until it has ended by itself. Raises RuntimeError when it failed."""
+        """Waits for its end. Raises RuntimeError if it failed."""
         if self._popen.wait(START_WITHIN):
             raise RuntimeError(f"exit {self._popen.returncode}: {' '.join(self._arguments)}")
 
@@ -113,7 +113,7 @@ def cpu_of(pid: int, *, family: bool = False) -> float:
 
 
 def run_json(module: str, job: Mapping[str, Any], *, beside: Callable[[], None] | None = None) -> Any:
-    """Runs a module of the benchmark as a process of its own: a job as JSON in, a result as JSON out.
+    """Runs a module of the benchmark as a separate process: a job as JSON in, a result as JSON out.
 
     `beside` is called every tenth of a second while it runs.
     """

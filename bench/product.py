@@ -37,7 +37,7 @@ SENT = "select count(*) from conversation_messages where direction = 'outbound' 
 
 
 class Product:
-    """One relay on a folder of its own. `module` may name another way to start the same program."""
+    """One relay on a separate folder. `module` may name another way to start the same program."""
 
     def __init__(
         self,
@@ -89,20 +89,20 @@ class Product:
         return self._process
 
     def seed(self, people: int) -> None:
-        """Makes the database, with so many people who were called."""
+        """Makes the database, with that many called customers."""
         now = time.time()
         db = file.open_for_writing(self.database, account_sid=ACCOUNT, now=now - 60.0).connection
         db.execute("pragma foreign_keys = off")
         rows = [
             {
-                "id": person,
-                "phone": phone(person),
-                "key": f"conv_{person}",
+                "id": customer,
+                "phone": phone(customer),
+                "key": f"conv_{customer}",
                 "agent": AGENT,
                 "stamp": stamp(now),
                 "now": now,
             }
-            for person in range(1, people + 1)
+            for customer in range(1, people + 1)
         ]
         db.execute("begin")
         db.executemany(PEOPLE, rows)
@@ -112,7 +112,7 @@ class Product:
         db.close()
 
     def start(self) -> float:
-        """Starts it and waits for the first 200 of `/health`; tells the seconds that took."""
+        """Starts it and waits for the first 200 of `/health`; returns the seconds."""
         began = time.perf_counter()
         arguments = ["-m", *self._module, "--config", str(self.config), "serve"]
         self._process = Process(arguments, env=self._env, log=self.folder / "stderr.log")

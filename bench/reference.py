@@ -1,4 +1,4 @@
-"""What the figures stand beside, each a process of its own: `python -m bench.reference {handler,one_commit,hello}`.
+"""References for the figures, each a separate process: `python -m bench.reference {handler,one_commit,hello}`.
 
 `handler` parses a form and checks its signature, and stores nothing. `one_commit` is the product with
 one commit for every operation. `hello` is a command with Typer and Rich that does nothing.
@@ -19,7 +19,7 @@ from bench.twilio_form import TOKEN
 
 
 def commits_per_second(folder: Path, seconds: float = 1.0) -> float:
-    """What SQLite does here: transactions of one small row each, WAL, synchronous = full."""
+    """SQLite on this machine: transactions of one small row each, WAL, synchronous = full."""
     path = folder / "commits.db"
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("pragma journal_mode = wal")

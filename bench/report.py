@@ -1,4 +1,4 @@
-"""What was measured: rows for a table and for a file."""
+"""Measurements, as rows for a table and for a file."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def shown(rows: Sequence[Row]) -> None:
 
 
 def stored(rows: Sequence[Row], *, quick: bool, seconds: float) -> Path:
-    """Keeps the rows with the machine they are from; tells the file."""
+    """Stores the rows with the machine they are from; returns the file."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / time.strftime("%Y%m%d-%H%M%S.json")
     machine = {
@@ -94,12 +94,12 @@ Bench = Callable[["Settings"], list[Row]]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a run is to go: `rounds` of each measure, of which the median counts; `folder` is thrown away after."""
+    """The settings of a run: `rounds` of each measure, of which the median counts; `folder` is thrown away after."""
 
     folder: Path
     rounds: int
     quick: bool
 
     def size(self, whole: int, quick: int) -> int:
-        """How much of something: the usual, or what a quick run has time for."""
+        """Chooses the usual size, or that of a quick run."""
         return quick if self.quick else whole

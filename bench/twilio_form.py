@@ -1,4 +1,4 @@
-"""What Twilio posts for a customer's message, signed as its documentation says: independent of the product's code."""
+"""Twilio's webhook for a customer's message, signed as its documentation says: independent of the product's code."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ SENDER = "+14155238886"
 BODY = "Hola, ¿cuánto cuesta el plan y qué incluye la instalación?"
 
 
-def phone(person: int) -> str:
-    """The number of a person, in the numbering of the seeded databases."""
-    return f"+57300{person:07d}"
+def phone(customer: int) -> str:
+    """The number of a customer, in the numbering of the seeded databases."""
+    return f"+57300{customer:07d}"
 
 
-def message_sid(person: int, series: int) -> str:
-    """The SID of a message: like Twilio's in no order, so that each has a place of its own in an index."""
-    return f"SM{hashlib.blake2b(f'{series}/{person}'.encode(), digest_size=16).hexdigest()}"
+def message_sid(customer: int, series: int) -> str:
+    """The SID of a message: like Twilio's in no order, so that they are spread over an index."""
+    return f"SM{hashlib.blake2b(f'{series}/{customer}'.encode(), digest_size=16).hexdigest()}"
 
 
-def form(person: int, series: int) -> dict[str, str]:
-    """The form of one message of a person; `series` tells the messages of several loads apart."""
-    number, sid = phone(person), message_sid(person, series)
+def form(customer: int, series: int) -> dict[str, str]:
+    """The form of one message of a customer; `series` distinguishes the messages of several loads."""
+    number, sid = phone(customer), message_sid(customer, series)
     return {
         "SmsMessageSid": sid,
         "NumMedia": "0",
-        "ProfileName": f"Cliente {person}",
+        "ProfileName": f"Cliente {customer}",
         "MessageType": "text",
         "SmsSid": sid,
         "WaId": number[1:],
@@ -51,13 +51,13 @@ def signature(url: str, fields: dict[str, str]) -> str:
     return base64.b64encode(hmac.digest(TOKEN.encode(), signed.encode(), "sha1")).decode()
 
 
-def request(url: str, path: str, person: int, series: int, *, forged: bool) -> bytes:
+def request(url: str, path: str, customer: int, series: int, *, forged: bool) -> bytes:
     """The whole HTTP request of one message, its signature right or wrong."""
-    fields = form(person, series)
+    fields = form(customer, series)
     body = urlencode(fields).encode()
     signed = signature(url + path, fields)
     if forged:
-        signed = signature(url + path, {**fields, "Body": "other words"})
+        signed = signature(url + path, {**fields, "Body": "another text"})
     host = url.partition("://")[2]
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-www-form-urlencoded; charset=UTF-8\r\n"

@@ -1,4 +1,4 @@
-"""The two services as the shipped stand-ins play them, processes of their own that answer at once."""
+"""The two services as the shipped stand-ins play them: separate processes that answer at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Twilio:
         self.url = json.loads(self.process.first_line())["url"]
 
     def accepted(self) -> dict[str, list[float]]:
-        """When it took each person's messages."""
+        """The times at which it took each customer's messages."""
         times: dict[str, list[float]] = {}
         for message in ask(f"{self.url}/_standin/accepted")["accepted"]:
             times.setdefault(message["to"], []).append(message["at"])
@@ -41,12 +41,12 @@ class ElevenLabs:
     def __init__(self) -> None:
         self.process = Process(["-m", "wa_relay.standins", "elevenlabs"])
         self.url = self.process.first_line().rpartition(" ")[2]
-        self.tell("settings", {"gateway": True})
-        self.tell("agent", {"agent_id": AGENT, "client_events": CHAT_EVENTS})
+        self.control("settings", {"gateway": True})
+        self.control("agent", {"agent_id": AGENT, "client_events": CHAT_EVENTS})
 
-    def tell(self, control: str, body: dict[str, Any]) -> Any:
+    def control(self, name: str, body: dict[str, Any]) -> Any:
         """Uses one of the stand-in's controls."""
-        return ask(f"{self.url}/_standin/{control}", body)
+        return ask(f"{self.url}/_standin/{name}", body)
 
 
 def settings(twilio: Twilio, elevenlabs: ElevenLabs, transport: str) -> dict[str, dict[str, Any]]:
@@ -58,9 +58,9 @@ def settings(twilio: Twilio, elevenlabs: ElevenLabs, transport: str) -> dict[str
 
 
 def delays(sent_at: dict[str, float], accepted: dict[str, list[float]]) -> list[float]:
-    """Seconds from each person's webhook to Twilio's acceptance of the answer, in order."""
+    """Seconds from each customer's webhook to Twilio's acceptance of the answer, in order."""
     return sorted(
-        accepted[phone(int(person))][-1] - at for person, at in sent_at.items() if phone(int(person)) in accepted
+        accepted[phone(int(customer))][-1] - at for customer, at in sent_at.items() if phone(int(customer)) in accepted
     )
 
 

@@ -35,7 +35,7 @@ def voice_notes(settings: Settings) -> list[Row]:
         product.seed(SLICES * (notes + 2 * texts))
         product.start()
         ask(f"{twilio.url}/_standin/settings", {"webhook_url": f"{product.url}/webhook/twilio/incoming"})
-        elevenlabs.tell("settings", {"speech_delay": 0.3})
+        elevenlabs.control("settings", {"speech_delay": 0.3})
         alone, beside, most, cpu = list[float](), list[float](), 0.0, 0.0
         people = iter(range(1, SLICES * (notes + 2 * texts) + 1))
         for _ in range(SLICES):
@@ -73,17 +73,17 @@ def _play(
     """Lets these customers write within `seconds`. Returns the seconds to each text's answer, and the most MB."""
     began, sent_at, most = time.monotonic(), dict[str, float](), 0.0
     events = sorted(
-        [((number + 0.5) * seconds / len(texts), "text", person) for number, person in enumerate(texts)]
-        + [(number * seconds / len(notes), "note", person) for number, person in enumerate(notes)]
+        [((number + 0.5) * seconds / len(texts), "text", customer) for number, customer in enumerate(texts)]
+        + [(number * seconds / len(notes), "note", customer) for number, customer in enumerate(notes)]
     )
-    for at, kind, person in events:
+    for at, kind, customer in events:
         time.sleep(max(0.0, began + at - time.monotonic()))
-        written: dict[str, object] = {"phone": phone(person), "wait": False}
+        written: dict[str, object] = {"phone": phone(customer), "wait": False}
         if kind == "text":
-            sent_at[str(person)] = time.time()
+            sent_at[str(customer)] = time.time()
             written["body"] = "¿Cuánto cuesta?"
         else:
-            content = b"OggS" + person.to_bytes(4, "big") + bytes(NOTE_BYTES)
+            content = b"OggS" + customer.to_bytes(4, "big") + bytes(NOTE_BYTES)
             written["media"] = {"content_type": "audio/ogg", "base64": base64.b64encode(content).decode()}
         ask(f"{twilio.url}/_standin/customer", written)
         most = max(most, product.process.resident)

@@ -113,7 +113,7 @@ def webhooks(settings: Settings) -> list[Row]:
 
 
 def listeners(settings: Settings) -> list[Row]:
-    """The rate at which webhooks are stored while 200 clients follow the events, in turn with nobody."""
+    """The rate at which webhooks are stored while 200 clients follow the events, in turn with none."""
     count = settings.size(16_000, 8_000)
     alone, followed = [], []
     for number in range(settings.rounds):
