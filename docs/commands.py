@@ -60,7 +60,7 @@ def _section(name: str, example: str) -> str:
 
 
 def _inner(command: Any, name: str) -> str:
-    """A command of a command: its usage and its summary, and those of its own commands."""
+    """A subcommand: its usage and its summary, and those of its own subcommands."""
     commands = getattr(command, "commands", None)
     if commands is not None:
         return "".join(_inner(each, f"{name} {each.name}") for each in commands.values())

@@ -38,7 +38,7 @@ def call(served: Served, name: str, phone: str) -> None:
 
 
 def write(served: Served, phone: str, text: str, answers: int = 1) -> None:
-    """The customer writes; waits until so many messages more have gone to them."""
+    """The customer writes; waits until that many more messages have gone to them."""
     wanted = len(served.twilio.accepted(phone)) + answers
     served.form("/webhook/twilio/incoming", served.inbound(phone, text))
     served.until(lambda: len(served.twilio.accepted(phone)) >= wanted)
@@ -66,7 +66,7 @@ def main(folder: Path) -> None:
 
 
 def play(served: Served, page: Page, folder: Path) -> None:
-    """Inbox, conversation, takeover, answer, read by the customer, given back; the agent goes on and knows it."""
+    """Inbox, conversation, takeover, answer, read by the customer, given back; the agent continues and knows it."""
 
     def take(name: str) -> None:
         page.wait_for_timeout(300)

@@ -1,6 +1,6 @@
 """Makes the README's picture from a run of the demo: `python docs/picture.py OUT.svg`.
 
-The picture refers to nothing outside itself: whoever shows it brings the font.
+The picture refers to nothing outside itself: the viewer brings the font.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ THEME = TerminalTheme(
 
 
 def picture() -> str:
-    """The first call of the demo, and what comes of it, as an SVG."""
+    """The first call of the demo, and what follows it, as an SVG."""
     console = Console(
         record=True,
         width=COLUMNS,

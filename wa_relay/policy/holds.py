@@ -89,7 +89,7 @@ def gate(holds: Sequence[Hold], rules: Rules, now: Moment) -> Gate:
     # One held sender holds all of them (contract 7.2).
     if not all(_is_due(hold, rules, now) for hold in accounts) or (senders and not due):
         return Gate(everything=False, openings=False)
-    # One sender at a time, the longest waiting first: two probes at once could not be told apart by a receipt.
+    # One sender at a time, the longest waiting first: two probes at once could not be distinguished by a receipt.
     probed = due[:1]
     return Gate(True, openings, (*accounts, *probed), probed[0].name if probed else None)
 
