@@ -50,7 +50,7 @@ def make(path: Path, people: int = 100_000) -> None:
     replied = {turn: at + 0.4 for at, _, kind, turn in events if kind == "reply"}
     turns = (event for event in events if event[2] == "customer")
     db.executemany(
-        TURNS, ({"id": turn, "person": person, "at": at, "replied": replied[turn]} for at, person, _, turn in turns)
+        TURNS, ({"id": turn, "person": customer, "at": at, "replied": replied[turn]} for at, customer, _, turn in turns)
     )
     db.execute("commit")
     db.execute("pragma wal_checkpoint(truncate)")
@@ -58,43 +58,43 @@ def make(path: Path, people: int = 100_000) -> None:
 
 
 def _people(people: int) -> Iterator[dict[str, object]]:
-    for person in range(1, people + 1):
-        ended = _ended(person, people)
+    for customer in range(1, people + 1):
+        ended = _ended(customer, people)
         yield {
-            "id": person,
-            "phone": f"+57300{person:07d}",
-            "name": f"Cliente {person}",
-            "key": f"conv_{person}",
-            "agent": f"agent_{person % 5}",
-            "batch": f"Campaña {person % 40}",
-            "group": f"Grupo {person % 10}",
+            "id": customer,
+            "phone": f"+57300{customer:07d}",
+            "name": f"Cliente {customer}",
+            "key": f"conv_{customer}",
+            "agent": f"agent_{customer % 5}",
+            "batch": f"Campaña {customer % 40}",
+            "group": f"Grupo {customer % 10}",
             "at": stamp(ended),
             "ended": ended,
         }
 
 
-def _ended(person: int, people: int) -> float:
-    return NOW - DAYS * 86400.0 * (1.0 - person / people)
+def _ended(customer: int, people: int) -> float:
+    return NOW - DAYS * 86400.0 * (1.0 - customer / people)
 
 
 def _events(people: int) -> Iterator[tuple[float, int, str, int]]:
     """Who says what when: (moment, person, kind, turn)."""
     dice, turn = random.Random(1), 0
-    for person in range(1, people + 1):
-        at = _ended(person, people) + 6.0
-        yield at, person, "opening", 0
-        for _ in range(7 if person % 3 else 0):
+    for customer in range(1, people + 1):
+        at = _ended(customer, people) + 6.0
+        yield at, customer, "opening", 0
+        for _ in range(7 if customer % 3 else 0):
             at += dice.uniform(30.0, 20_000.0)
             turn += 1
-            yield at, person, "customer", turn
-            yield at + dice.uniform(3.0, 12.0), person, "reply", turn
+            yield at, customer, "customer", turn
+            yield at + dice.uniform(3.0, 12.0), customer, "reply", turn
 
 
-def _message(number: int, at: float, person: int, kind: str, turn: int) -> dict[str, object]:
+def _message(number: int, at: float, customer: int, kind: str, turn: int) -> dict[str, object]:
     ours, failed = kind != "customer", kind == "reply" and number % 500 == 0
     return {
         "id": number,
-        "person": person,
+        "person": customer,
         "direction": "outbound" if ours else "inbound",
         "content": "El plan cuesta $99 al mes e incluye soporte, instalación y dos líneas."
         if ours

@@ -51,7 +51,7 @@ class Story:
         calls.record_call(self.ledger, Call(key=key, phone=phone, **{**usual, **facts}), self.now)
 
     def send(self, result: SendResult | None = None) -> list[tuple[int, str]]:
-        """Sends what is due; tells each message's id and SID."""
+        """Sends what is due; returns each message's id and SID."""
         sent = []
         for job in claims.claim_messages(self.ledger, 100, self.now).jobs:
             assert job.outgoing.message_id is not None
@@ -62,7 +62,7 @@ class Story:
         return sent
 
     def receipt(self, sid: str, status: str, code: str | None = None) -> None:
-        """Twilio tells what became of a message."""
+        """Twilio reports the fate of a message."""
         receipts.record_receipt(self.ledger, Receipt(sid, status, error_code=code), self.now)
 
     def write(self, text: str, phone: str = ANA, **facts: Any) -> None:

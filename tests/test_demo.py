@@ -1,4 +1,4 @@
-"""`wa-relay demo` as a process of its own: the story it tells, and how it ends when the story does not happen."""
+"""`wa-relay demo` as a separate process: the story it prints, and how it ends when the story does not happen."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Place:
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
             if line.rstrip().endswith(" serve") and int(stat.rpartition(")")[2].split()[1]) == parent:
                 return pid
-        raise AssertionError("there is no daemon")
+        raise AssertionError("no daemon runs")
 
     def is_clean(self) -> bool:
         return not self.processes() and not [path for path in self.root.rglob("*") if path.is_file()]
@@ -196,12 +196,12 @@ def test_the_customer_is_who_writes_into_the_pipe(place: Place) -> None:
     typed = "Hola\n¿Y el horario?\n\x1b[2Jbaja no\nBAJA\nhola?\nALTA\nsalir\nnever read\n"
     code, out, err = finished(process, typed)
     assert (code, err) == (0, "")
-    said = " ".join(out.replace("│", " ").split())
+    printed = " ".join(out.replace("│", " ").split())
     for words in ("¡Hola! Soy Valentina", "Atendemos de lunes a viernes", "Listo, no te escribiremos más"):
-        assert words in said
+        assert words in printed
     assert "\\x1b[2Jbaja no" in out
     assert "\x1b" not in out
-    assert said.index("hola?") < said.index("you have opted out") < said.index("tenerte de vuelta")
+    assert printed.index("hola?") < printed.index("you have opted out") < printed.index("tenerte de vuelta")
     assert "never read" not in out
     assert place.is_clean()
 

@@ -45,7 +45,7 @@ class Log:
 
     @property
     def text(self) -> str:
-        """All that was said."""
+        """All that was logged."""
         return self.path.read_text(encoding="utf-8")
 
     @property
@@ -55,8 +55,8 @@ class Log:
 
 
 def speak_of_a_customer() -> None:
-    """Says everything that could tell who it is, by every way there is."""
-    say("message_received", phone=ANA, name=NAME, text=TEXT, sid="SM1", message=7, person="CO.1")
+    """Logs everything that could identify a customer, in every way there is."""
+    say("message_received", phone=ANA, name=NAME, text=TEXT, sid="SM1", message=7, customer="CO.1")
     warn("send_refused", why=f"The 'To' number {ANA} is not valid")
     warn("listed", url=f"https://x.co/Messages.json?To=whatsapp%3A%2B{ANA[1:]}&From=whatsapp:{ANA}")
     warn("named", wa_id=ANA[1:])

@@ -109,7 +109,7 @@ def test_a_passing_failure_is_tried_again(first: tuple[int, object]) -> None:
 
 
 def test_three_failures_are_the_end() -> None:
-    """In words, and not for good."""
+    """With a message, and not permanently."""
     gateway = Gateway([(500, {})])
     with pytest.raises(AgentError) as caught:
         ask(gateway)
@@ -119,7 +119,7 @@ def test_three_failures_are_the_end() -> None:
 
 
 def test_a_pause_that_is_asked_for_beyond_the_limit_ends_the_turn() -> None:
-    """There is no time left for another try."""
+    """No time is left for another try."""
     gateway = Gateway([(500, {})], headers={"Retry-After": "3600"})
     with pytest.raises(AgentError):
         ask(gateway)

@@ -48,7 +48,7 @@ def test_a_customer_can_not_forge_a_line_of_the_agent() -> None:
 
 
 def test_the_newest_lines_stay_when_the_thread_is_too_long() -> None:
-    """And the omission is said."""
+    """And the omission is noted."""
     thread = tuple(Line("customer", f"mensaje {number} " + "x" * 500) for number in range(200))
     text = recap(Question(agent_id="a", text="x", call_key="c", thread=thread))
     assert len(text) <= RECAP_LIMIT
@@ -74,7 +74,7 @@ def test_a_long_transcript_keeps_its_end_and_leaves_room_for_the_thread() -> Non
     st.lists(st.tuples(st.sampled_from(["customer", "agent"]), st.text(max_size=900)), max_size=8),
 )
 def test_the_limit_is_never_exceeded(limit: int, summary: str, thread: list[tuple[str, str]]) -> None:
-    """Whatever was said."""
+    """Whatever the texts are."""
     lines = tuple(Line("agent" if role == "agent" else "customer", text) for role, text in thread)
     text = recap(Question(agent_id="a", text="x", call_key="c", summary=summary, thread=lines), limit)
     assert len(text) <= limit

@@ -283,7 +283,7 @@ def test_a_close_that_a_person_must_act_on_is_tried_again_like_any_other(script:
 
 @pytest.mark.parametrize("unseen", ["\u200b \n", "---", "** **"])
 def test_an_answer_with_nothing_to_see_is_tried_again(unseen: str) -> None:
-    """It is none, so the turn has brought no text."""
+    """It is empty, so the turn has brought no text."""
     service = Scripted([answers(unseen), answers("Cuesta $99")], settings())
     assert ask(service).text == "Cuesta $99"
     assert service.sessions == 2

@@ -12,7 +12,7 @@ from wa_relay.model import UpstreamError
 
 
 class Away:
-    """An agent service that does not tell."""
+    """An agent service that shows no settings."""
 
     async def agent(self, agent_id: str) -> Any:
         """Refuses."""

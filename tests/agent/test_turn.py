@@ -162,7 +162,7 @@ SHAPES: dict[str, tuple[list[Event | str], str]] = {
         "El plan cuesta $99",
     ),
     "a reply that grows under one id": ([response("El plan"), PLAN], "El plan cuesta $99"),
-    "a reply said again, but shorter": ([PLAN, response("El plan")], "El plan cuesta $99"),
+    "a reply repeated, but shorter": ([PLAN, response("El plan")], "El plan cuesta $99"),
     "a stream that begins before the last one stopped": (
         [part("start"), part("delta", "Uno"), part("start"), part("delta", "Dos"), part("stop")],
         "Uno\n\nDos",
@@ -470,12 +470,12 @@ def test_an_end_that_comes_before_its_reply_ends_the_turn_with_it() -> None:
 
 
 def test_an_end_takes_in_a_stream_whose_stop_is_missing() -> None:
-    """What was said is said."""
+    """The text so far is the answer."""
     assert Play().hear(*STREAM[:3], complete(2)).answer == "El plan cuesta $99"
 
 
 def test_an_open_stream_holds_the_end_back() -> None:
-    """A pause between two parts is no end."""
+    """A pause between two parts does not end the turn."""
     play = Play().hear(response("Un momento…", 2), part("start", "", 3), part("delta", "El plan ", 3)).wait(10.0)
     assert play.outcome is None
     play.hear(part("delta", "cuesta $99", 3), part("stop", "", 3))
@@ -490,7 +490,7 @@ def test_a_stream_that_never_stops_is_taken_as_it_is() -> None:
 
 
 def test_a_running_tool_holds_the_end_back() -> None:
-    """What is said before a tool stays; the real answer follows it."""
+    """The text before a tool stays; the real answer follows it."""
     play = Play().hear(response("Un momento…", 2), tool_request()).wait(15.0)
     assert play.outcome is None
     play.hear(tool_response()).wait(SETTLE + 0.5)
@@ -706,7 +706,7 @@ def test_a_close_for_lack_of_capacity_is_marked(code: int, reason: str, full: bo
 
 
 def test_half_a_sentence_and_a_normal_close_ask_for_a_fresh_session() -> None:
-    assert isinstance(Play().hear(*STREAM[:2]).close(1000).outcome, NoAnswer), "half a sentence is no answer"
+    assert isinstance(Play().hear(*STREAM[:2]).close(1000).outcome, NoAnswer), "half a sentence is not an answer"
 
 
 CLOSES = [
@@ -752,7 +752,7 @@ def test_an_error_event_whose_close_does_not_come_ends_the_turn() -> None:
 
 
 def test_a_refused_override_is_distinguished() -> None:
-    """The carrier may go on without it."""
+    """The carrier may continue without it."""
     outcome = Play(text_only=True).close(1008, "Override for field 'text_only' is not allowed by config.").outcome
     assert isinstance(outcome, Failed)
     assert outcome.override_refused
@@ -774,7 +774,7 @@ def test_a_broken_session_keeps_an_answer_that_was_whole(code: int | None) -> No
     "events", [[response("Un momento…"), tool_request()], [response("Uno"), part("start", "", 3)], [*STREAM[:3]]]
 )
 def test_a_broken_session_with_half_an_answer_failed(events: list[Event]) -> None:
-    """Half an answer is none."""
+    """Half an answer does not count."""
     assert isinstance(Play().hear(*events).close(1011).outcome, Failed)
 
 

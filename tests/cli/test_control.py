@@ -26,17 +26,19 @@ SID = "SM" + "0123456789abcdef" * 2
 
 
 def unclear(folder: Path) -> int:
-    """Leaves a database with one opening whose fate is unknown; tells its id."""
+    """Leaves a database with one opening whose fate is unknown; returns its id."""
     story = Story(folder / "wa-relay.db")
     story.call("conv_1")
-    ((identity, _),) = story.send(Unclear("no answer"))
+    ((message_id, _),) = story.send(Unclear("no answer"))
     story.close()
-    return identity
+    return message_id
 
 
-def stored(folder: Path, identity: int) -> tuple[Any, ...]:
+def stored(folder: Path, message_id: int) -> tuple[Any, ...]:
     db = sqlite3.connect(folder / "wa-relay.db")
-    row = db.execute("select status, twilio_message_id from conversation_messages where id = ?", (identity,)).fetchone()
+    row = db.execute(
+        "select status, twilio_message_id from conversation_messages where id = ?", (message_id,)
+    ).fetchone()
     db.close()
     return tuple(row)
 
@@ -49,34 +51,34 @@ def stored(folder: Path, identity: int) -> tuple[Any, ...]:
 def test_a_person_decides_when_no_daemon_runs(
     tmp_path: Path, decision: list[str], status: str, sid: str | None
 ) -> None:
-    identity = unclear(tmp_path)
-    code, out, err = run_alone(tmp_path, "resolve", str(identity), *decision, "--yes")
+    message_id = unclear(tmp_path)
+    code, out, err = run_alone(tmp_path, "resolve", str(message_id), *decision, "--yes")
     assert (code, err) == (0, "")
-    assert f"{identity} is now {status}" in out
-    assert stored(tmp_path, identity) == (status, sid)
-    code, out, err = run_alone(tmp_path, "resolve", str(identity), "--cancel", "--yes")
+    assert f"{message_id} is now {status}" in out
+    assert stored(tmp_path, message_id) == (status, sid)
+    code, out, err = run_alone(tmp_path, "resolve", str(message_id), "--cancel", "--yes")
     assert (code, out) == (1, "")
     assert f"already {status}" in err
-    assert stored(tmp_path, identity) == (status, sid)
+    assert stored(tmp_path, message_id) == (status, sid)
 
 
 @pytest.mark.parametrize("decision", [["--sent", SID], ["--resend"], ["--cancel"]], ids=["sent", "resend", "cancel"])
 def test_without_a_terminal_a_decision_requires_yes(tmp_path: Path, decision: list[str]) -> None:
-    identity = unclear(tmp_path)
-    code, out, err = run_alone(tmp_path, "resolve", str(identity), *decision)
+    message_id = unclear(tmp_path)
+    code, out, err = run_alone(tmp_path, "resolve", str(message_id), *decision)
     assert (code, out, "--yes" in err) == (2, "", True)
-    assert stored(tmp_path, identity) == ("uncertain", None)
+    assert stored(tmp_path, message_id) == ("uncertain", None)
 
 
 @pytest.mark.parametrize(
     ("answer", "code", "status"), [("y\n", 0, "failed"), ("n\n", 130, "uncertain"), ("\n", 130, "uncertain")]
 )
 def test_on_a_terminal_a_decision_is_confirmed_first(tmp_path: Path, answer: str, code: int, status: str) -> None:
-    identity = unclear(tmp_path)
+    message_id = unclear(tmp_path)
     ours, theirs = pty.openpty()
     os.write(ours, answer.encode())
     done = subprocess.run(
-        command("resolve", str(identity), "--cancel"),
+        command("resolve", str(message_id), "--cancel"),
         env=environment(),
         cwd=tmp_path,
         stdin=theirs,
@@ -89,29 +91,29 @@ def test_on_a_terminal_a_decision_is_confirmed_first(tmp_path: Path, answer: str
     assert done.returncode == code
     assert ANA in done.stdout.decode()
     assert "Cancel message" in done.stdout.decode()
-    assert stored(tmp_path, identity)[0] == status
+    assert stored(tmp_path, message_id)[0] == status
 
 
 def test_what_needs_a_decision_is_listed_with_what_to_do(tmp_path: Path) -> None:
-    identity = unclear(tmp_path)
+    message_id = unclear(tmp_path)
     code, out, _ = run_alone(tmp_path, "resolve", "--json")
     (decision,) = json.loads(out)
     assert code == 0
-    assert (decision["id"], decision["phone_number"], decision["kind"]) == (identity, ANA, "opening")
+    assert (decision["id"], decision["phone_number"], decision["kind"]) == (message_id, ANA, "opening")
     assert set(decision) >= {"id", "phone_number", "kind", "content", "attempted_at", "age_seconds"}
     assert decision["attempted_at"].endswith("Z")
     code, out, _ = run_alone(tmp_path, "resolve")
     assert code == 0
-    for words in (str(identity), ANA, decision["content"], "--resend"):
+    for words in (str(message_id), ANA, decision["content"], "--resend"):
         assert words in out
 
 
-@pytest.mark.parametrize("identity", ["999", "9" * 30])
-def test_an_id_that_is_not_there_ends_with_1(tmp_path: Path, identity: str) -> None:
+@pytest.mark.parametrize("message_id", ["999", "9" * 30])
+def test_an_id_that_is_not_there_ends_with_1(tmp_path: Path, message_id: str) -> None:
     unclear(tmp_path)
-    code, out, err = run_alone(tmp_path, "resolve", identity, "--cancel", "--yes")
+    code, out, err = run_alone(tmp_path, "resolve", message_id, "--cancel", "--yes")
     assert (code, out) == (1, "")
-    assert identity in err
+    assert message_id in err
 
 
 def test_pause_and_resume_are_kept_when_no_daemon_runs(tmp_path: Path) -> None:

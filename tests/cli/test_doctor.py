@@ -242,7 +242,7 @@ def test_a_hold_that_follows_from_wrong_credentials_names_them(tmp_path: Path) -
             assert (await s.report()).status == 202
             found = await examined(s)
             assert found["Twilio account"].status == "fail"
-            # The hold follows from it: it is no fault of its own.
+            # The hold follows from it and is not a separate fault.
             assert found["pauses"].status == "skipped"
             assert "Twilio account" in found["pauses"].message
 

@@ -222,7 +222,7 @@ def test_a_reader_that_leaves_ends_it_with_0(thread: Story) -> None:
 
 
 class Following:
-    """`history --follow` in a process of its own, read line by line, each within a deadline."""
+    """`history --follow` in a separate process, read line by line, each within a deadline."""
 
     def __init__(self, story: Story, *arguments: str) -> None:
         self.process = subprocess.Popen(

@@ -89,7 +89,7 @@ def loaded(call: str, folder: Path) -> set[str]:
 
 
 def libraries(modules: set[str]) -> set[str]:
-    """The packages among them that are neither Python's nor ours; finders of installed projects are none."""
+    """The packages among them that are neither Python's nor ours; finders of installed projects don't count."""
     tops = {name.partition(".")[0] for name in modules}
     return {name for name in tops - sys.stdlib_module_names if not name.startswith("_")} - {"wa_relay", "sitecustomize"}
 

@@ -1,4 +1,4 @@
-"""Runs any command as a process of its own, with nothing of this one's environment in it."""
+"""Runs any command as a separate process, with nothing of this one's environment in it."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def window(browser: Browser, served: Served, **settings: Any) -> Iterator[Window
     one = Window(page, served.relay.url)
     allowed = (one.url + "/", "data:", "blob:")
     page.on("request", lambda request: None if request.url.startswith(allowed) else one.faults.append(request.url))
-    page.on("console", lambda said: one.faults.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("console", lambda entry: one.faults.append(entry.text) if entry.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: one.faults.append(str(error)))
     try:
         yield one

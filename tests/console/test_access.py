@@ -1,4 +1,4 @@
-"""Who may do what: every route of the console and of the API for each role, and what a session's POST must carry."""
+"""Access: every route of the console and of the API for each role, and what a session's POST must carry."""
 
 from __future__ import annotations
 

@@ -93,12 +93,12 @@ class Daemons:
     async def listens_or_ended(self, within: float = 30.0) -> int | None:
         """Waits until the daemon that was started last listens; its exit status if it ended before."""
         end = time.monotonic() + within
-        while b" listening " not in self._said():
+        while b" listening " not in self._output():
             status = None if self._pid is None else (await self._ask({"do": "poll", "pid": self._pid}))["status"]
             if status is not None:
                 self._pid = None
                 return int(status)
-            assert time.monotonic() < end, f"the daemon does not listen: {self._said()[-2000:].decode()}"
+            assert time.monotonic() < end, f"the daemon does not listen: {self._output()[-2000:].decode()}"
             await asyncio.sleep(0.05)
         return None
 
@@ -114,11 +114,11 @@ class Daemons:
     async def listening(self) -> None:
         """Waits until the daemon that was started last can be reached."""
         try:
-            await until(lambda: b" listening " in self._said(), within=20.0)
+            await until(lambda: b" listening " in self._output(), within=20.0)
         except AssertionError:
-            said = self._said()[-2000:].decode(errors="replace")
+            printed = self._output()[-2000:].decode(errors="replace")
             raise AssertionError(
-                f"the daemon does not listen {await self._fate()}: {said or 'it said nothing'}"
+                f"the daemon does not listen {await self._fate()}: {printed or 'it printed nothing'}"
             ) from None
 
     async def _fate(self) -> str:
@@ -127,14 +127,14 @@ class Daemons:
         status = (await self._ask({"do": "poll", "pid": self._pid}))["status"]
         return "and runs" if status is None else f"and has ended with {status}"
 
-    def _said(self) -> bytes:
+    def _output(self) -> bytes:
         with self.log_path.open("rb") as log:
             log.seek(self._said_before)
             return log.read()
 
     @property
     def log(self) -> str:
-        """All that was said on standard output and error."""
+        """All of standard output and error."""
         return self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
 
     async def _fork(self, *arguments: str) -> int:

@@ -1,4 +1,4 @@
-"""The crash machine: a daemon that is killed at random moments while everybody around it goes on."""
+"""The crash machine: a daemon that is killed at random moments while everything around it continues."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ HOLD = 600.0 / DIVISOR
 EARLY, LIFE, SLOWNESS, LONGEST = 0.2, 0.6, 4.0, 2.4
 """The share of kills that fall into the start, and the most seconds that a daemon lives after it.
 
-On a busy machine it lives longer, by so many times what its start took: the kills have to meet work, not only starts.
+On a busy machine it lives longer, in proportion to its start: the kills have to meet work, not only starts.
 """
 
 SETTLE = 90.0

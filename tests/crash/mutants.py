@@ -48,19 +48,19 @@ MUTANTS = (
         ("tests/e2e/test_storage.py",),
     ),
     Mutant(
-        "the index of one opening a call is no unique one",
+        "the index of one opening a call is not unique",
         "wa_relay/ledger/schema.py",
         "create unique index one_opening_per_call",
         "create index one_opening_per_call",
     ),
     Mutant(
-        "the index of one message in flight is no unique one",
+        "the index of one message in flight is not unique",
         "wa_relay/ledger/schema.py",
         "create unique index one_in_flight",
         "create index one_in_flight",
     ),
     Mutant(
-        "the index of one answer a turn is no unique one",
+        "the index of one answer a turn is not unique",
         "wa_relay/ledger/schema.py",
         "create unique index one_answer_per_turn",
         "create index one_answer_per_turn",
@@ -142,7 +142,7 @@ MUTANTS = (
         '"in_flight": False} | proof',
     ),
     Mutant(
-        "who opted out is not asked for before a send",
+        "opt-outs are not checked before a send",
         "wa_relay/ledger/claims.py",
         '    if (message.consent == "opted_out") != (message.notice == "opt_out"):\n        return "cancelled"\n',
         "",
@@ -423,7 +423,7 @@ MUTANTS = (
         ("tests/ledger/test_runs.py",),
     ),
     Mutant(
-        "a run without a lease goes on",
+        "a run without a lease continues",
         "wa_relay/ledger/postgres.py",
         "where id = {run} and ended_at is null and lease_until > extract(epoch from clock_timestamp())",
         "where id = {run}",
@@ -434,7 +434,7 @@ MUTANTS = (
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the tests said of one mistake."""
+    """The result of the tests for one mistake."""
 
     name: str
     caught: bool

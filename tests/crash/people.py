@@ -1,6 +1,6 @@
-"""Who acts while the daemon dies: a backend that repeats itself, customers who write, an operator who decides.
+"""The actors while the daemon dies: a backend that repeats itself, customers who write, an operator who decides.
 
-Every text carries a number of its own, so that an answer tells its question: `k12x` is a call, `q7x` a message.
+Every text carries a unique number, so that an answer shows its question: `k12x` is a call, `q7x` a message.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from wa_relay.standins.elevenlabs import Asked, ElevenLabsStandin, Recipient
 from wa_relay.standins.twilio import SANDBOX, Attachment, Delivery, TwilioStandin
 
 CANARY = "Zanahoria"
-"""A word in every name and every text: none of them may be in a log."""
+"""A word in every name and every text, which must never be in a log."""
 
 CALLED = re.compile(r"k(\d+)x")
 FALLBACK = "En este momento no podemos responderte. Te escribiremos pronto."
@@ -97,7 +97,7 @@ class Crowd:
         self.busy = True
 
     async def close(self) -> None:
-        """Ends what is still going on."""
+        """Ends what is still running."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -315,7 +315,7 @@ class Crowd:
         spoken.status, spoken.analysed, spoken.summary = "done", True, f"{CANARY}: se interesó por el plan Premium."
 
     async def _call_in_batch(self, number: int, phone: str, dice: random.Random) -> None:
-        """A call that polling finds and the webhook tells; half of them the backend tells as well."""
+        """A call that polling finds and the webhook reports; half of them the backend reports as well."""
         if self._place == BATCH:
             self._place = 0
             self._batch = self._agents.add_batch(

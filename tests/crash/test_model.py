@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.crash.world import MADE, RULES, Store, Twilio, call_of, person, written_by
+from tests.crash.world import MADE, RULES, Store, Twilio, call_of, customer, written_by
 from wa_relay import policy
 from wa_relay.ledger import calls, claims, control, inbox, receipts, sends, turns
 from wa_relay.ledger.claims import SendJob
@@ -60,7 +60,7 @@ class Model(RuleBasedStateMachine):
             self.store.run(calls.record_call, call_of(self.reported, who, self.now - age), self.now)
 
     @rule(who=PEOPLE, listed=st.booleans(), twice=st.booleans())
-    def somebody_writes(self, who: int, listed: bool, twice: bool) -> None:
+    def a_customer_writes(self, who: int, listed: bool, twice: bool) -> None:
         self.written += 1
         facts: dict[str, Any] = {"written_at": float(int(self.now))} if listed else {}
         reported = written_by(who, f"q{self.written}x", f"SMin{self.written}", **facts)
@@ -68,7 +68,7 @@ class Model(RuleBasedStateMachine):
             self.store.run(inbox.record_inbound, reported, self.now)
 
     @rule(who=PEOPLE, word=st.sampled_from(["BAJA", "ALTA"]))
-    def somebody_decides(self, who: int, word: str) -> None:
+    def a_customer_decides(self, who: int, word: str) -> None:
         self.written += 1
         self.store.run(inbox.record_inbound, written_by(who, word, f"SMin{self.written}"), self.now)
 
@@ -94,7 +94,7 @@ class Model(RuleBasedStateMachine):
         )
         assert self.twilio.times(row["id"]) == 0 or row["id"] in self.resent, "I8: it was sent already"
         assert row["consent"] == "active" or row["notice"] == "opt_out", "I9: to an opted-out person"
-        assert job.outgoing.to in {person(who) for who in range(3)}
+        assert job.outgoing.to in {customer(who) for who in range(3)}
         if row["kind"] == "opening":
             (call,) = self.store.rows("select ended_at from calls where id = ?", row["call_id"])
             assert call["ended_at"] >= MADE, "I9: before the fence"
@@ -136,7 +136,7 @@ class Model(RuleBasedStateMachine):
         taken = data.draw(st.sampled_from(self.twilio.taken))
         reported = Receipt(taken.sid, status, taken.row if own else None)
         noted = self.store.run(receipts.record_receipt, reported, self.now)
-        assert noted.alarm is None or person(0)[:9] not in noted.alarm, "I10: a phone in an alarm"
+        assert noted.alarm is None or customer(0)[:9] not in noted.alarm, "I10: a phone in an alarm"
 
     @rule(works=st.booleans(), lags=st.booleans(), again=st.booleans())
     def unclear_sends_are_looked_up(self, works: bool, lags: bool, again: bool) -> None:
@@ -267,7 +267,7 @@ class Model(RuleBasedStateMachine):
                 assert owner[0].row == row["id"], "I8: somebody else's message was adopted"
 
     def _everything_taken_is_adopted(self) -> None:
-        """Twilio's callbacks tell of every message in the end."""
+        """Twilio's callbacks report every message in the end."""
         for taken in self.twilio.taken:
             self.store.run(receipts.record_receipt, Receipt(taken.sid, "delivered", taken.row), self.now)
         rows = {row["id"]: row for row in self.store.rows("select * from conversation_messages")}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
 from tests.crash.test_model import PEOPLE, Model
-from tests.crash.world import RULES, person, written_by
+from tests.crash.world import RULES, customer, written_by
 from wa_relay.ledger import handover, human, inbox, turns
 from wa_relay.ledger.claims import SendJob
 from wa_relay.ledger.human import HumanMessage, Stored
@@ -21,7 +21,7 @@ NOTICE = "Te va a escribir una persona."
 
 
 class HandoverModel(Model):
-    """Who has a conversation changes at any moment."""
+    """The handler of a conversation changes at any moment."""
 
     policy_rules = replace(
         RULES, handover_keywords=frozenset({"asesor"}), handover_notice=NOTICE, handover_on_failure=True
@@ -29,31 +29,31 @@ class HandoverModel(Model):
 
     def __init__(self) -> None:
         super().__init__()
-        self.said: dict[str, int] = {}
+        self.written_by_people: dict[str, int] = {}
         self.keys = 0
 
     @rule(who=PEOPLE, operator=OPERATORS, hours=st.sampled_from([None, 0.01, 2.0]))
     def a_person_takes_over(self, who: int, operator: Operator, hours: float | None) -> None:
-        self.store.run(handover.take_over, person(who), operator, hours, self.now)
+        self.store.run(handover.take_over, customer(who), operator, hours, self.now)
 
     @rule(who=PEOPLE, operator=OPERATORS)
     def a_person_gives_back(self, who: int, operator: Operator) -> None:
-        self.store.run(handover.release, person(who), operator, self.now)
+        self.store.run(handover.release, customer(who), operator, self.now)
 
     @rule(who=PEOPLE, operator=OPERATORS, twice=st.booleans())
     def a_person_writes(self, who: int, operator: Operator, twice: bool) -> None:
         self.keys += 1
         text = f"h{self.keys}x soy una persona"
         stored = [
-            self.store.run(human.write, person(who), HumanMessage(text), operator, f"key-{self.keys}", self.now)
+            self.store.run(human.write, customer(who), HumanMessage(text), operator, f"key-{self.keys}", self.now)
             for _ in range(1 + twice)
         ]
         ids = {done.message_id for done in stored if isinstance(done, Stored)}
         assert len(ids) <= 1, "I11: the same key stored two messages"
-        self.said |= dict.fromkeys([text] * len(ids), min(ids, default=0))
+        self.written_by_people |= dict.fromkeys([text] * len(ids), min(ids, default=0))
 
     @rule(who=PEOPLE)
-    def somebody_asks_for_a_person(self, who: int) -> None:
+    def a_customer_requests_a_person(self, who: int) -> None:
         self.written += 1
         self.store.run(inbox.record_inbound, written_by(who, "ASESOR", f"SMin{self.written}"), self.now)
 
@@ -110,7 +110,7 @@ class HandoverModel(Model):
     @invariant()
     def each_message_of_a_person_has_a_row_and_an_author(self) -> None:
         rows = self.store.rows("select content, author from conversation_messages where kind = 'human'")
-        assert len(rows) == len(self.said), "I13: a person's message was lost or stored twice"
+        assert len(rows) == len(self.written_by_people), "I13: a person's message was lost or stored twice"
         assert all(row["author"] for row in rows), "I13"
 
     @invariant()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.world import MADE, RULES, Store, call_of, person
+from tests.crash.world import MADE, RULES, Store, call_of, customer
 from tests.sweeping import InboundList, sweep
 from wa_relay.ledger import calls
 from wa_relay.ledger.thread import LedgerThread
@@ -18,7 +18,7 @@ PAGE = 200
 
 
 class Pages(InboundList):
-    """What Twilio's list shows of so many messages, the newest first; `breaks_at` is the page that fails."""
+    """What Twilio's list shows of that many messages, the newest first; `breaks_at` is the page that fails."""
 
     def __init__(self, count: int, breaks_at: int | None = None) -> None:
         self._count, self.breaks_at = count, breaks_at
@@ -35,7 +35,7 @@ class Pages(InboundList):
 
 def _message(number: int) -> Listed:
     return Listed(
-        f"SM{number:032x}", "inbound", "+14155238886", person(0), f"q{number}x", "received", MADE + 100.0 + number
+        f"SM{number:032x}", "inbound", "+14155238886", customer(0), f"q{number}x", "received", MADE + 100.0 + number
     )
 
 

@@ -121,16 +121,16 @@ class Store:
         return ledger
 
 
-def person(number: int) -> str:
+def customer(number: int) -> str:
     """Somebody's phone."""
     return f"+57300000000{number}"
 
 
 def call_of(number: int, who: int, ended_at: Moment) -> Call:
     """A call that is over."""
-    return Call(f"conv_{number}", person(who), "agent_1", "completed", "push", ended_at, client_name=f"Ana {number}")
+    return Call(f"conv_{number}", customer(who), "agent_1", "completed", "push", ended_at, client_name=f"Ana {number}")
 
 
 def written_by(who: int, text: str, sid: str, **facts: Any) -> Inbound:
     """What somebody writes."""
-    return Inbound(sid, person(who), text, **facts)
+    return Inbound(sid, customer(who), text, **facts)

@@ -1,4 +1,4 @@
-"""The real daemon as a process of its own, between the shipped stand-ins."""
+"""The real daemon as a separate process, between the shipped stand-ins."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Relay:
 
     @property
     def log(self) -> str:
-        """All that the daemon has said on standard error, over all its starts."""
+        """All of the daemon's standard error, over all its starts."""
         return self.log_path.read_text(encoding="utf-8") if self.log_path.exists() else ""
 
     async def start(self) -> None:
@@ -153,7 +153,7 @@ class Relay:
         return process.returncode, out.decode(), err.decode()
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
-        """Sends a signal and waits for the end; tells the exit status."""
+        """Sends a signal and waits for the end; returns the exit status."""
         process, self.process = self.process, None
         if process is None:
             return 0
@@ -186,7 +186,7 @@ class Stage:
         return await self.call("POST", "/api/call-completed", json=content)
 
     async def conversation(self, phone: str = ANA) -> Any:
-        """The thread as the API tells it."""
+        """The thread as the API shows it."""
         return (await self.call("GET", f"/api/conversations/{phone}")).json
 
     def bodies(self, phone: str = ANA) -> list[str]:
@@ -212,7 +212,7 @@ async def stage(
     agent: Agent = AGENT,
     twilio: TwilioStandin | None = None,
 ) -> AsyncIterator[Stage]:
-    """Sets everything up, tells the stand-in where to write to, and takes it down again."""
+    """Sets everything up, gives the stand-in the webhook addresses, and takes it down again."""
     twilio = twilio or TwilioStandin(delays=Delays(0.02, 0.02, 0.02), enforce_window=False)
     elevenlabs = ElevenLabsStandin()
     elevenlabs.add_agent(agent)

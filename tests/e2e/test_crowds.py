@@ -42,7 +42,7 @@ def test_a_call_reported_by_every_source_twenty_times_is_one_opening(tmp_path: P
 
 
 async def _report_call(s: Stage, batch: str, place: int, phone: str, lanes: asyncio.Semaphore) -> int:
-    """Ends a call and tells it ten times by each way; counts the reports that were the first."""
+    """Ends a call and reports it ten times by each way; counts the reports that were the first."""
     s.elevenlabs.start_call(batch, place)
     key = s.elevenlabs.finish_call(batch, place)
     assert key is not None

@@ -46,7 +46,7 @@ def test_the_documents_call_is_opened_answered_and_shown_alike_everywhere(tmp_pa
 
 
 async def _shown_alike(s: Stage) -> None:
-    """The API, the commands and the stand-in's journal tell the same story."""
+    """The API, the commands and the stand-in's journal show the same story."""
 
     async def settled() -> bool:
         return all(m["status"] in ("read", "received") for m in (await s.conversation())["messages"])

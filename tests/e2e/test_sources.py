@@ -131,7 +131,7 @@ def test_an_upstream_that_refuses_or_is_away_makes_it_degraded_and_it_recovers(t
             assert health["poller"]["consecutive_failures"] >= 3
             s.elevenlabs.faults.clear()
             s.elevenlabs.faults.next("workspace", SERVER_ERROR)
-            # Work goes on meanwhile: the backend's push needs no poller.
+            # Work continues meanwhile: the backend's push needs no poller.
             assert (await s.report()).json["status"] == "message_sent"
 
     run(scenario(), within=90)

@@ -43,6 +43,6 @@ def test_a_session_goes_to_the_host_of_the_base_url(signed: str, base: str, want
     ],
 )
 def test_an_address_that_is_not_safe_is_refused(signed: str, base: str) -> None:
-    """In words."""
+    """With a message."""
     with pytest.raises(WrongAddressError, match="ElevenLabs returned a signed URL"):
         socket_url(signed + PATH, base)

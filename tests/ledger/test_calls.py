@@ -27,9 +27,9 @@ def test_a_call_gets_its_conversation_and_its_opening_in_one_go(ledger: Ledger) 
     state = calls.record_call(ledger, call(), NOW)
     assert (state.created, state.message_status, state.skipped) == (True, "queued", None)
     assert [row["content"] for row in _openings(ledger)] == ["Hola Ana García, gracias por atender."]
-    person = ledger.one("select * from conversation_state")
-    assert person is not None
-    assert (person["phone_number"], person["client_name"], person["message_count"]) == (PHONE, "Ana García", 1)
+    customer = ledger.one("select * from conversation_state")
+    assert customer is not None
+    assert (customer["phone_number"], customer["client_name"], customer["message_count"]) == (PHONE, "Ana García", 1)
 
 
 @pytest.mark.parametrize("source", ["push", "poll", "webhook"])
@@ -114,9 +114,9 @@ def test_an_opening_that_is_on_the_wire_is_not_rewritten(ledger: Ledger) -> None
 def test_the_conversation_points_at_the_call_that_ended_last(ledger: Ledger) -> None:
     calls.record_call(ledger, call("conv_new", ended_at=NOW), NOW)
     calls.record_call(ledger, call("conv_old", ended_at=NOW - 600), NOW + 5)
-    person = ledger.one("select elevenlabs_conversation_id as key from conversation_state")
-    assert person is not None
-    assert person["key"] == "conv_new"
+    customer = ledger.one("select elevenlabs_conversation_id as key from conversation_state")
+    assert customer is not None
+    assert customer["key"] == "conv_new"
 
 
 def test_a_hint_waits_for_its_outcome_and_goes_when_the_call_is_known(ledger: Ledger) -> None:

@@ -31,7 +31,7 @@ def log_in(story: Story, token: str = TOKEN, password_hash: str = HASH) -> bool:
 
 
 def fail_to_log_in(story: Story, *subjects: str) -> bool:
-    """True if the attempt was let through to the password."""
+    """True if the login was allowed to check the password."""
     attempt = console_sessions.begin_attempt(story.ledger, subjects or (NAME, ADDRESS), story.now)
     return isinstance(attempt, Attempt)
 

@@ -1,4 +1,4 @@
-"""Who is who: one customer has one conversation, by whichever address it is looked for."""
+"""Customers: each has one conversation, found by any of its addresses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BSUID = "MX.1A2b3C"
 
 
 def _send(ledger: Ledger, now: float) -> list[str]:
-    """Sends what is due, and tells where it went."""
+    """Sends what is due, and returns where it went."""
     sent = []
     for job in claims.claim_messages(ledger, 9, now).jobs:
         assert job.outgoing.message_id is not None
@@ -30,7 +30,7 @@ def _send(ledger: Ledger, now: float) -> list[str]:
 
 
 def _answer(ledger: Ledger, now: float) -> list[str]:
-    """Answers what is asked, and tells where the answer went."""
+    """Answers what is asked, and returns where the answer went."""
     for job in turns.claim_turns(ledger, 9, now).jobs:
         turns.finish_turn(ledger, job.turn_id, ["Claro."], None, now)
     return _send(ledger, now)

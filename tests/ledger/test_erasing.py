@@ -37,7 +37,7 @@ KEPT = {
     "forgotten.kind",
     "forgotten.hash",
 }
-"""Columns of text that are about a customer's rows, and say nothing of who that is."""
+"""Columns of text that are about a customer's rows, and do not identify the customer."""
 
 ERASED = {
     "addresses.address",

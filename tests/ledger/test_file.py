@@ -1,4 +1,4 @@
-"""The database file: made whole or not at all, migrated whole or not at all, and refused in words when it is none."""
+"""The database file: made and migrated whole or not at all, and refused with a message when it is invalid."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _of_this_version(path: Path) -> None:
 
 
 def _killed_at(statement: int, work: Callable[[], None]) -> int:
-    """Does the work in a child that dies before its n-th SQL statement; tells if it came to the end."""
+    """Does the work in a child that dies before its n-th SQL statement; returns if it came to the end."""
     child = os.fork()
     if child == 0:
         seen = 0

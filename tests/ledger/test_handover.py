@@ -1,4 +1,4 @@
-"""Handovers: who has a conversation, what ends with it, and what the agent is asked afterwards."""
+"""Handovers: the handler of a conversation, what ends with it, and what the agent is asked afterwards."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def _sid(number: int) -> str:
 
 
 def _sent(ledger: Ledger, count: int, first: int = 1, now: float = NOW) -> list[int]:
-    """Openings to so many customers that Twilio has accepted; returns their message ids."""
+    """Openings to that many customers that Twilio has accepted; returns their message ids."""
     found = []
     for number in range(first, first + count):
         state = calls.record_call(ledger, call(f"conv_{number}", phone=f"+57313853{number:04}", ended_at=now), now)

@@ -27,7 +27,7 @@ def _held(database: Path, control: str | None, pid: int = 4242) -> DatabaseLock:
 
 
 def _ended() -> int:
-    """The id of a process that is no more."""
+    """The id of a process that has ended."""
     process = subprocess.Popen(["true"])
     process.wait()
     return process.pid

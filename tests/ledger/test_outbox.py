@@ -37,7 +37,7 @@ def _opening(ledger: Ledger, key: str = "conv_1", **facts: object) -> int:
 
 
 def _answer(ledger: Ledger, *parts: str, sid: str = "SMx", now: float = NOW) -> list[int]:
-    """Ana writes and the agent answers, in so many parts."""
+    """Ana writes and the agent answers, in that many parts."""
     inbox.record_inbound(ledger, written(sid=sid), now)
     (job,) = turns.claim_turns(ledger, 5, now + 2).jobs
     return turns.finish_turn(ledger, job.turn_id, parts, None, now + 2)

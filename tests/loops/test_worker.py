@@ -91,7 +91,7 @@ async def _no_details(_call_id: int, _key: str) -> None:
 
 
 class Room:
-    """A ledger with so many people who have been called, and the workers on it."""
+    """A ledger with that many people who have been called, and the workers on it."""
 
     def __init__(self, folder: Path, people: int = 1) -> None:
         self.database = flaky(folder / "relay.db", now=time.time() - 60.0)

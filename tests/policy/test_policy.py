@@ -1,4 +1,4 @@
-"""The decisions: who is written to, when, and what follows a failure."""
+"""The decisions: which customers get a message, when, and what follows a failure."""
 
 from __future__ import annotations
 
@@ -25,9 +25,13 @@ STRANGER = CustomerFacts()
 
 
 def plan(
-    call: Call = CALL, person: CustomerFacts = STRANGER, rules: Rules = RULES, fence: float = 0.0, pushes: bool = False
+    call: Call = CALL,
+    customer: CustomerFacts = STRANGER,
+    rules: Rules = RULES,
+    fence: float = 0.0,
+    pushes: bool = False,
 ) -> Skip | Write | policy.Wait:
-    return policy.plan_opening(call, person, rules, fence=fence, backend_pushes=pushes, now=NOW)
+    return policy.plan_opening(call, customer, rules, fence=fence, backend_pushes=pushes, now=NOW)
 
 
 def test_a_finished_call_is_followed_at_once_and_until_it_is_too_old() -> None:
@@ -66,15 +70,15 @@ def test_a_call_that_ended_before_the_fence_is_history_from_any_source(source: A
 
 
 def test_who_has_opted_out_is_not_written_to() -> None:
-    assert plan(person=CustomerFacts(opted_out=True)) == Skip("opted_out")
+    assert plan(customer=CustomerFacts(opted_out=True)) == Skip("opted_out")
 
 
 @pytest.mark.parametrize(("ago", "skipped"), [(0, True), (3599, True), (3600, False), (None, False)])
 def test_there_is_at_most_one_opening_in_the_gap(ago: float | None, skipped: bool) -> None:
-    person = CustomerFacts(last_opening_at=None if ago is None else NOW - ago)
+    customer = CustomerFacts(last_opening_at=None if ago is None else NOW - ago)
     gap = replace(RULES, min_gap=3600.0)
-    assert (plan(person=person, rules=gap) == Skip("recent_opening")) is skipped
-    assert isinstance(plan(person=person), Write)
+    assert (plan(customer=customer, rules=gap) == Skip("recent_opening")) is skipped
+    assert isinstance(plan(customer=customer), Write)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The stream of events: nothing missed, nothing twice, whoever listens or falls behind."""
+"""The stream of events: nothing missed, nothing twice, however many listen or fall behind."""
 
 from __future__ import annotations
 

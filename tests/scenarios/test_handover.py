@@ -66,7 +66,7 @@ def test_a_takeover_silences_the_agent_and_after_the_release_it_is_asked_once_wh
 
 
 async def until_unread(s: Stage, count: int) -> Any:
-    """Waits until the conversation has so many unread messages."""
+    """Waits until the conversation has that many unread messages."""
     end = time.monotonic() + 10.0
     while (found := (await listed(s))[0])["unread"] != count:
         assert time.monotonic() < end, found

@@ -1,4 +1,4 @@
-"""Who gets an opening, and when: the real daemon between the stand-ins."""
+"""Openings and their times: the real daemon between the stand-ins."""
 
 from __future__ import annotations
 

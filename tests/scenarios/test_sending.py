@@ -1,4 +1,4 @@
-"""Who gets what, from which number, and what stops it: the real daemon between the stand-ins."""
+"""Sending: from which number, and what stops it: the real daemon between the stand-ins."""
 
 from __future__ import annotations
 

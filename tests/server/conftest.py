@@ -16,7 +16,7 @@ from wa_relay.standins.twilio import Fault
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    # The tests tell of more calls in a minute than the breaker lets pass.
+    # The tests report more calls in a minute than the breaker allows.
     with serving(tmp_path_factory.mktemp("served"), {"opening": {"burst_limit": 0}}) as one:
         yield one
         assert "Traceback" not in one.relay.log
@@ -33,7 +33,7 @@ def sending(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def unaccepted(sending: Served) -> Future[Answer]:
-    """A test message that Twilio does not answer, begun while other tests go on."""
+    """A test message that Twilio does not answer, begun while other tests continue."""
     sending.twilio.faults.next("create", Fault("F8", seconds=60.0, hold=30.0))
     begun = sending.begin(sending.stage.call("POST", "/api/test-whatsapp", json={"to": new_phone(), "message": "slow"}))
     sending.until(lambda: sending.twilio.journal.entries("fault"))
@@ -42,7 +42,7 @@ def unaccepted(sending: Served) -> Future[Answer]:
 
 @pytest.fixture(scope="session")
 def trickling(served: Served) -> Iterator[dict[str, Future[float]]]:
-    """Requests that trickle in, all at once, while other tests go on: the seconds until each was closed."""
+    """Requests that trickle in, all at once, while other tests continue: the seconds until each was closed."""
     with ThreadPoolExecutor(len(TRICKLES)) as threads:
         address = ("127.0.0.1", served.relay.port)
         yield {

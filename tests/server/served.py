@@ -39,7 +39,7 @@ class Served:
         return self.begin(scenario).result(within)
 
     def begin(self, scenario: Coroutine[Any, Any, T]) -> Future[T]:
-        """Begins a scenario that goes on beside the test."""
+        """Begins a scenario that continues beside the test."""
         return asyncio.run_coroutine_threadsafe(scenario, self._loop)
 
     def until(self, condition: Callable[[], T | None], within: float = 40.0, what: str = "") -> T:
@@ -57,7 +57,7 @@ class Served:
         return answer
 
     def at_once(self, count: int, method: str, path: str, **request: Any) -> list[Answer]:
-        """Makes the same request so many times at the same time."""
+        """Makes the same request that many times at the same time."""
 
         async def all_of_them() -> list[Answer]:
             return list(await asyncio.gather(*(self.stage.call(method, path, **request) for _ in range(count))))
@@ -86,7 +86,7 @@ class Served:
         return self.call("POST", path, token=None, data=data, headers=headers, **changes)
 
     def raw_form(self, target: str, fields: Mapping[str, str], *signatures: str) -> int:
-        """Posts a form to a target as it is written, with so many signatures; tells the status."""
+        """Posts a form to a target as it is written, with that many signatures; returns the status."""
         body = urlencode(fields).encode()
         lines = [f"POST {target} HTTP/1.1", "Host: relay", f"Content-Type: {FORM}", f"Content-Length: {len(body)}"]
         lines += [f"X-Twilio-Signature: {signature}" for signature in signatures]
@@ -115,11 +115,11 @@ class Served:
         )
 
     def conversation(self, phone: str) -> Any:
-        """The thread as the API tells it."""
+        """The thread as the API shows it."""
         return self.call("GET", f"/api/conversations/{phone}").json
 
     def opened(self, phone: str, name: str | None = "Ana") -> str:
-        """Makes a person known by a call whose opening is accepted; tells the call's key."""
+        """Makes a customer known by a call whose opening is accepted; returns the call's key."""
         key = new_key()
         answer = self.report(payload(key, phone, name=name))
         assert answer.json["status"] == "message_sent", answer.text
@@ -204,7 +204,7 @@ def sign_webhook(body: bytes, at: float | str, secret: str = SECRET) -> str:
 
 
 def read_answers(connection: socket.socket, count: int) -> bytes:
-    """What comes until so many whole answers have come, or the end of the connection."""
+    """What comes until that many whole answers have come, or the end of the connection."""
     read = b""
     while whole_answers(read) < count:
         chunk = connection.recv(65536)
@@ -249,7 +249,7 @@ def body_of(read: bytes) -> Any:
 
 
 def refused(answer: Answer, status: int, code: str) -> dict[str, Any]:
-    """Checks that an answer is exactly the error envelope; tells what it says."""
+    """Checks that an answer is exactly the error envelope; returns what it says."""
     assert answer.status == status, (answer.status, answer.text)
     content: dict[str, Any] = answer.json
     assert list(content) == ["success", "error", "message", "fields"], content

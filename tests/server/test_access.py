@@ -1,4 +1,4 @@
-"""Who may ask for what: the push token, the loopback address, and clients behind proxies."""
+"""Access: the push token, the loopback address, and clients behind proxies."""
 
 from __future__ import annotations
 

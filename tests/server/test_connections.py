@@ -1,4 +1,4 @@
-"""The connection itself: what trickles in, what is no HTTP, what goes on after an error."""
+"""The connection itself: what trickles in, what is not HTTP, what continues after an error."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ MALFORMED: dict[str, bytes] = {
     "a space in a name": b"GET /health HTTP/1.1\r\nHost: relay\r\nX A: canary\r\n\r\n",
     "a negative length": b"POST /canary HTTP/1.1\r\nHost: relay\r\nContent-Length: -5\r\n\r\n",
     "two lengths": b"POST /canary HTTP/1.1\r\nHost: relay\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
-    "a length that is none": b"POST /canary HTTP/1.1\r\nHost: relay\r\nContent-Length: canary\r\n\r\n",
+    "an invalid length": b"POST /canary HTTP/1.1\r\nHost: relay\r\nContent-Length: canary\r\n\r\n",
     "length and chunks": head_of("/api/call-completed", Content_Length=2, Transfer_Encoding="chunked") + b"0\r\n\r\n",
-    "a chunk that is none": head_of("/api/call-completed", Content_Type="application/json", Transfer_Encoding="chunked")
+    "an invalid chunk": head_of("/api/call-completed", Content_Type="application/json", Transfer_Encoding="chunked")
     + b"canary\r\nabc",
     "more than was announced": head_of("/api/call-completed", Content_Type="application/json", Content_Length=5)
     + b'{"canary": 7, "x": 1}',

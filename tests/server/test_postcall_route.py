@@ -1,4 +1,4 @@
-"""`POST /webhook/elevenlabs/post-call`: the signature, audio that is dropped, and the calls it tells."""
+"""`POST /webhook/elevenlabs/post-call`: the signature, audio that is dropped, and the calls it reports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PING = b'{"type": "ping", "data": {}}'
 
 
 def conversation(phone: str, key: str, **changes: Any) -> dict[str, Any]:
-    """A finished phone call as ElevenLabs tells it."""
+    """A finished phone call as ElevenLabs reports it."""
     metadata = {
         "start_time_unix_secs": int(time.time()) - 30,
         "call_duration_secs": 31,
@@ -56,7 +56,7 @@ def event(kind: str, data: object, **more: object) -> bytes:
 
 
 def transcription(phone: str, key: str, **changes: Any) -> bytes:
-    """The body of the webhook that tells a conversation."""
+    """The body of the webhook that reports a conversation."""
     return event("post_call_transcription", conversation(phone, key, **changes))
 
 
@@ -186,8 +186,8 @@ def test_anything_else_over_16_mib_is_too_large(served: Served) -> None:
 
 def test_a_transcript_that_mentions_audio_keeps_its_text(served: Served) -> None:
     phone, key = new_phone(), new_key()
-    said = [{"role": "user", "message": '"type": "post_call_audio", "full_audio": "x"'}]
-    assert served.webhook(transcription(phone, key, transcript=said)).status == 200
+    lines = [{"role": "user", "message": '"type": "post_call_audio", "full_audio": "x"'}]
+    assert served.webhook(transcription(phone, key, transcript=lines)).status == 200
     assert served.conversation(phone)["elevenlabs_conversation_id"] == key
 
 

@@ -10,7 +10,7 @@ from tests.server.served import head_of
 
 
 def trickled(connection: socket.socket, pieces: Iterator[bytes]) -> float:
-    """Sends a piece every now and then until the daemon closes the connection; tells after how many seconds."""
+    """Sends a piece every now and then until the daemon closes the connection; returns after how many seconds."""
     began = time.monotonic()
     connection.settimeout(0.4)
     with connection:

@@ -115,7 +115,7 @@ def test_a_service_that_went_down_comes_back_on_its_port_and_remembers() -> None
 
 @dataclass
 class Receiver:
-    """Who gets the webhooks."""
+    """The receivers of the webhooks."""
 
     statuses: list[int] = field(default_factory=list)
     heard: list[tuple[str, bytes]] = field(default_factory=list)
@@ -237,8 +237,8 @@ def test_another_process_can_play_a_campaign_by_http() -> None:
                     return answered
 
             await control("agent", agent_id="agent_2", overrides=["conversation.text_only"], first_message="Hola")
-            person = {"phone": ANA.phone, "variables": {"customer_name": "Ana"}}
-            batch = (await control("batch", name="C", agent_id="agent_2", recipients=[person, person]))["batch"]
+            customer = {"phone": ANA.phone, "variables": {"customer_name": "Ana"}}
+            batch = (await control("batch", name="C", agent_id="agent_2", recipients=[customer, customer]))["batch"]
             call = (await control("finish", batch=batch, position=0))["conversation"]
             await control("play", batch=batch, rings=0.0, talks=0.0, analysis=0.0)
             await control("answers", hola="¡Buenas!")

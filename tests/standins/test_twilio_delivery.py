@@ -83,13 +83,13 @@ def test_the_customers_message_opens_the_window_for_24_hours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("person", "code"),
+    ("customer", "code"),
     [({"whatsapp": False}, "63024"), ({"blocked": True}, "63014"), ({"sandbox_expired": True}, "63015")],
 )
-def test_people_who_cannot_be_written_to_make_a_message_undelivered(person: dict[str, bool], code: str) -> None:
+def test_people_who_cannot_be_written_to_make_a_message_undelivered(customer: dict[str, bool], code: str) -> None:
     async def scenario() -> None:
         async with playing() as standin, listening() as listener, official(standin) as sdk:
-            standin.contact(ANA, **person)
+            standin.contact(ANA, **customer)
             made = await sdk.send(status_callback=listener.url)
             await callback_of(standin, made.sid, "undelivered")
             assert listener.heard[0].form["ErrorCode"] == code

@@ -1,4 +1,4 @@
-"""The plan of faults of the stand-in: by order and by chance, and what the journal tells of them."""
+"""The plan of faults of the stand-in: by order and by chance, and their entries in the journal."""
 
 from __future__ import annotations
 
