@@ -98,6 +98,7 @@ def other_spelling(number: str) -> str | None:
 @lru_cache(maxsize=4096)
 def zone_name(number: str) -> str | None:
     """Returns the time zone that a number belongs to (`America/Bogota`); None if there are several, or none."""
+    # The numbering plans are heavy; most commands read no number.
     import phonenumbers.timezone
 
     try:
@@ -123,7 +124,8 @@ def mask(phone: str) -> str:
 
 def _possible(number: str) -> bool:
     """True if the numbering plans allow such a number; never for an unknown country code."""
-    import phonenumbers  # heavy: only those who type a number wait for it
+    # Heavy, as above: only a number that is typed or reported needs them.
+    import phonenumbers
 
     try:
         return phonenumbers.is_possible_number(phonenumbers.parse(number))
@@ -133,6 +135,7 @@ def _possible(number: str) -> bool:
 
 def _valid(number: str) -> bool:
     """True if the numbering plans have assigned the number's range."""
+    # Heavy, as above.
     import phonenumbers
 
     try:

@@ -94,7 +94,8 @@ def _country(value: str) -> str:
 
 
 def _has_holidays(country: str) -> bool:
-    import holidays  # 0.1 s: only a configuration that names a country pays for it
+    # 0.1 s: only a configuration that names a country pays for it.
+    import holidays
 
     return len(country) == 2 and country in holidays.list_supported_countries()
 

@@ -222,6 +222,7 @@ def _insert(db: SqliteEngine, sql: str, rows: Iterable[tuple[Any, ...]]) -> int:
 
 
 def _fill_server(read: Queries, target: Location, on_table: Callable[[str, int], None]) -> dict[str, int]:
+    # psycopg is an extra: a copy between two files must work without it.
     from wa_relay.ledger import server
 
     with closing(server.connect_to(target.url)) as db:

@@ -87,7 +87,8 @@ def _prepare(connection: SqliteEngine, path: Path, account_sid: str, now: Moment
     for setting in ("synchronous = full", "foreign_keys = on", "secure_delete = on", "cache_size = -8000"):
         connection.execute(f"pragma {setting}")
     if empty or _version(connection) != SCHEMA_VERSION:
-        from wa_relay.ledger import schema  # imports sqlite-utils, which an up-to-date file does not need
+        # It imports sqlite-utils, which an up-to-date file does not need.
+        from wa_relay.ledger import schema
 
         migrate(connection, path, now, create=schema.create, steps=schema.STEPS)
     row = connection.execute("select account_sid, clean_stop, moved_to from relay").fetchone()
@@ -117,6 +118,7 @@ def migrate(
 
     A file that holds something is copied beside itself before its shape changes, as `<name>.before-<to>`.
     """
+    # Slow to import, and only a new or an older file needs it.
     from sqlite_utils import Database
 
     database = Database(connection, recursive_triggers=False, execute_plugins=False)

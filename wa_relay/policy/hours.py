@@ -143,6 +143,7 @@ def _zone_called(name: str) -> tzinfo | None:
 
 @lru_cache(maxsize=8)
 def _holidays(country: str) -> Mapping[date, str]:
-    import holidays  # 0.1 s and 5 MB: only those who set quiet_hours.holidays pay for it
+    # 0.1 s and 5 MB: only a configuration with quiet_hours.holidays pays for it.
+    import holidays
 
     return holidays.country_holidays(country)

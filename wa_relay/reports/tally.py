@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from wa_relay.channel.errors import meaning
 from wa_relay.reports.figures import Failure, Figures, Loss, Openings
 
 REASONS = {
@@ -178,6 +179,4 @@ def meaning_of(reason: str, stage: str = "") -> str:
     known = SKIPPED.get(reason) if stage == "opening" else NOT_YET.get(reason) or REASONS.get(reason)
     if known:
         return known
-    from wa_relay.channel.errors import meaning
-
     return meaning(reason)

@@ -58,7 +58,8 @@ def to_whatsapp(markdown: str) -> str:
 
 @cache
 def _parser() -> MarkdownIt:
-    from markdown_it import MarkdownIt  # heavy: only an answer with marks needs it
+    # Heavy: only an answer with marks needs it.
+    from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
     # Four blanks of indentation are a habit of writers, not code; HTML is text to a customer.
