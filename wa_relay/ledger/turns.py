@@ -340,8 +340,8 @@ def rescue_turns(ledger: Ledger, now: Moment) -> int:
         record_try(ledger, turn.id, "interrupted", now)
         if turn.tools_ran:
             fail_turn(ledger, turn.id, INTERRUPTED, now)
-        # A turn that crashes the process would crash every start after it.
         elif turn.tries >= policy.TURN_TRIES:
+            # A turn that crashes the process would crash every start after it.
             fail_turn(ledger, turn.id, f"begun {turn.tries} times without an end", now)
         else:
             _record(ledger, turn, "given_back", "the process ended while the agent was being asked", now)
