@@ -26,7 +26,7 @@ from tests.balancer import Balancer
 from tests.crash import weather
 from tests.crash.fleet import AWAY, Fleet, Settings, read_from, takeovers
 from tests.crash.judge import judge
-from tests.crash.machine import DIVISOR, HOLD, SETTLE, without_complaints
+from tests.crash.machine import DIVISOR, HOLD, without_complaints
 from tests.crash.people import FALLBACK, GREETING, Crowd, answer
 from tests.crash.rest import at_rest
 from tests.crash.traffic import UNCONFIGURED
@@ -42,6 +42,9 @@ HOSTS = 3
 RATE = 15
 TAKEN_OVER = 15.0
 """Seconds within which another daemon has to take over, counted from the last sign of life."""
+
+SETTLE = 240.0
+"""Seconds without faults in which everything has to come to its end. Leases and retries are not divided."""
 
 Say = Callable[[str], None]
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import resource
+import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.big_ledger import make
 from tests.engines import Cluster
 from tests.story import EVA, LUIS, NOW, Story
 from wa_relay.ledger import copying
@@ -81,3 +86,49 @@ def test_a_database_that_was_moved_is_not_served(place_with_story: Location, tmp
     copying.mark_moved(place_with_story, target, NOW)
     with pytest.raises(DatabaseMoved, match=r"copy\.db"):
         place_with_story.open_for_writing(account_sid="AC1", now=NOW)
+
+
+@pytest.mark.soak
+def test_a_million_messages_are_copied_there_and_back_in_less_than_five_minutes_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, back = Location(tmp_path / "big.db"), Location(tmp_path / "back.db")
+    make(first.path, 100_000)
+    cluster = Cluster(durable=True)
+    try:
+        server = Location(Path(), cluster.create())
+        expected, seconds = _checksums(first), []
+        for source, target in ((first, server), (server, back)):
+            began = time.monotonic()
+            counts = copying.copy(source, target, lambda _table, _rows: None)
+            seconds.append(time.monotonic() - began)
+            assert _checksums(target) == expected
+        assert counts["conversation_messages"] >= 900_000
+    finally:
+        cluster.stop()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    with capsys.disabled():
+        sys.stdout.write(
+            f"{counts['conversation_messages']:,} messages, {sum(counts.values()):,} rows: to PostgreSQL in "
+            f"{seconds[0]:.0f} s, back in {seconds[1]:.0f} s; the process held {peak:.0f} MB at most\n"
+        )
+    assert max(seconds) < 300
+
+
+def _checksums(place: Location) -> dict[str, tuple[int, int]]:
+    """Rows of each table, and a sum over them that does not depend on their order."""
+    found = {}
+    with closing(place.open_for_reading()) as db:
+        db.begin_snapshot()
+        for table in copying.TABLES:
+            if table in ("runs", "relay"):
+                continue
+            columns = sorted(copying._columns(db, table))
+            rows = total = 0
+            for row in copying._stream(db, f"select {', '.join(columns)} from {table}"):
+                digest = hashlib.blake2b(repr(tuple(map(_plain, row))).encode(), digest_size=8).digest()
+                rows += 1
+                total = (total + int.from_bytes(digest)) % 2**64
+            found[table] = (rows, total)
+        db.rollback()
+    return found

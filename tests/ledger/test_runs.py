@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -155,24 +155,47 @@ def test_a_commit_whose_answer_was_lost_is_looked_up(url: str, cluster: Cluster,
     asyncio.run(asyncio.wait_for(scenario(), 30))
 
 
-def test_a_reader_of_the_journal_misses_nothing_that_three_writers_append(url: str, start: Start) -> None:
+def _read_while_three_write(url: str, start: Start, entries: int, page: int) -> None:
+    """Appends `entries` by three writers, some to a commit. A reader that reconnects at random sees each once."""
+    dice = random.Random(entries)
     ledgers = [start() for _ in range(3)]
+    sizes: list[int] = []
+    while sum(sizes) < entries:
+        sizes.append(dice.randint(1, 12))
 
-    def append(ledger: Ledger) -> None:
-        for number in range(60):
+    def append(number: int) -> None:
+        ledger = ledgers[number]
+        for place in range(number, len(sizes), 3):
             ledger.db.begin()
-            for part in range(1 + number % 3):
-                journal.record(ledger, journal.Entry("operator", f"{ledger.epoch}-{number}-{part}"), NOW)
+            for part in range(sizes[place]):
+                journal.record(ledger, journal.Entry("operator", f"{place}-{part}"), NOW)
             ledger.db.commit()
 
-    writers = [threading.Thread(target=append, args=(ledger,)) for ledger in ledgers]
+    writers = [threading.Thread(target=append, args=(number,)) for number in range(3)]
     for writer in writers:
         writer.start()
-    seen: list[int] = []
-    with closing(server.open_for_reading(url)) as reader:
-        while True:
-            alive = any(writer.is_alive() for writer in writers)
-            seen += [each.id for each in journal.read_after(reader, seen[-1] if seen else 0, 7)]
-            if not alive and (not seen or seen[-1] == journal.newest_id(reader)):
-                break
-    assert len(seen) == len(set(seen)) == 3 * 120
+    seen: list[str] = []
+    last, reader = 0, server.open_for_reading(url)
+    while True:
+        alive = any(writer.is_alive() for writer in writers)
+        if dice.random() < 0.05:
+            reader.close()
+            reader = server.open_for_reading(url)
+        found = journal.read_after(reader, last, page)
+        seen += [str(each.entry.reason) for each in found]
+        last = found[-1].id if found else last
+        if not alive and last == journal.newest_id(reader):
+            reader.close()
+            break
+    written = [f"{place}-{part}" for place, size in enumerate(sizes) for part in range(size)]
+    assert len(written) >= entries
+    assert sorted(seen) == sorted(written)
+
+
+def test_a_reader_of_the_journal_misses_nothing_that_three_writers_append(url: str, start: Start) -> None:
+    _read_while_three_write(url, start, 1_000, 7)
+
+
+@pytest.mark.soak
+def test_of_100000_entries_by_three_writers_a_reader_misses_none_and_sees_none_twice(url: str, start: Start) -> None:
+    _read_while_three_write(url, start, 100_000, 500)

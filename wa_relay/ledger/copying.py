@@ -164,7 +164,7 @@ def _columns(db: Queries, table: str) -> list[str]:
 def _rows(db: Queries, table: str, columns: list[str], flags: set[str]) -> Iterator[tuple[Any, ...]]:
     """The rows of a table; a flag is a bool, which SQLite stores as an integer."""
     places = [place for place, column in enumerate(columns) if column in flags]
-    for row in db.tuples(f"select {', '.join(columns)} from {table}", {}):
+    for row in _stream(db, f"select {', '.join(columns)} from {table}"):
         if not places:
             yield tuple(row)
             continue
@@ -172,6 +172,16 @@ def _rows(db: Queries, table: str, columns: list[str], flags: set[str]) -> Itera
         for place in places:
             values[place] = None if values[place] is None else bool(values[place])
         yield tuple(values)
+
+
+def _stream(db: Queries, sql: str) -> Iterable[tuple[Any, ...]]:
+    """The rows of a query, a few at a time: a table may be larger than the memory."""
+    if db.name == "sqlite":
+        return db.tuples(sql, {})
+    # psycopg is an extra.
+    from wa_relay.ledger import server
+
+    return server.stream_rows(db, sql)  # type: ignore[arg-type]
 
 
 def _flags(table: str) -> set[str]:

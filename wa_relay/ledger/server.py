@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import psycopg
+from psycopg.rows import tuple_row
 
 from wa_relay.ledger import schema
 from wa_relay.ledger.engine import Opened
@@ -28,6 +29,9 @@ from wa_relay.model import Moment
 
 OLDEST_SERVER = 140_000
 """PostgreSQL 14, as the server counts its versions."""
+
+STREAMED = 5_000
+"""Rows that a large read holds in memory."""
 
 MIGRATION = 0x77617232
 """The key of the advisory lock that one migration at a time holds."""
@@ -212,6 +216,13 @@ def drop_tables(engine: PostgresEngine, tables: Iterable[str]) -> None:
     """Removes the tables of an empty database."""
     for table in (*tables, "wa_relay_schema"):
         engine.execute(f"drop table if exists {table} cascade")
+
+
+def stream_rows(engine: PostgresEngine, sql: str) -> Iterator[tuple[Any, ...]]:
+    """The rows of a query in an open transaction, `STREAMED` at a time; otherwise psycopg fetches all at once."""
+    with engine.connection.cursor(name="wa_relay_rows", row_factory=tuple_row) as cursor:
+        cursor.itersize = STREAMED
+        yield from cursor.execute(sql.encode())
 
 
 def copy_rows(engine: PostgresEngine, table: str, columns: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> int:
