@@ -102,15 +102,17 @@ def test_a_call_that_all_daemons_hear_of_at_once_is_followed_by_one_opening(tmp_
         async with several(tmp_path, url, 3, unlimited) as daemons:
             phones = [f"+573138539{number:03}" for number in range(200)]
             payloads = [payload(f"conv_{number}", phone) for number, phone in enumerate(phones)]
-            await asyncio.gather(*(daemons.report(relay, each) for each in payloads for relay in daemons.relays))
-            await until(lambda: len(daemons.stage.twilio.accepted()) >= len(phones), 30)
+            for begin in range(0, len(payloads), 25):
+                wave = payloads[begin : begin + 25]
+                await asyncio.gather(*(daemons.report(relay, each) for each in wave for relay in daemons.relays))
+            await until(lambda: len(daemons.stage.twilio.accepted()) >= len(phones), 60)
             await asyncio.sleep(1.0)  # what would be sent twice is sent by then
             counts = Counter(message.to for message in daemons.stage.twilio.accepted())
             assert counts == dict.fromkeys(phones, 1)
             listed = (await daemons.health(daemons.relays[2])).json["daemons"]
             assert [each["leader"] for each in listed] == [True, False, False]
 
-    run(scenario(), 90)
+    run(scenario(), 150)
 
 
 def test_another_daemon_takes_over_from_one_that_was_killed(tmp_path: Path, url: str) -> None:
