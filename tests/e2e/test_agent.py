@@ -43,7 +43,7 @@ def test_forty_customers_who_write_at_once_are_all_answered_by_five_sessions(tmp
             assert FALLBACK not in [body for phone in phones for body in s.bodies(phone)]
             assert {len(s.bodies(phone)) for phone in phones} == {2}
 
-    run(scenario(), within=120)
+    run(scenario(), within=300)
 
 
 @pytest.mark.parametrize("silence", ["skip_turn", "end_call", "hang_up"])

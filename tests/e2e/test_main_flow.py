@@ -51,7 +51,7 @@ async def _shown_alike(s: Stage) -> None:
     async def settled() -> bool:
         return all(m["status"] in ("read", "received") for m in (await s.conversation())["messages"])
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         # A busy machine takes its time, and the database rings no bell.
         while not await settled():  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -218,7 +218,7 @@ def test_a_refused_account_holds_everything_and_fails_nothing(tmp_path: Path) ->
             health = (await s.call("GET", "/health")).json
             assert (health["status"], health["paused"], health["queue"]["dead"]) == ("degraded", "account", 0)
             s.twilio.configure(auth_token=right)
-            await until(lambda: len(s.twilio.accepted()) == 4, 25)
+            await until(lambda: len(s.twilio.accepted()) == 4, 60)
             assert (await s.call("GET", "/health")).json["paused"] is None
 
     run(scenario())

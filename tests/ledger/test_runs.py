@@ -152,7 +152,7 @@ def test_a_commit_whose_answer_was_lost_is_looked_up(url: str, cluster: Cluster,
             assert len(await ledger.run(Ledger.all, "select id from calls")) == stored
             await ledger.close()
 
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 def _read_while_three_write(url: str, start: Start, entries: int, page: int) -> None:

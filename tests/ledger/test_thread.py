@@ -47,7 +47,7 @@ def test_a_rollback_that_fails_does_not_close_the_ledger_for_ever(tmp_path: Path
             await ledger.run(control.resume, "ana", NOW)
             assert (await ledger.run(control.queue_health, NOW)).paused is None
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 @pytest.mark.parametrize("failing", [0, 1], ids=["at once", "after one that fails"])
@@ -67,7 +67,7 @@ def test_the_log_is_brought_into_the_main_file_every_few_operations(tmp_path: Pa
             assert found >= CHECKPOINT_EVERY * (1 + failing)
             assert ledger.fault is None
 
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 def test_looks_that_change_nothing_do_not_bring_the_next_checkpoint_forward(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_reader_that_takes_its_time_holds_back_no_operation(tmp_path: Path) ->
                 assert reader.execute("select count(*) from strangers").fetchone()[0] == 0
             assert len(await ledger.run(Ledger.all, "select 1 from strangers")) == 3 * CHECKPOINT_EVERY
 
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 def test_what_is_handed_over_later_finds_what_came_before_it(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_what_is_handed_over_later_finds_what_came_before_it(tmp_path: Path) -> 
             assert len(await ledger.run(Ledger.all, "select 1 from strangers")) == 1
             await written
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 def test_a_conflict_takes_back_its_own_operation_and_repeats_no_other(tmp_path: Path) -> None:
@@ -168,4 +168,4 @@ def test_an_operation_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) 
             assert [isinstance(each, ValueError) for each in results] == [False, True, False]
             assert len(await ledger.run(Ledger.all, "select 1 from strangers")) == 4
 
-    asyncio.run(asyncio.wait_for(scenario(), 10))
+    asyncio.run(asyncio.wait_for(scenario(), 60))

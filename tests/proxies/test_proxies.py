@@ -131,7 +131,7 @@ def test_events_are_not_held_back(proxy: str, tmp_path: Path) -> None:
                 assert stream.status == 200
                 watch = Stopwatch()
                 await s.report()
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(30):
                     async for line in stream.content:
                         if line.startswith(b"event: "):
                             break

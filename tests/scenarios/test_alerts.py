@@ -60,7 +60,7 @@ def test_an_alert_that_is_refused_comes_again_with_the_same_id(tmp_path: Path) -
             receiver.fail(Failure(status=302, location=receiver.url))
             await s.report()
             await s.twilio.customer_writes(ANA, "Asesor")
-            await receiver.wait_for(1, 10.0)
+            await receiver.wait_for(1, 40.0)
             tries = receiver.alerts
             assert [alert.attempt for alert in tries] == [1, 2, 3]
             assert len({alert.id for alert in tries}) == 1
@@ -82,7 +82,7 @@ def test_an_alert_waits_for_a_receiver_that_is_away_also_over_a_restart(tmp_path
             await s.relay.kill()
             await receiver.start(port)
             await s.relay.start()
-            (alert,) = await receiver.wait_for(1, 10.0)
+            (alert,) = await receiver.wait_for(1, 40.0)
             assert alert.type == "handover.wanted"
 
     run(scenario())
@@ -114,7 +114,7 @@ def test_a_type_that_is_left_out_is_not_reported(tmp_path: Path) -> None:
                 phone = f"+57300111223{number}"
                 await s.report(payload(f"conv_{number + 2}", phone))
                 await s.twilio.customer_writes(phone, "¿Precio?")
-            (alert,) = await receiver.wait_for(1, 20.0)
+            (alert,) = await receiver.wait_for(1, 40.0)
             assert alert.type == "agent.failing"
             assert "573" not in str(alert.data)
 

@@ -361,7 +361,7 @@ def test_a_voice_note_holds_its_turn_thirty_seconds_at_most_and_then_has_failed(
             text = (await questions(s))[0]["text"]
             assert text == "[El cliente envió una nota de voz que no se puede abrir aquí]\n¿Cuánto cuesta?"
 
-    run(scenario(), within=90.0)
+    run(scenario(), within=240)
 
 
 def test_a_spoken_opt_out_of_at_most_five_words_is_honoured(tmp_path: Path) -> None:
@@ -549,7 +549,7 @@ def test_a_kill_during_a_transcription_loses_nothing_and_pays_twice_at_most(tmp_
             await until(lambda: "media_fetched" in s.relay.log)
             await s.relay.kill()
             await s.relay.start()
-            await s.sent(2, within=20.0)
+            await s.sent(2, within=60.0)
             assert [question["text"] for question in asked(s)] == ["¿Cuánto cuesta?"]
             assert sum(s.elevenlabs.transcriptions.values()) <= 2
             await s.relay.kill()
@@ -557,7 +557,7 @@ def test_a_kill_during_a_transcription_loses_nothing_and_pays_twice_at_most(tmp_
             await until(lambda: s.relay.log.count("listening") == 3)
             assert sum(s.elevenlabs.transcriptions.values()) <= 2
 
-    run(scenario(), within=90.0)
+    run(scenario(), within=240)
 
 
 def test_health_shows_that_speech_to_text_is_refused_for_the_account(tmp_path: Path) -> None:

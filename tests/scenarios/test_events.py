@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 
 from tests.e2e.stage import ANA, LUIS, TOKEN, Stage, payload, run, stage, until
+from tests.stopwatch import Stopwatch
 
 LATER_THAN_ANY = "9" * 12
 
@@ -196,19 +197,19 @@ def test_a_listener_that_does_not_read_is_cut_off_and_holds_up_nobody(tmp_path: 
                             for one in range(50)
                         )
                     )
-                await until(lambda: sum(one.event == "call" for one in client.events) == 2000, 30.0)
-                await until(lambda: "listener_cut_off" in s.relay.log, 20.0)
+                await until(lambda: sum(one.event == "call" for one in client.events) == 2000, 90.0)
+                await until(lambda: "listener_cut_off" in s.relay.log, 60.0)
             deaf.close()
 
-    run(scenario(), 120.0)
+    run(scenario(), 300.0)
 
 
 def test_a_stop_ends_the_streams_at_once(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path) as s, listening(s):
-            began = asyncio.get_running_loop().time()
+            watch = Stopwatch()
             assert await s.relay.stop() == 0
-            assert asyncio.get_running_loop().time() - began < 5.0
+            assert watch.seconds < 5.0
 
     run(scenario())
 
@@ -233,7 +234,9 @@ def test_the_stream_of_a_console_session_ends_within_a_second_of_the_session(tmp
                 await s.report()
                 await until(lambda: client.events)
                 assert (await s.relay.command("console", "user", "remove", "ana"))[0] == 0
-                await asyncio.wait_for(reading, 1.0)
+                watch = Stopwatch()
+                await asyncio.wait_for(reading, 30.0)
+                assert watch.seconds < 1.0
             async with s.http.get(url, headers=headers) as again:
                 assert again.status == 401
 

@@ -28,7 +28,7 @@ async def example(env: Mapping[str, str]) -> AsyncIterator[str]:
         env={**os.environ, "WA_RELAY_ALERTS_SECRET": SECRET, **env},
     )
     assert process.stdout is not None
-    line = await asyncio.wait_for(process.stdout.readline(), 20.0)
+    line = await asyncio.wait_for(process.stdout.readline(), 60.0)
     try:
         yield line.decode().removeprefix("listens on ").strip()
     finally:

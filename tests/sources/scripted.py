@@ -92,8 +92,8 @@ async def service(script: Scripted, *, timeout: float = 5.0) -> AsyncIterator[El
 
 
 def run(scenario: Coroutine[Any, Any, T]) -> T:
-    """Runs a scenario to its end, for 20 s at most."""
-    return asyncio.run(asyncio.wait_for(scenario, 20))
+    """Runs a scenario to its end, for 60 s at most."""
+    return asyncio.run(asyncio.wait_for(scenario, 60))
 
 
 def json_answer(content: object, status: int = 200, **headers: str) -> Answer:

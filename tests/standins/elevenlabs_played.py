@@ -29,8 +29,8 @@ QUESTION = Question("agent_1", "¿Qué precio tiene?", call_key="conv_call", var
 
 
 def run(scenario: Coroutine[Any, Any, T]) -> T:
-    """Runs a scenario to its end, for 20 s at most."""
-    return asyncio.run(asyncio.wait_for(scenario, 20))
+    """Runs a scenario to its end, for 60 s at most."""
+    return asyncio.run(asyncio.wait_for(scenario, 60))
 
 
 @asynccontextmanager

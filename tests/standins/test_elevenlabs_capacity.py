@@ -88,7 +88,7 @@ async def heard(standin: ElevenLabsStandin, scenario: Scenario) -> tuple[list[st
         await raw.say("user_message", text="hola")
         try:
             while True:
-                event = await asyncio.wait_for(raw.event(), 0.4)
+                event = await asyncio.wait_for(raw.event(), 1.0)
                 if event["type"] == "client_tool_call":
                     number = event["client_tool_call"]["tool_call_id"]
                     await raw.say("client_tool_result", tool_call_id=number, result="ok", is_error=False)

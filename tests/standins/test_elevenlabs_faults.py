@@ -146,7 +146,7 @@ def test_a_finished_call_is_reported_by_a_signed_webhook() -> None:
             standin.settings.webhook_url, standin.settings.webhook_calls = url, True
             batch = standin.add_batch(name="Campaña", agent_id="agent_1", recipients=[ANA])
             call = standin.finish_call(batch, 0, ended_at=START)
-            answered = await standin.journal.wait_for(lambda entry: entry.kind == "webhook", 5)
+            answered = await standin.journal.wait_for(lambda entry: entry.kind == "webhook", 30)
             assert (answered.data["conversation_id"], answered.data["status"]) == (call, 200)
             header, body = one.heard[0]
             moment, mac = (part.split("=")[1] for part in header.split(","))
@@ -201,7 +201,7 @@ def test_a_call_that_was_never_connected_is_reported_as_a_failed_initiation() ->
             standin.settings.webhook_url, standin.settings.webhook_calls = url, True
             batch = standin.add_batch(name="Campaña", agent_id="agent_1", recipients=[ANA])
             call = standin.finish_call(batch, 0, "failed")
-            await standin.journal.wait_for(lambda entry: entry.kind == "webhook", 5)
+            await standin.journal.wait_for(lambda entry: entry.kind == "webhook", 30)
             assert json.loads(one.heard[0][1])["type"] == "call_initiation_failure"
             _, answered = await fetched(standin, f"/v1/convai/conversations/{call}")
             assert (answered["status"], answered["analysis"], answered["metadata"]["phone_call"]) == (
@@ -219,7 +219,7 @@ def test_a_text_session_is_reported_too_where_that_is_switched_on() -> None:
             standin.settings.webhook_url, standin.settings.webhook_texts = url, True
             async with session(standin) as raw:
                 await raw.begin()
-            await standin.journal.wait_for(lambda entry: entry.kind == "webhook", 5)
+            await standin.journal.wait_for(lambda entry: entry.kind == "webhook", 30)
             assert json.loads(one.heard[0][1])["data"]["metadata"]["text_only"] is True
             assert isinstance(parse(json.loads(one.heard[0][1])), Ignored)
 

@@ -80,7 +80,7 @@ def test_the_goodbye_is_an_answer_although_the_agent_hangs_up() -> None:
     async def scenario() -> None:
         async with played() as standin:
             assert await answered(standin, Scenario("goodbye")) == f"{ANSWER} ¡Hasta luego!"
-            await standin.journal.wait_for(lambda entry: entry.kind == "session_closed", 5)
+            await standin.journal.wait_for(lambda entry: entry.kind == "session_closed", 30)
             closed = standin.journal.entries("session_closed")[-1].data
             assert (closed["code"], closed["reason"]) == (1000, "Agent ended call")
 
@@ -381,7 +381,7 @@ def test_a_text_session_becomes_a_conversation_of_its_own() -> None:
                 conversation_id = body["conversation_initiation_metadata_event"]["conversation_id"]
                 await raw.say("user_message", text="hola")
                 await raw.hear("agent_response")
-            await standin.journal.wait_for(lambda entry: entry.kind == "session_closed", 5)
+            await standin.journal.wait_for(lambda entry: entry.kind == "session_closed", 30)
             _, shown = await fetched(standin, f"/v1/convai/conversations/{conversation_id}")
             assert (shown["status"], shown["metadata"]["text_only"], shown["user_id"]) == (
                 "done",

@@ -146,6 +146,6 @@ def test_a_process_is_driven_by_its_controls() -> None:
                     assert answer.status == 400
         finally:
             running.terminate()
-            assert await asyncio.wait_for(running.wait(), 10) == 0
+            assert await asyncio.wait_for(running.wait(), 40) == 0
 
     run(scenario())

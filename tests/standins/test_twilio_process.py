@@ -30,7 +30,7 @@ async def process(*options: str) -> AsyncIterator[tuple[str, asyncio.subprocess.
         yield json.loads(await running.stdout.readline())["url"], running
     finally:
         running.terminate()
-        await asyncio.wait_for(running.wait(), 10)
+        await asyncio.wait_for(running.wait(), 40)
 
 
 async def control(url: str, name: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:

@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:
-    """Plays a scenario, for at most 20 seconds."""
-    asyncio.run(asyncio.wait_for(scenario, 20))
+    """Plays a scenario, for at most 60 seconds."""
+    asyncio.run(asyncio.wait_for(scenario, 60))
 
 
 @asynccontextmanager
