@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -153,3 +154,28 @@ def test_a_listed_message_without_a_time_is_left_alone_since_it_may_be_history(t
 def test_a_sweep_after_a_clock_that_was_ahead_looks_as_far_back_as_any_other(tmp_path: Path) -> None:
     older = replace(WRITTEN, sid="SM" + "2" * 32, body="antes", created_at=NOW - 300.0)
     assert _swept(tmp_path, Pages((WRITTEN,), (older,)), mark=NOW + 86400.0) == ["¿Precio?", "antes"]
+
+
+def test_a_sweep_stores_nothing_of_a_message_that_is_known(tmp_path: Path) -> None:
+    class Watched(LedgerThread):
+        """A ledger that keeps the names of its operations."""
+
+        names: list[str]
+
+        def hand_over(self, operation: Any, *args: Any, **kwargs: Any) -> Any:
+            self.names.append(operation.__name__)
+            return super().hand_over(operation, *args, **kwargs)
+
+    async def scenario() -> list[str]:
+        found = file.open_for_writing(tmp_path / "relay.db", account_sid="AC1", now=NOW - 3600.0)
+        ledger = Watched(Ledger(found.connection, RULES))
+        ledger.names = []
+        await ledger.run(store.begin_run, NOW - 3600.0)
+        call = Call("conv_1", ANA, "agent_1", "completed", "push", NOW - 1800.0)
+        await ledger.run(calls.record_call, call, NOW - 1800.0)
+        for _ in range(2):
+            await sweep(ledger, Pages((WRITTEN,)), RULES, NOW)
+        await ledger.close()
+        return ledger.names
+
+    assert asyncio.run(scenario()).count("record_inbound") == 1
