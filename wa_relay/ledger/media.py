@@ -172,10 +172,20 @@ def drop_chunks(ledger: Ledger, media_id: int) -> None:
     ledger.run(DELETE_CHUNKS, {"media": media_id})
 
 
-def finish_fetch(ledger: Ledger, media_id: int, file: FetchedFile, card: str | None, now: Moment) -> bool:
+def finish_fetch(
+    ledger: Ledger,
+    media_id: int,
+    file: FetchedFile,
+    card: str | None,
+    now: Moment,
+    last: tuple[int, bytes] | None = None,
+) -> bool:
     """Ends the fetch of a file that has come whole. False if it has been given up meanwhile.
 
     `card` is the text of a contact card; "" for one without a name. A card itself is not kept.
+
+    `last` is the number and the content of the part that is not stored yet: with it, a file of one part, as most voice
+    notes are, takes one commit.
     """
     row = ledger.one(SELECT_STATE, {"id": media_id})
     if row is None or row["state"] != "fetch":
@@ -186,6 +196,8 @@ def finish_fetch(ledger: Ledger, media_id: int, file: FetchedFile, card: str | N
         if not card:
             return fail_file(ledger, media_id, "empty_card", "the contact card names nobody", now)
         ledger.run(SET_CONTENT, {"id": row["message_id"], "content": card})
+    elif last is not None:
+        store_chunk(ledger, media_id, *last)
     kept, spoken = row["purpose"] != "card", row["purpose"] == "transcript"
     stored = {
         "id": media_id,

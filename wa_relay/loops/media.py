@@ -120,18 +120,20 @@ class MediaWorker(Worker):
             self.bell.ring()
 
     async def _fetch(self, file: DueFile) -> None:
-        card = bytearray()
+        card, held = bytearray(), list[tuple[int, bytes]]()
 
         async def keep(number: int, part: bytes) -> None:
             if file.purpose == "card" and number == 0:
                 card.extend(part)
-            await self._ledger.run(media.store_chunk, file.id, number, part)
+            if held:
+                await self._ledger.run(media.store_chunk, file.id, *held.pop())
+            held.append((number, part))
 
         fetched = await self._fetcher.fetch(file.url, file.content_type, keep)
         public_id = secrets.token_urlsafe(18) if self._rules.media_kept > 0 else None
         whole = FetchedFile(fetched.content_type, fetched.size, public_id)
         contacts = contacts_text(bytes(card)) if file.purpose == "card" else None
-        if await self._persist(media.finish_fetch, file.id, whole, contacts, self._clock()):
+        if await self._persist(media.finish_fetch, file.id, whole, contacts, self._clock(), held.pop()):
             say("media_fetched", media=file.id, message=file.message_id, size=fetched.size, purpose=file.purpose)
         if file.purpose != "transcript":
             self._wakers.turn.ring()
