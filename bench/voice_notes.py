@@ -92,4 +92,4 @@ def _play(
 
 
 def _p99(delays: list[float]) -> float:
-    return delays[min(len(delays) - 1, int(len(delays) * 0.99))]
+    return sorted(delays)[min(len(delays) - 1, int(len(delays) * 0.99))]
