@@ -59,6 +59,17 @@ def test_every_role_reads_every_page(served: Served, visitor: Make, phone: str, 
     assert "unsafe-eval" not in policy
 
 
+def test_what_was_decided_is_told_in_the_language_of_the_page(served: Served, oscar: Visitor) -> None:
+    number = new_phone()
+    served.opened(number)
+    served.form("/webhook/twilio/incoming", served.inbound(number, "¿Cuánto cuesta?"))
+    served.until(lambda: len(served.twilio.accepted(number)) > 1)
+    place = served.conversation(number)["conversation_id"].removeprefix("conv_local_")
+    page = oscar.get(f"/console/conversations/{place}").text
+    assert "se le preguntó al agente" in page
+    assert "the agent" not in page
+
+
 def test_the_page_of_a_merged_conversation_leads_to_the_one_that_stays(served: Served, vera: Visitor) -> None:
     number = new_phone()
     served.opened(number)

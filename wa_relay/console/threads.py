@@ -171,11 +171,12 @@ def decisions(entries: Sequence[Recorded], t: Messages, most: int = 60) -> list[
         title = t.code("event", entry.event)
         if recorded.to_status and recorded.from_status:
             title = f"{title}: {t.code('status', recorded.to_status)}"
-        # The title of a move says it; the sentence is English, and for the command line.
-        detail = "" if recorded.to_status else one_line(entry.detail or "")
+        reason = t.code("reason", entry.reason)
+        # The sentence is English, and for the command line: what explains itself needs none. A failure's is the cause.
+        explained = recorded.to_status or (reason != (entry.reason or "") and entry.reason != "failed")
+        detail = "" if explained else one_line(entry.detail or "")
         if entry.actor:
             detail = f"{detail} · {one_line(entry.actor)}" if detail else one_line(entry.actor)
-        reason = t.code("reason", entry.reason)
         shown.append(Decision(recorded.at, title, "" if reason == detail else reason, detail))
     return shown
 
