@@ -105,4 +105,4 @@ def window(browser: Browser, served: Served, **settings: Any) -> Iterator[Window
         yield one
     finally:
         context.close()
-    assert one.faults == []
+    assert one.faults == [], one.faults

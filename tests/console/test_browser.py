@@ -221,6 +221,17 @@ def test_a_viewer_sees_no_buttons_that_change_anything(browser: Browser, served:
     assert served.call("GET", "/api/conversations?limit=500").json["conversations"][0]["unread"] == 1
 
 
+def test_a_page_is_printed_light_and_without_buttons_also_in_dark_mode(browser: Browser, served: Served) -> None:
+    _, number = met(served, "Rosa Vega", "Hola")
+    with window(browser, served, color_scheme="dark") as one:
+        one.log_in("ada")
+        one.page.emulate_media(media="print", color_scheme="dark")
+        one.open(f"/console/conversations/{number}")
+        shown = "getComputedStyle(document.body).backgroundColor"
+        assert one.page.evaluate(shown) == "rgb(243, 245, 243)"
+        assert not one.page.locator("[data-action]").first.is_visible()
+
+
 def test_a_session_that_is_ended_elsewhere_leads_to_the_login(oscar: Window, served: Served) -> None:
     _, number = met(served, "Ana García", "Hola")
     oscar.open(f"/console/conversations/{number}")

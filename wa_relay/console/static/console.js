@@ -122,13 +122,13 @@ async function post(path, body, headers = {}) {
     });
   } catch { throw new Error(document.getElementById("offline").textContent); }
   if (answer.redirected) { location.assign(answer.url); return {}; }
-  const body = await answer.json().catch(() => ({}));
+  const received = await answer.json().catch(() => ({}));
   if (answer.status === 401) { location.assign(`${home}login`); }
   if (!answer.ok) {
-    const fields = (body.fields ?? []).map((field) => `${field.path}: ${field.message}`).join("; ");
-    throw new Error(fields || body.message || `HTTP ${answer.status}`);
+    const fields = (received.fields ?? []).map((field) => `${field.path}: ${field.message}`).join("; ");
+    throw new Error(fields || received.message || `HTTP ${answer.status}`);
   }
-  return body;
+  return received;
 }
 
 function say(text) {
