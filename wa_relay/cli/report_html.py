@@ -24,7 +24,8 @@ CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-acti
 CSS = """
 :root { color-scheme: light dark; --ink: #17211d; --soft: #5d6b65; --page: #f6f8f7; --card: #fff; --line: #dfe6e2;
   --chart-2: #128c5e; --chart-track: #e8eeeb; --warn: #8a4b00; --warn-page: #fff4e0; --bad: #b3261e; }
-@media screen and (prefers-color-scheme: dark) { :root { --ink: #e7efeb; --soft: #9aaaa3; --page: #111815; --card: #1a2420;
+@media screen and (prefers-color-scheme: dark) {
+  :root { --ink: #e7efeb; --soft: #9aaaa3; --page: #111815; --card: #1a2420;
   --line: #2b3833; --chart-2: #2fbf87; --chart-3: #8fe3c0; --chart-track: #26322d;
   --warn: #ffcf8a; --warn-page: #3a2b10; --bad: #ff8a80; } }
 * { box-sizing: border-box; }
