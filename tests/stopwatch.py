@@ -6,7 +6,6 @@ second figure). A stopwatch leaves out what the test's process and everything th
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections import defaultdict
@@ -25,25 +24,10 @@ class Stopwatch:
         return time.monotonic() - self._began - max(0.0, waited() - self._waited)
 
 
-class Laps:
-    """Measures many things that happen side by side: `take` runs beside them, and ends after them."""
-
-    EVERY = 0.2
-
-    def __init__(self) -> None:
-        self._waited = [(time.monotonic(), waited())]
-
-    async def take(self) -> None:
-        """Notes from time to time what has been waited; runs until it is cancelled."""
-        while True:
-            await asyncio.sleep(self.EVERY)
-            self._waited.append((time.monotonic(), waited()))
-
-    def between(self, began: float, ended: float) -> float:
-        """Seconds between two moments, without those in which the test's processes waited for a processor."""
-        before = max((at, seconds) for at, seconds in self._waited if at <= began)[1]
-        after = min((at, seconds) for at, seconds in self._waited if at >= ended)[1]
-        return ended - began - max(0.0, after - before)
+def used(pid: int) -> float:
+    """Seconds for which a process has had a processor, over all its threads that live."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text(encoding="ascii").split()[0]) for thread in threads) / 1e9
 
 
 def waited() -> float:

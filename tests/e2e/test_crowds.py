@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.stage import AGENT, LISTENING, LUIS, Stage, payload, run, stage, until
-from tests.stopwatch import Laps
+from tests.stopwatch import used, waited
 from wa_relay.standins.elevenlabs import Recipient
 
 POLLING = {"poll": {"enabled": True, "interval_seconds": 1, "push_grace_seconds": 1}, "opening": {"burst_limit": 0}}
+
+
+BUSY = 2.5
+"""Seconds of waiting for a processor, over five, that a machine without other work does not cause."""
 
 
 def phones(count: int) -> list[str]:
@@ -110,24 +114,24 @@ def test_five_hundred_customers_in_five_seconds_are_all_taken_within_a_second(tm
         async with stage(tmp_path, {"reply": {"unknown_sender": "agent", "unknown_sender_agent_id": "agent_x"}}) as s:
             s.twilio.configure(webhook_url=s.twilio.settings.webhook_url.partition("#")[0])
             people = phones(500 * times)
-            laps = Laps()
-            watch = asyncio.create_task(laps.take())
+            assert s.relay.process is not None
+            daemon = s.relay.process.pid
+            waited_before, used_before = waited(), used(daemon)
 
-            async def write(place: int) -> tuple[int | None, float, float]:
+            async def write(place: int) -> tuple[int | None, float]:
                 await asyncio.sleep(place * 5.0 / len(people))
                 began = time.monotonic()
                 delivery = await s.twilio.customer_writes(people[place], "Hola")
-                return delivery.status, began, time.monotonic()
+                return delivery.status, time.monotonic() - began
 
             written = await asyncio.gather(*(write(place) for place in range(len(people))))
-            await asyncio.sleep(2 * Laps.EVERY)
-            watch.cancel()
-            assert {status for status, *_ in written} == {200}
-            slowest = max(laps.between(began, ended) for _, began, ended in written)
+            assert {status for status, _ in written} == {200}
             if times == 1:
-                assert slowest < 1.0, slowest
-            assert s.relay.process is not None
-            assert _resident(s.relay.process.pid) < 200 * 1024 * 1024
+                # Where others take the processors, a queue grows: then only the work of the daemon can be bounded.
+                assert used(daemon) - used_before < 1.5
+                slowest = max(seconds for _, seconds in written)
+                assert slowest < 1.0 or waited() - waited_before > BUSY, slowest
+            assert _resident(daemon) < 200 * 1024 * 1024
             stats = (await s.call("GET", "/api/stats")).json
             assert stats["messages"]["inbound"] == len(people)
 
