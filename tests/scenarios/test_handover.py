@@ -350,6 +350,20 @@ def test_an_unknown_customer_is_404_and_hours_are_over_0_and_at_most_720(tmp_pat
     run(scenario())
 
 
+def test_a_body_that_may_be_missing_is_json_or_refused(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with stage(tmp_path) as s:
+            await opened(s)
+            path = f"/api/conversations/{ANA}/takeover"
+            assert (await s.call("POST", path)).status == 200
+            assert (await s.call("POST", path, data={"csrf_token": "x"})).status == 200
+            for body in ({"hours": "2"}, b"hours=2"):
+                answer = await s.call("POST", path, data=body)
+                assert (answer.status, answer.json["error"]) == (415, "unsupported_media_type")
+
+    run(scenario())
+
+
 def test_a_decision_a_pause_and_a_resume_by_the_api(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path) as s:

@@ -21,7 +21,7 @@ from wa_relay.reports import inbox
 from wa_relay.reports.conversation import message as read_message
 from wa_relay.server.access import actor_key
 from wa_relay.server.answers import JSON, HttpError, json_answer
-from wa_relay.server.body import body_key
+from wa_relay.server.body import FORM, body_key, form_fields, require_media_type
 from wa_relay.server.desk import Desk
 from wa_relay.server.listener import RequestLedger, Route
 from wa_relay.server.parameters import customer, faulty, parameters, unknown_customer, whole
@@ -177,7 +177,12 @@ def _operator(http: web.Request) -> Operator:
 
 
 def _body(http: web.Request) -> Mapping[str, Json]:
-    return jsonbody.parse_object(http[body_key]) if http[body_key].strip() else {}
+    """Reads a body that may be missing. A page's form that holds its token alone counts as missing."""
+    body = http[body_key]
+    if not body.strip() or (http.content_type == FORM and form_fields(body).keys() == {"csrf_token"}):
+        return {}
+    require_media_type(http, (JSON,))
+    return jsonbody.parse_object(body)
 
 
 def _key(http: web.Request) -> str | None:
