@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -11,6 +12,7 @@ from tests.story import Story
 from wa_relay import reports
 from wa_relay.ledger.file import open_for_reading
 from wa_relay.reports import Grouping, Span
+from wa_relay.reports.statistics import COUNT_MESSAGES
 
 FEW, MANY = 100, 400
 
@@ -58,3 +60,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 def test_a_call_costs_a_report_the_same_if_its_customer_has_many(files: dict[int, Path], by: Grouping | None) -> None:
     steps = {calls: _steps(path, by) / calls for calls, path in files.items()}
     assert steps[MANY] <= 1.5 * steps[FEW]
+
+
+@pytest.mark.parametrize(("key", "grouped"), [("null", ""), ("floor(m.accepted_at / 900)", "group by 1")])
+def test_the_messages_of_a_span_are_counted_in_the_order_of_an_index_that_knows_the_span(
+    files: dict[int, Path], key: str, grouped: str
+) -> None:
+    with closing(open_for_reading(files[FEW])) as db:
+        query = "explain query plan " + COUNT_MESSAGES.format(key=key, grouped=grouped)
+        plan = [row["detail"] for row in db.execute(query, {"since": 1.0, "until": 2.0})]
+    assert len(plan) == 1, plan
+    assert plan[0].startswith("SEARCH m USING COVERING INDEX messages_by_quarter"), plan

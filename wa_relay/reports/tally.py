@@ -7,6 +7,8 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
 
 from wa_relay.channel.errors import meaning
 from wa_relay.reports.figures import Failure, Figures, Loss, Openings
@@ -53,6 +55,10 @@ NOT_YET = {
 """The meaning of a step that was not reached although nothing failed."""
 
 
+_KIND = itemgetter(1, 2, 3, 4, 5)
+"""What calls are counted by."""
+
+
 @dataclass(slots=True)
 class Tally:
     """The counts of one group while they are gathered; `figures` closes them."""
@@ -72,25 +78,39 @@ class Tally:
     losses: Counter[tuple[str, str]] = field(default_factory=Counter)
     steps: dict[str, list[float]] = field(default_factory=lambda: {step: [] for step in REACHED})
 
-    def add_loss(self, status: str, reason: str | None, *, accepted: bool, replied: bool) -> None:
-        """Counts the steps that one opening did not reach. One that still waits is not a loss."""
-        if status == "failed":
-            self.losses["delivered" if accepted else "sent", reason or "refused"] += 1
-        elif status == "uncertain":
-            self.losses["sent", "uncertain"] += 1
-        elif status in REACHED:
-            if status == "sent":
-                self.losses["delivered", "no_receipt"] += 1
-            elif status == "delivered":
-                self.losses["read", "not_read"] += 1
-            if not replied:
-                self.losses["replied", "no_reply"] += 1
+    def add_calls(self, calls: Sequence[tuple[Any, ...]]) -> None:
+        """Counts calls, each with what became of its opening.
 
-    def add_steps(self, *seconds: float | None) -> None:
-        """Keeps how long each step took; a clock that was off makes no negative length."""
-        for step, taken in zip(REACHED, seconds, strict=True):
-            if taken is not None:
-                self.steps[step].append(max(0.0, taken))
+        A call is a tuple: its group, why it was skipped, the opening's status, reason and code, whether the opening was
+        accepted, the seconds of the steps `sent`, `delivered` and `read`, and those until the first reply.
+        """
+        self.calls += len(calls)
+        self.first_replies += [call[9] for call in calls if call[9] is not None]
+        for place, step in enumerate(REACHED, 6):
+            # A clock that was off makes no negative length.
+            self.steps[step] += [max(0.0, call[place]) for call in calls if call[place] is not None]
+        for (skipped, status, reason, code, accepted), count in Counter(map(_KIND, calls)).items():
+            if skipped is not None:
+                self.skipped[skipped] += count
+            self._add_openings(status, reason, code, count, accepted=accepted)
+        replied = sum(call[9] is not None for call in calls)
+        self.losses["replied", "no_reply"] += sum(call[2] in REACHED for call in calls) - replied
+
+    def _add_openings(
+        self, status: str | None, reason: str | None, code: str | None, count: int, *, accepted: bool
+    ) -> None:
+        """Counts openings that had the same end, and the step that they did not reach. Waiting is not a loss."""
+        if status is None:
+            return
+        self.openings["cancelled" if reason in CANCELLED else status] += count
+        if status == "failed":
+            self.losses["delivered" if accepted else "sent", code or reason or "refused"] += count
+        elif status == "uncertain":
+            self.losses["sent", "uncertain"] += count
+        elif status == "sent":
+            self.losses["delivered", "no_receipt"] += count
+        elif status == "delivered":
+            self.losses["read", "not_read"] += count
 
     def add(self, other: Tally) -> None:
         """Adds the counts of another group to these."""
