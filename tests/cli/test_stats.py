@@ -230,9 +230,9 @@ def test_compare_adds_the_span_before_and_requires_a_beginning(story: Story) -> 
         ("failed>0,delivered>0", 1, "delivered is 1 (delivered>0)"),
         ("replied>=100%", 1, "replied is 100% (replied>=100%)"),
         ("replied<0%,failed>100%", 0, ""),
-        ("deadly>1", 2, "is no limit"),
-        ("failed>>1", 2, "is no limit"),
-        ("", 2, "is no limit"),
+        ("deadly>1", 2, "is not a limit"),
+        ("failed>>1", 2, "is not a limit"),
+        ("", 2, "is not a limit"),
     ],
 )
 def test_a_broken_limit_exits_with_1_and_is_named(story: Story, limits: str, code: int, says: str) -> None:
