@@ -10,13 +10,27 @@ from typing import Any
 import pytest
 
 from tests.engines import REFUSED
-from tests.ledger.conftest import NOW, PHONE, call
-from wa_relay.ledger import batches, call_details, calls, claims, consent, control, sends
+from tests.ledger.conftest import NOW, PHONE, call, written
+from wa_relay.ledger import (
+    batches,
+    calls,
+    claims,
+    consent,
+    control,
+    handover,
+    inbox,
+    questions,
+    sends,
+    turns,
+    wanted_details,
+)
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, BatchHint
-from wa_relay.policy import OpeningText
+from wa_relay.policy import OpeningText, Operator
+
+API = Operator("api", "api")
 
 
 def _openings(ledger: Ledger) -> list[sqlite3.Row]:
@@ -180,10 +194,63 @@ def test_a_variable_that_one_source_had_as_null_is_filled_in_by_another(ledger: 
     assert json.loads(row["variables"]) == {"cita": "jueves", "plan": "Oro"}
 
 
-def test_details_that_the_service_does_not_have_are_asked_for_twice(ledger: Ledger) -> None:
+def _due(ledger: Ledger, now: float) -> list[str]:
+    return [key for _, key in wanted_details.due_details(ledger, 5, now)]
+
+
+def test_details_that_nobody_needs_are_not_fetched(ledger: Ledger) -> None:
     calls.record_call(ledger, call(), NOW)
+    assert _due(ledger, NOW + 86_400.0) == []
+
+
+def test_details_are_fetched_once_the_agent_is_asked_about_the_call(ledger: Ledger) -> None:
+    calls.record_call(ledger, call(), NOW)
+    inbox.record_inbound(ledger, written(), NOW + 60.0)
+    (job,) = turns.claim_turns(ledger, 5, NOW + 70.0).jobs
+    assert questions.inform(ledger.db, job).needs_details
+    assert _due(ledger, NOW + 70.0 + wanted_details.TURN_FETCHES_FIRST) == ["conv_1"]
+
+
+def test_details_are_fetched_for_a_person_who_takes_the_conversation(ledger: Ledger) -> None:
+    calls.record_call(ledger, call(), NOW)
+    handover.take_over(ledger, PHONE, API, None, NOW + 60.0)
+    assert _due(ledger, NOW + 60.0) == ["conv_1"]
+
+
+def test_details_are_fetched_for_a_message_that_waits_for_a_person(ledger: Ledger) -> None:
+    calls.record_call(ledger, call(), NOW)
+    handover.take_over(ledger, PHONE, API, None, NOW)
+    calls.record_call(ledger, call("conv_2"), NOW + 30.0)
+    assert _due(ledger, NOW + 30.0) == ["conv_1"]
+    inbox.record_inbound(ledger, written(), NOW + 31.0)
+    assert _due(ledger, NOW + 31.0) == ["conv_2"]
+
+
+@pytest.mark.parametrize(
+    ("opening", "reported", "due"),
+    [
+        (OpeningText("Hola {client_name}"), {"client_name": None}, True),
+        (OpeningText("Hola {client_name}"), {"client_name": None, "variables": {"nombre": "Ana"}}, False),
+        (OpeningText("Te esperamos el {cita}"), {}, True),
+        (OpeningText("Te esperamos el {cita}"), {"variables": {"cita": ""}}, True),
+        (OpeningText("Te esperamos el {cita}"), {"variables": {"cita": "jueves"}}, False),
+        (OpeningText(content_sid="HX1", content_variables={"1": "{cita}"}), {}, True),
+        (OpeningText("Soy {agent_name}"), {"agent_name": "Valentina"}, False),
+        (OpeningText("Hola"), {"client_name": None}, False),
+    ],
+)
+def test_details_are_fetched_at_once_if_the_opening_has_a_placeholder_without_a_value(
+    make_ledger: Callable[..., Ledger], opening: OpeningText, reported: dict[str, Any], due: bool
+) -> None:
+    ledger = make_ledger(openings={"completed": opening})
+    calls.record_call(ledger, call(**reported), NOW)
+    assert _due(ledger, NOW) == (["conv_1"] if due else [])
+
+
+def test_details_that_the_service_does_not_have_are_asked_for_twice(ledger: Ledger) -> None:
+    calls.record_call(ledger, call(client_name=None), NOW)
     asked, now = 0, NOW
-    while due := call_details.due_details(ledger, 5, now):
+    while due := wanted_details.due_details(ledger, 5, now):
         asked, now = asked + 1, now + 600.0
-        call_details.no_details(ledger, due[0][0])
+        wanted_details.no_details(ledger, due[0][0])
     assert asked == 2

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.ledger.conftest import NOW, call, written
-from wa_relay.ledger import call_details, calls, claims, inbox, waiting
+from wa_relay.ledger import call_details, calls, claims, inbox, waiting, wanted_details
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import CallDetails
 from wa_relay.policy import OpeningText
@@ -78,7 +78,7 @@ def test_after_ten_minutes_a_call_is_decided_without_them(
 def test_details_are_asked_for_every_half_minute_while_a_call_waits_for_them(make_ledger: Make) -> None:
     ledger = make_ledger(openings=INTERESTED)
     calls.record_call(ledger, call(), NOW)
-    asked = [second for second in range(600) if call_details.due_details(ledger, 5, NOW + second)]
+    asked = [second for second in range(600) if wanted_details.due_details(ledger, 5, NOW + second)]
     assert asked[:4] == [0, 5, 15, 35]
     assert max(later - earlier for earlier, later in pairwise(asked)) <= 30
 

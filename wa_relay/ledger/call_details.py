@@ -40,19 +40,10 @@ SELECT_QUEUED_OPENING = """
     select id, due_at, attempts from conversation_messages
     where call_id = :call_id and kind = 'opening' and status = 'queued'"""
 REWRITE_OPENING = "update conversation_messages set content = :content, due_at = :due_at where id = :id"
-TAKE_DUE_DETAILS = """
-    update calls set details_tries = details_tries + 1,
-        details_at = case
-            when decide_by is not null then :now + least(5 * power(2, details_tries), 30)
-            when details_tries < 8 then :now + 5 * power(2, details_tries) end
-    where id in (select id from calls where details_at <= :now order by details_at limit :limit)
-    returning id, elevenlabs_conversation_id"""
-GIVE_UP_DETAILS = """
-    update calls set details_at = null where id = :id and details_tries > 1 and decide_by is null"""
 SAVE_DETAILS = """
     update calls set summary = coalesce(:summary, summary), transcript = coalesce(:transcript, transcript),
         variables = :variables, seconds = coalesce(seconds, :seconds), collected = coalesce(collected, :collected),
-        details_at = case when :final then null else details_at end
+        details_at = case when :final then null else details_at end, lacks_details = lacks_details and not :final
     where id = :id"""
 
 
@@ -63,11 +54,6 @@ class QueuedOpening:
     id: int
     due_at: Moment
     attempts: int
-
-
-def due_details(ledger: Ledger, limit: int, now: Moment) -> list[tuple[int, str]]:
-    """The calls (id, key) whose summary and variables are to be fetched."""
-    return [(row[0], row[1]) for row in ledger.all(TAKE_DUE_DETAILS, {"now": now, "limit": limit})]
 
 
 def save_details(ledger: Ledger, call_id: int, details: CallDetails, now: Moment) -> Decided | None:
@@ -87,11 +73,6 @@ def save_details(ledger: Ledger, call_id: int, details: CallDetails, now: Moment
     }
     ledger.run(SAVE_DETAILS, found)
     return _update_opening(ledger, known.key, urgent=False, now=now)
-
-
-def no_details(ledger: Ledger, call_id: int) -> None:
-    """ElevenLabs does not know the conversation: after the second time it is not asked again."""
-    ledger.run(GIVE_UP_DETAILS, {"id": call_id})
 
 
 def fill_in(ledger: Ledger, known: KnownCall, call: Call, now: Moment) -> None:

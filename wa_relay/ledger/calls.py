@@ -30,7 +30,8 @@ from wa_relay.phone import mask
 SELECT_CALL_STATE = """
     select calls.id, calls.elevenlabs_conversation_id, calls.conversation_id, calls.skipped,
         m.id, m.status, m.reason, m.error_code, m.error_message, m.twilio_message_id, m.due_at,
-        exists (select 1 from holds where subject in ('operator', 'burst', 'account', 'sender'))
+        exists (select 1 from holds where subject in ('operator', 'burst', 'account', 'sender')),
+        calls.details_at is not null
     from calls left join conversation_messages m on m.call_id = calls.id and m.kind = 'opening'
     where calls.elevenlabs_conversation_id = :key"""
 SELECT_LAST_CALL = "select max(coalesce(ended_at, recorded_at)) from calls where conversation_id = :id"
@@ -46,10 +47,11 @@ POINT_AT_CALL = """
 INSERT_CALL = """
     insert into calls (elevenlabs_conversation_id, conversation_id, phone_number, agent_id, agent_name, batch_id,
         batch_name, recipient_id, client_name, client_id, group_id, group_name, outcome, source, ended_at, recorded_at,
-        variables, summary, transcript, seconds, collected, raw, decide_by, skipped, details_at)
+        variables, summary, transcript, seconds, collected, raw, decide_by, skipped, details_at, lacks_details)
     values (:key, :conversation_id, :phone, :agent_id, :agent_name, :batch_id, :batch_name, :recipient_id,
         :client_name, :client_id, :group_id, :group_name, :outcome, :source, :ended_at, :now, :variables, :summary,
-        :transcript, :seconds, :collected, :raw, :decide_by, :skipped, :details_at)"""
+        :transcript, :seconds, :collected, :raw, :decide_by, :skipped, :details_at,
+        :lacks_details)"""
 MARK_PUSHED = "update relay set last_push_at = :now"
 SELECT_LAST_PUSH = "select last_push_at from relay"
 SELECT_UNKNOWN_KEYS: Mapping[EngineName, str] = {
@@ -61,7 +63,7 @@ SELECT_UNKNOWN_KEYS: Mapping[EngineName, str] = {
     where not exists (select 1 from calls where elevenlabs_conversation_id = value)""",
 }
 MARK_ANONYMOUS = "update conversation_state set erased_at = :now where phone_number = :key"
-DROP_DETAILS = "update calls set details_at = null where elevenlabs_conversation_id = :key"
+DROP_DETAILS = "update calls set details_at = null, lacks_details = false where elevenlabs_conversation_id = :key"
 
 Plan = policy.Skip | policy.Write | policy.Wait
 
@@ -75,7 +77,7 @@ class CallState:
 
     A call with neither an opening nor `skipped` waits until its length or its collected values are known.
     `due_at` is when a queued opening is due, `held` is true while a pause keeps openings back;
-    `created` is false for a call that was known.
+    `fetches_details` is true while its details are to be fetched, `created` is false for a call that was known.
     """
 
     call_id: int
@@ -90,6 +92,7 @@ class CallState:
     sid: str | None
     due_at: Moment | None
     held: bool
+    fetches_details: bool
     created: bool = False
 
 
@@ -147,7 +150,7 @@ def record_calls(ledger: Ledger, calls: Sequence[Call], now: Moment) -> list[Cal
 def call_state(ledger: Ledger, key: str) -> CallState:
     """Returns the state of a known call; raises `LookupError` for an unknown one."""
     state = CallState(*ledger.need_one(SELECT_CALL_STATE, {"key": key}))
-    return replace(state, held=bool(state.held))
+    return replace(state, held=bool(state.held), fetches_details=bool(state.fetches_details))
 
 
 def as_created(state: CallState) -> CallState:
@@ -177,7 +180,9 @@ def pushes_recently(ledger: Ledger, now: Moment) -> bool:
 
 def _forgotten_state(call: Call) -> CallState:
     """The answer to another report of an erased call."""
-    return CallState(0, call.key, 0, "forgotten", None, None, None, None, None, None, None, held=False)
+    return CallState(
+        0, call.key, 0, "forgotten", None, None, None, None, None, None, None, held=False, fetches_details=False
+    )
 
 
 def _count_forgotten(ledger: Ledger, call: Call, now: Moment) -> CallState:
@@ -246,7 +251,10 @@ def _insert(
 def _insert_call(ledger: Ledger, call: Call, conversation_id: int, plan: Plan, now: Moment) -> int:
     has_conversation = "/" not in call.key
     old = isinstance(plan, policy.Skip) and plan.reason == "too_old"
-    lacks_details = call.summary is None or isinstance(plan, policy.Wait)
+    waits = isinstance(plan, policy.Wait)
+    lacks_details = has_conversation and not old and (call.summary is None or waits)
+    opening = ledger.rules.openings.get(call.outcome, policy.OpeningText())
+    at_once = waits or (isinstance(plan, policy.Write) and policy.lacks_value(call, opening))
     return ledger.insert(
         INSERT_CALL,
         call_details.reported(call)
@@ -263,6 +271,7 @@ def _insert_call(ledger: Ledger, call: Call, conversation_id: int, plan: Plan, n
             "raw": call.raw,
             "decide_by": plan.until if isinstance(plan, policy.Wait) else None,
             "skipped": plan.reason if isinstance(plan, policy.Skip) else None,
-            "details_at": now if has_conversation and not old and lacks_details else None,
+            "details_at": now if lacks_details and at_once else None,
+            "lacks_details": lacks_details,
         },
     )

@@ -52,7 +52,8 @@ ERASE_TURNS = f"update turns set session_id = null, error = null where {OF_CONVE
 ERASE_CALLS = f"""
     update calls set elevenlabs_conversation_id = '{ERASED}' || id, phone_number = '{ERASED}' || id,
         recipient_id = null, client_name = null, client_id = null, variables = '{{}}', summary = null,
-        transcript = null, raw = null, collected = null, decide_by = null, details_at = null
+        transcript = null, raw = null, collected = null, decide_by = null, details_at = null,
+        lacks_details = false
     where conversation_id = :id"""
 ERASE_CONVERSATION = f"""
     update conversation_state set phone_number = '{ERASED}' || id, client_name = null,

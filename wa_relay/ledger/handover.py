@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wa_relay import policy
-from wa_relay.ledger import alerts, customers, held, media, notices
+from wa_relay.ledger import alerts, customers, held, media, notices, wanted_details
 from wa_relay.ledger.beginnings import Begun, refuse_unbegun
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
@@ -78,6 +78,7 @@ def take_over(
     after = policy.take_over(before, operator, hours, ledger.rules, now)
     if after.unanswered_since is None:
         after = replace(after, unanswered_since=held.first_held_at(ledger, conversation_id))
+    wanted_details.want(ledger, conversation_id, now)
     evidence = f"taken over by {operator.name}"
     set_handling(ledger, conversation_id, after, operator.channel, evidence, operator.name, now)
     return conversation_id

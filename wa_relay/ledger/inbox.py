@@ -21,6 +21,7 @@ from wa_relay.ledger import (
     notices,
     turns,
     waiting,
+    wanted_details,
     window,
 )
 from wa_relay.ledger.customers import Customer
@@ -300,6 +301,7 @@ def _hold(ledger: Ledger, customer: Customer, received: Received, now: Moment) -
     if not handover.keeps_messages(ledger, customer.id):
         return _unanswered(ledger, received, "muted", now)
     held.hold_message(ledger, customer.id, received.message_id, now)
+    wanted_details.want(ledger, customer.id, now)
     if customer.handler == "human":
         media.begin(ledger, received.message_id, now)
     return replace(_unanswered(ledger, received, "held", now), effect="held")

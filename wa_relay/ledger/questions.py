@@ -13,7 +13,7 @@ from typing import Literal
 
 from wa_relay.ledger.engine import Queries, Row
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import AgentFile, Line, Moment, Question, Referral
+from wa_relay.model import AgentFile, Line, Question, Referral
 from wa_relay.text.for_agent import CustomerMessage, as_line, compose
 
 _PARTS = """
@@ -51,7 +51,7 @@ SELECT_NOT_ARRIVED = """
         and m.kind in ('reply', 'human') and m.status = 'failed'
         and (m.reason = 'window_closed' or m.error_code = '63016')
     order by m.id desc limit 10"""
-SELECT_CONTEXT_OF_CALL = "select variables, summary, transcript, details_at from calls where id = :call_id"
+SELECT_CONTEXT_OF_CALL = "select variables, summary, transcript, lacks_details from calls where id = :call_id"
 
 SPEAKERS: dict[str, Literal["customer", "agent", "operator"]] = {"customer": "customer", "human": "operator"}
 """The author of a message of each kind; all others are the agent's."""
@@ -99,12 +99,12 @@ class Informed:
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """The facts about the phone call. `variables` is JSON; `details_at` is None once nothing more is expected."""
+    """The facts about the phone call. `variables` is JSON."""
 
     variables: str
     summary: str | None
     transcript: str | None
-    details_at: Moment | None
+    lacks_details: bool
 
 
 def messages_of_turn(ledger: Ledger, turn_id: int) -> list[tuple[int, CustomerMessage]]:
@@ -177,7 +177,7 @@ def inform(db: Queries, job: TurnJob) -> Informed:
         nobody_free=bool(db.execute(SELECT_NOBODY_FREE, {"id": job.conversation_id}).fetchone()[0]),
         not_arrived=_not_arrived(db, job.conversation_id),
     )
-    return Informed(question, call is not None and call.details_at is not None)
+    return Informed(question, call is not None and bool(call.lacks_details))
 
 
 def _not_arrived(db: Queries, conversation_id: int) -> tuple[str, ...]:

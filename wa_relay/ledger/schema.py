@@ -164,7 +164,9 @@ create table calls (
         ('outcome_not_followed', 'opted_out', 'too_old', 'recent_opening', 'too_short', 'condition', 'handed_over')),
     details_at moment,
     details_tries integer not null default 0,
-    check (decide_by is null or skipped is null)
+    lacks_details flag not null default false,
+    check (decide_by is null or skipped is null),
+    check (details_at is null or lacks_details)
 );
 create index calls_of_conversation on calls (conversation_id, ended_at);
 create index calls_by_end on calls (ended_at, conversation_id, skipped);

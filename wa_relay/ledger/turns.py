@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wa_relay import policy
-from wa_relay.ledger import alerts, handover, journal, loops, media, notices, questions
+from wa_relay.ledger import alerts, handover, journal, loops, media, notices, questions, wanted_details
 from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.questions import DueTurn, TurnJob
 from wa_relay.ledger.store import Ledger
@@ -176,6 +176,7 @@ def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
             continue
         # The call is chosen now: a customer may have been called again since they wrote.
         ledger.run(BEGIN_TURN, {"now": now, "call_id": turn.call_id, "epoch": ledger.epoch, "turn_id": turn.id})
+        wanted_details.want(ledger, turn.conversation_id, now + wanted_details.TURN_FETCHES_FIRST)
         messages = questions.messages_of_turn(ledger, turn.id)
         if any(message.has_words or message.file is not None for _, message in messages):
             _record(ledger, turn, "asked", "the agent is asked", now, messages=len(messages))

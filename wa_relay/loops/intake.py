@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from wa_relay import metrics
 from wa_relay.elevenlabs.client import ElevenLabs
-from wa_relay.ledger import batches, call_details, calls, waiting
+from wa_relay.ledger import batches, call_details, calls, waiting, wanted_details
 from wa_relay.ledger.calls import CallState
 from wa_relay.ledger.faults import CallConflict, StorageUnavailable
 from wa_relay.ledger.thread import LedgerThread
@@ -119,8 +119,8 @@ class Intake:
         )
         if state.message_id is not None:
             self._ring_sender(state)
-        # Its details are fetched before the customer answers: a turn would have to wait for them.
-        self.wakers.follow_up.ring()
+        if state.fetches_details:
+            self.wakers.follow_up.ring()
 
     def announce_repeated_call(self, state: CallState) -> None:
         """Wakes the sender after a repeated report: the opening may have stopped waiting for a name."""
@@ -256,7 +256,7 @@ class Intake:
         return hint.call if self._clock() >= hint.reported_at + batches.HINT_PATIENCE else None
 
     async def _details(self) -> int:
-        due = await self._ledger.run(call_details.due_details, DETAILS_AT_ONCE, self._clock())
+        due = await self._ledger.run(wanted_details.due_details, DETAILS_AT_ONCE, self._clock())
         await asyncio.gather(*(self._detail(call_id, key) for call_id, key in due))
         return len(due)
 
@@ -268,7 +268,7 @@ class Intake:
             # An unknown conversation is an answer about it, and no failure of the service.
             self.failures = 0 if error.status == 404 else self.failures + 1
             if error.status == 404:
-                await self._ledger.run(call_details.no_details, call_id)
+                await self._ledger.run(wanted_details.no_details, call_id)
             return
         self.failures = 0
         details = CallDetails(

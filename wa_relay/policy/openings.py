@@ -12,7 +12,7 @@ from wa_relay.model import NAME_VARIABLES, Call, Moment, Scalar
 from wa_relay.policy.hours import opens_at
 from wa_relay.policy.rules import OpeningText, Rules
 from wa_relay.text.plain import clean, visible
-from wa_relay.text.templates import render, render_variable
+from wa_relay.text.templates import placeholders, render, render_variable
 
 SkipReason = Literal[
     "outcome_not_followed", "opted_out", "too_old", "recent_opening", "too_short", "condition", "handed_over"
@@ -173,6 +173,16 @@ def render_opening(opening: OpeningText, values: Mapping[str, Scalar], *, window
     empty = next((key for key, value in variables.items() if not value), None)
     content = body or f"[{opening.content_sid}] {json.dumps(variables, ensure_ascii=False)}"
     return Rendered(content, None, opening.content_sid, variables, empty)
+
+
+def lacks_value(call: Call, opening: OpeningText) -> bool:
+    """True if the opening of a call has a placeholder for which the call's report brought no value."""
+    known: dict[str, Scalar | None] = dict(call.variables)
+    known["client_name"] = client_name(call.client_name, call.variables)
+    own = {"agent_name": call.agent_name, "batch_name": call.batch_name, "group_name": call.group_name}
+    known |= {name: value for name, value in own.items() if value}
+    texts = (opening.body, *opening.content_variables.values())
+    return any(known.get(name) in (None, "") for text in texts for name in placeholders(text))
 
 
 def opening_values(
