@@ -35,6 +35,8 @@ _CONTENT_TYPE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}/[a-z0-9][a-z0-9.+-]{0,126
 LONGEST_NAME = 255
 LONGEST_PLACE = 500
 UNREADABLE = Attachment("other")
+_REFERRAL = ("ReferralHeadline", "ReferralBody", "ReferralSourceUrl", "ReferralSourceType", "ReferralSourceId")
+"""The parameters of an advertisement, in the order of `Referral`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,10 @@ def read_tap(values: Mapping[str, str]) -> str | None:
 
 def read_referral(values: Mapping[str, str]) -> Referral | None:
     """Reads the advertisement through which a message came, None without one."""
-    referral = Referral(
-        headline=_clean(values.get("ReferralHeadline", "")),
-        body=_clean(values.get("ReferralBody", "")),
-        source_url=_clean(values.get("ReferralSourceUrl", "")),
-        source_type=_clean(values.get("ReferralSourceType", "")),
-        source_id=_clean(values.get("ReferralSourceId", "")),
-    )
+    given = [values.get(name) for name in _REFERRAL]
+    if not any(given):
+        return None
+    referral = Referral(*(_clean(value or "") for value in given))
     return None if referral == Referral() else referral
 
 

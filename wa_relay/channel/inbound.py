@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Sequence
-from urllib.parse import parse_qsl
+from itertools import chain
+from urllib.parse import parse_qsl, unquote
 
 from wa_relay.channel import attachments
 from wa_relay.channel.attachments import ListedFile
@@ -32,19 +33,27 @@ def form(body: bytes) -> Fields:
 
     Raises `RepeatedParameter`.
     """
-    fields = parse_qsl(
-        body.decode("utf-8", "surrogateescape"), keep_blank_values=True, errors="surrogateescape", separator="&"
-    )
+    # By hand: `parse_qsl` also decodes the many parts without an escape, and took 5 % of a stored webhook.
+    fields = []
+    for part in body.decode("utf-8", "surrogateescape").split("&"):
+        if part:
+            name, _, value = part.partition("=")
+            fields.append((_unescaped(name), _unescaped(value)) if "%" in part or "+" in part else (name, value))
     # Two `From` fields give one signature and two readings.
     if len({name for name, _ in fields}) != len(fields):
         raise RepeatedParameter("a parameter is given twice.", code="bad_signature")
     return tuple(fields)
 
 
+def _unescaped(part: str) -> str:
+    part = part.replace("+", " ")
+    return unquote(part, errors="surrogateescape") if "%" in part else part
+
+
 def require_readable(fields: Fields) -> None:
     """Raises `PayloadError` for a form that is not UTF-8 or has more than 200 fields."""
     try:
-        "".join(name + value for name, value in fields).encode()
+        "".join(chain.from_iterable(fields)).encode()
     except UnicodeEncodeError:
         raise PayloadError("the form is not UTF-8.", code="invalid_payload") from None
     if len(fields) > MOST_FIELDS:
@@ -68,7 +77,7 @@ def signature_of(token: str, url: str, fields: Fields) -> str:
     Raises `UnicodeEncodeError` for a text that can't be encoded.
     """
     # Twilio's scheme: names and values without separators, sorted by name. 3.5 µs here, 49 µs in Twilio's package.
-    signed = url + "".join(name + value for name, value in sorted(fields))
+    signed = url + "".join(chain.from_iterable(sorted(fields)))
     digest = hmac.digest(token.encode(), signed.encode("utf-8", "surrogateescape"), "sha1")
     return base64.b64encode(digest).decode()
 
