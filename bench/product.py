@@ -24,8 +24,8 @@ PUBLIC = "https://relay.example.com"
 LISTENING = re.compile(r"listens on (http://\S+)")
 PEOPLE = """
     insert into conversation_state (id, phone_number, client_name, elevenlabs_conversation_id, agent_id, started_at,
-        last_message_at, call_id, created_at)
-    values (:id, :phone, 'Ana García', :key, :agent, :stamp, :stamp, :id, :now)"""
+        last_message_at, call_id, created_at, sender)
+    values (:id, :phone, 'Ana García', :key, :agent, :stamp, :stamp, :id, :now, :sender)"""
 ADDRESSES = """
     insert into addresses (address, kind, conversation_id, known_since) values (:phone, 'phone', :id, :now)"""
 CALLS = """
@@ -99,6 +99,7 @@ class Product:
                 "phone": phone(customer),
                 "key": f"conv_{customer}",
                 "agent": AGENT,
+                "sender": SENDER,
                 "stamp": stamp(now),
                 "now": now,
             }

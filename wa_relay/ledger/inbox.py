@@ -48,7 +48,8 @@ INSERT_STRANGERS_MESSAGE = """
     on conflict do nothing"""
 NOTE_INBOUND = """
     update conversation_state set message_count = message_count + 1,
-        last_message_at = greatest(last_message_at, :stamp), window_ends_at = greatest(window_ends_at, :window),
+        last_message_at = case when last_message_at > :stamp then last_message_at else :stamp end,
+        window_ends_at = case when window_ends_at > :window then window_ends_at else :window end,
         user_id = coalesce(:user_id, user_id),
         unread = unread + case when handler = 'agent' and waiting_since is null then 0 else 1 end,
         unanswered_since = case when handler = 'human' then coalesce(unanswered_since, :written_at) end
@@ -264,8 +265,8 @@ def _answer(ledger: Ledger, inbound: Inbound, customer: Customer, received: Rece
     if customer.handler != "agent":
         return _hold(ledger, customer, received, now)
     # Two machines that answer each other repeat their text. A button or a caption is repeated by people, too.
-    plain = inbound.attachment is None and not inbound.tapped
-    if plain and loops.repeats_itself(ledger, customer.id, received.message_id, inbound.text, now):
+    may_repeat = inbound.attachment is None and not inbound.tapped and customer.message_count >= policy.LOOP_TIMES - 1
+    if may_repeat and loops.repeats_itself(ledger, customer.id, received.message_id, inbound.text, now):
         handover.mute(ledger, customer.id, "repeats_itself", now)
         return _unanswered(ledger, received, "muted", now)
     if customer.call_id is None:
@@ -287,7 +288,8 @@ def _answer(ledger: Ledger, inbound: Inbound, customer: Customer, received: Rece
         unanswered_turn_id=customer.unanswered_turn_id,
         now=now,
     )
-    media.begin(ledger, received.message_id, now)
+    if inbound.attachment is not None:
+        media.begin(ledger, received.message_id, now)
     return replace(received, effect="turn", due_at=due)
 
 

@@ -104,7 +104,16 @@ from wa_relay.policy.sending import (
     retry_delay,
     validity,
 )
-from wa_relay.policy.turns import DEBOUNCE_LIMIT, LOOP_SPAN, LOOP_TEXT, TURN_TRIES, TURNS_SPAN, is_loop, turn_due
+from wa_relay.policy.turns import (
+    DEBOUNCE_LIMIT,
+    LOOP_SPAN,
+    LOOP_TEXT,
+    LOOP_TIMES,
+    TURN_TRIES,
+    TURNS_SPAN,
+    is_loop,
+    turn_due,
+)
 
 __all__ = [
     "ACCOUNT_CODES",
@@ -125,6 +134,7 @@ __all__ = [
     "LOOKUPS",
     "LOOP_SPAN",
     "LOOP_TEXT",
+    "LOOP_TIMES",
     "MEDIA_RETRY_BASE",
     "MEDIA_RETRY_CAP",
     "NO_CAPACITY_BASE",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Iterable, Mapping
+from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 JSON = "application/json"
 EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
@@ -74,8 +77,44 @@ def error_answer(
     return answer
 
 
-def empty_twiml() -> web.Response:
+class _ReadyAnswer(web.StreamResponse):
+    """The answer to nearly every webhook as ready bytes. It holds nothing of a request, so that one object serves all.
+
+    aiohttp's own way to the same bytes takes 4 % of a stored webhook: headers in a dictionary, checked and joined again
+    for each answer.
+    """
+
+    @property
+    def keep_alive(self) -> bool:
+        """Keeps the connection: any other request gets aiohttp's answer."""
+        return True
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Writes the whole answer."""
+        if request.transport is None:
+            raise ConnectionResetError("the client is gone")
+        request.transport.write(_TWIML_HEAD % (_http_date(int(time.time())), request_id().encode()))
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Writes nothing: `prepare` has written everything."""
+
+
+_TWIML_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: %d\r\nDate: %%b\r\n"
+    b"X-Request-Id: %%b\r\nServer: wa-relay\r\n\r\n%b" % (len(EMPTY_TWIML), EMPTY_TWIML)
+)
+_READY_TWIML = _ReadyAnswer()
+
+
+@lru_cache(maxsize=2)
+def _http_date(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode()
+
+
+def empty_twiml(http: web.BaseRequest) -> web.StreamResponse:
     """Answers a message's webhook, so that Twilio sends no reply of its own."""
+    if http.version == HttpVersion11 and http.keep_alive:
+        return _READY_TWIML
     return web.Response(body=EMPTY_TWIML, content_type="text/xml", headers=_headers())
 
 

@@ -103,7 +103,7 @@ class WebhookRoutes:
         if received.effect == "opted_out":
             # No send that was claimed before the opt-out begins after this answer.
             await until_begun(self._ledger, received.conversation_id)
-        return empty_twiml()
+        return empty_twiml(http)
 
     async def status(self, http: web.Request) -> web.StreamResponse:
         """Moves a message up by its receipt."""
