@@ -13,7 +13,7 @@ import pytest
 
 from tests.sources.scripted import START, Scripted, batch, json_answer, recipient, service
 from wa_relay import metrics
-from wa_relay.ledger import batches, file, store
+from wa_relay.ledger import batches, calls, file, store
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import LOGGER, EventFormatter
@@ -204,3 +204,26 @@ def test_a_number_that_can_not_be_used_is_a_warning_without_the_number_and_count
     assert "call=btcal_1/rcpt_1 batch=btcal_1 recipient=rcpt_1 source=poll" in polled
     assert "call=conv_9" in hooked
     assert "3001112233" not in log.getvalue()
+
+
+def test_of_the_calls_whose_details_nobody_needs_one_a_minute_is_fetched(tmp_path: Path) -> None:
+    script = Scripted()
+
+    async def scenario(ledger: LedgerThread, intake: Intake, clock: list[float]) -> None:
+        async def report(number: int) -> int:
+            known = Call(f"conv_{number}", f"+57313853910{number}", "agent_1", "completed", "push", START + 299.0)
+            state = await ledger.run(calls.record_call, known, clock[0])
+            intake.announce_new_call(known, state, "push")
+            return state.call_id
+
+        await intake.fetch_details(await report(1), "conv_1")
+        following = asyncio.create_task(intake.follow_up())
+        await report(2)
+        await report(3)
+        clock[0] += 61.0
+        await report(4)
+        await _until(lambda: script.of("conv_4") != [])
+        assert script.of("conv_2") + script.of("conv_3") == []
+        following.cancel()
+
+    _played(tmp_path, script, scenario)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from wa_relay import policy
 from wa_relay.ledger import (
@@ -30,10 +31,10 @@ from wa_relay.phone import mask
 SELECT_CALL_STATE = """
     select calls.id, calls.elevenlabs_conversation_id, calls.conversation_id, calls.skipped,
         m.id, m.status, m.reason, m.error_code, m.error_message, m.twilio_message_id, m.due_at,
-        exists (select 1 from holds where subject in ('operator', 'burst', 'account', 'sender')),
-        calls.details_at is not null
+        exists (select 1 from holds where subject in ('operator', 'burst', 'account', 'sender'))
     from calls left join conversation_messages m on m.call_id = calls.id and m.kind = 'opening'
     where calls.elevenlabs_conversation_id = :key"""
+SELECT_ANY_HOLD = "select exists (select 1 from holds where subject in ('operator', 'burst', 'account', 'sender'))"
 SELECT_LAST_CALL = "select max(coalesce(ended_at, recorded_at)) from calls where conversation_id = :id"
 INSERT_CALLED_CONVERSATION = """
     insert into conversation_state
@@ -66,6 +67,7 @@ MARK_ANONYMOUS = "update conversation_state set erased_at = :now where phone_num
 DROP_DETAILS = "update calls set details_at = null, lacks_details = false where elevenlabs_conversation_id = :key"
 
 Plan = policy.Skip | policy.Write | policy.Wait
+Details = Literal["known", "later", "due"]
 
 PUSHES_RECENTLY = 86400.0
 """Seconds after a push in which the backend counts as one that reports calls itself."""
@@ -76,23 +78,23 @@ class CallState:
     """The state of a call. `message_status` is None if there is no opening.
 
     A call with neither an opening nor `skipped` waits until its length or its collected values are known.
-    `due_at` is when a queued opening is due, `held` is true while a pause keeps openings back;
-    `fetches_details` is true while its details are to be fetched, `created` is false for a call that was known.
+    `due_at` is when a queued opening is due, `held` is true while a pause keeps openings back.
+    `created` is false for a call that was known; for a new one, `details` says when its details are to be fetched.
     """
 
     call_id: int
     key: str
     conversation_id: int
     skipped: str | None
-    message_id: int | None
-    message_status: str | None
-    reason: str | None
-    error_code: str | None
-    error_message: str | None
-    sid: str | None
-    due_at: Moment | None
-    held: bool
-    fetches_details: bool
+    message_id: int | None = None
+    message_status: str | None = None
+    reason: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    sid: str | None = None
+    due_at: Moment | None = None
+    held: bool = False
+    details: Details = "known"
     created: bool = False
 
 
@@ -125,8 +127,7 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
         opted_out = customer.status == "opted_out"
     facts = waiting.customer_facts(ledger, None if customer is None else customer.id, opted_out=opted_out)
     plan = plan_call(ledger, call, facts, now, backend_pushes=backend_pushes)
-    _insert(ledger, call, customer, plan, opted_out, now)
-    return replace(call_state(ledger, call.key), created=True)
+    return _insert(ledger, call, customer, plan, opted_out, now)
 
 
 def plan_call(
@@ -150,7 +151,7 @@ def record_calls(ledger: Ledger, calls: Sequence[Call], now: Moment) -> list[Cal
 def call_state(ledger: Ledger, key: str) -> CallState:
     """Returns the state of a known call; raises `LookupError` for an unknown one."""
     state = CallState(*ledger.need_one(SELECT_CALL_STATE, {"key": key}))
-    return replace(state, held=bool(state.held), fetches_details=bool(state.fetches_details))
+    return replace(state, held=bool(state.held))
 
 
 def as_created(state: CallState) -> CallState:
@@ -180,9 +181,7 @@ def pushes_recently(ledger: Ledger, now: Moment) -> bool:
 
 def _forgotten_state(call: Call) -> CallState:
     """The answer to another report of an erased call."""
-    return CallState(
-        0, call.key, 0, "forgotten", None, None, None, None, None, None, None, held=False, fetches_details=False
-    )
+    return CallState(0, call.key, 0, "forgotten")
 
 
 def _count_forgotten(ledger: Ledger, call: Call, now: Moment) -> CallState:
@@ -218,7 +217,8 @@ def _insert(
     plan: Plan,
     opted_out: bool,
     now: Moment,
-) -> None:
+) -> CallState:
+    """Stores a new call with what follows from it. What is known of it is not read again."""
     name = policy.client_name(call.client_name, call.variables) or None
     last_call = None
     if customer is not None:
@@ -237,25 +237,42 @@ def _insert(
             "sender": customers.first_sender(ledger.rules, call.agent_id),
         }
         conversation_id = customers.open_conversation(ledger, INSERT_CALLED_CONVERSATION, conversation, now)
-    call_id = _insert_call(ledger, call, conversation_id, plan, now)
+    call_id, details = _insert_call(ledger, call, conversation_id, plan, now)
     ended_at = call.ended_at if call.ended_at is not None else now
     if last_call is None or ended_at >= last_call:
         latest = {"call_id": call_id, "key": call.key, "agent_id": call.agent_id, "name": name}
         ledger.run(POINT_AT_CALL, latest | {"summary": call.summary, "id": conversation_id})
     batches.drop_hint(ledger, call.key)
     openings.record_decision(ledger, conversation_id, call_id, plan, now, source=call.source, outcome=call.outcome)
+    message_id = None
     if isinstance(plan, policy.Write):
-        openings.queue_opening(ledger, openings.get_call(ledger, call.key), plan, now)
+        window_ends_at = None if customer is None else customer.window_ends_at
+        known = openings.known_call(call, call_id, conversation_id, window_ends_at, now)
+        message_id = openings.queue_opening(ledger, known, plan, now)
+    return CallState(
+        call_id=call_id,
+        key=call.key,
+        conversation_id=conversation_id,
+        skipped=plan.reason if isinstance(plan, policy.Skip) else None,
+        message_id=message_id,
+        message_status=None if message_id is None else "queued",
+        due_at=plan.due_at if isinstance(plan, policy.Write) else None,
+        held=bool(ledger.need_one(SELECT_ANY_HOLD)[0]),
+        details=details,
+        created=True,
+    )
 
 
-def _insert_call(ledger: Ledger, call: Call, conversation_id: int, plan: Plan, now: Moment) -> int:
+def _insert_call(ledger: Ledger, call: Call, conversation_id: int, plan: Plan, now: Moment) -> tuple[int, Details]:
+    """Returns the call's id, and when its details are to be fetched."""
     has_conversation = "/" not in call.key
     old = isinstance(plan, policy.Skip) and plan.reason == "too_old"
     waits = isinstance(plan, policy.Wait)
     lacks_details = has_conversation and not old and (call.summary is None or waits)
     opening = ledger.rules.openings.get(call.outcome, policy.OpeningText())
     at_once = waits or (isinstance(plan, policy.Write) and policy.lacks_value(call, opening))
-    return ledger.insert(
+    details: Details = "known" if not lacks_details else "due" if at_once else "later"
+    call_id = ledger.insert(
         INSERT_CALL,
         call_details.reported(call)
         | {
@@ -271,7 +288,8 @@ def _insert_call(ledger: Ledger, call: Call, conversation_id: int, plan: Plan, n
             "raw": call.raw,
             "decide_by": plan.until if isinstance(plan, policy.Wait) else None,
             "skipped": plan.reason if isinstance(plan, policy.Skip) else None,
-            "details_at": now if lacks_details and at_once else None,
+            "details_at": now if details == "due" else None,
             "lacks_details": lacks_details,
         },
     )
+    return call_id, details

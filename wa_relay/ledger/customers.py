@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 SELECT_CUSTOMER_BY_ADDRESS = """
     select s.id, s.phone_number, s.status, s.created_at, s.call_id, s.agent_id, s.unanswered_turn_id, s.user_id,
-        s.reply_to, s.handler, s.sender, s.message_count
+        s.reply_to, s.handler, s.sender, s.message_count,
+        s.window_ends_at
     from addresses a join conversation_state s on s.id = a.conversation_id where a.address = :address"""
 SELECT_CUSTOMER_BY_ID = """
     select id, phone_number, status, created_at, call_id, agent_id, unanswered_turn_id, user_id, reply_to,
-        handler, sender, message_count
+        handler, sender, message_count, window_ends_at
     from conversation_state where id = :id"""
 SELECT_CONVERSATION_BY_ADDRESS = "select conversation_id from addresses where address = :address"
 SELECT_ADDRESSES = "select address from addresses where conversation_id = :id order by known_since, address"
@@ -51,7 +52,7 @@ class Customer:
 
     `phone` is the BSUID while no number is known. `reply_to` is the address that wrote last, None until one has.
     `sender` is our number that the conversation uses, None while the messaging service chooses it. `message_count`
-    counts the messages of both sides so far.
+    counts the messages of both sides so far; `window_ends_at` is the end of the 24-hour window, None without one.
     """
 
     id: int
@@ -66,6 +67,7 @@ class Customer:
     handler: str = "agent"
     sender: str | None = None
     message_count: int = 0
+    window_ends_at: Moment | None = None
 
 
 def is_number(address: str) -> bool:

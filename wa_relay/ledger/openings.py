@@ -11,7 +11,7 @@ from wa_relay.ledger import journal
 from wa_relay.ledger.engine import Row
 from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Moment, Scalar, Source
+from wa_relay.model import Call, Moment, Scalar, Source
 
 SELECT_CALL = """
     select c.id, c.elevenlabs_conversation_id, c.conversation_id, c.phone_number, c.outcome, c.recorded_at,
@@ -70,6 +70,33 @@ class KnownCall:
     def name(self) -> str | None:
         """Returns the customer's name: the report's, otherwise a variable's; None without one."""
         return policy.client_name(self.client_name, self.variables) or None
+
+
+def known_call(
+    call: Call, call_id: int, conversation_id: int, window_ends_at: Moment | None, recorded_at: Moment
+) -> KnownCall:
+    """A call that has just been stored and decided."""
+    return KnownCall(
+        id=call_id,
+        key=call.key,
+        conversation_id=conversation_id,
+        phone=call.phone,
+        outcome=call.outcome,
+        recorded_at=recorded_at,
+        client_name=call.client_name,
+        agent_name=call.agent_name,
+        batch_name=call.batch_name,
+        group_name=call.group_name,
+        variables=call.variables,
+        summary=call.summary,
+        window_ends_at=window_ends_at,
+        agent_id=call.agent_id,
+        source=call.source,
+        ended_at=call.ended_at,
+        seconds=call.seconds,
+        collected=call.collected,
+        decide_by=None,
+    )
 
 
 def find_call(ledger: Ledger, key: str) -> KnownCall | None:

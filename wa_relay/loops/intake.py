@@ -29,6 +29,10 @@ from wa_relay.sources.survey import Rejection
 POLL_BACKOFF_BASE, POLL_BACKOFF_CAP = 5.0, 300.0
 LONGEST_REST = 3600.0
 HINTS_AT_ONCE, DETAILS_AT_ONCE, DECISIONS_AT_ONCE = 200, 8, 50
+CHECK_EVERY = 60.0
+"""Seconds after which a new call's details are fetched although nobody needs them: a key that ElevenLabs refuses is to
+show in `/health` before a customer writes."""
+
 DETAILS_DEADLINE = 5.0
 """Seconds that a turn waits for the call's details before it is asked without them."""
 
@@ -101,6 +105,8 @@ class Intake:
         self._memory = PollMemory(horizon)
         self._resting_until = 0.0
         self._unusable: set[str] = set()
+        self._checks: int | None = None
+        self._checked_at = -CHECK_EVERY
         self.health = PollHealth()
         self.failures = 0
 
@@ -119,7 +125,9 @@ class Intake:
         )
         if state.message_id is not None:
             self._ring_sender(state)
-        if state.fetches_details:
+        if state.details == "later" and not 0.0 <= self._clock() - self._checked_at < CHECK_EVERY:
+            self._checks = state.conversation_id
+        if state.details == "due" or self._checks is not None:
             self.wakers.follow_up.ring()
 
     def announce_repeated_call(self, state: CallState) -> None:
@@ -256,6 +264,9 @@ class Intake:
         return hint.call if self._clock() >= hint.reported_at + batches.HINT_PATIENCE else None
 
     async def _details(self) -> int:
+        if self._checks is not None:
+            conversation_id, self._checks = self._checks, None
+            await self._ledger.run(wanted_details.want, conversation_id, self._clock())
         due = await self._ledger.run(wanted_details.due_details, DETAILS_AT_ONCE, self._clock())
         await asyncio.gather(*(self._detail(call_id, key) for call_id, key in due))
         return len(due)
@@ -268,9 +279,11 @@ class Intake:
             # An unknown conversation is an answer about it, and no failure of the service.
             self.failures = 0 if error.status == 404 else self.failures + 1
             if error.status == 404:
+                self._checked_at = self._clock()
                 await self._ledger.run(wanted_details.no_details, call_id)
             return
         self.failures = 0
+        self._checked_at = self._clock()
         details = CallDetails(
             conversation.summary,
             conversation.transcript,
