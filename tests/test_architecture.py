@@ -78,7 +78,9 @@ HOMES = {
 }
 """Where a library's name may be written."""
 
-CLOCKS = {"daemon", "cli", "standins", "demo"}
+CLOCKS = {"daemon", "cli", "standins", "demo", "logs"}
+"""The rooms that look at the clock; a line of the log bears its time, as logging's own records do."""
+
 SQL = re.compile(r"^\s*(select\s.+\sfrom|insert into|update \w+ set|delete from)\b", re.IGNORECASE | re.DOTALL)
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 

@@ -6,10 +6,11 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
-from tests.server.served import Served, new_phone, new_sid, paths_of, refused
+from tests.server.served import Served, new_phone, new_sid, paths_of, refused, sign
 
 INCOMING, STATUS = "/webhook/twilio/incoming", "/webhook/twilio/status"
 SAMPLES = Path(__file__).parents[1] / "data" / "twilio_samples"
@@ -45,6 +46,29 @@ def test_a_message_is_answered_with_an_empty_response_and_stored(served: Served)
         "received",
         "inbound",
     )
+
+
+def test_the_ready_answer_to_a_message_is_the_one_that_aiohttp_makes(served: Served) -> None:
+    fields = {"From": f"whatsapp:{new_phone()}", "Body": "Hola"}
+    body = urlencode(fields).encode()
+    signature = sign(served.twilio.settings.auth_token, served.relay.url + INCOMING, fields)
+
+    def parts(version: str, connection: str) -> tuple[dict[bytes, bytes], bytes]:
+        head = (
+            f"POST {INCOMING} {version}\r\nHost: relay\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            f"Content-Length: {len(body)}\r\nX-Twilio-Signature: {signature}\r\nConnection: {connection}\r\n\r\n"
+        )
+        answer, _, content = served.raw(head.encode() + body).partition(b"\r\n\r\n")
+        status, *lines = answer.split(b"\r\n")
+        headers = dict(line.split(b": ", 1) for line in lines)
+        assert status.endswith(b" 200 OK")
+        assert len(headers.pop(b"X-Request-Id")) == 16
+        assert headers.pop(b"Date").endswith(b" GMT")
+        headers.pop(b"Connection", None)
+        return headers, content
+
+    made_by_aiohttp = [parts("HTTP/1.1", "close"), parts("HTTP/1.0", "keep-alive"), parts("HTTP/1.0", "close")]
+    assert made_by_aiohttp == [parts("HTTP/1.1", "keep-alive")] * 3
 
 
 def test_the_same_message_again_is_one_row(served: Served) -> None:

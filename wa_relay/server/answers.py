@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Iterable, Mapping
-from email.utils import formatdate
-from functools import lru_cache
 from typing import Any
 
 from aiohttp import HttpVersion11, web
+from aiohttp.helpers import rfc822_formatted_time
 
 JSON = "application/json"
 EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
@@ -93,7 +91,7 @@ class _ReadyAnswer(web.StreamResponse):
         """Writes the whole answer."""
         if request.transport is None:
             raise ConnectionResetError("the client is gone")
-        request.transport.write(_TWIML_HEAD % (_http_date(int(time.time())), request_id().encode()))
+        request.transport.write(_TWIML_HEAD % (rfc822_formatted_time().encode(), request_id().encode()))
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Writes nothing: `prepare` has written everything."""
@@ -104,11 +102,6 @@ _TWIML_HEAD = (
     b"X-Request-Id: %%b\r\nServer: wa-relay\r\n\r\n%b" % (len(EMPTY_TWIML), EMPTY_TWIML)
 )
 _READY_TWIML = _ReadyAnswer()
-
-
-@lru_cache(maxsize=2)
-def _http_date(second: int) -> bytes:
-    return formatdate(second, usegmt=True).encode()
 
 
 def empty_twiml(http: web.BaseRequest) -> web.StreamResponse:

@@ -51,15 +51,16 @@ class Route:
 
 
 class RequestLedger:
-    """The ledger as requests use it: an operation that takes too long is answered with a 503."""
+    """The ledger as requests use it: an operation that takes longer than `within` seconds is answered with a 503."""
 
-    def __init__(self, ledger: LedgerThread) -> None:
+    def __init__(self, ledger: LedgerThread, *, within: float = STORE_DEADLINE) -> None:
         self._ledger = ledger
+        self._within = within
         self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(self, operation: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Runs an operation of the ledger; raises `StorageUnavailable` if 2 s are not enough."""
+        """Runs an operation of the ledger; raises `StorageUnavailable` if it takes too long."""
         # A caller must learn soon that nothing was stored, while it can still repeat its request.
         future = self._ledger.hand_over(operation, *args, **kwargs)
         waiting, loop = self._waiting, asyncio.get_running_loop()
@@ -67,9 +68,9 @@ class RequestLedger:
         # timeout for each, saves 2 % of a stored webhook.
         while waiting and waiting[0][1].done():
             waiting.popleft()
-        waiting.append((loop.time() + STORE_DEADLINE, future))
+        waiting.append((loop.time() + self._within, future))
         if self._timer is None:
-            self._timer = loop.call_later(STORE_DEADLINE, self._refuse_late)
+            self._timer = loop.call_later(self._within, self._refuse_late)
         return await future
 
     def _refuse_late(self) -> None:
@@ -78,7 +79,7 @@ class RequestLedger:
         while waiting and (waiting[0][1].done() or waiting[0][0] <= loop.time()):
             _, future = waiting.popleft()
             if not future.done():
-                message = "the database did not answer within 2 s: try again."
+                message = f"the database did not answer within {self._within:g} s: try again."
                 future.set_exception(StorageUnavailable(message, retry_after=2.0))
         self._timer = loop.call_at(waiting[0][0], self._refuse_late) if waiting else None
 
