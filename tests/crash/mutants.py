@@ -111,8 +111,8 @@ MUTANTS = (
     Mutant(
         "blank values of a form are dropped",
         "wa_relay/channel/inbound.py",
-        "keep_blank_values=True, errors=",
-        "keep_blank_values=False, errors=",
+        "        if part:\n",
+        '        if part.partition("=")[2]:\n',
         ("tests/channel/test_inbound.py",),
     ),
     Mutant(
