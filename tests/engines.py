@@ -54,6 +54,13 @@ class Cluster:
         self._run(f"create database {TEMPLATE}")
         server.open_for_writing(self.url_of(TEMPLATE), account_sid="", now=0.0).connection.close()
 
+    @property
+    def pid(self) -> int:
+        """The server's first process."""
+        pid = self._server.get_pid()
+        assert pid is not None
+        return int(pid)
+
     def url_of(self, database: str) -> str:
         """The address of a database on this server."""
         return self.url.replace("/postgres?", f"/{database}?")
@@ -86,8 +93,7 @@ class Cluster:
 
     def kill_server(self) -> None:
         """Ends the server as a crash does: every connection is lost, and what was committed is in its log."""
-        pid = self._server.get_pid()
-        assert pid is not None
+        pid = self.pid
         os.kill(pid, signal.SIGQUIT)
         end = time.monotonic() + 20.0
         while Path(f"/proc/{pid}").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():

@@ -22,8 +22,11 @@ from wa_relay.ledger.engine import Queries
 EARLY = 0.2
 """The share of kills that fall into a start."""
 
-LIFE = 3.0
-"""The most seconds that a daemon lives after its start, unless it is stopped."""
+LIFE, SLOWNESS, LONGEST = 3.0, 4.0, 15.0
+"""The most seconds that a daemon lives after its start, unless it is stopped.
+
+On a busy machine it lives longer, by so many times what its start took: the kills have to meet work, not only starts.
+"""
 
 STOPS = 0.04
 """The share of lives in which the process is stopped for longer than its lease."""
@@ -101,6 +104,7 @@ class Fleet:
     async def live(self, host: Host, over: Callable[[], bool]) -> None:
         """Kills one daemon again and again, until `over`; sometimes it is stopped for longer than its lease first."""
         while not over():
+            began = time.monotonic()
             await host.daemons.start()
             if self._dice.random() < EARLY:
                 await asyncio.sleep(self._dice.uniform(0.0, 0.4))
@@ -113,7 +117,8 @@ class Fleet:
                 await self._stop(host)
             else:
                 host.rises()
-                await asyncio.sleep(self._dice.uniform(0.0, LIFE))
+                started = time.monotonic() - began
+                await asyncio.sleep(self._dice.uniform(0.0, min(max(LIFE, SLOWNESS * started), LONGEST)))
             host.falls()
             await host.daemons.end(signal.SIGKILL)
             self.seen["kill"] += 1

@@ -17,12 +17,13 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
-from tests.e2e.stage import ANA, Relay, free_port, payload, stage, until
+from tests.e2e.stage import ANA, LUIS, OVERRIDES, Relay, free_port, payload, stage, until
 from tests.e2e.test_several import Several, several
 from tests.engines import Cluster
 from tests.pg_proxy import CuttingProxy
 from tests.story import Story
 from wa_relay.ledger.file import SCHEMA_VERSION
+from wa_relay.standins.elevenlabs import Scenario
 
 T = TypeVar("T")
 SECRET = "clave-secreta-4711"
@@ -372,15 +373,25 @@ def test_a_host_that_is_cut_off_sends_nothing_and_starts_again_by_itself(cluster
                 cut = Relay(folder, daemons.relays[0]._settings, {})
                 cut.write_config({"database": {"url": through}})
                 await cut.start()
+                daemons.stage.twilio.configure(webhook_url=f"{cut.url}/webhook/twilio/incoming{OVERRIDES}")
                 try:
+                    await daemons.call(cut, "POST", "/api/call-completed", payload("conv_ana"))
+                    await daemons.stage.sent(1, ANA)
+                    daemons.stage.elevenlabs.scenarios.next(Scenario("plain", before=4.0))
+                    await daemons.stage.twilio.customer_writes(ANA, "¿Precio?")
+                    await until(lambda: "agent_asked" in cut.log, 10, cut.log[-2000:])
                     proxy.isolate()
                     await until(lambda: "taken_over daemons=1" in daemons.relays[0].log, 15)
                     await daemons.until_health(cut, 503, 15)
                     proxy.reconnect()
                     await until(lambda: "lease_lost" in cut.log, 10, cut.log[-2000:])
                     await daemons.until_health(cut, 200, 15)
-                    await daemons.call(cut, "POST", "/api/call-completed", payload("conv_cut"))
-                    await daemons.stage.sent(1)
+                    # The turn that it had begun is asked again by the other, and answered once.
+                    assert len(await daemons.stage.sent(2, ANA)) == 2
+                    await daemons.call(cut, "POST", "/api/call-completed", payload("conv_cut", LUIS))
+                    await daemons.stage.sent(1, LUIS)
+                    assert len(daemons.stage.bodies(ANA)) == 2
+                    assert "_fault" not in cut.log
                 finally:
                     await cut.kill()
 

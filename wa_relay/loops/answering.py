@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 
 from wa_relay import metrics
 from wa_relay.ledger import questions, tries, turns
-from wa_relay.ledger.faults import StorageUnavailable
+from wa_relay.ledger.faults import LeaseLost, StorageUnavailable
 from wa_relay.ledger.handover import request_in_turn
 from wa_relay.ledger.questions import Informed, TurnJob
 from wa_relay.ledger.reader import Reader
@@ -109,8 +110,12 @@ class TurnWorker(Worker):
         try:
             admitted = await self._answer(job)
         except asyncio.CancelledError:
-            await asyncio.shield(self._ledger.run(turns.reopen_turn, job.turn_id, self._clock()))
+            with contextlib.suppress(LeaseLost):
+                await asyncio.shield(self._ledger.run(turns.reopen_turn, job.turn_id, self._clock()))
             raise
+        except LeaseLost:
+            # The daemon that took over asks the turn again.
+            return
         except Exception as error:
             # A turn that is asked again for ever would hold back everything that the customer writes.
             fail("turn_fault", error, turn=job.turn_id)
@@ -144,6 +149,8 @@ class TurnWorker(Worker):
             metrics.count_turn("failed", time.perf_counter() - began)
             await self._failed(job, error.message, ids)
             return None
+        except LeaseLost:
+            raise
         except Exception as error:
             metrics.count_turn("failed", time.perf_counter() - began)
             fail("agent_fault", error, **ids)
