@@ -7,7 +7,7 @@ import binascii
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from wa_relay.ledger import search
+from wa_relay.ledger import merging, search
 from wa_relay.ledger.engine import Queries, Row
 from wa_relay.model import Moment
 from wa_relay.reports.attachments import ATTACHMENT_JOIN
@@ -109,9 +109,15 @@ def page(
 
 
 def one(db: Queries, conversation_id: int) -> Listed:
-    """Reads one conversation as the list shows it; raises `LookupError` for an unknown one."""
+    """Reads one conversation as the list shows it; raises `LookupError` for an unknown one.
+
+    A merged one is found by its old id: it may be merged between an operator's change and this read.
+    """
     with snapshot(db):
         row = db.execute(SELECT_OVERVIEW, {"id": conversation_id}).fetchone()
+        older = merging.merged_into(db, conversation_id) if row is None else None
+        if older is not None:
+            row = db.execute(SELECT_OVERVIEW, {"id": older}).fetchone()
         if row is None:
             raise LookupError(f"no conversation {conversation_id}")
         return _listed(db, row)
