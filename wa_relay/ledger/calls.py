@@ -108,6 +108,7 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
         if forgotten.is_forgotten(ledger, "call", call.key):
             return _forgotten_state(call)
         customer = customers.find_customer(ledger, call.phone)
+        # A webhook reports a failed call under its conversation, the batch under `<batch>/<recipient>`.
         same = None if customer is None else failed_calls.find_duplicate_failure(ledger, call, customer.id)
         known = None if same is None else openings.find_call(ledger, same)
     if known is not None:
@@ -117,12 +118,14 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
         call_details.fill_in(ledger, known, call, now)
         return call_state(ledger, known.key)
     backend_pushes = _note_push(ledger, call, now)
+    # Erased, but their opt-out stays in force: counted, never written to.
     if customer is None and forgotten.opted_out_before(ledger, call.phone):
         return _count_forgotten(ledger, call, now)
     if customer is None:
         opted_out = consent.stranger_opted_out(ledger, call.phone)
     else:
         if call.phone != customer.phone:
+            # The batch dialled another spelling of a known number, which the customer's next message may come from.
             customer = merging.learn_address(ledger, customer, call.phone, now)
         opted_out = customer.status == "opted_out"
     facts = waiting.customer_facts(ledger, None if customer is None else customer.id, opted_out=opted_out)

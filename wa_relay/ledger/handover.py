@@ -72,11 +72,13 @@ def take_over(
     if conversation_id is None:
         return None
     if begun is not None:
+        # Another host may have claimed a reply whose request has not begun: after this commit it must not begin.
         refuse_unbegun(ledger, conversation_id, begun)
     before = handling_of(ledger, conversation_id)
     silence_agent(ledger, conversation_id, operator.name, now)
     after = policy.take_over(before, operator, hours, ledger.rules, now)
     if after.unanswered_since is None:
+        # The customer has waited since their message, not since the takeover.
         after = replace(after, unanswered_since=held.first_held_at(ledger, conversation_id))
     wanted_details.want(ledger, conversation_id, now)
     evidence = f"taken over by {operator.name}"
@@ -120,6 +122,7 @@ def request(
     alerts.raise_wanted(ledger, conversation_id, reason, now)
     if ledger.rules.handover_notice:
         (call_id,) = ledger.need_one(SELECT_CALL_OF_CONVERSATION, {"id": conversation_id})
+        # After a failed turn the notice is the answer, in place of the fallback.
         answers = turn_id if reason == "failure" else None
         notices.queue_notice(ledger, conversation_id, call_id, "handover", ledger.rules.handover_notice, answers, now)
     return True
@@ -133,6 +136,7 @@ def request_in_turn(ledger: Ledger, turn_id: int, now: Moment) -> bool:
     row = ledger.one(SELECT_TURN_THAT_ASKS, {"turn_id": turn_id})
     if row is None:
         return False
+    # First: the triggers let the rest of this turn's answer out by that mark.
     ledger.run(MARK_TURN_HANDED_OVER, {"turn_id": turn_id})
     return request(ledger, row[0], "tool", row[1], now, turn_id=turn_id)
 

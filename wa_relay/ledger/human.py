@@ -104,6 +104,7 @@ def write(
     if key is not None:
         used = ledger.one(SELECT_USED_KEY, {"id": conversation_id, "key": key, "since": now - KEYS_KEPT})
         if used is not None:
+            # A key that comes with another body is a programming error of the caller: neither message is right.
             same = used[0] == message.fingerprint
             return Stored(used[1], conversation_id, repeated=True) if same else "idempotency_mismatch"
     row = ledger.need_one(SELECT_SENDABLE, {"id": conversation_id})
@@ -153,6 +154,7 @@ def _store(
     ledger: Ledger, conversation_id: int, call_id: int | None, message: HumanMessage, operator: Operator, now: Moment
 ) -> int:
     before = handover.handling_of(ledger, conversation_id)
+    # Before the message is queued: the agent's queued replies would go out in front of it.
     handover.silence_agent(ledger, conversation_id, operator.name, now)
     after = policy.write(before, operator, ledger.rules, now)
     evidence = f"{operator.name} writes"

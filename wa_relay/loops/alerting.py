@@ -106,6 +106,7 @@ class Alerting:
             while True:
                 due: list[DueAlert] = []
                 try:
+                    # By the reader: a look every second must not take the writer's turn when nothing is due.
                     due = await self._reader.read(alerts.due_alerts, AT_ONCE, self._clock())
                     await asyncio.gather(*(self._post(http, alert) for alert in due))
                 except StorageUnavailable:
@@ -122,6 +123,7 @@ class Alerting:
             try:
                 await self._ledger.run(alerts.raise_alert, alert, now)
             except StorageUnavailable:
+                # The alarm stays on while its condition holds, so it would never be raised again.
                 self._alarms.retract(alert)
         if await self._reader.read(alerts.has_unanswered, self._rules, now):
             await self._ledger.run(alerts.raise_unanswered, UNANSWERED_AT_ONCE, now)
@@ -147,6 +149,7 @@ class Alerting:
                 self._receiver.url,
                 limit=MOST_READ,
                 within=PATIENCE,
+                # A receiver's long answer is no reason to count its 200 as a failure.
                 cut=True,
                 data=alert.body,
                 headers=headers,

@@ -87,6 +87,7 @@ class Lease:
     async def _renew(self) -> None:
         began = self._clock.local()
         renewed = await self._ledger.run(runs.renew, self._clock())
+        # All daemons go by one clock: a host that is a minute ahead would expire openings and leases of the others.
         self._clock.adjust(renewed.at, began, self._clock.local())
         self._note(renewed)
 
@@ -97,6 +98,7 @@ class Lease:
             say("leads")
             self.leading.set()
         self.daemons = renewed.daemons
+        # Each daemon takes its share of the sender's rate, which is Twilio's for all of them together.
         self._on_daemons(max(1, len(renewed.daemons)))
         self.settled.set()
 

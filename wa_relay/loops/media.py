@@ -124,12 +124,14 @@ class MediaWorker(Worker):
 
         async def keep(number: int, part: bytes) -> None:
             if file.purpose == "card" and number == 0:
+                # A contact card is a few hundred bytes: what does not fit into the first part is not one.
                 card.extend(part)
             if held:
                 await self._ledger.run(media.store_chunk, file.id, *held.pop())
             held.append((number, part))
 
         fetched = await self._fetcher.fetch(file.url, file.content_type, keep)
+        # Not the row's id: the address of a file must not be guessable from another's.
         public_id = secrets.token_urlsafe(18) if self._rules.media_kept > 0 else None
         whole = FetchedFile(fetched.content_type, fetched.size, public_id)
         contacts = contacts_text(bytes(card)) if file.purpose == "card" else None
@@ -171,6 +173,7 @@ class MediaWorker(Worker):
         if received is None:
             return
         say("media_transcribed", media=file.id, message=file.message_id, seconds=heard.seconds, text=heard.text)
+        # An opt-out or a request for a person was spoken: its notice waits in the outbox.
         if received.effect != "turn":
             self._wakers.send.ring()
         self._wakers.turn.ring()

@@ -43,11 +43,13 @@ class AdaptiveLimit:
         """Ends a session: ElevenLabs admitted it, refused it for lack of capacity, or (None) did neither."""
         self._open.discard(number)
         if admitted:
+            # One more session for each full round of admitted ones, as TCP does it.
             self._limit = min(self._most, self._limit + 1.0 / self._limit)
         elif admitted is False:
             self._lower(number)
 
     def _lower(self, number: int) -> None:
+        # ElevenLabs' limit may be shared with phone calls, so what was admitted a minute ago is no promise.
         self._limit = max(1.0, min(self._limit, float(len(self._open))))
         if number >= self._lowered_at:
             self._limit = max(1.0, self._limit * DECREASE)
