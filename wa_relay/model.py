@@ -358,7 +358,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the agent said, as it wrote it. `session_id` is the text session's conversation."""
+    """The agent's answer, unconverted. `session_id` is the text session's conversation."""
 
     text: str
     session_id: str | None = None

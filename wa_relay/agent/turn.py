@@ -111,7 +111,7 @@ class Turn:
         return self._flushed()
 
     def tick(self, now: Moment) -> list[Frame]:
-        """Lets time do its part; returns the frames to send."""
+        """Notices that time has passed; returns the frames to send."""
         self._decide(now)
         return self._flushed()
 

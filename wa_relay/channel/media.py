@@ -39,7 +39,7 @@ _PATH = r"/2010-04-01/Accounts/{account}/Messages/(?:SM|MM)[0-9a-fA-F]{{32}}/Med
 _NAT64 = ip_network("64:ff9b::/96")
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
-"""Gives the addresses of a host, as numbers. Raises `OSError`."""
+"""Returns the addresses of a host, as numbers. Raises `OSError`."""
 
 
 class MediaError(Exception):

@@ -187,7 +187,7 @@ def ask(daemon: Holder, path: str, body: Json, seconds: float = DAEMON_SECONDS) 
 
 
 def cli_actor() -> str:
-    """Who decides by a command, as it is recorded with the decision."""
+    """Returns the user who decides by a command, as recorded with the decision."""
     return f"cli ({current_user()})"
 
 

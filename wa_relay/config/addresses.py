@@ -24,7 +24,7 @@ NUMBER = r"(?:whatsapp:)?(\+[1-9][0-9]{7,14})"
 
 
 def is_loopback(host: str) -> bool:
-    """Says if a host, without brackets, is this machine and reachable from nowhere else."""
+    """True if a host, without brackets, is this machine and reachable from nowhere else."""
     address = _address(host)
     return host.lower() == "localhost" or (address is not None and address.is_loopback)
 

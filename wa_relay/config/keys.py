@@ -40,12 +40,12 @@ class Key:
 
     @property
     def secret(self) -> bool:
-        """Says if the value is never shown."""
+        """True if the value is never shown."""
         return self.field.annotation is Secret
 
     @property
     def may_be_in_file(self) -> bool:
-        """Says if `NAME_FILE` may hold it: a secret, or what comes with one."""
+        """True if `NAME_FILE` may hold it: a secret, or what comes with one."""
         return self.short is not None or self.secret
 
     @property

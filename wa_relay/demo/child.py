@@ -74,7 +74,7 @@ class Daemon:
         return bool(_LISTENING.search(line.decode(errors="replace")))
 
     async def ended(self) -> int:
-        """Waits until it ends; gives its exit status, negative for a signal."""
+        """Waits until it ends; returns its exit status, negative for a signal."""
         assert self._process is not None
         return await self._process.wait()
 

@@ -115,10 +115,10 @@ class Screen:
         self._console.print(Text.from_ansi(printed.rstrip("\n")), soft_wrap=True)
 
     def _bubble(self, title: str, text: str, footer: Text | None, style: str) -> Panel:
-        said = Text(self._clean(text), overflow="fold")
+        body = Text(self._clean(text), overflow="fold")
         name = self._clean(title)
-        lines: list[RenderableType] = [said, *([Align.right(footer)] if footer else [])]
-        texts = [*said.plain.split("\n"), *([footer.plain] if footer else [])]
+        lines: list[RenderableType] = [body, *([Align.right(footer)] if footer else [])]
+        texts = [*body.plain.split("\n"), *([footer.plain] if footer else [])]
         widest = max(cell_len(line) for line in texts)
         return Panel(
             Group(*lines),

@@ -76,7 +76,7 @@ def sqlite_version(version: tuple[int, ...]) -> Check:
 
 
 def space(path: Path) -> Check:
-    """Says if the file system of the database has room."""
+    """Checks if the file system of the database has room."""
     usage = shutil.disk_usage(path.parent)
     shown = f"{usage.free / GIGABYTE:,.2f} GB of {usage.total / GIGABYTE:,.2f} GB free"
     if not disk_is_low(usage.free, usage.total):

@@ -176,7 +176,7 @@ def _name(agent_id: str) -> str:
 
 
 def judge(agent: AgentSettings) -> Check:
-    """Says how well an agent's settings suit a text turn."""
+    """Checks how well an agent's settings suit a text turn."""
     name, events = _name(agent.agent_id), agent.client_events
     if events is not None and ANSWER not in events:
         fix = f"enable {ANSWER} and {END} in the agent's client events (Advanced)"

@@ -57,7 +57,7 @@ async def examine(config: Config, local: Health | None, end: float, *, elsewhere
 
 
 def judge(config: Config, response: Response, local: Health | None, *, elsewhere: bool = False) -> Check | None:
-    """Says what is wrong with the health that the public address shows; None if it is this daemon's."""
+    """Returns what is wrong with the health that the public address shows; None if it is this daemon's."""
     url, status = f"{config.server.public_url}/health", response.status
     if 300 <= status < 400:
         fix = "set server.public_url to its target: Twilio signs the address that it calls"

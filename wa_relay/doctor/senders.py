@@ -142,12 +142,12 @@ def _sender(config: Config, number: str, listed: dict[str, SenderSetup]) -> Chec
 
 
 def address(config: Config) -> str:
-    """Says what to enter at Twilio as the webhook for incoming messages."""
+    """Returns what to enter at Twilio as the webhook for incoming messages."""
     return f"{config.server.public_url}{PATH}{OVERRIDES}"
 
 
 def judge_hook(name: str, whose: str, hook: Hook, config: Config, where: str) -> Check:
-    """Says if a webhook for incoming messages leads to this relay, as POST and with retries."""
+    """Checks if a webhook for incoming messages leads to this relay, as POST and with retries."""
     enter, it = f"{where}: enter this address", f"\n{address(config)}"
     if not config.server.public_url:
         return Check(name, "skipped", "needs server.public_url")

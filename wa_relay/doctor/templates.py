@@ -77,7 +77,7 @@ def _stopped(asked: Wanted, hold: StoppedTemplate) -> Check:
 
 
 def judge(asked: Wanted, template: Template) -> Check:
-    """Says if a template can be sent: its approval, and its variables beside those of the configuration."""
+    """Checks if a template can be sent: its approval, and its variables beside those of the configuration."""
     called, approval = f"the template {one_line(template.name)}", template.approval.lower()
     if approval in WAITING:
         fix = "wait for the approval: until then WhatsApp refuses it"

@@ -73,7 +73,7 @@ class ElevenLabs:
         await self.close()
 
     async def close(self) -> None:
-        """Gives the connections back."""
+        """Closes the connections."""
         await self._http.aclose()
 
     async def batch_pages(self, agent_id: str | None = None) -> AsyncIterator[BatchPage]:
@@ -137,7 +137,7 @@ class ElevenLabs:
         return await uploads.transcribe(self._http, self._key, file, language)
 
     async def upload(self, conversation_id: str, file: FilePart) -> str:
-        """Gives a file to a live conversation; returns its id there."""
+        """Uploads a file to a live conversation; returns its id there."""
         return await uploads.upload(self._http, self._key, conversation_id, file)
 
     async def check(self) -> None:

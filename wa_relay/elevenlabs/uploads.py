@@ -82,7 +82,7 @@ async def transcribe(http: httpx.AsyncClient, key: str, file: FilePart, language
 
 
 async def upload(http: httpx.AsyncClient, key: str, conversation_id: str, file: FilePart) -> str:
-    """Gives a file to a live conversation. Returns its id there. Raises `UpstreamError`."""
+    """Uploads a file to a live conversation. Returns its id there. Raises `UpstreamError`."""
     path = f"/v1/convai/conversations/{quote(conversation_id, safe='').replace('.', '%2E')}/files"
     body = await _post(http, key, path, {}, file, UPLOAD_WITHIN)
     file_id = text_of(parse(body.decode("utf-8", "replace")) or {}, "file_id")

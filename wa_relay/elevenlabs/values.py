@@ -52,7 +52,7 @@ def _storable(text: str) -> str:
 
 
 def collected_values(value: object) -> dict[str, Scalar] | None:
-    """Gives the values of a data collection by name: texts, numbers and booleans, without those that are null."""
+    """Returns the values of a data collection by name: texts, numbers and booleans, without those that are null."""
     if not isinstance(value, Mapping):
         return None
     values: dict[str, Scalar] = {}

@@ -157,7 +157,7 @@ def hold_template(ledger: Ledger, message: Outbound, code: str | None, meaning: 
 
 
 def probe_template_now(ledger: Ledger, content_sid: str, now: Moment, actor: str | None) -> bool:
-    """Lets one message with a stopped template go out at once. False if that template is not stopped."""
+    """Releases one message with a stopped template go out at once. False if that template is not stopped."""
     if not ledger.run(PROBE_TEMPLATE_NOW, {"name": content_sid, "now": now}):
         return False
     if not ledger.run(FREE_TEMPLATES, {"now": now}):

@@ -30,7 +30,7 @@ class Limit:
     percent: bool
 
     def broken_by(self, figures: Figures) -> str | None:
-        """Says how the figures break this limit; None if they don't. A figure that is null breaks none."""
+        """Returns how the figures break this limit; None if they don't. A figure that is null breaks none."""
         found = _share(self.name, figures) if self.percent else float(_count(self.name, figures))
         if found is None:
             return None

@@ -157,7 +157,7 @@ def _general(row: Row) -> Decision:
 
 
 def _with_actor(detail: str, actor: str | None) -> str:
-    """The rule in words; where a person acted, with who it was."""
+    """The rule as a sentence; with the user, if one acted."""
     if actor is None or f"by {actor}" in detail:
         return detail
     return f"{detail}, by {actor}" if detail else f"by {actor}"

@@ -82,7 +82,7 @@ class ControlRoutes:
         return json_answer({"success": True})
 
     async def resume(self, http: web.Request) -> web.StreamResponse:
-        """Lets the held openings go out; with a `template`, only what that stopped template holds."""
+        """Releases the held openings; with a `template`, only what that stopped template holds."""
         template = _text(http, "template")
         if template is not None:
             return await self._resume_template(http, template)

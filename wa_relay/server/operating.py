@@ -73,7 +73,7 @@ class OperatingRoutes:
         return json_answer({"success": True})
 
     async def resume(self, http: web.Request) -> web.StreamResponse:
-        """Lets the held openings go out."""
+        """Releases the held openings."""
         now = self._clock()
         try:
             waiting = await self._ledger.run(

@@ -86,13 +86,13 @@ class Director:
         return batch.id
 
     def add_history(self, count: int, *, agent_id: str, ended_at: Moment | None = None) -> str:
-        """Adds a batch with that many calls that are long over, the last at `ended_at`; gives its id."""
+        """Adds a batch with that many calls that are long over, the last at `ended_at`; returns its id."""
         return self.world.add_history(count, agent_id, self._moment(ended_at)).id
 
     def add_batches(
         self, count: int, *, agent_id: str, ended_at: Moment | None = None, seconds: float = 60.0
     ) -> list[str]:
-        """Adds many finished batches of one call each, the last at `ended_at`, one each `seconds`; gives their ids."""
+        """Adds many finished batches of one call each, one each `seconds`, the last at `ended_at`; returns the ids."""
         last = self._moment(ended_at)
         moments = (last - (count - 1 - place) * seconds for place in range(count))
         return [self.world.add_history(1, agent_id, moment).id for moment in moments]
@@ -151,7 +151,7 @@ class Director:
         *,
         analysed: bool = True,
     ) -> str | None:
-        """A call ends, as planned or with another outcome; gives the conversation's id.
+        """A call ends, as planned or with another outcome; returns the conversation's id.
 
         A call that was not started is made from its plan. Without `analysed` the conversation stays `processing`.
         """
@@ -174,7 +174,7 @@ class Director:
         self._noted(batch_id, position, status)
 
     def retry(self, batch_id: str) -> int:
-        """Calls those again who were not reached: same recipients, new conversations; gives their number."""
+        """Calls the recipients again who were not reached: same recipients, new conversations; returns their number."""
         return self.world.retry(batch_id, self._moment(None))
 
     def play(

@@ -100,7 +100,7 @@ def queue_status(status: str) -> Event:
 
 
 def error(code: int, error_type: str, reason: str) -> Event:
-    """Says why the session is about to be closed."""
+    """The reason why the session is about to be closed."""
     body = {
         "code": code,
         "message": reason,

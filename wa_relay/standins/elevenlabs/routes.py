@@ -264,7 +264,7 @@ class Service:
         return socket
 
     def _reserved(self, request: web.BaseRequest, agent: Agent | None) -> str | None:
-        """Lets a client in: gives the conversation id that was reserved for it, "" for none, None to keep it out."""
+        """Admits a client: returns the conversation id that was reserved for it, "" for none, None to keep it out."""
         signature = request.query.get("conversation_signature")
         if agent is None:
             return ""

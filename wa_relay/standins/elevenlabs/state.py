@@ -274,7 +274,7 @@ class World:
         return call
 
     def retry(self, batch_id: str, now: Moment) -> int:
-        """Puts those who were not reached back in the queue, under the same ids; gives their number."""
+        """Puts those who were not reached back in the queue, under the same ids; returns their number."""
         batch = self.batches[batch_id]
         again = [position for position, row in enumerate(batch.rows) if row.status in RETRIED]
         for position in again:
