@@ -116,7 +116,7 @@ async def picture(s: Stage) -> None:
     caption = "¿Es este el equipo?"
     before = await _sends(s, LUIS, caption, Attachment("image/jpeg", b"\xff\xd8\xff a photo of Luis"), "[picture]")
     given = await s.from_elevenlabs(f"{LUIS.name}'s picture reaches {AGENT.name}", "file")
-    s.report(given, "ElevenLabs", f"{AGENT.name} gets the picture in the session, with the words below it.")
+    s.report(given, "ElevenLabs", f"{AGENT.name} gets the picture in the session, with its caption.")
     await _report_turn(s, LUIS, (caption,))
     answer = await s.sent_after(f"the answer to {LUIS.name} is sent", LUIS.phone, before)
     _show_sent(s, answer, LUIS, f"Sends {AGENT.name}'s reply through Twilio:")

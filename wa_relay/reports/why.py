@@ -50,7 +50,7 @@ FOR_OPENINGS = frozenset({"pause", "resume", "burst", "limited"})
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One decision. `reason` is a code or None, `detail` the rule in words; `call` is ElevenLabs' id of the call.
+    """One decision. `reason` is a code or None, `detail` the rule as a sentence; `call` is ElevenLabs' id of the call.
 
     `status` is the message's status after a move of it, or the handler after a handover; None for anything else.
     """
@@ -116,12 +116,12 @@ def why(db: Queries, phone: str) -> list[Decision] | None:
 def _decision(recorded: Recorded, keys: dict[int, str]) -> Decision:
     entry = recorded.entry
     held = entry.event == "hold"
-    words = entry.detail or (WHY_HELD.get(entry.reason or "") if held else WHY_MOVED.get(recorded.to_status or ""))
+    detail = entry.detail or (WHY_HELD.get(entry.reason or "") if held else WHY_MOVED.get(recorded.to_status or ""))
     return Decision(
         at=recorded.at,
         event="wait" if held else entry.event,
         reason=entry.reason,
-        detail=_with_actor(words or "", entry.actor),
+        detail=_with_actor(detail or "", entry.actor),
         call=None if entry.call_id is None else keys.get(entry.call_id),
         message_id=entry.message_id,
         status=recorded.to_status,
