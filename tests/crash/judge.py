@@ -142,7 +142,7 @@ def _adoption(verdict: Verdict, sent: Sequence[Sent], outbound: Sequence[sqlite3
             )
     for number, count in taken.items():
         verdict.check(count == 1 or number in resent, f"row {number} was sent {count} times")
-    begun = [row for row in outbound if row["attempts"]]
+    begun = [row for row in outbound if row["sends"]]
     uncertain = [row for row in begun if row["status"] == "uncertain"]
     for row in uncertain:
         verdict.check(not taken[row["id"]], f"row {row['id']} is uncertain and was really sent")

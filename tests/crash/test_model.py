@@ -259,7 +259,7 @@ class Model(RuleBasedStateMachine):
     def what_was_taken_belongs_to_one_row(self) -> None:
         rows = {row["id"]: row for row in self.store.rows("select * from conversation_messages")}
         for taken in self.twilio.taken:
-            assert rows[taken.row]["attempts"] >= 1, "I8"
+            assert rows[taken.row]["sends"] >= 1, "I8"
             assert self.twilio.times(taken.row) == 1 or taken.row in self.resent, "I8: it was sent twice"
         for row in rows.values():
             owner = [one for one in self.twilio.taken if one.sid == row["twilio_message_id"]]

@@ -145,7 +145,7 @@ def test_the_database_refuses_to_send_a_reply_of_the_agent_while_a_person_has_th
     sends.requeue(ledger, send.outgoing.message_id, NOW + 6, Proof("http", "not sent"), NOW + 6)
     with pytest.raises(REFUSED, match="the agent sends nothing"):
         ledger.run(
-            "update conversation_messages set status = 'sending', in_flight = true, attempts = attempts + 1,"
+            "update conversation_messages set status = 'sending', in_flight = true, sends = sends + 1,"
             " attempted_at = 1.0, epoch = 1, moved_at = 1.0, moved_by = 'run' where status = 'queued'"
         )
 

@@ -345,7 +345,7 @@ def test_a_claim_that_comes_back_after_a_second_begins_no_request(tmp_path: Path
             await room.until("sent", "select status from conversation_messages")
         other.close()
         # The late claim was the first attempt, and the only request belongs to the second.
-        await room.until(2, "select attempts from conversation_messages")
+        await room.until(2, "select sends from conversation_messages")
         assert network.requests == 1
 
     _run(tmp_path, scenario)

@@ -149,10 +149,10 @@ def _once_nothing_begins(ledger: Ledger, directly: Change, now: Moment) -> Json:
 
 
 def _wait_until_begun(ledger: Ledger) -> None:
-    unclear, end = beginnings.attempts(ledger), time.monotonic() + beginnings.BEGUN_AFTER
+    unclear, end = beginnings.unfinished_sends(ledger), time.monotonic() + beginnings.BEGUN_AFTER
     while unclear and time.monotonic() < end:
         time.sleep(beginnings.LOOK_AGAIN)
-        unclear &= beginnings.attempts(ledger)
+        unclear &= beginnings.unfinished_sends(ledger)
 
 
 class _ControlConnection(HTTPConnection):

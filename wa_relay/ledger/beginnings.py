@@ -23,16 +23,16 @@ LOOK_AGAIN = 0.03
 """Seconds between two looks at a send that has no result."""
 
 SELECT_AGENTS_SENDS = """
-    select id, attempts from conversation_messages
+    select id, sends from conversation_messages
     where conversation_id = :id and in_flight and status = 'sending' and (kind = 'opening' or kind = 'reply')"""
 SELECT_SENDS_OF_CONVERSATION = """
-    select id, attempts from conversation_messages
+    select id, sends from conversation_messages
     where conversation_id = :id and in_flight and status = 'sending'"""
-SELECT_SENDS = "select id, attempts from conversation_messages where in_flight and status = 'sending'"
+SELECT_SENDS = "select id, sends from conversation_messages where in_flight and status = 'sending'"
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class Send:
     """One try to send a message: the `number`-th."""
 
     message_id: int
@@ -48,25 +48,25 @@ class Begun:
     """Remembers since when a send was seen without a result. `clock` counts seconds, from any moment."""
 
     clock: Callable[[], float]
-    _seen: dict[Attempt, float] = field(default_factory=dict)
+    _seen: dict[Send, float] = field(default_factory=dict)
 
-    def has(self, attempt: Attempt) -> bool:
+    def has(self, send: Send) -> bool:
         """True once a send was seen for so long that its request has begun, or never will."""
         at = self.clock()
-        return at - self._seen.setdefault(attempt, at) >= BEGUN_AFTER
+        return at - self._seen.setdefault(send, at) >= BEGUN_AFTER
 
 
 def refuse_unbegun(ledger: Ledger, conversation_id: int, begun: Begun) -> None:
     """Raises `MayBegin` while an opening or a reply of the conversation may begin after this transaction."""
     for row in ledger.all(SELECT_AGENTS_SENDS, {"id": conversation_id}):
-        if not begun.has(Attempt(row["id"], row["attempts"])):
+        if not begun.has(Send(row["id"], row["sends"])):
             raise MayBegin(f"message {row['id']} is being sent. Try again in a moment.")
 
 
-def attempts(ledger: Ledger, conversation_id: int | None = None) -> frozenset[Attempt]:
+def unfinished_sends(ledger: Ledger, conversation_id: int | None = None) -> frozenset[Send]:
     """The sends without a result, of one conversation or of all."""
     if conversation_id is None:
         rows = ledger.all(SELECT_SENDS)
     else:
         rows = ledger.all(SELECT_SENDS_OF_CONVERSATION, {"id": conversation_id})
-    return frozenset(Attempt(row["id"], row["attempts"]) for row in rows)
+    return frozenset(Send(row["id"], row["sends"]) for row in rows)

@@ -37,7 +37,7 @@ FILL_IN_CONVERSATION = """
         call_summary = coalesce(call_summary, :summary)
     where id = :conversation_id and call_id = :call_id"""
 SELECT_QUEUED_OPENING = """
-    select id, due_at, attempts from conversation_messages
+    select id, due_at, sends from conversation_messages
     where call_id = :call_id and kind = 'opening' and status = 'queued'"""
 REWRITE_OPENING = "update conversation_messages set content = :content, due_at = :due_at where id = :id"
 SAVE_DETAILS = """
@@ -53,7 +53,7 @@ class QueuedOpening:
 
     id: int
     due_at: Moment
-    attempts: int
+    sends: int
 
 
 def save_details(ledger: Ledger, call_id: int, details: CallDetails, now: Moment) -> Decided | None:
@@ -134,7 +134,7 @@ def _update_opening(ledger: Ledger, key: str, *, urgent: bool, now: Moment) -> D
         return None
     opening = QueuedOpening(*row)
     # Only the wait for the name ends early: a later due time has another reason (delay, quiet hours, a retry).
-    graced = not opening.attempts and now < opening.due_at <= call.recorded_at + ledger.rules.push_grace
+    graced = not opening.sends and now < opening.due_at <= call.recorded_at + ledger.rules.push_grace
     due = waiting.allowed_at(ledger, call, now) if graced and (urgent or name) else opening.due_at
     content = openings.render_opening(ledger, call, now).content
     ledger.run(REWRITE_OPENING, {"content": content, "due_at": due, "id": opening.id})

@@ -18,7 +18,7 @@ from wa_relay.ledger.store import SELECT_RELAY, Ledger
 from wa_relay.model import Moment, Outgoing
 
 SELECT_DUE = """
-    select m.id, m.conversation_id, m.kind, m.content, m.call_id, m.turn_id, m.due_at, m.not_after, m.attempts,
+    select m.id, m.conversation_id, m.kind, m.content, m.call_id, m.turn_id, m.due_at, m.not_after, m.sends,
         m.notice, m.epoch, m.sender, m.part, coalesce(m.to_address, s.reply_to, s.phone_number) as address,
         s.status as consent, s.window_ends_at, s.bucket, s.bucket_at, m.content_sid, m.content_variables, s.handler,
         s.handler_reason, s.handler_by, m.waits_for
@@ -36,7 +36,7 @@ SELECT_DUE_OPENINGS = SELECT_DUE.format(kind="m.kind = 'opening'")
 SELECT_IN_FLIGHT = "select 1 from conversation_messages where conversation_id = :id and in_flight"
 
 MARK_SENDING = f"""
-    update conversation_messages set status = 'sending', in_flight = true, attempts = attempts + 1, attempted_at = :now,
+    update conversation_messages set status = 'sending', in_flight = true, sends = sends + 1, attempted_at = :now,
         epoch = :epoch, content = :content, content_sid = :content_sid, content_variables = :variables,
         to_address = :to_address, waits_for = null, lookups = 0, lookup_matches = null, lookup_at = null, {MOVED}
     where id = :id and status = 'queued'"""
@@ -64,7 +64,7 @@ class _Due:
     turn_id: int | None
     due_at: Moment
     not_after: Moment | None
-    attempts: int
+    sends: int
     notice: str | None
     epoch: int | None
     sender: str | None

@@ -31,7 +31,7 @@ INSERT_OUTBOUND = """
 COUNT_OUTBOUND = "update conversation_state set message_count = message_count + 1 where id = :id"
 SELECT_OUTBOUND = """
     select m.id, m.conversation_id, m.kind, m.status, m.reason, m.content, m.content_sid, m.twilio_message_id,
-        m.call_id, m.turn_id, m.part, m.attempts, m.attempted_at, m.accepted_at, m.in_flight, m.lookups, m.polls,
+        m.call_id, m.turn_id, m.part, m.sends, m.attempted_at, m.accepted_at, m.in_flight, m.lookups, m.polls,
         m.receipt, m.sender, coalesce(m.to_address, s.phone_number) as address
     from conversation_messages m join conversation_state s on s.id = m.conversation_id
     where m.direction = 'outbound' and {where}"""
@@ -85,7 +85,7 @@ class Outbound:
     call_id: int | None
     turn_id: int | None
     part: int
-    attempts: int
+    sends: int
     attempted_at: Moment | None
     accepted_at: Moment | None
     in_flight: bool
@@ -182,7 +182,7 @@ def _outbound(row: Row) -> Outbound:
         call_id=row["call_id"],
         turn_id=row["turn_id"],
         part=row["part"],
-        attempts=row["attempts"],
+        sends=row["sends"],
         attempted_at=row["attempted_at"],
         accepted_at=row["accepted_at"],
         in_flight=bool(row["in_flight"]),

@@ -229,7 +229,7 @@ create table conversation_messages (
     due_at moment,
     waits_for text,
     not_after moment,
-    attempts integer not null default 0,
+    sends integer not null default 0,
     attempted_at moment,
     epoch link,
     in_flight flag not null default false,

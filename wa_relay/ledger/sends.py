@@ -186,7 +186,7 @@ def _try_again(ledger: Ledger, message: Outbound, result: NotSent, now: Moment) 
     if (ended := _end_if_taken_over(ledger, message, proof, now)) is not None:
         return ended
     pause = policy.retry_delay(
-        message.attempts - 1, result.retry_after, base=policy.SEND_RETRY_BASE, cap=policy.SEND_RETRY_CAP
+        message.sends - 1, result.retry_after, base=policy.SEND_RETRY_BASE, cap=policy.SEND_RETRY_CAP
     )
     due = now + ledger.rules.scaled(pause)
     requeue(ledger, message.id, due, proof, now)

@@ -43,7 +43,7 @@ _SENDING = Trigger(
     "send_is_recorded",
     _UPDATE_OF_STATUS,
     """new.status = 'sending' and old.status <> 'sending' and (
-        new.attempted_at is null or new.epoch is null or new.attempts <> old.attempts + 1)""",
+        new.attempted_at is null or new.epoch is null or new.sends <> old.sends + 1)""",
     refuses="a send is recorded before it is made",
 )
 _MOVED = Trigger(

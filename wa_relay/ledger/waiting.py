@@ -30,7 +30,7 @@ SELECT_QUEUED_OPENINGS_OF = """
     select id, call_id from conversation_messages
     where conversation_id = :id and kind = 'opening' and status = 'queued'"""
 SELECT_QUEUED_OPENINGS = """
-    select id, call_id, due_at, not_after, attempts, sender, waits_for from conversation_messages
+    select id, call_id, due_at, not_after, sends, sender, waits_for from conversation_messages
     where kind = 'opening' and status = 'queued' order by due_at"""
 SET_TIMES = "update conversation_messages set due_at = :due_at, not_after = :not_after where id = :id"
 
@@ -116,7 +116,7 @@ def replan(ledger: Ledger, now: Moment) -> int:
 def _replanned(ledger: Ledger, row: Row, call: KnownCall, daily: DailyLimit, now: Moment) -> Moment:
     due_at: Moment = row["due_at"]
     # A due opening is checked again when it is claimed, and a retry keeps its pause.
-    if due_at <= now or row["attempts"]:
+    if due_at <= now or row["sends"]:
         return due_at
     allowed = allowed_at(ledger, call, now)
     if row["waits_for"] == WAITS and allowed <= now:

@@ -21,20 +21,20 @@ class Runs(Protocol):
         ...
 
 
-async def once_nothing_begins(attempt: Callable[[Begun], Awaitable[T]]) -> T:
+async def once_nothing_begins(operation: Callable[[Begun], Awaitable[T]]) -> T:
     """Repeats an operation until no message of the agent can begin after it, at most for about a second."""
     begun = Begun(time.monotonic)
     while True:
         try:
-            return await attempt(begun)
+            return await operation(begun)
         except MayBegin:
             await asyncio.sleep(LOOK_AGAIN)
 
 
 async def until_begun(ledger: Runs, conversation_id: int | None = None) -> None:
     """Waits until each send that was claimed before this call has begun, or never will; of one conversation or all."""
-    unclear: frozenset[beginnings.Attempt] = await ledger.run(beginnings.attempts, conversation_id)
+    unclear: frozenset[beginnings.Send] = await ledger.run(beginnings.unfinished_sends, conversation_id)
     end = time.monotonic() + BEGUN_AFTER
     while unclear and time.monotonic() < end:
         await asyncio.sleep(LOOK_AGAIN)
-        unclear &= await ledger.run(beginnings.attempts, conversation_id)
+        unclear &= await ledger.run(beginnings.unfinished_sends, conversation_id)
