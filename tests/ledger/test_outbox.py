@@ -450,7 +450,7 @@ def test_an_operator_decides_about_an_uncertain_send(ledger: Ledger) -> None:
     assert [job.outgoing.message_id for job in _claim(ledger, NOW + 1)] == [3]
     with pytest.raises(control.NotUncertain, match="already sent"):
         control.resolve(ledger, 1, "resend", None, "ana", NOW)
-    with pytest.raises(control.NotUncertain, match="no message"):
+    with pytest.raises(control.NotUncertain, match="does not exist"):
         control.resolve(ledger, 10**20, "resend", None, "ana", NOW)
 
 
