@@ -6,7 +6,7 @@
 #   make check   format, lint, types, architecture
 #   make soak    the long crash runs (SOAK_KILLS=10000)
 #   make texts   100,000 generated texts through the whole way of a message (TEXTS=100000)
-#   make bench   the benchmarks
+#   make bench   the benchmarks, beside bench/baseline.json
 #   make commands   the command reference, from the help
 #   make doctor-table   what doctor says for each fault, into docs/doctor.md
 #   make command-pictures   a picture of each command on the demo's data, into docs/pictures/commands

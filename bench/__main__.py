@@ -1,4 +1,8 @@
-"""`python -m bench [NAME …] [--quick] [--rounds N]`: measures, prints a table and stores it in bench/results/."""
+"""`python -m bench [NAME …] [--quick] [--rounds N]`: measures, prints a table and stores it in bench/results/.
+
+Then it prints each figure beside bench/baseline.json, and ends with 1 if one is more than 10 % worse.
+`--write-baseline` writes that file instead.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
-from bench import commands, growth, loop, messages, openings, polling, voice_notes, webhooks
+from bench import baseline, commands, growth, loop, messages, openings, polling, voice_notes, webhooks
+from bench.baseline import Reference
 from bench.report import Bench, Row, Settings, shown, stored
 
 BENCHES: dict[str, Bench] = {
@@ -34,19 +40,38 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these of {', '.join(BENCHES)}")
     parser.add_argument("--quick", action="store_true", help="one round of each, without the big files: about a minute")
     parser.add_argument("--rounds", type=int, help="rounds of which the median counts (3, quick 1)")
+    parser.add_argument("--write-baseline", action="store_true", help="write bench/baseline.json instead of comparing")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in BENCHES]
     if unknown:
         parser.error(f"no bench {', '.join(unknown)}: there are {', '.join(BENCHES)}")
-    began, rows = time.monotonic(), list[Row]()
+    began, rows, references = time.monotonic(), list[Row](), list[Reference]()
     with tempfile.TemporaryDirectory(prefix="wa-relay-bench-") as folder:
         settings = Settings(Path(folder), arguments.rounds or (1 if arguments.quick else 3), arguments.quick)
         for name in arguments.names or (QUICK if arguments.quick else BENCHES):
             print(f"{name} …", file=sys.stderr, flush=True)
+            references.append(webhooks.reference(settings))
             rows += BENCHES[name](settings)
     shown(rows)
     path = stored(rows, quick=arguments.quick, seconds=time.monotonic() - began)
     print(f"stored in {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+    reference = _middle(references)
+    if arguments.write_baseline:
+        baseline.write(rows, reference, quick=arguments.quick)
+        print(f"the baseline is {baseline.BASELINE}")
+    elif (earlier := baseline.read(quick=arguments.quick)) is None:
+        print("there is no baseline of such a run: write one with --write-baseline")
+    elif not baseline.show(baseline.compare(rows, reference, earlier)):
+        sys.exit(1)
+
+
+def _middle(references: list[Reference]) -> Reference:
+    """The medians of what was measured before each bench."""
+    return Reference(
+        handler=median(each.handler for each in references),
+        handler_cpu=median(each.handler_cpu for each in references),
+        commits=median(each.commits for each in references),
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,10 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure. `beside` is the reference of the same run, `met` is None where nothing is wanted."""
+    """One figure. `beside` is the reference of the same run, `met` is None where nothing is wanted.
+
+    `is_reference` is true for a figure that is not about the relay.
+    """
 
     bench: str
     what: str
@@ -29,6 +32,7 @@ class Row:
     beside: str = ""
     wanted: str = ""
     met: bool | None = None
+    is_reference: bool = False
 
 
 def at_least(bench: str, what: str, value: float, unit: str, least: float, beside: str = "") -> Row:

@@ -1,0 +1,121 @@
+"""The comparison with bench/baseline.json: each figure beside the one that was written there.
+
+Machines differ. A rate or a time is therefore compared as a multiple of what the bare handler of the same run does:
+rates by its rate, times by the time it takes for a request, processor time by its own. Sizes and ratios are compared
+as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.report import Row
+
+BASELINE = Path(__file__).parent / "baseline.json"
+TOLERANCE = 0.10
+"""The part by which a figure may be worse than the baseline's."""
+
+SECONDS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6}
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A run's bare handler (requests a second, processor seconds for 1,000), and SQLite's bare commits a second."""
+
+    handler: float
+    handler_cpu: float
+    commits: float
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A figure of this run beside the baseline's. `worse` is the part by which it is worse; negative if it is better.
+
+    `then` is the baseline's figure as this machine would measure it. Both are None for a figure that it lacks.
+    """
+
+    row: Row
+    then: float | None
+    worse: float | None
+
+    @property
+    def is_missed(self) -> bool:
+        """True if the figure is worse than the baseline allows."""
+        return self.worse is not None and self.worse > TOLERANCE
+
+
+def key_of(row: Row) -> str:
+    """The name under which the baseline has a row."""
+    return f"{row.bench}: {row.what} ({row.unit})"
+
+
+def scale_of(row: Row, reference: Reference) -> float:
+    """The factor that makes a figure independent of the machine: figure times factor."""
+    if row.unit == "s/1,000" or ("processor time" in row.what and row.unit in SECONDS):
+        return 1.0 / reference.handler_cpu
+    if row.unit == "/s":
+        return 1.0 / reference.handler
+    return reference.handler if row.unit in SECONDS else 1.0
+
+
+def is_more_better(row: Row) -> bool:
+    """True for rates, and for what has a lower limit."""
+    return row.unit == "/s" or row.wanted.startswith("≥")
+
+
+def compare(rows: Sequence[Row], reference: Reference, baseline: dict[str, Any]) -> list[Compared]:
+    """Compares each figure that is not itself a reference."""
+    found = []
+    for row in rows:
+        if row.is_reference:
+            continue
+        scaled = baseline["figures"].get(key_of(row))
+        scale = scale_of(row, reference)
+        if scaled is None:
+            found.append(Compared(row, None, None))
+        else:
+            found.append(Compared(row, scaled / scale, _worse(row.value * scale, scaled, more=is_more_better(row))))
+    return found
+
+
+def _worse(now: float, then: float, *, more: bool) -> float:
+    better, other = (now, then) if more else (then, now)
+    if better <= 0.0:
+        return 0.0 if other <= 0.0 else float("inf")
+    return other / better - 1.0
+
+
+def write(rows: Sequence[Row], reference: Reference, *, quick: bool, path: Path = BASELINE) -> None:
+    """Writes the figures as the baseline of later runs."""
+    figures = {key_of(row): row.value * scale_of(row, reference) for row in rows if not row.is_reference}
+    data = {"quick": quick, "reference": asdict(reference), "figures": figures}
+    path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def read(*, quick: bool, path: Path = BASELINE) -> dict[str, Any] | None:
+    """Reads the baseline; None without one, and for one of runs with other sizes."""
+    if not path.exists():
+        return None
+    baseline: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return baseline if baseline["quick"] == quick else None
+
+
+def show(compared: Sequence[Compared]) -> bool:
+    """Prints the comparison. Returns true if no figure is worse than the baseline allows."""
+    table = Table(title="beside bench/baseline.json, as this machine would measure it", title_justify="left")
+    for name in ("bench", "measure", "now", "baseline", "", "worse by", ""):
+        table.add_column(name, justify="right" if name in ("now", "baseline", "worse by") else "left", overflow="fold")
+    for each in compared:
+        row = each.row
+        then = "new" if each.then is None else f"{each.then:,.4g}"
+        worse = "" if each.worse is None else f"{each.worse:+.0%}"
+        table.add_row(row.bench, row.what, f"{row.value:,.4g}", then, row.unit, worse, "WORSE" * each.is_missed)
+    Console(width=140).print(table)
+    return not any(each.is_missed for each in compared)
