@@ -203,12 +203,24 @@ def test_details_that_nobody_needs_are_not_fetched(ledger: Ledger) -> None:
     assert _due(ledger, NOW + 86_400.0) == []
 
 
-def test_details_are_fetched_once_the_agent_is_asked_about_the_call(ledger: Ledger) -> None:
+def test_details_are_fetched_while_the_first_message_after_a_call_waits_for_more(ledger: Ledger) -> None:
     calls.record_call(ledger, call(), NOW)
     inbox.record_inbound(ledger, written(), NOW + 60.0)
-    (job,) = turns.claim_turns(ledger, 5, NOW + 70.0).jobs
+    assert _due(ledger, NOW + 60.0) == ["conv_1"]
+
+
+def test_details_of_a_second_call_are_fetched_with_its_first_turn(ledger: Ledger) -> None:
+    calls.record_call(ledger, call(summary="Quiere precios."), NOW)
+    inbox.record_inbound(ledger, written(), NOW + 60.0)
+    turns.claim_turns(ledger, 5, NOW + 70.0)
+    calls.record_call(ledger, call("conv_2"), NOW + 80.0)
+    inbox.record_inbound(ledger, written(sid="SM2"), NOW + 90.0)
+    assert _due(ledger, NOW + 90.0) == []
+    turns.fail_turn(ledger, 1, "no answer", NOW + 91.0)
+    (job,) = turns.claim_turns(ledger, 5, NOW + 100.0).jobs
     assert questions.inform(ledger.db, job).needs_details
-    assert _due(ledger, NOW + 70.0 + wanted_details.TURN_FETCHES_FIRST) == ["conv_1"]
+    assert _due(ledger, NOW + 100.0) == []
+    assert _due(ledger, NOW + 100.0 + wanted_details.TURN_FETCHES_FIRST) == ["conv_2"]
 
 
 def test_details_are_fetched_for_a_person_who_takes_the_conversation(ledger: Ledger) -> None:

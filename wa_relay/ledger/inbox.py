@@ -280,6 +280,10 @@ def _answer(ledger: Ledger, inbound: Inbound, customer: Customer, received: Rece
             if mode != "agent":
                 return _unanswered(ledger, received, "unknown_sender", now)
             ledger.run(SET_AGENT, {"agent_id": ledger.rules.unknown_agent_id, "id": customer.id})
+    # The debounce is time enough for the details: the turn need not wait for them. While the window is open, they were
+    # fetched with its first message, or the turn fetches them.
+    if customer.call_id is not None and (customer.window_ends_at is None or customer.window_ends_at <= now):
+        wanted_details.want(ledger, customer.id, now)
     due = turns.join_turn(
         ledger,
         customer.id,
