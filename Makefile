@@ -34,7 +34,7 @@ demo-console: $(RUN)/.installed
 run-env: $(RUN)/.installed
 
 test: $(VENV)/.installed
-	$(VENV)/bin/python -m pytest --numprocesses 2 --dist worksteal
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .

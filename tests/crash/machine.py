@@ -42,7 +42,10 @@ On a busy machine it lives longer, in proportion to its start: the kills have to
 """
 
 SETTLE = 90.0
-"""Seconds without faults in which everything has to come to its end. The retries' own pauses are not divided."""
+"""Seconds without faults, and without a further message at Twilio, in which everything has to come to its end.
+
+The retries' own pauses are not divided.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +219,12 @@ class Machine:
     async def _settle(self, crowd: Crowd) -> float | None:
         """Seconds until all is at its end, None if that takes too long; ends the daemon as a user does."""
         await self._daemons.start(real=True)
-        began = time.monotonic()
+        began = moved = time.monotonic()
+        taken = 0
         while not self._at_rest(crowd):
-            if time.monotonic() > began + SETTLE:
+            if (now_taken := len(self._twilio.journal.entries("accepted"))) != taken:
+                taken, moved = now_taken, time.monotonic()
+            if time.monotonic() > moved + SETTLE:
                 await self._daemons.end(signal.SIGTERM)
                 return None
             await asyncio.sleep(0.2)

@@ -34,6 +34,9 @@ FALLBACK = "En este momento no podemos responderte. Te escribiremos pronto."
 CONFIRMATION = "Listo, no te escribiremos más. Escribe ALTA si cambias de idea."
 GREETING = "¡Hola! Soy Valentina, de la campaña Zanahoria."
 PEOPLE_A_SECOND = 2.5
+MOST_QUEUED = 150
+"""Messages in the queue from which on no further people come."""
+
 BATCH = 12
 
 
@@ -112,11 +115,21 @@ class Crowd:
             self.known.old_messages.add((await self._twilio.customer_writes(phone, text, deliver=False)).sid)
 
     async def arrive(self) -> None:
-        """Runs until `busy` ends: new people at random moments."""
+        """Runs until `busy` ends: new people at random moments, unless too much waits.
+
+        On a busy machine the daemon dies before it has done much, and what waits would grow without end.
+        """
         while self.busy:
             await asyncio.sleep(self._dice.expovariate(PEOPLE_A_SECOND))
-            if self.busy:
+            if self.busy and self._queued() < MOST_QUEUED:
                 self._go(self._person())
+
+    def _queued(self) -> int:
+        # A server may be away for the moment.
+        with contextlib.suppress(Exception), contextlib.closing(self._read()) as db:
+            found = db.execute("select count(*) from conversation_messages where status = 'queued'").fetchone()
+            return int(found[0])
+        return 0
 
     async def operate(self, hold: float) -> None:
         """Runs until `busy` ends: decides about sends that are uncertain for longer than any late acceptance.
