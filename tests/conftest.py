@@ -1,4 +1,4 @@
-"""What several tests share: a ledger in which things happen, a reader beside it, and a PostgreSQL server."""
+"""Fixtures that several tests share: a ledger in which things happen, a reader beside it, and a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
-    """Where the test's database is: a file, unless the folder of the tests or the test wants otherwise."""
+    """The place of the test's database: a file, unless the folder of the tests or the test wants otherwise."""
     with place_for(getattr(request, "param", "sqlite"), tmp_path, request) as made:
         yield made
 

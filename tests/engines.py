@@ -23,7 +23,7 @@ from wa_relay.ledger.engine import Engine, EngineName, Opened, Queries
 
 ENGINES: tuple[EngineName, ...] = ("sqlite", "postgres")
 REFUSED = (sqlite3.IntegrityError, psycopg.IntegrityError)
-"""What the schema's constraints and triggers raise."""
+"""The errors that the schema's constraints and triggers raise."""
 
 TEMPLATE = "wa_relay_template"
 
@@ -118,7 +118,7 @@ class Cluster:
 
 
 class Place:
-    """Where a test's database is. It is made when it is first opened for writing."""
+    """The place of a test's database. It is made when it is first opened for writing."""
 
     def __init__(self, path: Path, cluster: Cluster | None) -> None:
         self.path = path

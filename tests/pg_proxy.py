@@ -14,7 +14,7 @@ from typing import Literal, Self
 When = Literal["before", "after"]
 SOCKET = ".s.PGSQL.5432"
 COMMITTED = b"C\x00\x00\x00\x0bCOMMIT\x00"
-"""What the server answers to a commit, as a message of its protocol."""
+"""The server's answer to a commit, as a message of its protocol."""
 
 
 class CuttingProxy:

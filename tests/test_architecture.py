@@ -1,4 +1,4 @@
-"""What may import what, and what belongs in which room. The order of ROOMS is the picture in docs/architecture.md."""
+"""The imports of each room, and its contents. The order of ROOMS is the picture in docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ HOMES = {
     "markdown_it": {"text"},
     "holidays": {"policy", "config"},
 }
-"""Where a library's name may be written."""
+"""The places where a library's name may be written."""
 
 CLOCKS = {"daemon", "cli", "standins", "demo", "logs"}
 """The rooms that look at the clock; a line of the log bears its time, as logging's own records do."""

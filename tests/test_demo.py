@@ -31,12 +31,12 @@ ELSEWHERE = {
     "ELEVENLABS_API_KEY_FILE": "/nowhere",
     "http_proxy": "http://127.0.0.1:9",
 }
-"""What a real relay's operator may have in the environment: none of it reaches the demo."""
+"""Settings that a real relay's operator may have in the environment: none of it reaches the demo."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a demo runs: `temporary` is its TMPDIR, and nothing else may be written."""
+    """The place of a demo: `temporary` is its TMPDIR, and nothing else may be written."""
 
     root: Path
 

@@ -1,4 +1,4 @@
-"""What the log says: each step with its ids, nothing personal, one line whatever is in it."""
+"""The log: each step with its ids, nothing personal, one line whatever is in it."""
 
 from __future__ import annotations
 

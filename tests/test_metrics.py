@@ -28,7 +28,7 @@ LABELS: dict[str, set[tuple[str, ...]]] = {
     },
     "wa_relay_receipts_total": {(s,) for s in ("queued", "sent", "delivered", "read", "failed", "undelivered")},
 }
-"""What the outside contract names."""
+"""The names in the outside contract."""
 
 
 NONE: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""How often a turn is tried, and how turns share a service that is away."""
+"""The tries of a turn, and how turns share a service that is away."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUICK = Limits(tries=3, total=5.0, base=0.001)
 
 @pytest.fixture
 def log() -> Iterator[StringIO]:
-    """What the daemon's log shows at `debug`."""
+    """The daemon's log at `debug`."""
     shown = StringIO()
     handler, before = logging.StreamHandler(shown), (LOGGER.handlers[:], LOGGER.level, LOGGER.propagate)
     handler.setFormatter(EventFormatter(as_json=False, personal_data=False, timezone=UTC))

@@ -305,7 +305,7 @@ def test_an_agent_that_sends_no_metadata_is_asked_after_a_while() -> None:
 
 @pytest.mark.parametrize("greeting", [HELLO, UNKNOWN])
 def test_a_greeting_is_waited_for_and_discarded(greeting: Greeting) -> None:
-    """What comes before the question is never the answer."""
+    """Text before the question is never the answer."""
     play = Play(greeting=greeting)
     assert "user_message" not in play.kinds()
     play.hear(response("Hola Ana, soy Laura.", 1))
@@ -795,7 +795,7 @@ def test_a_stream_of_nonsense_ends_the_turn() -> None:
 
 
 def test_a_stream_without_end_does_not_fill_the_memory() -> None:
-    """What is over the limit is left out."""
+    """Anything over the limit is left out."""
     play = Play().hear(part("start"))
     for _ in range(50):
         play.hear(part("delta", "x" * 10_000))

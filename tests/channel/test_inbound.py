@@ -1,4 +1,4 @@
-"""What Twilio posts: the signature, the form, what a customer sent, how far a message got."""
+"""Twilio's webhooks: the signature, the form, a customer's message, a receipt."""
 
 from __future__ import annotations
 

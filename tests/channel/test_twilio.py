@@ -70,7 +70,7 @@ async def channel(standin: dict[str, Any] | None = None, **options: Any) -> Asyn
 
 
 async def sent(played: Played, fault: Fault) -> SendResult:
-    """What comes of a send during that fault."""
+    """The result of a send during that fault."""
     played.twilio.faults.next("create", fault)
     return await played.channel.send(HELLO)
 

@@ -31,7 +31,7 @@ def run(database: Path, *arguments: str, **env: str) -> subprocess.CompletedProc
 
 
 def printed(database: Path, *arguments: str, **env: str) -> str:
-    """What a command prints that ends well, with nothing on standard error."""
+    """Returns the output of a command that succeeds, with nothing on standard error."""
     done = run(database, *arguments, **env)
     assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()
     return done.stdout.decode()

@@ -1,4 +1,4 @@
-"""What asks for confirmation, and what is refused before anything is looked at."""
+"""Confirmations: which commands ask, and refuse before anything is looked at."""
 
 from __future__ import annotations
 

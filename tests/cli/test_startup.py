@@ -1,4 +1,4 @@
-"""What a command loads: its own few modules, and no library that Typer and Rich do not load by themselves."""
+"""Start-up: a command loads its own few modules, and no library beyond those of Typer and Rich."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ HEAVY = {
     "wa_relay.ledger.schema",
     "wa_relay.standins",
 }
-"""What makes commands slow when a careless import brings it; the first four cost 30 ms and more each."""
+"""Modules that slow commands down when a careless import brings them; the first four cost 30 ms and more each."""
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ def test_the_table_shows_losses_and_with_compare_the_span_before(story: Story) -
 
 
 class Page(HTMLParser):
-    """What a browser would find in the page."""
+    """The content of the page as a browser finds it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -23,7 +23,7 @@ def story(tmp_path: Path) -> Iterator[Story]:
 
 
 def decisions(story: Story, phone: str = ANA) -> list[dict[str, Any]]:
-    """What `why --json` prints."""
+    """Returns the output of `why --json`."""
     found: list[dict[str, Any]] = json.loads(printed(story.path, "why", phone, "--json"))
     return found
 

@@ -1,4 +1,4 @@
-"""What `config show` lists."""
+"""The list of `config show`."""
 
 from __future__ import annotations
 

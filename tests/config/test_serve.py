@@ -1,4 +1,4 @@
-"""What `serve` needs of a configuration, what is only a warning, and secrets that keep silent."""
+"""The configuration that `serve` needs, warnings, and secrets that are never shown."""
 
 from __future__ import annotations
 

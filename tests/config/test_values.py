@@ -1,4 +1,4 @@
-"""What each key takes and refuses, and how a fault reads."""
+"""The values that each key takes and refuses, and the messages of faults."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What doctor finds."""
+"""Doctor's findings."""

@@ -18,7 +18,7 @@ HEAD = "| fault | check | | what doctor says | what to do |\n|---|---|---|---|--
 
 
 async def found_for(fault: Planted, folder: Path) -> Check:
-    """What doctor finds where only this fault is planted."""
+    """Returns doctor's findings where only this fault is planted."""
     async with AsyncExitStack() as opened, healthy(folder) as s:
         ground = Ground(s, opened, {})
         await fault.plant(ground)

@@ -97,5 +97,5 @@ def by_name(report: Report) -> dict[str, Check]:
 
 
 def faults_of(found: Mapping[str, Check]) -> dict[str, Check]:
-    """What is wrong."""
+    """The checks that are not ok."""
     return {name: check for name, check in found.items() if check.found}

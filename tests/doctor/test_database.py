@@ -1,4 +1,4 @@
-"""What doctor says about a database file."""
+"""Doctor's checks of a database file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What doctor says about a database on a PostgreSQL server."""
+"""Doctor's checks of a database on a PostgreSQL server."""
 
 from __future__ import annotations
 

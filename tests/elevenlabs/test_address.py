@@ -1,4 +1,4 @@
-"""Where a session may be opened."""
+"""The addresses at which a session may be opened."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_the_scripted_shapes_are_those_of_the_official_sdk() -> None:
 
 
 def fault_of(answer: Answer, timeout: float = 5.0) -> UpstreamError:
-    """What fetching a conversation raises when the service answers so."""
+    """Returns the error of fetching a conversation when the service answers so."""
 
     async def scenario() -> UpstreamError:
         async with service(Scripted(answers={CONVERSATION: answer}), timeout=timeout) as api:

@@ -1,4 +1,4 @@
-"""What the error of a refused request says, and if the request is worth another try."""
+"""The error of a refused request, and if the request is worth another try."""
 
 from __future__ import annotations
 

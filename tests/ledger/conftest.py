@@ -32,7 +32,7 @@ RULES = Rules(
 
 @pytest.fixture(params=ENGINES)
 def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
-    """Where the test's database is: a file, then a PostgreSQL server."""
+    """The place of the test's database: a file, then a PostgreSQL server."""
     with place_for(request.param, tmp_path, request) as made:
         yield made
 
@@ -82,5 +82,5 @@ def call(key: str = "conv_1", **facts: Any) -> Call:
 
 
 def written(text: str = "Sí me interesa, ¿precio?", sid: str | None = "SM1", **facts: Any) -> Inbound:
-    """What Ana writes."""
+    """A message that Ana writes."""
     return Inbound(**{"sid": sid, "phone": PHONE, "text": text, **facts})

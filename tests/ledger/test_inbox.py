@@ -1,4 +1,4 @@
-"""What customers write: once, in turns, with consent honoured in the same transaction."""
+"""Customers' messages: stored once, in turns, with consent honoured in the same transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How SQLite goes about the statements: none walks through a table that grows with the messages."""
+"""SQLite's plans of the statements: none walks through a table that grows with the messages."""
 
 from __future__ import annotations
 

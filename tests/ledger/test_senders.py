@@ -1,4 +1,4 @@
-"""Which of our numbers a conversation uses."""
+"""The choice of our number for a conversation."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def _write(ledger: Ledger, number: int) -> None:
 
 
 def _in_the_main_file(path: Path) -> int:
-    """How many of what was written would be there without the log."""
+    """The number of written rows that would be there without the log."""
     alone = path.with_name("alone.db")
     alone.write_bytes(path.read_bytes())
     with closing(sqlite3.connect(alone)) as db:

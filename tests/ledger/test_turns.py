@@ -1,4 +1,4 @@
-"""How a turn ends: answered, with silence, put off, or failed permanently because a tool may have run."""
+"""The ends of a turn: answered, with silence, put off, or failed permanently because a tool may have run."""
 
 from __future__ import annotations
 

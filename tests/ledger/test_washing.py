@@ -1,4 +1,4 @@
-"""What was erased is in no byte of the file, its log and its free space."""
+"""Erased data is in no byte of the file, its log and its free space."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def a_crowd(story: Story) -> None:
 
 
 def in_files(story: Story) -> dict[int, list[bytes]]:
-    """What is left of whom, in the database and its log."""
+    """The traces that are left in the database and its log."""
     names = ("relay.db", "relay.db-wal", "relay.db.forgotten")
     found = b"".join((story.path.parent / name).read_bytes() for name in names if (story.path.parent / name).exists())
     left = {number: [each for each in needles(number) if each in found] for number in range(0, CUSTOMERS, 10)}

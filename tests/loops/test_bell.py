@@ -1,4 +1,4 @@
-"""What wakes a worker."""
+"""The events that wake a worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What daemons on one database compare of their settings."""
+"""The settings that daemons on one database compare."""
 
 from __future__ import annotations
 

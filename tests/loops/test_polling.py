@@ -1,4 +1,4 @@
-"""What a poll round costs at the shipped stand-in, counted in its journal."""
+"""The cost of a poll round at the shipped stand-in, counted in its journal."""
 
 from __future__ import annotations
 

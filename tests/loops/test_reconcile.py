@@ -1,4 +1,4 @@
-"""What the sweep of Twilio's list takes for a customer's message, and what it leaves."""
+"""The sweep of Twilio's list: which entries are customers' messages, and which it leaves."""
 
 from __future__ import annotations
 

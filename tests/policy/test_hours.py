@@ -1,4 +1,4 @@
-"""When openings may go out: tables over days, holidays, zones and changed clocks, and what holds for all."""
+"""The hours of openings: tables over days, holidays, zones and changed clocks, and properties of all of them."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_days_that_are_all_closed_never_open_and_are_found_out_quickly() -> None
 
 
 def _is_open(moment: float, rules: Rules) -> bool:
-    """What the rules say of one moment, read off the wall clock."""
+    """The verdict of the rules on one moment, read off the wall clock."""
     import holidays
 
     local = datetime.fromtimestamp(moment, rules.timezone)

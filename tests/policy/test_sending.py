@@ -1,4 +1,4 @@
-"""How long Twilio may keep a message waiting."""
+"""The time for which Twilio may keep a message waiting."""
 
 from __future__ import annotations
 

@@ -12,6 +12,6 @@ from tests.engines import ENGINES, Place, place_for
 
 @pytest.fixture(params=ENGINES)
 def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
-    """Where the test's database is: a file, then a PostgreSQL server."""
+    """The place of the test's database: a file, then a PostgreSQL server."""
     with place_for(request.param, tmp_path, request) as made:
         yield made

@@ -1,4 +1,4 @@
-"""What a bill is made of: texts and templates, of everything and of each customer."""
+"""The units of a bill: texts and templates, of everything and of each customer."""
 
 from __future__ import annotations
 

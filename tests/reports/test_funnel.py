@@ -21,7 +21,7 @@ RECEIPTS = ("", "sent", "delivered", "read", "failed", "undelivered")
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What becomes of one call's opening."""
+    """The fate of one call's opening."""
 
     outcome: str
     result: str

@@ -1,4 +1,4 @@
-"""How a report's cost grows with one customer's calls: counted in SQLite's steps, so that no clock decides."""
+"""The growth of a report's cost with one customer's calls: counted in SQLite's steps, so that no clock decides."""
 
 from __future__ import annotations
 

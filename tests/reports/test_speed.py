@@ -1,4 +1,4 @@
-"""What reading costs beside a million messages: run with `-m soak`."""
+"""The cost of reading beside a million messages: run with `-m soak`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What customers send beside text, and what becomes of it: the real daemon between the stand-ins."""
+"""Attachments, and what becomes of each: the real daemon between the stand-ins."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def photo(data: bytes = PHOTO, **serving: Any) -> Attachment:
 
 
 def asked(s: Stage) -> list[dict[str, Any]]:
-    """What the agent was asked, oldest first: text and files."""
+    """The questions that the agent got, oldest first: text and files."""
     return [entry.data for entry in s.elevenlabs.journal.entries("user_message")]
 
 

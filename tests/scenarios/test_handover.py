@@ -35,7 +35,7 @@ async def listed(s: Stage, query: str = "") -> Any:
 
 
 def asked(s: Stage) -> list[str]:
-    """What the agent was asked, oldest first."""
+    """The questions that the agent got, oldest first."""
     return [str(entry.data["text"]) for entry in s.elevenlabs.journal.entries("user_message")]
 
 

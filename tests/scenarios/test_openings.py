@@ -30,7 +30,7 @@ def ended_call(s: Stage, recipient: Recipient, *, analysed: bool = True) -> str:
 
 
 async def answer_for(s: Stage, key: str, phone: str = ANA) -> dict[str, Any]:
-    """What the API says of a call that is reported again."""
+    """The API's answer for a call that is reported again."""
     answer: dict[str, Any] = (await s.report(payload(key, phone))).json
     return answer
 

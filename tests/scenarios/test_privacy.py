@@ -1,4 +1,4 @@
-"""What is kept, shown and erased: the real daemon between the stand-ins."""
+"""Stored, shown and erased data: the real daemon between the stand-ins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `why` shows of each session that the agent was asked in."""
+"""The sessions of the agent in the output of `why`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people see of a running daemon: the events as they happen, and what was written two seconds ago."""
+"""A running daemon as people see it: the events as they happen, and messages of two seconds ago."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def template(path: str) -> str:
 
 @cache
 def validator(method: str, name: str, status: int) -> Draft202012Validator:
-    """What the description says of one answer's body; other fields than those described are a fault, too."""
+    """The described body of one answer; other fields than those described are a fault, too."""
     schema = OPERATIONS[method, name]["responses"][str(status)]["content"]["application/json"]["schema"]
     return Draft202012Validator(closed(schema) | {"components": closed(description()["components"])})
 

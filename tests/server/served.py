@@ -43,7 +43,7 @@ class Served:
         return asyncio.run_coroutine_threadsafe(scenario, self._loop)
 
     def until(self, condition: Callable[[], T | None], within: float = 40.0, what: str = "") -> T:
-        """What the condition gives as soon as it gives something true."""
+        """Returns the condition's value as soon as it is true."""
         end, pause = time.monotonic() + within, threading.Event()
         while not (found := condition()):
             assert time.monotonic() < end, what or "it did not happen"
@@ -204,7 +204,7 @@ def sign_webhook(body: bytes, at: float | str, secret: str = SECRET) -> str:
 
 
 def read_answers(connection: socket.socket, count: int) -> bytes:
-    """What comes until that many whole answers have come, or the end of the connection."""
+    """Returns the bytes until that many whole answers have come, or the end of the connection."""
     read = b""
     while whole_answers(read) < count:
         chunk = connection.recv(65536)
@@ -215,7 +215,7 @@ def read_answers(connection: socket.socket, count: int) -> bytes:
 
 
 def whole_answers(read: bytes) -> int:
-    """How many answers lie whole in these bytes."""
+    """The number of whole answers in these bytes."""
     count = 0
     while True:
         head, mark, rest = read.partition(b"\r\n\r\n")

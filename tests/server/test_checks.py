@@ -1,4 +1,4 @@
-"""What is looked at, and in which order: token, size, media type, signature, JSON, fields."""
+"""The checks of a request, in order: token, size, media type, signature, JSON, fields."""
 
 from __future__ import annotations
 

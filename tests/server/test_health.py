@@ -1,4 +1,4 @@
-"""What the health shows, and to whom."""
+"""The content of the health, and which clients see it."""
 
 from __future__ import annotations
 

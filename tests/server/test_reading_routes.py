@@ -1,4 +1,4 @@
-"""What can be asked: a conversation, the statistics, the health, the metrics."""
+"""The reading routes: a conversation, the statistics, the health, the metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which paths and methods there are, and what every answer has."""
+"""The paths and methods, and the headers of every answer."""
 
 from __future__ import annotations
 

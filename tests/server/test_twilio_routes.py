@@ -1,4 +1,4 @@
-"""What Twilio posts, once it is rightly signed: customers' messages and receipts."""
+"""Twilio's rightly signed webhooks: customers' messages and receipts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `doctor` and `forget` ask for, read by the official SDK."""
+"""The resources that `doctor` and `forget` ask for, read by the official SDK."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What customers write to the stand-in: the signed form, the fallback, and replies by the answer."""
+"""Customers' messages at the stand-in: the signed form, the fallback, and replies by the answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of messages: statuses, signed receipts, the window, and people who can't be reached."""
+"""The delivery of messages: statuses, signed receipts, the window, and customers who can't be reached."""
 
 from __future__ import annotations
 

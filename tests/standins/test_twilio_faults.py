@@ -23,7 +23,7 @@ GOOD = {"To": f"whatsapp:{ANA}", "From": SANDBOX, "Body": "Hola"}
 
 @dataclass(frozen=True)
 class Seen:
-    """What a plain client saw; `error` is the name of its exception."""
+    """A plain client's view; `error` is the name of its exception."""
 
     status: int = 0
     headers: dict[str, str] | None = None

@@ -1,4 +1,4 @@
-"""What `doctor` asks of Twilio, read by the official SDK."""
+"""The resources that `doctor` asks Twilio for, read by the official SDK."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the Twilio stand-in share: the official client, a listener, the official description."""
+"""Tools that the tests of the Twilio stand-in share: the official client, a listener, the official description."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Heard:
     headers: dict[str, str]
 
     def signed_by(self, token: str) -> bool:
-        """What the official validator says."""
+        """The messages of the official validator."""
         return bool(RequestValidator(token).validate(self.url, self.form, self.headers["X-Twilio-Signature"]))
 
 

@@ -1,4 +1,4 @@
-"""What agents write in Markdown comes out in WhatsApp's marks, and nothing else changes."""
+"""Agents' Markdown becomes WhatsApp's marks, and nothing else changes."""
 
 from __future__ import annotations
 

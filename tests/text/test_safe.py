@@ -1,4 +1,4 @@
-"""What customers write does no harm to a terminal and to a spreadsheet."""
+"""Customers' texts do no harm to a terminal and to a spreadsheet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an agent writes for a voice is not shown; ordinary brackets and comparisons are."""
+"""Markup for a voice is not shown; ordinary brackets and comparisons are."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class ToolNote:
 
 
 class Tries:
-    """What all turns of one agent share: the limits of a turn, and the circuit that opens while the service is away.
+    """The state that all turns of one agent share: the limits of a turn, and the circuit that opens while it is away.
 
     `timeout` is in seconds, for one try.
     """

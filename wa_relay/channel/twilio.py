@@ -262,7 +262,7 @@ class TwilioChannel:
 
 
 def _result(answer: Response) -> SendResult:
-    """What the answer to a send proves. Whatever is not understood leaves it open: the request was made."""
+    """Returns what the answer to a send proves. Anything unknown leaves it open: the request was made."""
     data = _json(answer.text)
     known: Mapping[str, object] = data if isinstance(data, Mapping) else {}
     if not 200 <= answer.status_code < 300:

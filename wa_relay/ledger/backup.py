@@ -14,7 +14,7 @@ from wa_relay.model import RelayError
 
 COPY_INTO = "vacuum into ?"
 TARGET_ERRORS = frozenset({"SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC"})
-"""What SQLite reports when the copy can't be written. The database itself is only read."""
+"""SQLite's errors when the copy can't be written. The database itself is only read."""
 
 INTEGRITY = "pragma integrity_check(1)"
 

@@ -11,7 +11,7 @@ from wa_relay.model import Moment
 SELECT_TRIED_TURN = "select conversation_id, call_id, state from turns where id = :turn_id"
 
 End = Literal["answered", "silent", "unreadable", "failed", "no_capacity", "interrupted"]
-"""How a session ended."""
+"""The end of a session."""
 
 DETAILS: dict[End, str] = {
     "answered": "the session brought an answer",

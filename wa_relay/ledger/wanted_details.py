@@ -1,4 +1,4 @@
-"""Which calls' details are fetched from ElevenLabs, and when: only what somebody needs.
+"""Decides which calls' details are fetched from ElevenLabs, and when: only those that something needs.
 
 A call that is stored without a summary lacks its details (`lacks_details`). They are due (`details_at`) at once if the
 rules or the opening's text need them, otherwise once the customer writes or a person takes the conversation. Of a

@@ -56,7 +56,7 @@ NOT_YET = {
 
 
 _KIND = itemgetter(1, 2, 3, 4, 5)
-"""What calls are counted by."""
+"""The criteria by which calls are counted."""
 
 
 @dataclass(slots=True)

@@ -45,7 +45,7 @@ WHY_MOVED = {
     "queued": "the message was not sent and is tried again",
 }
 FOR_OPENINGS = frozenset({"pause", "resume", "burst", "limited"})
-"""What holds back only openings; the other holds concern every message."""
+"""The holds that keep only openings back; all others concern every message."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class Phrases:
 
 @dataclass(frozen=True, slots=True)
 class CustomerTexts:
-    """What customers read by default. The settings replace each text."""
+    """The default texts for customers. The settings replace each of them."""
 
     opening: str
     fallback: str
