@@ -38,6 +38,13 @@ SELECT_UNHEARD = """
     select m.twilio_message_id from conversation_messages m join media f on f.message_id = m.id
     where f.purpose = 'transcript' and f.state in ('failed', 'idle')"""
 
+SELECT_BROKEN_OFF = """
+    select q.twilio_message_id, q.content, r.content as answer from conversation_messages q
+    join turns t on t.id = q.turn_id and t.tools_ran and t.state = 'answered'
+    join conversation_messages r on r.turn_id = t.id and r.kind = 'reply' and r.part = 0
+    where q.direction = 'inbound'"""
+"""Questions whose turn used a tool: what the agent had written until it fell silent is the answer, and stays it."""
+
 SELECT_EVENTS = """
     select case when event = 'hold' then event || ' ' || reason else event end from journal
     where event in ('merge', 'hold') and reason is distinct from 'template_released'"""
@@ -71,6 +78,12 @@ def judge(
         turns = db.execute("select count(*) from turns where state in ('open', 'asking')").fetchone()[0]
         _why(verdict, db, phones.values())
         unheard = {row[0] for row in db.execute(SELECT_UNHEARD)}
+        broken_off = {
+            int(number)
+            for row in db.execute(SELECT_BROKEN_OFF)
+            if not ASKED.search(row["answer"])
+            for number in ASKED.findall(row["content"])
+        }
         events = Counter(row[0] for row in db.execute(SELECT_EVENTS))
         waiting = db.execute("select count(*) from merges").fetchone()[0]
         followed = {row[0]: row[1] for row in db.execute(SELECT_FOLLOWED)}
@@ -81,10 +94,11 @@ def judge(
     _openings(verdict, sent, known, followed, everyone(refused | _left(twilio)))
     _conversations(verdict, twilio, agents, [one for one in sent if one.row not in known.resent], known)
     _senders(verdict, sent, known)
-    _questions(verdict, twilio, sent, known, outbound, everyone(refused), phones)
+    verdict.figures.update({"answers broken off after a tool": len(broken_off)})
+    _questions(verdict, twilio, sent, known, outbound, everyone(refused), phones, broken_off)
     with_fallback = {phones[row["conversation_id"]] for row in outbound if row["notice"] == "fallback"}
     closed = everyone(_left(twilio) | refused | with_fallback | known.deeds.answered)
-    shown = {int(number) for row in outbound for number in ASKED.findall(row["content"])}
+    shown = broken_off | {int(number) for row in outbound for number in ASKED.findall(row["content"])}
     _spoken(verdict, twilio, agents, sent, known, unheard, shown, closed=closed, kills=kills)
     _opt_outs(verdict, twilio, sent)
     voices.check(verdict, twilio, sent, known.deeds, outbound)
@@ -230,6 +244,7 @@ def _questions(
     outbound: Sequence[sqlite3.Row],
     refused: set[str],
     phones: dict[int, str],
+    broken_off: set[int],
 ) -> None:
     """Every inbound message is answered once, or closed by a fallback, or cancelled by an opt-out."""
     answers: defaultdict[int, set[tuple[int, ...]]] = defaultdict(set)
@@ -255,7 +270,7 @@ def _questions(
                 late = count and known.early[number]
                 verdict.check(not late, f"question {number} was written before any conversation and was answered")
                 continue
-            closed = number in shown or phone in left or phone in spoken_to
+            closed = number in shown | broken_off or phone in left or phone in spoken_to
             verdict.check(bool(count) or closed, f"question {number} of {phone} was lost")
             verdict.figures.update(["answered" if count else "closed otherwise"])
     verdict.figures.update(written=written)
