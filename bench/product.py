@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import sqlite3
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -15,7 +14,8 @@ from typing import Any
 
 from bench.processes import Process
 from bench.twilio_form import ACCOUNT, SENDER, TOKEN, phone
-from wa_relay.ledger import file
+from wa_relay.ledger.location import Location
+from wa_relay.ledger.postgres import translated
 from wa_relay.moments import stamp
 
 API_TOKEN = "bench-token-0123456789abcdef"
@@ -24,14 +24,15 @@ PUBLIC = "https://relay.example.com"
 LISTENING = re.compile(r"listens on (http://\S+)")
 PEOPLE = """
     insert into conversation_state (id, phone_number, client_name, elevenlabs_conversation_id, agent_id, started_at,
-        last_message_at, call_id, created_at, sender)
-    values (:id, :phone, 'Ana García', :key, :agent, :stamp, :stamp, :id, :now, :sender)"""
+        last_message_at, created_at, sender)
+    values (:id, :phone, 'Ana García', :key, :agent, :stamp, :stamp, :now, :sender)"""
 ADDRESSES = """
     insert into addresses (address, kind, conversation_id, known_since) values (:phone, 'phone', :id, :now)"""
 CALLS = """
     insert into calls (id, elevenlabs_conversation_id, conversation_id, phone_number, agent_id, outcome, source,
         ended_at, recorded_at, summary)
     values (:id, :key, :id, :phone, :agent, 'completed', 'push', :now, :now, 'Preguntó por el plan.')"""
+LATEST_CALLS = "update conversation_state set call_id = id"
 INBOUND = "select count(*) from conversation_messages where direction = 'inbound'"
 SENT = "select count(*) from conversation_messages where direction = 'outbound' and status in ('sent', 'delivered')"
 
@@ -47,10 +48,12 @@ class Product:
         module: tuple[str, ...] = ("wa_relay",),
         env: Mapping[str, str] | None = None,
         database: Path | None = None,
+        server: str = "",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.config = folder, folder / "config.toml"
         self.database = database or folder / "wa-relay.db"
+        self.place = Location(self.database, server)
         self._module, self._env = module, dict(env or {})
         self._port = _free_port()
         self.url = f"http://127.0.0.1:{self._port}"
@@ -60,7 +63,7 @@ class Product:
     def _write(self, settings: Mapping[str, Mapping[str, Any]]) -> None:
         own: dict[str, dict[str, Any]] = {
             "server": {"port": self._port, "public_url": PUBLIC, "token": API_TOKEN},
-            "database": {"path": str(self.database)},
+            "database": {"url": self.place.url} if self.place.url else {"path": str(self.database)},
             "twilio": {
                 "account_sid": ACCOUNT,
                 "auth_token": TOKEN,
@@ -91,8 +94,7 @@ class Product:
     def seed(self, people: int) -> None:
         """Makes the database, with that many called customers."""
         now = time.time()
-        db = file.open_for_writing(self.database, account_sid=ACCOUNT, now=now - 60.0).connection
-        db.execute("pragma foreign_keys = off")
+        db = self.place.open_for_writing(account_sid=ACCOUNT, now=now - 60.0).connection
         rows = [
             {
                 "id": customer,
@@ -105,11 +107,19 @@ class Product:
             }
             for customer in range(1, people + 1)
         ]
-        db.execute("begin")
-        db.executemany(PEOPLE, rows)
-        db.executemany(ADDRESSES, rows)
-        db.executemany(CALLS, rows)
-        db.execute("commit")
+        db.begin()
+        for sql in (PEOPLE, ADDRESSES, CALLS):
+            # Each engine's connection has it, with its own marks.
+            if self.place.url:
+                db.connection.cursor().executemany(translated(sql), rows)  # type: ignore[attr-defined]
+            else:
+                db.executemany(sql, rows)  # type: ignore[attr-defined]
+        db.execute(LATEST_CALLS)
+        db.commit()
+        if self.place.url:
+            for table in ("conversation_state", "calls"):
+                db.execute(f"select setval(pg_get_serial_sequence('{table}', 'id'), {people + 1})")
+            db.execute("vacuum analyze")
         db.close()
 
     def start(self) -> float:
@@ -129,7 +139,7 @@ class Product:
 
     def count(self, sql: str = INBOUND) -> int:
         """Counts rows of the database, as another process sees them."""
-        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as db:
+        with closing(self.place.open_for_reading()) as db:
             return int(db.execute(sql).fetchone()[0])
 
     def stop(self) -> None:

@@ -30,6 +30,7 @@ from wa_relay.logs import fail, say, warn
 from wa_relay.loops import systemd
 from wa_relay.loops.alarms import Alarms, database_folder
 from wa_relay.loops.alerting import Alerting, alerting_of
+from wa_relay.loops.announcements import Announcements
 from wa_relay.loops.answering import TurnWorker
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.checking import FileCheck
@@ -186,6 +187,8 @@ class Daemon:
             )
             desk = Desk(RequestLedger(storage.ledger), clock, common.wakers)
             events = EventRoutes(access, storage.events, clock)
+            announcements = Announcements(self._place, storage.ledger.epoch, common.wakers, clock)
+            own: dict[str, Work] = {"lease": lease.run, "events": events.run, "announcements": announcements.run}
             checkup = _make_checkup(common, storage, loops, lease, check)
             routes = _make_routes(common, storage, upstreams, loops, access, desk, checkup)
             site, url = await listen(config.server, application((*routes, *events.routes()), access), opened)
@@ -196,7 +199,7 @@ class Daemon:
                 commands = (*control.routes(), *DeskControl(desk).routes(), *privacy.routes(), *health.routes())
                 control_path = await opened.enter_async_context(control_socket(config.database.path, commands))
                 lock.announce(Holder(os.getpid(), stamp(self._began), str(control_path)))
-            await opened.enter_async_context(self._working(loops, common.wakers, events, lease, check))
+            await opened.enter_async_context(self._working(loops, common.wakers, own, lease, check))
             log_startup_warnings(config, self._rules)
             say("listening", url=url, database=self._place.shown, version=__version__)
             ready(Listens(url, found.created))
@@ -214,12 +217,11 @@ class Daemon:
         now, give_up = self._clock(), self._give_up.is_set
         if lock is not None:
             lock.take(stamp(now), LOCK_PATIENCE, give_up)
-        account_sid = self._config.twilio.account_sid
-        return self._place.open_for_writing(account_sid=account_sid, now=now, give_up=give_up)
+        return self._place.open_for_writing(account_sid=self._config.twilio.account_sid, now=now, give_up=give_up)
 
     @asynccontextmanager
     async def _working(
-        self, loops: Loops, wakers: Wakers, events: EventRoutes, lease: Lease, check: FileCheck
+        self, loops: Loops, wakers: Wakers, own: dict[str, Work], lease: Lease, check: FileCheck
     ) -> AsyncIterator[None]:
         """Runs the loops. On the way out the schedules end first, then the loops, and the workers end their jobs."""
         scheduler = start_schedules(self._config, wakers)
@@ -240,9 +242,7 @@ class Daemon:
             for name, loop in running.items()
         ]
         # Every daemon renews its own lease, and serves its own listeners.
-        background += [
-            asyncio.create_task(each.run(), name=name) for name, each in (("lease", lease), ("events", events))
-        ]
+        background += [asyncio.create_task(run(), name=name) for name, run in own.items()]
         send = partial(send_after_sweep, loops.sending, loops.reconciler, self._rules)
         working: dict[str, Work] = {
             "send": send,

@@ -182,7 +182,7 @@ def _trips_breaker(ledger: Ledger, now: Moment) -> int:
     due: int = ledger.need_one(COUNT_BURST, {"by": min(now, end), "epoch": relay["watch_epoch"]})["due"] if limit else 0
     if not limit or due + relay["openings_begun"] <= limit:
         if not limit or now > end:
-            ledger.run(END_WATCH)
+            ledger.write(END_WATCH)
         return 0
     holds.hold_burst(ledger, due, now)
     return due
@@ -321,7 +321,7 @@ def _worthless(message: _Due, now: Moment) -> str | None:
 
 
 def _defer(ledger: Ledger, message: _Due, due_at: Moment, why: str, now: Moment) -> None:
-    ledger.run(DEFER_MESSAGE, {"due_at": due_at, "why": why, "id": message.id})
+    ledger.write(DEFER_MESSAGE, {"due_at": due_at, "why": why, "id": message.id})
     if message.waits_for == why:
         return
     entry = journal.Entry(
@@ -349,7 +349,7 @@ def _begin(ledger: Ledger, message: _Due, call: KnownCall | None, now: Moment) -
             return reason
         # An opening that was begun in this run before, and did not go out, is already counted.
         if message.epoch != ledger.epoch:
-            ledger.run(COUNT_BEGUN)
+            ledger.write(COUNT_BEGUN)
         content, call_key = rendered.content, call.key
         outgoing = Outgoing(
             message.id, message.address, rendered.body, rendered.content_sid, rendered.content_variables
@@ -374,9 +374,9 @@ def _begin(ledger: Ledger, message: _Due, call: KnownCall | None, now: Moment) -
         "to_address": outgoing.to,
         "variables": outbox.as_json(outgoing.content_variables),
     }
-    ledger.run(MARK_SENDING, parameters | CLAIMED.columns(now))
+    ledger.write(MARK_SENDING, parameters | CLAIMED.columns(now))
     tokens = policy.refill(message.bucket, message.bucket_at, now)
-    ledger.run(SPEND_ALLOWANCE, {"tokens": tokens - 1.0, "now": now, "id": message.conversation_id})
+    ledger.write(SPEND_ALLOWANCE, {"tokens": tokens - 1.0, "now": now, "id": message.conversation_id})
     return SendJob(outgoing, message.conversation_id, message.kind, call_key)
 
 

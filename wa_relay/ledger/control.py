@@ -73,6 +73,7 @@ def resume(ledger: Ledger, actor: str | None, now: Moment, anyway: bool = False)
         restoring.refuse_incomplete(ledger)
     holds.release_openings(ledger, now, actor)
     ledger.run(claims.END_WATCH)
+    ledger.db.announce("send", now)
     return ledger.run(RELEASE_OPENINGS)
 
 

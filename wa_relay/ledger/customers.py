@@ -26,6 +26,15 @@ SELECT_CUSTOMER_BY_ADDRESS = """
         s.reply_to, s.handler, s.sender, s.message_count,
         s.window_ends_at
     from addresses a join conversation_state s on s.id = a.conversation_id where a.address = :address"""
+SELECT_WRITER = """
+    select s.id, s.phone_number, s.status, s.created_at, s.call_id, s.agent_id, s.unanswered_turn_id, s.user_id,
+        s.reply_to, s.handler, s.sender, t.id as turn_id, t.first_at, t.due_at, t.put_off_at,
+        exists (select 1 from strangers w where w.twilio_message_id = :sid) as known_before,
+        exists (select 1 from conversation_messages o
+            where o.conversation_id = s.id and o.kind = 'opening' and o.status = 'queued') as opening_waits
+    from addresses a join conversation_state s on s.id = a.conversation_id
+        left join turns t on t.conversation_id = s.id and t.state = 'open'
+    where a.address = :address"""
 SELECT_CUSTOMER_BY_ID = """
     select id, phone_number, status, created_at, call_id, agent_id, unanswered_turn_id, user_id, reply_to,
         handler, sender, message_count, window_ends_at
@@ -70,6 +79,29 @@ class Customer:
     window_ends_at: Moment | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class OpenTurn:
+    """The turn that gathers what a customer writes. `put_off_at` is when it was first put off, None if never."""
+
+    id: int
+    first_at: Moment
+    due_at: Moment
+    put_off_at: Moment | None
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A customer who has just written, with what their message asks for: read together, for one round trip.
+
+    `known_before` is true if the message was stored before, when its customer was a stranger. `turn` is the open one.
+    """
+
+    customer: Customer
+    turn: OpenTurn | None
+    known_before: bool
+    opening_waits: bool
+
+
 def is_number(address: str) -> bool:
     """True for a phone number, false for a BSUID."""
     return address.startswith("+")
@@ -88,6 +120,18 @@ def find_customer(ledger: Ledger, *addresses: str | None) -> Customer | None:
             row = ledger.one(SELECT_CUSTOMER_BY_ADDRESS, {"address": spelling})
             if row is not None:
                 return Customer(*row)
+    return None
+
+
+def find_writer(ledger: Ledger, sid: str | None, *addresses: str | None) -> Writer | None:
+    """The same customer as `find_customer`, with what the message with this SID asks for."""
+    for address in addresses:
+        for spelling in () if address is None else spellings(address):
+            row = ledger.one(SELECT_WRITER, {"address": spelling, "sid": sid})
+            if row is not None:
+                fields = tuple(row)
+                turn = None if fields[11] is None else OpenTurn(*fields[11:15])
+                return Writer(Customer(*fields[:11]), turn, bool(fields[15]), bool(fields[16]))
     return None
 
 
@@ -115,22 +159,22 @@ def open_conversation(ledger: Ledger, sql: str, conversation: Mapping[str, str |
     conversation_id = ledger.insert(sql, conversation)
     address = str(conversation["phone"])
     kind = "phone" if is_number(address) else "bsuid"
-    ledger.run(INSERT_ADDRESS, {"address": address, "kind": kind, "id": conversation_id, "now": now})
+    ledger.write(INSERT_ADDRESS, {"address": address, "kind": kind, "id": conversation_id, "now": now})
     return conversation_id
 
 
 def add_address(ledger: Ledger, customer: Customer, address: str, now: Moment) -> None:
     """Adds an address that no customer has; the schema refuses any other."""
     added = {"id": customer.id, "address": address}
-    ledger.run(INSERT_ADDRESS, added | {"kind": "phone" if is_number(address) else "bsuid", "now": now})
+    ledger.write(INSERT_ADDRESS, added | {"kind": "phone" if is_number(address) else "bsuid", "now": now})
     if is_number(address) and not is_number(customer.phone):
-        ledger.run(SHOW_NUMBER, added)
+        ledger.write(SHOW_NUMBER, added)
 
 
 def set_reply_to(ledger: Ledger, conversation_id: int, address: str, now: Moment) -> None:
     """Notes that the customer writes from this address from now on: replies go there."""
-    ledger.run(SET_REPLY_TO, {"id": conversation_id, "address": address})
-    ledger.run(MARK_WRITING_ADDRESS, {"address": address, "now": now})
+    ledger.write(SET_REPLY_TO, {"id": conversation_id, "address": address})
+    ledger.write(MARK_WRITING_ADDRESS, {"address": address, "now": now})
 
 
 def first_sender(rules: Rules, agent_id: str) -> str | None:
@@ -144,9 +188,9 @@ def follow_to_sender(ledger: Ledger, conversation_id: int, sender: str, window: 
     A message that a listing brings late changes nothing if the customer has written since.
     """
     if ledger.run(FOLLOW_TO_SENDER, {"id": conversation_id, "sender": sender, "window": window}):
-        ledger.run(MOVE_QUEUED_TO_SENDER, {"id": conversation_id, "sender": sender})
+        ledger.write(MOVE_QUEUED_TO_SENDER, {"id": conversation_id, "sender": sender})
 
 
 def name_sender(ledger: Ledger, conversation_id: int, sender: str) -> None:
     """Notes the number that the messaging service chose, as a receipt shows it."""
-    ledger.run(NAME_SENDER, {"id": conversation_id, "sender": sender})
+    ledger.write(NAME_SENDER, {"id": conversation_id, "sender": sender})

@@ -13,6 +13,9 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from wa_relay.model import Moment
 
 EngineName = Literal["sqlite", "postgres"]
+Work = Literal["send", "turn", "media"]
+"""What a daemon does when it is due: sends a message, asks about a turn, fetches a file."""
+
 Parameters = Mapping[str, Any] | Sequence[Any]
 
 
@@ -112,6 +115,18 @@ class Engine(Queries, Protocol):
 
     def commit(self) -> None:
         """Makes the transaction durable."""
+        ...
+
+    def write(self, sql: str, parameters: Parameters) -> None:
+        """Makes a change whose result nobody reads; its error may come with a later statement, or with `flush`."""
+        ...
+
+    def flush(self) -> None:
+        """Makes sure that every change was made; raises the error of one that failed."""
+        ...
+
+    def announce(self, work: Work, due: Moment) -> None:
+        """Wakes the other daemons for what this transaction makes due, once it is committed."""
         ...
 
     def insert(self, sql: str, parameters: Parameters) -> int:

@@ -104,6 +104,7 @@ def ask_held(ledger: Ledger, conversation_id: int, now: Moment) -> bool:
         answer_held(ledger, conversation_id, "not_askable", now)
         return False
     ledger.run(ASK_HELD_TURN, {"now": now, "turn_id": row[0]})
+    ledger.db.announce("turn", now)
     entry = journal.Entry(
         "turn",
         "given_back",

@@ -24,7 +24,7 @@ from wa_relay.ledger import (
     wanted_details,
     window,
 )
-from wa_relay.ledger.customers import Customer
+from wa_relay.ledger.customers import Customer, Writer
 from wa_relay.ledger.media import Heard
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
@@ -97,20 +97,29 @@ def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
     # A listing's times are whole seconds, cut off: what may lie after the fence counts as after it.
     if inbound.written_at is not None and written + 1.0 <= ledger.fence:
         return Received("before_fence")
-    if inbound.sid is not None and ledger.one(SELECT_STRANGERS_MESSAGE, {"sid": inbound.sid}):
+    writer = customers.find_writer(ledger, inbound.sid, inbound.phone, inbound.wa_id, inbound.user_id)
+    if _is_strangers(ledger, inbound, writer):
         return Received("duplicate")
     # The sweep lists a day of messages: an erased one must not come back by it.
     if forgotten.is_forgotten(ledger, "message", inbound.sid):
         return Received("duplicate")
-    customer = customers.find_customer(ledger, inbound.phone, inbound.wa_id, inbound.user_id)
-    if customer is None:
+    if writer is None:
         return _receive_stranger(ledger, inbound, written, now)
+    customer = writer.customer
     # Written before the customer had a conversation, found only now: it was never part of it (contract 7.2).
     if inbound.written_at is not None and written + 1.0 <= customer.created_at:
         _keep_strangers_message(ledger, inbound, written)
         return Received("stranger")
     customer = _learn_addresses(ledger, inbound, customer, now)
-    return _store(ledger, inbound, customer, written, now)
+    # What was read of the customer holds unless two conversations have just become one.
+    return _store(ledger, inbound, customer, written, now, writer if customer is writer.customer else None)
+
+
+def _is_strangers(ledger: Ledger, inbound: Inbound, writer: Writer | None) -> bool:
+    """True if the message was stored when whoever wrote it was a stranger."""
+    if writer is not None:
+        return writer.known_before
+    return inbound.sid is not None and ledger.one(SELECT_STRANGERS_MESSAGE, {"sid": inbound.sid}) is not None
 
 
 def unknown_sids(ledger: Ledger, sids: Sequence[str]) -> frozenset[str]:
@@ -178,7 +187,9 @@ def _keep_strangers_message(ledger: Ledger, inbound: Inbound, written: Moment) -
     )
 
 
-def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment, now: Moment) -> Received:
+def _store(
+    ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment, now: Moment, writer: Writer | None = None
+) -> Received:
     attachment = inbound.attachment
     message = {
         "conversation_id": customer.id,
@@ -206,7 +217,7 @@ def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment
     if to is not None and to != customer.sender:
         customers.follow_to_sender(ledger, customer.id, to, window_ends_at)
     noted = {"stamp": stamp(written), "window": window_ends_at, "user_id": inbound.user_id, "id": customer.id}
-    ledger.run(NOTE_INBOUND, noted | {"written_at": message["written_at"]})
+    ledger.write(NOTE_INBOUND, noted | {"written_at": message["written_at"]})
     received = Received("silent", row[0], customer.id)
     # A thumbs-up opens the window like any message, but is not a question.
     if attachment is not None and attachment.type == "reaction":
@@ -214,7 +225,8 @@ def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment
     change = consent.change_of(ledger.rules, inbound)
     # What the customer writes makes an opening that still waits pointless; an opt-out ends it by its own rule.
     if change != "out":
-        waiting.end_by_customer(ledger, customer.id, written, now)
+        if writer is None or writer.opening_waits:
+            waiting.end_by_customer(ledger, customer.id, written, now)
         window.cancel_reopening(ledger, customer.id, now)
     if change is not None:
         # A sweep may bring yesterday's BAJA after today's ALTA: the later wish counts.
@@ -225,13 +237,13 @@ def _store(ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment
         forgotten.come_back(ledger, customer.phone, inbound.phone, inbound.wa_id, inbound.user_id)
         consent.opt_in(ledger, customer.phone, customer.id, consent.written_at(inbound, now), now)
         media.begin_all(ledger, customer.id, now)
-        customer = replace(customer, status="active")
+        customer, writer = replace(customer, status="active"), None
     # Twilio has answered what carries an OptOutType itself.
     if inbound.opt_out is not None:
         return received
     if customer.status == "opted_out" or window_ends_at <= now:
         return _unanswered(ledger, received, "opted_out" if customer.status == "opted_out" else "too_late", now)
-    return _answer(ledger, inbound, customer, received, now)
+    return _answer(ledger, inbound, customer, received, now, writer)
 
 
 def _opt_out(ledger: Ledger, inbound: Inbound, customer: Customer, received: Received, now: Moment) -> Received:
@@ -255,7 +267,9 @@ def _unanswered(ledger: Ledger, received: Received, reason: str, now: Moment) ->
     return received
 
 
-def _answer(ledger: Ledger, inbound: Inbound, customer: Customer, received: Received, now: Moment) -> Received:
+def _answer(
+    ledger: Ledger, inbound: Inbound, customer: Customer, received: Received, now: Moment, writer: Writer | None
+) -> Received:
     """Passes the message to a turn, to the person who has the conversation, or to the answer for a stranger."""
     assert received.message_id is not None
     if _asks_for_person(ledger, inbound):
@@ -290,6 +304,7 @@ def _answer(ledger: Ledger, inbound: Inbound, customer: Customer, received: Rece
         received.message_id,
         call_id=customer.call_id,
         unanswered_turn_id=customer.unanswered_turn_id,
+        turn=turns.open_turn(ledger, customer.id) if writer is None else writer.turn,
         now=now,
     )
     if inbound.attachment is not None:

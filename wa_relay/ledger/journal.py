@@ -98,7 +98,7 @@ class Recorded:
 
 def record(ledger: Ledger, entry: Entry, now: Moment) -> None:
     """Appends one entry in the transaction of the change that it describes."""
-    ledger.run(
+    ledger.write(
         INSERT_ENTRY,
         {
             "at": now,

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from wa_relay.ledger import file
-from wa_relay.ledger.engine import Engine, Opened, Queries
+from wa_relay.ledger.engine import Engine, Opened, Queries, Work
 from wa_relay.ledger.faults import DatabaseFault, DatabaseUnusable
 from wa_relay.model import Moment
 
@@ -53,6 +53,14 @@ class Location:
         if self.url:
             return _server().open_for_writing(self.url, account_sid=account_sid, now=None)  # type: ignore[no-any-return]
         return file.open_for_writing(self.path, account_sid=account_sid, now=now, give_up=give_up)
+
+    async def listen(self, own_run: int, heard: Callable[[dict[Work, Moment]], None]) -> None:
+        """Calls `heard` with what other daemons on a server announce, until it is cancelled; a file has none."""
+        if self.url:
+            # psycopg is an extra.
+            from wa_relay.ledger.listening import listen
+
+            await listen(self.url, own_run, heard)
 
     def fault_of(self, error: Exception) -> DatabaseFault:
         """Turns an error of the database's library into what happened and what to do."""

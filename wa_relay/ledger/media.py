@@ -284,6 +284,7 @@ def delete_expired(ledger: Ledger, now: Moment) -> int:
 def _begin(ledger: Ledger, media_id: int, purpose: policy.Purpose, now: Moment) -> None:
     beginning = {"id": media_id, "now": now, "give_up_at": policy.give_up_at(purpose, now), "holds": purpose != "keep"}
     ledger.run(BEGIN_FETCH, beginning)
+    ledger.db.announce("media", now)
 
 
 def _due(ledger: Ledger, state: str, limit: int, now: Moment) -> list[DueFile]:

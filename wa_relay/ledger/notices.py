@@ -56,5 +56,5 @@ def queue_fallback(
         turn_id=turn_id,
     )
     journal.record(ledger, entry, now)
-    ledger.run(MARK_FALLBACK_SENT, {"conversation_id": conversation_id})
+    ledger.write(MARK_FALLBACK_SENT, {"conversation_id": conversation_id})
     return True

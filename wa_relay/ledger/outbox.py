@@ -119,7 +119,9 @@ class Proof:
 
 def queue_message(ledger: Ledger, message: NewMessage, now: Moment) -> int:
     """Stores a message that is to be sent, counts it in its conversation, and returns its id."""
-    ledger.run(COUNT_OUTBOUND, {"id": message.conversation_id})
+    ledger.write(COUNT_OUTBOUND, {"id": message.conversation_id})
+    if message.due_at is not None:
+        ledger.db.announce("send", message.due_at)
     return ledger.insert(
         INSERT_OUTBOUND,
         {

@@ -19,8 +19,9 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
-from wa_relay.ledger.engine import EngineName, Parameters
+from wa_relay.ledger.engine import EngineName, Parameters, Work
 from wa_relay.ledger.faults import CommitLost, LeaseLost
+from wa_relay.ledger.prepared import Rows, Statements, Unusual
 from wa_relay.ledger.store import LEASE
 from wa_relay.model import Moment
 
@@ -28,6 +29,10 @@ WRITER = 0x77617231
 """The key of the advisory lock that one writer at a time holds."""
 
 TAKE_WRITER_LOCK = f"select pg_advisory_xact_lock({WRITER})"
+CHANNEL = "wa_relay"
+"""Where daemons announce what has become due (`listening`)."""
+
+NOTIFY = "select pg_notify('{channel}', '{payload}')"
 FIND_LEASE = """
     select 1 from runs
     where id = {run} and ended_at is null and lease_until > extract(epoch from clock_timestamp())"""
@@ -123,14 +128,27 @@ class PostgresEngine:
         self._run: int | None = None
         self._marker = 0
         self._lease_ends = 0.0
+        self._found: Any = None
+        self._has_savepoint = False
+        self._announced: dict[Work, Moment] = {}
         self._connect()
 
     def _connect(self) -> None:
         self.connection = connect(self._url)
-        self._cursor = self.connection.cursor(row_factory=row_factory)
+        self._statements = Statements(self.connection, _row_class)
 
-    def execute(self, sql: str, parameters: Parameters | None = None, /) -> _Result:
-        """Runs a statement with named parameters."""
+    def execute(self, sql: str, parameters: Parameters | None = None, /) -> Rows | _Result:
+        """Runs a statement with named parameters. A daemon's are prepared (`Statements`)."""
+        if self._run is not None:
+            self.total_changes += 1
+            try:
+                rows = self._statements.execute(sql, parameters or ())
+                if _SELECT.match(sql):
+                    self.total_changes -= 1
+                return rows
+            except Unusual:
+                self.total_changes -= 1
+                self._statements.flush()
         # One cursor for all would end the result that a caller still reads.
         cursor = self.connection.cursor(row_factory=row_factory)
         # An error dooms the transaction, so a statement that fails counts too.
@@ -140,8 +158,27 @@ class PostgresEngine:
             self.total_changes -= 1
         return _Result(cursor)
 
+    def write(self, sql: str, parameters: Parameters) -> None:
+        """Makes a change whose result nobody reads; it goes to the server with the next statement.
+
+        An error of it fails the whole group, which is then repeated with a savepoint for each operation (`thread`).
+        """
+        if self._run is None or self._has_savepoint or not self.in_transaction:
+            self.execute(sql, parameters)
+            return
+        self.total_changes += 1
+        try:
+            self._statements.defer(sql, parameters)
+        except Unusual:
+            self.execute(sql, parameters)
+
+    def flush(self) -> None:
+        """Makes the changes that wait for the next statement."""
+        self._statements.flush()
+
     def tuples(self, sql: str, parameters: Parameters) -> _Result:
         """Runs a query whose rows are plain tuples."""
+        self._statements.flush()
         cursor = self.connection.cursor(row_factory=tuple_row)
         cursor.execute(translated(sql), _without_nul(parameters))
         return _Result(cursor)
@@ -162,11 +199,12 @@ class PostgresEngine:
         if self.connection.closed:
             self._connect()
         self._changes_before = self.total_changes
+        self._has_savepoint = False
         if self._run is None:
             self._command(f"begin; {TAKE_WRITER_LOCK}")
             return
         self._command(f"begin; {TAKE_WRITER_LOCK}; {FIND_LEASE.format(run=self._run)}")
-        if self._cursor.fetchone() is None:
+        if self._found is None:
             self.rollback()
             raise LeaseLost(
                 "this daemon was away for over 10 s, and others have taken over its work. It starts again.",
@@ -187,18 +225,30 @@ class PostgresEngine:
         A transaction that changed something renews the lease and counts a marker, by which `find_commit` recognises
         it. Raises `CommitLost` if the connection ended before the server's answer.
         """
+        notify = self._notification()
         if self._run is None or self.total_changes == self._changes_before:
-            self._command("commit")
+            self._command(f"{notify}commit")
             return
         self._marker += 1
         began = _boot_time()
+        mark = MARK_COMMIT.format(run=self._run, marker=self._marker, lease=LEASE)
         try:
-            self._command(f"{MARK_COMMIT.format(run=self._run, marker=self._marker, lease=LEASE)}; commit")
+            self._command(f"{mark}; {notify}commit")
         except psycopg.Error as error:
             if self.connection.closed:
                 raise CommitLost(f"the connection was lost during a commit: {error}", retry_after=2.0) from error
             raise
         self._lease_ends = began + LEASE
+
+    def announce(self, work: Work, due: Moment) -> None:
+        """Wakes the other daemons once the transaction is committed; the earliest time of each kind of work counts."""
+        self._announced[work] = min(due, self._announced.get(work, due))
+
+    def _notification(self) -> str:
+        """The statement that announces what this transaction makes due, "" without anything."""
+        words = " ".join(f"{work}={due:.3f}" for work, due in self._announced.items())
+        self._announced.clear()
+        return f"{NOTIFY.format(channel=CHANNEL, payload=f'{self._run or 0} {words}')}; " if words else ""
 
     @property
     def is_shared(self) -> bool:
@@ -223,12 +273,15 @@ class PostgresEngine:
         if self.connection.closed:
             self._connect()
         self._command(f"begin; {TAKE_WRITER_LOCK}; {FIND_MARKER.format(run=self._run)}")
-        row = self._cursor.fetchone()
+        row = self._found
         self.rollback()
         return row is not None and row["marker"] >= self._marker
 
     def rollback(self) -> None:
         """Undoes the transaction; a connection that was lost has undone it."""
+        self._statements.forget_deferred()
+        self._announced.clear()
+        self._has_savepoint = False
         if self.in_transaction:
             self._command("rollback")
 
@@ -240,7 +293,8 @@ class PostgresEngine:
         return int(row[0])
 
     def savepoint(self) -> None:
-        """Begins an operation."""
+        """Begins an operation. Nothing is deferred in it: its errors are its own."""
+        self._has_savepoint = True
         self._command("savepoint operation")
 
     def release(self) -> None:
@@ -273,10 +327,10 @@ class PostgresEngine:
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.InternalError)
 
     def _command(self, sql: str) -> None:
-        """Runs statements without parameters in one round trip; the rows that stay are those of the last one."""
-        self._cursor.execute(sql)
-        while self._cursor.nextset():
-            pass
+        """Runs statements without parameters in one round trip; the row that stays is the first of the last one."""
+        self._found = None
+        self._statements.flush()
+        self._found = self._statements.command(sql).fetchone()
 
 
 class _Result:
@@ -321,6 +375,11 @@ def _boot_time() -> float:
 
 def connect(url: str) -> psycopg.Connection[Any]:
     """Connects to a server, with the limits of `CONNECTION` and `SESSION`; raises psycopg's errors."""
+    return psycopg.connect(url, autocommit=True, **options_for(url))
+
+
+def options_for(url: str) -> dict[str, Any]:
+    """What libpq is given beside the URL: the limits of `CONNECTION` and `SESSION`."""
     options_of_libpq: dict[str, Any] = dict(CONNECTION)
     options = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
     wanted = conninfo_to_dict(url)
@@ -328,4 +387,4 @@ def connect(url: str) -> psycopg.Connection[Any]:
     if several and "target_session_attrs" not in wanted:
         # Of several servers, the one that takes writes: after a failover that is another one.
         options_of_libpq["target_session_attrs"] = "read-write"
-    return psycopg.connect(url, autocommit=True, options=options, **options_of_libpq)
+    return options_of_libpq | {"options": options}

@@ -98,7 +98,7 @@ def record_receipt(ledger: Ledger, receipt: Receipt, now: Moment) -> Noted:
         _record_other_sid(ledger, message, why, now)
         return Noted(True, message.id, message.status, alarm=why)
     parameters = {"sid": receipt.sid, "status": receipt.status, "code": receipt.error_code or ""}
-    ledger.run(INSERT_RECEIPT, parameters | {"message_id": message.id, "now": now})
+    ledger.write(INSERT_RECEIPT, parameters | {"message_id": message.id, "now": now})
     noted = _move(ledger, message, receipt, now)
     return replace(noted, freed=True) if adopted else noted
 
@@ -139,14 +139,14 @@ def record_lookup(ledger: Ledger, lookup: Lookup, listed: Sequence[Listed], now:
 
 def put_off_lookup(ledger: Ledger, message_id: int, at: Moment) -> None:
     """Plans a look-up again that could not be made; it does not count as one."""
-    ledger.run(PUT_OFF_LOOKUP, {"at": at, "id": message_id})
+    ledger.write(PUT_OFF_LOOKUP, {"at": at, "id": message_id})
 
 
 def release_holds(ledger: Ledger, now: Moment) -> int:
     """Releases conversations that an uncertain send has held for long enough; returns how many."""
     rows = ledger.all(SELECT_ENDED_HOLDS, {"before": now - ledger.rules.scaled(policy.HOLD)})
     for row in rows:
-        ledger.run(RELEASE_CONVERSATION, {"id": row["id"]})
+        ledger.write(RELEASE_CONVERSATION, {"id": row["id"]})
         message = get_message(ledger, row["id"])
         sends.free_next_part(ledger, message, now)
         alerts.raise_uncertain(ledger, message.id, message.kind, message.conversation_id, now)
@@ -168,12 +168,12 @@ def poll_answered(ledger: Ledger, message_id: int, now: Moment) -> None:
     following = policy.next_receipt_poll(accepted_at, message.polls + 1, ledger.rules)
     if following is not None and following <= now:
         following = now + ledger.rules.scaled(POLL_AGAIN)
-    ledger.run(COUNT_POLL, {"at": following, "id": message_id})
+    ledger.write(COUNT_POLL, {"at": following, "id": message_id})
 
 
 def put_off_poll(ledger: Ledger, message_id: int, at: Moment) -> None:
     """Plans to ask again for a receipt that could not be asked for."""
-    ledger.run(PUT_OFF_POLL, {"at": at, "id": message_id})
+    ledger.write(PUT_OFF_POLL, {"at": at, "id": message_id})
 
 
 def swept_to(ledger: Ledger) -> Moment:
@@ -183,7 +183,7 @@ def swept_to(ledger: Ledger) -> Moment:
 
 def complete_sweep(ledger: Ledger, to: Moment) -> None:
     """Sets the mark of the inbound sweep, after all its pages were stored; also back, where a clock was ahead."""
-    ledger.run(SET_SWEPT_TO, {"to": to})
+    ledger.write(SET_SWEPT_TO, {"to": to})
 
 
 def _message_of(ledger: Ledger, receipt: Receipt) -> Outbound | None:
@@ -215,14 +215,14 @@ def _learn_bsuid(ledger: Ledger, conversation_id: int, bsuid: str, now: Moment) 
     """Notes the BSUID that a receipt shows of the customer whom the message reached."""
     customer = customers.get_customer(ledger, conversation_id)
     if customer.user_id != bsuid:
-        ledger.run(NOTE_USER, {"user_id": bsuid, "id": conversation_id})
+        ledger.write(NOTE_USER, {"user_id": bsuid, "id": conversation_id})
         merging.learn_address(ledger, customer, bsuid, now)
 
 
 def _move(ledger: Ledger, message: Outbound, receipt: Receipt, now: Moment) -> Noted:
     # Receipts overtake each other, so the highest one counts, not the last.
     if policy.RANK.get(receipt.status, -1) > policy.RANK.get(message.receipt or "", -1):
-        ledger.run(NOTE_RECEIPT, {"status": receipt.status, "id": message.id})
+        ledger.write(NOTE_RECEIPT, {"status": receipt.status, "id": message.id})
     target = policy.receipt_moves(receipt.status, message.status)
     freed = False
     if receipt.status in ("sent", "delivered", "read"):
@@ -246,7 +246,7 @@ def _move(ledger: Ledger, message: Outbound, receipt: Receipt, now: Moment) -> N
         "receipt": receipt.status,
         "read": now if target == "read" else None,
     }
-    ledger.run(MARK_ARRIVED, parameters | proof.columns(now))
+    ledger.write(MARK_ARRIVED, parameters | proof.columns(now))
     return Noted(True, message.id, target, True, freed=freed)
 
 
@@ -258,7 +258,7 @@ def _not_found(ledger: Ledger, message: Outbound, matches: int, now: Moment) -> 
         lookups += 1
         following = policy.next_lookup(message.began_at, lookups, ledger.rules)
     holds = message.in_flight and now < message.began_at + ledger.rules.scaled(policy.HOLD)
-    ledger.run(COUNT_LOOKUP, {"id": message.id, "matches": matches, "at": following, "holds": holds})
+    ledger.write(COUNT_LOOKUP, {"id": message.id, "matches": matches, "at": following, "holds": holds})
     if not holds:
         sends.free_next_part(ledger, message, now)
     # One alert for each send, at its first empty look-up; later ones would only repeat it.

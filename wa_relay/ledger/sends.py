@@ -103,8 +103,8 @@ def accept(ledger: Ledger, message: Outbound, sid: str, proof: Proof, at: Moment
         "stamp": stamp(accepted_at),
         "poll_at": policy.next_receipt_poll(now, 0, ledger.rules),
     }
-    ledger.run(MARK_SENT, parameters | proof.columns(now))
-    ledger.run(NOTE_SENT, {"stamp": stamp(estimated), "id": message.conversation_id})
+    ledger.write(MARK_SENT, parameters | proof.columns(now))
+    ledger.write(NOTE_SENT, {"stamp": stamp(estimated), "id": message.conversation_id})
     free_next_part(ledger, message, now + policy.PART_PAUSE)
     return Finished(message.id, "sent")
 
@@ -114,7 +114,10 @@ def free_next_part(ledger: Ledger, message: Outbound, due: Moment) -> bool:
     if message.turn_id is None:
         return False
     following = {"turn_id": message.turn_id, "part": message.part + 1}
-    return ledger.run(FREE_NEXT_PART, following | {"due": due, "address": message.address}) > 0
+    freed = ledger.run(FREE_NEXT_PART, following | {"due": due, "address": message.address}) > 0
+    if freed:
+        ledger.db.announce("send", due)
+    return freed
 
 
 def rescue_sends(ledger: Ledger, now: Moment) -> int:
@@ -127,7 +130,8 @@ def rescue_sends(ledger: Ledger, now: Moment) -> int:
 
 def requeue(ledger: Ledger, message_id: int, due: Moment, proof: Proof, now: Moment) -> None:
     """Returns a message to the queue; the schema refuses it without proof that nothing was sent."""
-    ledger.run(MARK_QUEUED, {"id": message_id, "due": due} | proof.columns(now))
+    ledger.write(MARK_QUEUED, {"id": message_id, "due": due} | proof.columns(now))
+    ledger.db.announce("send", due)
 
 
 def end(
@@ -142,7 +146,7 @@ def end(
 ) -> None:
     """Ends a message without success, and with it the later parts of the same answer."""
     parameters = {"id": message_id, "reason": reason, "code": code, "message": message}
-    ledger.run(MARK_FAILED, parameters | proof.columns(now))
+    ledger.write(MARK_FAILED, parameters | proof.columns(now))
     ended = get_message(ledger, message_id)
     if ended.turn_id is None:
         return
@@ -154,7 +158,7 @@ def end(
         # Half an answer is worse than none: what follows a part that ended would be read without its beginning.
         why = "window_closed" if code == "63016" else "cancelled"
         rest = {"id": later["id"], "reason": why, "code": None, "message": None}
-        ledger.run(MARK_FAILED, rest | follows.columns(now))
+        ledger.write(MARK_FAILED, rest | follows.columns(now))
 
 
 def follow_refusal(ledger: Ledger, message: Outbound, code: str | None, now: Moment) -> None:
@@ -196,7 +200,7 @@ def _try_again(ledger: Ledger, message: Outbound, result: NotSent, now: Moment) 
 def _become_uncertain(ledger: Ledger, message: Outbound, proof: Proof, now: Moment) -> Finished:
     holds = now < message.began_at + ledger.rules.scaled(policy.HOLD)
     # Looked up at once, whatever time has passed since the send: a restart may be hours later.
-    ledger.run(MARK_UNCERTAIN, {"id": message.id, "in_flight": holds} | proof.columns(now))
+    ledger.write(MARK_UNCERTAIN, {"id": message.id, "in_flight": holds} | proof.columns(now))
     if not holds:
         free_next_part(ledger, message, now)
     return Finished(message.id, "uncertain")

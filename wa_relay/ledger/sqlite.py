@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wa_relay.ledger import washing
-from wa_relay.ledger.engine import EngineName, Parameters
+from wa_relay.ledger.engine import EngineName, Parameters, Work
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.model import Moment
 
@@ -40,6 +40,16 @@ class SqliteEngine(sqlite3.Connection):
         cursor = self.cursor()
         cursor.row_factory = None
         return cursor.execute(sql, parameters)
+
+    def write(self, sql: str, parameters: Parameters) -> None:
+        """Makes a change whose result nobody reads."""
+        self.execute(sql, parameters)
+
+    def flush(self) -> None:
+        """A file makes each change at once."""
+
+    def announce(self, work: Work, due: Moment) -> None:
+        """A file has one daemon."""
 
     def begin(self) -> None:
         """Takes the file's writing lock."""

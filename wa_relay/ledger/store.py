@@ -73,6 +73,10 @@ class Ledger:
         """Executes a change and returns how many rows it changed."""
         return self.db.execute(sql, parameters).rowcount
 
+    def write(self, sql: str, parameters: Parameters = NOTHING) -> None:
+        """Executes a change whose result nobody reads: on a server it travels with the next statement."""
+        self.db.write(sql, parameters)
+
     def insert(self, sql: str, parameters: Parameters = NOTHING) -> int:
         """Inserts a row, and returns its id."""
         return self.db.insert(sql, parameters)

@@ -72,6 +72,11 @@ class LedgerThread:
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
 
+    @property
+    def epoch(self) -> int:
+        """The number of this run."""
+        return self._ledger.epoch
+
     async def run(self, operation: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs one operation and returns its result once it is durable.
 
@@ -172,6 +177,7 @@ class LedgerThread:
         db.begin()
         try:
             outcomes = [run(job) for job in group]
+            self._flush()
             began = time.monotonic()
             try:
                 db.commit()
@@ -184,6 +190,15 @@ class LedgerThread:
             db.rollback()
             raise
         return outcomes
+
+    def _flush(self) -> None:
+        """Makes the changes that were deferred; which operation a fault belongs to is found with savepoints."""
+        try:
+            self._ledger.db.flush()
+        except Exception as error:
+            if self._ledger.db.is_unavailable(error):
+                raise
+            raise _HalfWay from error
 
     def _find_commit(self) -> bool:
         """Waits until the database says whether a commit happened whose answer was lost."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from wa_relay import policy
 from wa_relay.ledger import alerts, handover, journal, loops, media, notices, questions, wanted_details
+from wa_relay.ledger.customers import OpenTurn
 from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.questions import DueTurn, TurnJob
 from wa_relay.ledger.store import Ledger
@@ -90,16 +91,6 @@ PUT_OFF_LIMIT = 600.0
 
 
 @dataclass(frozen=True, slots=True)
-class OpenTurn:
-    """The turn that gathers what a customer writes. `put_off_at` is when it was first put off, None if never."""
-
-    id: int
-    first_at: Moment
-    due_at: Moment
-    put_off_at: Moment | None
-
-
-@dataclass(frozen=True, slots=True)
 class AskedTurn:
     """A turn that is being asked."""
 
@@ -128,29 +119,36 @@ def join_turn(
     *,
     call_id: int | None,
     unanswered_turn_id: int | None,
+    turn: OpenTurn | None,
     now: Moment,
 ) -> Moment:
-    """Adds a message to the open turn, or opens one with everything that was left unanswered. Returns when it is due.
+    """Adds a message to the open `turn`, or opens one with everything that was left unanswered. Returns when it is due.
 
     A customer who writes more does not shorten the wait of a turn that was put off for lack of capacity.
     """
-    row = ledger.one(SELECT_OPEN_TURN, {"conversation_id": conversation_id})
-    if row is not None:
-        turn = OpenTurn(*row)
+    if turn is not None:
         due = policy.turn_due(turn.first_at, now, ledger.rules)
         # Otherwise each new message would ask a service that has just refused for lack of capacity.
         due = due if turn.put_off_at is None else max(due, turn.due_at)
-        ledger.run(EXTEND_TURN, {"now": now, "due_at": due, "turn_id": turn.id})
-        ledger.run(JOIN_TURN, {"turn_id": turn.id, "message_id": message_id})
+        ledger.db.announce("turn", due)
+        ledger.write(EXTEND_TURN, {"now": now, "due_at": due, "turn_id": turn.id})
+        ledger.write(JOIN_TURN, {"turn_id": turn.id, "message_id": message_id})
         return due
     due = policy.turn_due(now, now, ledger.rules)
+    ledger.db.announce("turn", due)
     opened = {"conversation_id": conversation_id, "call_id": call_id, "now": now, "due_at": due}
     turn_id = ledger.insert(INSERT_TURN, opened)
     if unanswered_turn_id is not None:
-        ledger.run(MOVE_QUESTION, {"to_turn": turn_id, "from_turn": unanswered_turn_id})
-        ledger.run(CLEAR_UNANSWERED, {"conversation_id": conversation_id})
-    ledger.run(JOIN_TURN, {"turn_id": turn_id, "message_id": message_id})
+        ledger.write(MOVE_QUESTION, {"to_turn": turn_id, "from_turn": unanswered_turn_id})
+        ledger.write(CLEAR_UNANSWERED, {"conversation_id": conversation_id})
+    ledger.write(JOIN_TURN, {"turn_id": turn_id, "message_id": message_id})
     return due
+
+
+def open_turn(ledger: Ledger, conversation_id: int) -> OpenTurn | None:
+    """The turn that gathers what the customer writes, None without one."""
+    row = ledger.one(SELECT_OPEN_TURN, {"conversation_id": conversation_id})
+    return None if row is None else OpenTurn(*row)
 
 
 def cancel_turns(ledger: Ledger, conversation_id: int, reason: str, now: Moment) -> int:
@@ -175,7 +173,7 @@ def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
             answered += 1
             continue
         # The call is chosen now: a customer may have been called again since they wrote.
-        ledger.run(BEGIN_TURN, {"now": now, "call_id": turn.call_id, "epoch": ledger.epoch, "turn_id": turn.id})
+        ledger.write(BEGIN_TURN, {"now": now, "call_id": turn.call_id, "epoch": ledger.epoch, "turn_id": turn.id})
         wanted_details.want(ledger, turn.conversation_id, now + wanted_details.TURN_FETCHES_FIRST)
         messages = questions.messages_of_turn(ledger, turn.id)
         if any(message.has_words or message.file is not None for _, message in messages):
@@ -206,7 +204,7 @@ def take_answer(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: 
     gathering = None if turn is None else ledger.one(SELECT_OPEN_TURN, {"conversation_id": turn.conversation_id})
     # An answer to half of what the customer wrote reads as if the rest was ignored.
     if turn is not None and gathering is not None and _may_ask_again(turn, ledger.rules.ask_again):
-        ledger.run(COUNT_ASKED_AGAIN, {"turn_id": turn_id})
+        ledger.write(COUNT_ASKED_AGAIN, {"turn_id": turn_id})
         _record(ledger, turn, "asked_again", "the customer wrote more while the agent was answering", now)
         _reopen(ledger, turn, max(now, OpenTurn(*gathering).due_at))
         return False
@@ -229,9 +227,9 @@ def finish_turn(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: 
     turn = _asked(ledger, turn_id)
     if turn is None:
         return []
-    ledger.run(MARK_ANSWERED, {"now": now, "session_id": session_id, "turn_id": turn_id})
+    ledger.write(MARK_ANSWERED, {"now": now, "session_id": session_id, "turn_id": turn_id})
     _record(ledger, turn, "answered", "the agent answered", now, session=session_id, parts=len(parts))
-    ledger.run(ALLOW_FALLBACK, {"conversation_id": turn.conversation_id})
+    ledger.write(ALLOW_FALLBACK, {"conversation_id": turn.conversation_id})
     alerts.clear_agent_failures(ledger, turn.conversation_id)
     message_ids = []
     for number, part in enumerate(parts):
@@ -250,9 +248,9 @@ def finish_silent(ledger: Ledger, turn_id: int, session_id: str | None, now: Mom
     turn = _asked(ledger, turn_id)
     if turn is None:
         return False
-    ledger.run(MARK_SILENT, {"now": now, "session_id": session_id, "turn_id": turn_id})
+    ledger.write(MARK_SILENT, {"now": now, "session_id": session_id, "turn_id": turn_id})
     _record(ledger, turn, "silent", "the agent answered with silence", now, session=session_id)
-    ledger.run(ALLOW_FALLBACK, {"conversation_id": turn.conversation_id})
+    ledger.write(ALLOW_FALLBACK, {"conversation_id": turn.conversation_id})
     alerts.clear_agent_failures(ledger, turn.conversation_id)
     return True
 
@@ -269,7 +267,7 @@ def fail_turn(ledger: Ledger, turn_id: int, error: str, now: Moment) -> bool:
     if handover.has_person(ledger, turn.conversation_id):
         return not finish_silent(ledger, turn_id, None, now)
     # 500 characters: an error may quote a whole page of a proxy.
-    ledger.run(MARK_FAILED, {"now": now, "error": error[:500], "turn_id": turn_id})
+    ledger.write(MARK_FAILED, {"now": now, "error": error[:500], "turn_id": turn_id})
     _record(ledger, turn, "failed", error[:500], now, tools_ran=bool(turn.tools_ran))
     alerts.count_agent_failure(ledger, turn.conversation_id, now)
     leave_unanswered(ledger, turn.conversation_id, turn_id)
@@ -289,12 +287,12 @@ def leave_unanswered(ledger: Ledger, conversation_id: int, turn_id: int) -> None
         return
     gathering = ledger.one(SELECT_OPEN_TURN, {"conversation_id": conversation_id})
     if gathering is not None:
-        ledger.run(MOVE_QUESTION, {"to_turn": gathering[0], "from_turn": turn_id})
+        ledger.write(MOVE_QUESTION, {"to_turn": gathering[0], "from_turn": turn_id})
         return
     earlier = ledger.one(SELECT_UNANSWERED, {"conversation_id": conversation_id})
     if earlier is not None and earlier[0] is not None and earlier[0] != turn_id:
-        ledger.run(MOVE_QUESTION, {"to_turn": turn_id, "from_turn": earlier[0]})
-    ledger.run(SET_UNANSWERED, {"turn_id": turn_id, "conversation_id": conversation_id})
+        ledger.write(MOVE_QUESTION, {"to_turn": turn_id, "from_turn": earlier[0]})
+    ledger.write(SET_UNANSWERED, {"turn_id": turn_id, "conversation_id": conversation_id})
 
 
 def put_off_turn(ledger: Ledger, turn_id: int, due_at: Moment, now: Moment, why: str = "") -> bool:
@@ -311,7 +309,7 @@ def put_off_turn(ledger: Ledger, turn_id: int, due_at: Moment, now: Moment, why:
     end = (now if turn.put_off_at is None else turn.put_off_at) + PUT_OFF_LIMIT
     if now >= end:
         return False
-    ledger.run(COUNT_PUT_OFF, {"now": now, "turn_id": turn_id})
+    ledger.write(COUNT_PUT_OFF, {"now": now, "turn_id": turn_id})
     due = min(due_at, end)
     _record(ledger, turn, "put_off", "ElevenLabs had no capacity", now, due_at=due)
     _reopen(ledger, turn, due)
@@ -360,10 +358,11 @@ def _reopen(ledger: Ledger, turn: AskedTurn, due_at: Moment) -> None:
     if gathering is not None:
         # What came meanwhile joins the older turn, whose place in the order is the first.
         younger = OpenTurn(*gathering).id
-        ledger.run(MOVE_QUESTION, {"to_turn": turn.id, "from_turn": younger})
-        ledger.run(TAKE_END, {"from_turn": younger, "to_turn": turn.id})
-        ledger.run(MARK_MERGED, {"now": due_at, "turn_id": younger})
-    ledger.run(REOPEN_TURN, {"due_at": due_at, "turn_id": turn.id})
+        ledger.write(MOVE_QUESTION, {"to_turn": turn.id, "from_turn": younger})
+        ledger.write(TAKE_END, {"from_turn": younger, "to_turn": turn.id})
+        ledger.write(MARK_MERGED, {"now": due_at, "turn_id": younger})
+    ledger.write(REOPEN_TURN, {"due_at": due_at, "turn_id": turn.id})
+    ledger.db.announce("turn", due_at)
 
 
 def _record(
@@ -392,7 +391,7 @@ def finish_unreadable(ledger: Ledger, turn_id: int, now: Moment) -> bool:
 
 def _answer_with_notice(ledger: Ledger, turn: DueTurn | AskedTurn, now: Moment) -> None:
     """Answers a turn in which nothing can be read with one text, once until the agent has answered."""
-    ledger.run(MARK_NOTICED, {"now": now, "turn_id": turn.id})
+    ledger.write(MARK_NOTICED, {"now": now, "turn_id": turn.id})
     _record(ledger, turn, "text_only", "nothing in the turn can be read: the agent is not asked", now)
     if ledger.rules.text_only and ledger.run(MARK_TEXT_ONLY_SENT, {"conversation_id": turn.conversation_id}):
         notices.queue_notice(

@@ -42,7 +42,7 @@ def close(ledger: Ledger, message: Outbound, now: Moment) -> None:
     """Closes the window of a conversation after a text of it met 63016; the message itself has failed already."""
     if message.content_sid is not None:
         return
-    ledger.run(CLOSE_WINDOW, {"now": now, "id": message.conversation_id})
+    ledger.write(CLOSE_WINDOW, {"now": now, "id": message.conversation_id})
     for (message_id,) in ledger.all(FAIL_WAITING_TEXTS, {"now": now, "id": message.conversation_id}):
         waiting = outbox.get_message(ledger, message_id)
         if waiting.kind == "human":
@@ -58,7 +58,7 @@ def close(ledger: Ledger, message: Outbound, now: Moment) -> None:
 def cancel_reopening(ledger: Ledger, conversation_id: int, now: Moment) -> None:
     """Cancels a template that was to ask for the customer's answer: the customer has written."""
     if ledger.rules.reopen.content_sid:
-        ledger.run(CANCEL_REOPENING, {"id": conversation_id, "now": now})
+        ledger.write(CANCEL_REOPENING, {"id": conversation_id, "now": now})
 
 
 def _reopen(ledger: Ledger, message: Outbound, now: Moment) -> None:
