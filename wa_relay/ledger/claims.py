@@ -351,9 +351,8 @@ def _begin(ledger: Ledger, message: _Due, call: KnownCall | None, now: Moment) -
         if message.epoch != ledger.epoch:
             ledger.write(COUNT_BEGUN)
         content, call_key = rendered.content, call.key
-        outgoing = Outgoing(
-            message.id, message.address, rendered.body, rendered.content_sid, rendered.content_variables
-        )
+        template = (rendered.content_sid, rendered.content_variables)
+        outgoing = Outgoing(message.id, message.address, rendered.body, *template)
     outgoing = replace(
         outgoing,
         validity_seconds=policy.validity(
@@ -374,7 +373,8 @@ def _begin(ledger: Ledger, message: _Due, call: KnownCall | None, now: Moment) -
         "to_address": outgoing.to,
         "variables": outbox.as_json(outgoing.content_variables),
     }
-    ledger.write(MARK_SENDING, parameters | CLAIMED.columns(now))
+    if ledger.run(MARK_SENDING, parameters | CLAIMED.columns(now)) != 1:
+        raise LookupError(f"message {message.id} was not queued; without its mark it would be sent twice")
     tokens = policy.refill(message.bucket, message.bucket_at, now)
     ledger.write(SPEND_ALLOWANCE, {"tokens": tokens - 1.0, "now": now, "id": message.conversation_id})
     return SendJob(outgoing, message.conversation_id, message.kind, call_key)

@@ -112,7 +112,9 @@ class Statements:
 
     def defer(self, sql: str, parameters: Parameters) -> None:
         """Keeps a change, whose result nobody reads, until the next statement: both take one round trip."""
-        self._deferred.append(self._bound(self._known(sql, parameters), parameters))
+        # Binding may flush, which begins another list.
+        bound = self._bound(self._known(sql, parameters), parameters)
+        self._deferred.append(bound)
 
     def forget_deferred(self) -> None:
         """Drops what was deferred: its transaction is undone."""

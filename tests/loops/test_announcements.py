@@ -1,0 +1,39 @@
+"""What other daemons announce wakes the loops, at most every 50 ms."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from wa_relay.ledger.location import Location
+from wa_relay.loops.announcements import AT_MOST_EVERY, Announcements
+from wa_relay.loops.bell import Wakers
+
+
+def test_what_is_due_elsewhere_rings_its_bell_when_it_is_due() -> None:
+    async def scenario() -> None:
+        wakers = Wakers()
+        announcements = Announcements(Location(Path()), 1, wakers, time.time)
+        announcements.hear({"send": 0.0, "turn": time.time() + 0.1})
+        assert await wakers.send.wait(0.0)
+        assert not await wakers.turn.wait(0.0)
+        assert await wakers.turn.wait(10.0)
+        assert not await wakers.media.wait(0.0)
+
+    asyncio.run(scenario())
+
+
+def test_many_announcements_ring_a_bell_at_most_every_fifty_milliseconds() -> None:
+    async def scenario() -> None:
+        wakers, rings = Wakers(), 0
+        announcements = Announcements(Location(Path()), 1, wakers, time.time)
+        began = time.monotonic()
+        while rings < 4:
+            announcements.hear({"send": 0.0})
+            if await wakers.send.wait(0.001):
+                wakers.send.clear()
+                rings += 1
+        assert time.monotonic() - began >= 3 * AT_MOST_EVERY * 0.9
+
+    asyncio.run(scenario())
