@@ -103,8 +103,8 @@ MUTANTS = (
     Mutant(
         "a later receipt of the same SID is taken for a repetition",
         "wa_relay/ledger/receipts.py",
-        '    ledger.run(INSERT_RECEIPT, parameters | {"message_id": message.id, "now": now})\n',
-        '    ledger.run(INSERT_RECEIPT, parameters | {"message_id": message.id, "now": now})\n'
+        '    ledger.write(INSERT_RECEIPT, parameters | {"message_id": message.id, "now": now})\n',
+        '    ledger.write(INSERT_RECEIPT, parameters | {"message_id": message.id, "now": now})\n'
         '    if ledger.all("select 1 from receipts where sid = ?", (receipt.sid,))[1:]:\n'
         "        return Noted(True)\n",
     ),
@@ -193,7 +193,7 @@ MUTANTS = (
     Mutant(
         "what a turn that failed left unanswered is forgotten",
         "wa_relay/ledger/turns.py",
-        '    ledger.run(SET_UNANSWERED, {"turn_id": turn_id, "conversation_id": conversation_id})\n',
+        '    ledger.write(SET_UNANSWERED, {"turn_id": turn_id, "conversation_id": conversation_id})\n',
         "    pass\n",
     ),
     Mutant(
