@@ -274,6 +274,8 @@ def main() -> None:
             agent.stop()
             service.close()
     kept = steady(rounds)
+    if not kept:
+        raise SystemExit("in no round the reference was steady: repeat it while the machine does nothing else")
     shown(kept, len(rounds) - len(kept))
 
 
