@@ -19,20 +19,13 @@ from tests.crash.judge import ENDS, judge
 from tests.crash.people import FALLBACK, GREETING, Crowd, answer
 from tests.crash.rest import at_rest
 from tests.crash.traffic import KINDS, SALES, SALES_AGENT, SENDERS, TEMPLATE
-from tests.crash.verdict import Verdict
+from tests.crash.verdict import DIVISOR, Verdict
 from tests.e2e.stage import AGENT, OVERRIDES, TOKEN, free_port, until
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.file import open_for_reading
 from wa_relay.ledger.triggers import MOVES
 from wa_relay.standins.elevenlabs import Agent, ElevenLabsStandin
 from wa_relay.standins.twilio import PLAYABLE, Delays, Fault, TwilioStandin
-
-DIVISOR = 150.0
-"""What the times of reconciliation are divided by: the hold of 10 minutes becomes 4 seconds.
-
-A late acceptance (F8, at most 1.2 s) has to be within it also on a busy machine: by 200, one that came 0.8 s later than
-it should was too late for the look-up, which no acceptance is in reality.
-"""
 
 HOLD = 600.0 / DIVISOR
 EARLY, LIFE, SLOWNESS, LONGEST = 0.2, 0.6, 4.0, 2.4

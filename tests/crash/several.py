@@ -26,11 +26,11 @@ from tests.balancer import Balancer
 from tests.crash import weather
 from tests.crash.fleet import AWAY, Fleet, Settings, read_from, takeovers
 from tests.crash.judge import judge
-from tests.crash.machine import DIVISOR, HOLD, without_complaints
+from tests.crash.machine import HOLD, without_complaints
 from tests.crash.people import FALLBACK, GREETING, Crowd, answer
 from tests.crash.rest import at_rest
 from tests.crash.traffic import UNCONFIGURED
-from tests.crash.verdict import Verdict
+from tests.crash.verdict import DIVISOR, Verdict
 from tests.e2e.stage import AGENT, OVERRIDES, TOKEN
 from tests.engines import Cluster
 from tests.pg_pair import Pair

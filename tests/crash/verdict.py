@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
+from wa_relay import policy
+from wa_relay.policy.receipts import CLOCK_TOLERANCE
 from wa_relay.standins.journal import Entry
+
+DIVISOR = 150.0
+"""What the times of reconciliation are divided by: the hold of 10 minutes becomes 4 seconds.
+
+A late acceptance (F8, at most 1.2 s) has to be within it also on a busy machine: by 200, one that came 0.8 s later than
+it should was too late for the look-up, which no acceptance is in reality.
+"""
+
+LATEST = (policy.HOLD - CLOCK_TOLERANCE) / DIVISOR - 1.0
+"""Seconds after the attempt until which a look-up takes a message of Twilio's list for an uncertain send."""
 
 ASKED = re.compile(r"q(\d+)x")
 
@@ -48,3 +61,8 @@ def message_id_of(entry: Entry) -> int | None:
     """Our id of a message that Twilio took, from its callback."""
     row = parse_qs(urlsplit(str(entry.data["callback"])).query).get("m", [None])[0]
     return None if row is None else int(row)
+
+
+def too_late(attempted_at: float, taken_at: float) -> bool:
+    """True if Twilio took a message later than any look-up allows, as a starved machine makes it, and nothing real."""
+    return math.floor(taken_at) > attempted_at + LATEST
