@@ -7,6 +7,7 @@
 #   make soak    the long crash runs (SOAK_KILLS=10000)
 #   make texts   100,000 generated texts through the whole way of a message (TEXTS=100000)
 #   make bench   the benchmarks, beside bench/baseline.json
+#   make campaign   a campaign of 10,000 calls on PostgreSQL, three daemons, one killed every 10 s (campaign-big: 1,000,000 customers)
 #   make commands   the command reference, from the help
 #   make doctor-table   what doctor says for each fault, into docs/doctor.md
 #   make command-pictures   a picture of each command on the demo's data, into docs/pictures/commands
@@ -19,7 +20,7 @@ RUN := .venv-run
 SOURCES := $(shell find wa_relay -type f -not -name '*.pyc') pyproject.toml
 PIP_QUIET := --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo demo-console doctor-table run-env test check format soak texts mutants bench bench-peer picture command-pictures console-pictures \
+.PHONY: help demo demo-console doctor-table run-env test check format soak texts mutants bench bench-peer campaign campaign-big picture command-pictures console-pictures \
 	requirements clean
 
 help:
@@ -68,6 +69,12 @@ bench/peer/node_modules/.installed: bench/peer/package.json
 	apt-get install --yes --quiet nodejs npm redis-server postgresql
 	cd bench/peer && npm install --no-package-lock --no-audit --no-fund --silent
 	@touch $@
+
+campaign: $(VENV)/.installed
+	$(VENV)/bin/python -m bench.campaign
+
+campaign-big: $(VENV)/.installed
+	$(VENV)/bin/python -m bench.campaign --conversations 1000000
 
 commands: $(VENV)/.installed
 	$(VENV)/bin/python docs/commands.py docs/commands.md
