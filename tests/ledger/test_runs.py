@@ -71,6 +71,15 @@ def test_the_work_of_a_living_run_is_left_to_it(start: Start) -> None:
     assert _states(second, *begun) == ("sending", "asking")
 
 
+def test_the_work_of_a_living_run_is_left_to_it_when_another_run_is_lost(start: Start) -> None:
+    first, second, third = start(), start(), start()
+    begun = _busy(first)
+    second.run(LOSE, {"id": third.epoch})
+    renewed = runs.renew(second, NOW)
+    assert (renewed.lost, renewed.sends, renewed.turns) == (1, 0, 0)
+    assert _states(second, *begun) == ("sending", "asking")
+
+
 def test_the_work_of_a_lost_run_is_taken_over_once(start: Start) -> None:
     first, second, third = start(), start(), start()
     begun = _busy(first)
