@@ -13,12 +13,13 @@ import time
 from pathlib import Path
 from statistics import median
 
-from bench import baseline, commands, growth, loop, messages, openings, polling, voice_notes, webhooks
+from bench import baseline, commands, growth, loop, messages, openings, polling, postgres, voice_notes, webhooks
 from bench.baseline import Reference
 from bench.report import Bench, Row, Settings, shown, stored
 
 BENCHES: dict[str, Bench] = {
     "webhooks": webhooks.webhooks,
+    "postgres": postgres.postgres,
     "listeners": webhooks.listeners,
     "slow_sync": webhooks.slow_sync,
     "messages_http": messages.messages_http,

@@ -26,11 +26,15 @@ from bench.product import PUBLIC, Product
 from bench.reference import commits_per_second
 from bench.upstreams import Twilio
 from bench.webhooks import CONNECTIONS
+from tests.engines import Cluster
 
 MOVED = 1.4
 """A round is left out when its reference is this many times faster or slower than the median round's."""
 
 WITHIN = 120.0
+ON_SERVER = ("stored", "whole")
+"""The figures that are taken on PostgreSQL too."""
+
 Figures = dict[str, float]
 Settings = dict[str, dict[str, object]]
 ROWS = (
@@ -55,6 +59,7 @@ class Round:
     busy_before: float
     node: Figures = field(default_factory=dict)
     relay: Figures = field(default_factory=dict)
+    server: Figures = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +141,15 @@ def measure_node(service: PeerService, agent: str, sizes: Sizes) -> Figures:
     return figures
 
 
-def measure_relay(folder: Path, agent: str, sizes: Sizes) -> Figures:
-    """Every figure of the relay, each on a fresh database."""
+def measure_relay(folder: Path, agent: str, sizes: Sizes, cluster: Cluster | None = None) -> Figures:
+    """Every figure of the relay, each on a fresh database; on a server only webhooks and whole messages."""
     figures: Figures = {}
     with_agent: Settings = {"elevenlabs": {"base_url": agent, "transport": "http"}}
 
     def once(name: str, seed: int, settings: Settings, run: Callable[[Product], None]) -> None:
-        product = Product(folder / name, settings)
+        if cluster is not None and name not in ON_SERVER:
+            return
+        product = Product(folder / name, settings, server="" if cluster is None else cluster.create())
         try:
             product.seed(seed)
             product.start()
@@ -187,7 +194,9 @@ def measure_relay(folder: Path, agent: str, sizes: Sizes) -> Figures:
     return figures
 
 
-def one_round(folder: Path, service: PeerService, bare: Process, agent: str, sizes: Sizes, *, swap: bool) -> Round:
+def one_round(
+    folder: Path, service: PeerService, bare: Process, agent: str, sizes: Sizes, cluster: Cluster, *, swap: bool
+) -> Round:
     """Reference, then both services; their order alternates from round to round."""
     busy = _busy(1.0)
     handled = load(bare.url, sizes.stored, "webhook", 1)["per_second"]
@@ -197,6 +206,7 @@ def one_round(folder: Path, service: PeerService, bare: Process, agent: str, siz
             found.node = measure_node(service, agent, sizes)
         else:
             found.relay = measure_relay(folder, agent, sizes)
+            found.server = measure_relay(folder, agent, sizes, cluster)
     return found
 
 
@@ -232,6 +242,9 @@ def shown(rounds: list[Round], left_out: int) -> None:
         ratio = median(relay) / median(node)
         shown_ratio = f"{ratio:.2f} ×" if more_is_better else f"{ratio:.2f} × (1/{1 / ratio:.1f})"
         table.add_row(title, _range(node), _range(relay), shown_ratio)
+        if name in ON_SERVER:
+            server = [found.server[name] for found in rounds]
+            table.add_row("  wa-relay on PostgreSQL", "", _range(server), f"{median(server) / median(node):.2f} ×")
         if name == "stored":
             single = [found.node["stored_single"] for found in rounds]
             table.add_row("  the Node service with one statement", _range(single), "", "")
@@ -264,14 +277,16 @@ def main() -> None:
         service = PeerService(folder)
         bare, agent = Process(["-m", "bench.reference", "handler", PUBLIC]), Process(["-m", "bench.answering_agent"])
         bare.url, agent.url = bare.first_line(), agent.first_line()
+        cluster = Cluster(durable=True)
         try:
             rounds = [
-                one_round(folder, service, bare, agent.url, sizes, swap=bool(number % 2))
+                one_round(folder, service, bare, agent.url, sizes, cluster, swap=bool(number % 2))
                 for number in range(chosen.rounds)
             ]
         finally:
             bare.stop()
             agent.stop()
+            cluster.stop()
             service.close()
     kept = steady(rounds)
     if not kept:

@@ -32,7 +32,7 @@ TURN_FETCHES_FIRST = 5.0
 
 def want(ledger: Ledger, conversation_id: int, at: Moment) -> None:
     """Makes the details of a conversation's latest call due at a moment, if they are lacking and not due yet."""
-    ledger.run(WANT_DETAILS, {"conversation_id": conversation_id, "at": at})
+    ledger.write(WANT_DETAILS, {"conversation_id": conversation_id, "at": at})
 
 
 def due_details(ledger: Ledger, limit: int, now: Moment) -> list[tuple[int, str]]:
@@ -42,4 +42,4 @@ def due_details(ledger: Ledger, limit: int, now: Moment) -> list[tuple[int, str]
 
 def no_details(ledger: Ledger, call_id: int) -> None:
     """ElevenLabs does not know the conversation: after the second time it is not asked again."""
-    ledger.run(GIVE_UP_DETAILS, {"id": call_id})
+    ledger.write(GIVE_UP_DETAILS, {"id": call_id})
