@@ -46,6 +46,7 @@ def test_a_turn_is_recorded_from_its_question_to_its_end(ledger: Ledger) -> None
     turns.fail_turn(ledger, job.turn_id, "closed", NOW + 11)
     assert _decided(ledger)[1:] == [
         ("turn", "asked"),
+        ("try", "no_capacity"),
         ("turn", "put_off"),
         ("turn", "asked"),
         ("turn", "failed"),
