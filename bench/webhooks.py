@@ -156,9 +156,10 @@ def slow_sync(settings: Settings) -> list[Row]:
     source.write_text(SLOW_SYNC, encoding="ascii")
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", shim, source, "-ldl"], check=True)
     env = {"LD_PRELOAD": str(shim)}
-    single, grouped = [], []
+    single, grouped, fewer = [], [], []
     for number in range(settings.rounds):
         folder = settings.folder / f"slow-{number}"
+        fewer.append(stored(folder, settings.size(8_000, 4_000), series=1, env=env))
         one = ("bench.reference", "one_commit")
         single.append(stored(folder, settings.size(1500, 600), series=1, module=one, env=env, connections=MANY))
         grouped.append(stored(folder, settings.size(10_000, 5_000), series=1, env=env, connections=MANY))
@@ -168,4 +169,12 @@ def slow_sync(settings: Settings) -> list[Row]:
         Row(name, "one commit a webhook", alone, "/s", f"p99 {middle(single, 'p99_ms'):.0f} ms", is_reference=True),
         Row(name, "groups", rate, "/s", f"p99 {middle(grouped, 'p99_ms'):.0f} ms"),
         at_least(name, "groups beside single commits", rate / alone, "×", 8.0),
+        at_least(
+            name,
+            f"with {CONNECTIONS} connections",
+            middle(fewer, "per_second") / alone,
+            "×",
+            8.0,
+            f"p50 {middle(fewer, 'p50_ms'):.1f} ms",
+        ),
     ]
