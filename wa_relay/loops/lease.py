@@ -10,6 +10,7 @@ from wa_relay.config import Config
 from wa_relay.ledger import runs
 from wa_relay.ledger.faults import DatabaseFault, LeaseLost, StorageUnavailable
 from wa_relay.ledger.runs import RENEW_EVERY, Alive, Renewed
+from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import say, warn
 from wa_relay.model import Moment
@@ -36,10 +37,6 @@ class DatabaseClock:
     def __call__(self) -> Moment:
         """Returns the time in seconds since the epoch."""
         return self._clock() + self.offset
-
-    def adjust(self, at: Moment, began: Moment, ended: Moment) -> None:
-        """Takes over the database's time `at`, which was read between two times of this host."""
-        self.offset = at - (began + ended) / 2.0
 
     def local(self) -> Moment:
         """Returns this host's own time."""
@@ -85,10 +82,9 @@ class Lease:
                 warn("storage_away", message=error.message)
 
     async def _renew(self) -> None:
-        began = self._clock.local()
         renewed = await self._ledger.run(runs.renew, self._clock())
         # All daemons go by one clock: a host that is a minute ahead would expire openings and leases of the others.
-        self._clock.adjust(renewed.at, began, self._clock.local())
+        self._clock.offset = await self._ledger.run(_measure_offset, self._clock.local)
         self._note(renewed)
 
     def _note(self, renewed: Renewed) -> None:
@@ -101,6 +97,16 @@ class Lease:
         # Each daemon takes its share of the sender's rate, which is Twilio's for all of them together.
         self._on_daemons(max(1, len(renewed.daemons)))
         self.settled.set()
+
+
+def _measure_offset(ledger: Ledger, local: Callable[[], Moment]) -> float:
+    """Seconds by which the database's clock is ahead of this host's.
+
+    Measured in the writer's thread: an operation may have waited there for seconds before its turn.
+    """
+    began = local()
+    at = ledger.db.now(began)
+    return at - (began + local()) / 2.0
 
 
 def settings_of(config: Config) -> str:
