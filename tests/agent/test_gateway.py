@@ -13,10 +13,11 @@ from aiohttp.test_utils import TestServer
 
 from tests.agent.scripted import no_note
 from wa_relay.agent.gateway import GatewayAgent
-from wa_relay.agent.tries import Limits, Result
+from wa_relay.agent.tries import Result
 from wa_relay.model import AgentError, Answer, NoCapacityError, Question
+from wa_relay.policy import TryLimits
 
-QUICK = Limits(tries=3, total=5.0, base=0.01, cap=0.02)
+QUICK = TryLimits(tries=3, total=5.0, base=0.01, cap=0.02)
 QUESTION = Question(agent_id="agent_1", text="¿Precio?", call_key="conv/1")
 
 

@@ -11,10 +11,11 @@ import pytest
 
 from tests.stopwatch import Stopwatch
 from wa_relay.agent.session import TextAgent
-from wa_relay.agent.tries import Limits, Result
+from wa_relay.agent.tries import Result
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.elevenlabs.signing import UrlSigner
 from wa_relay.model import AgentError, Answer, Line, NoCapacityError, Question, RelayError, Silence
+from wa_relay.policy import TryLimits
 
 from .scripted import (
     Script,
@@ -35,7 +36,7 @@ from .scripted import (
     skips,
 )
 
-QUICK = Limits(tries=3, total=5.0, base=0.01, cap=0.02)
+QUICK = TryLimits(tries=3, total=5.0, base=0.01, cap=0.02)
 QUESTION = Question(
     agent_id="agent_1",
     text="Sí me interesa, ¿precio?",
@@ -48,7 +49,12 @@ QUESTION = Question(
 
 @asynccontextmanager
 async def agent_of(
-    service: Scripted, *, turn_timeout: float = 3.0, settle: float = 0.05, limits: Limits = QUICK, signing: bool = True
+    service: Scripted,
+    *,
+    turn_timeout: float = 3.0,
+    settle: float = 0.05,
+    limits: TryLimits = QUICK,
+    signing: bool = True,
 ) -> AsyncIterator[TextAgent]:
     """The agent side of the relay, beside the scripted service."""
     async with scripted(service), ElevenLabs(service.base_url, "key") as api, aiohttp.ClientSession() as http:
@@ -63,7 +69,7 @@ async def agent_of(
             await agent.close()
 
 
-def ask(service: Scripted, *, turn_timeout: float = 3.0, limits: Limits = QUICK, signing: bool = True) -> Answer:
+def ask(service: Scripted, *, turn_timeout: float = 3.0, limits: TryLimits = QUICK, signing: bool = True) -> Answer:
     """One question to the scripted service."""
 
     async def scenario() -> Result:
@@ -255,7 +261,7 @@ def test_all_tries_together_have_a_limit() -> None:
 
     async def scenario() -> tuple[float, Scripted]:
         service = Scripted([silent], settings())
-        async with agent_of(service, turn_timeout=1.0, limits=Limits(total=1.2, base=0.0)) as agent:
+        async with agent_of(service, turn_timeout=1.0, limits=TryLimits(total=1.2, base=0.0)) as agent:
             watch = Stopwatch()
             with pytest.raises(AgentError):
                 await agent.answer(QUESTION, no_note)

@@ -10,12 +10,12 @@ from io import StringIO
 
 import pytest
 
-from wa_relay.agent.tries import Limits, ToolNote, Tries, TryFailedError
+from wa_relay.agent.tries import ToolNote, Tries, TryFailedError
 from wa_relay.logs import LOGGER, EventFormatter
 from wa_relay.model import AgentError, Answer, NoCapacityError, Silence
-from wa_relay.policy import Circuit
+from wa_relay.policy import Circuit, TryLimits
 
-QUICK = Limits(tries=3, total=5.0, base=0.001)
+QUICK = TryLimits(tries=3, total=5.0, base=0.001)
 
 
 @pytest.fixture

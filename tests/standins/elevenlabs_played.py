@@ -14,9 +14,9 @@ import httpx
 from elevenlabs.client import AsyncElevenLabs
 
 from wa_relay.agent.session import TextAgent
-from wa_relay.agent.tries import Limits
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.model import Question
+from wa_relay.policy import TryLimits
 from wa_relay.standins.elevenlabs import CHAT_EVENTS, Agent, ElevenLabsStandin, Recipient
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ async def text_agent(
     """Our own client of the sessions, trying once."""
     async with ElevenLabs(standin.url, KEY) as api, aiohttp.ClientSession() as http:
         agent = TextAgent(
-            api, http, turn_timeout=turn_timeout, settle=settle, base_url=standin.url, limits=Limits(tries=tries)
+            api, http, turn_timeout=turn_timeout, settle=settle, base_url=standin.url, limits=TryLimits(tries=tries)
         )
         try:
             yield agent

@@ -13,11 +13,12 @@ import aiohttp
 from yarl import URL
 
 from wa_relay.agent.recap import question_text
-from wa_relay.agent.tries import Limits, Tries, TryFailedError
+from wa_relay.agent.tries import Tries, TryFailedError
 from wa_relay.elevenlabs.refusals import detail, lacks_capacity
 from wa_relay.http import Answer as HttpAnswer
 from wa_relay.http import AnswerTooLarge, fetch, retry_after
 from wa_relay.model import AgentError, Answer, Moment, NoteTools, NoteTry, Question, Silence, Unreadable
+from wa_relay.policy import TryLimits
 
 _ANSWER_FIELDS = ("response", "message", "text", "agent_response")
 _MAX_BODY = 1024 * 1024
@@ -48,7 +49,7 @@ class GatewayAgent:
         api_key: str,
         *,
         turn_timeout: float,
-        limits: Limits | None = None,
+        limits: TryLimits | None = None,
     ) -> None:
         self._http = http
         self._base_url = base_url.rstrip("/")

@@ -18,7 +18,7 @@ from wa_relay.agent.greeting import UNKNOWN, greeting_of
 from wa_relay.agent.outcome import Answered, ChoseSilence, Failed, NoAnswer, NothingReadable
 from wa_relay.agent.recap import question_text, recap, variables
 from wa_relay.agent.settings import SettingsCache
-from wa_relay.agent.tries import Limits, ToolNote, Tries, TryFailedError
+from wa_relay.agent.tries import ToolNote, Tries, TryFailedError
 from wa_relay.agent.turn import Turn
 from wa_relay.agent.uploading import Uploader
 from wa_relay.elevenlabs.address import WrongAddressError, socket_url
@@ -26,6 +26,7 @@ from wa_relay.elevenlabs.refusals import lacks_capacity
 from wa_relay.elevenlabs.shapes import FILE_LIMIT
 from wa_relay.elevenlabs.signing import UrlSigner
 from wa_relay.model import AgentFile, Answer, Moment, NoteTools, NoteTry, Question, Silence, Unreadable, UpstreamError
+from wa_relay.policy import TryLimits
 
 if TYPE_CHECKING:
     from wa_relay.elevenlabs.client import AgentSettings, ElevenLabs
@@ -60,7 +61,7 @@ class TextAgent:
         base_url: str = "",
         handover_tool: str = "",
         signer: UrlSigner | None = None,
-        limits: Limits | None = None,
+        limits: TryLimits | None = None,
         read_file: Callable[[AgentFile], AsyncIterator[bytes]] | None = None,
     ) -> None:
         self._uploader = None if read_file is None else Uploader(api, read_file)

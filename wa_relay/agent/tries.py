@@ -1,36 +1,22 @@
-"""The tries of a turn: three sessions at most, within 90 s in all, and the pauses between them."""
+"""Carries out the tries of a turn: one agent session after another, until one brings a reply or none may follow."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from wa_relay.logs import say
 from wa_relay.model import AgentError, Answer, Moment, NoCapacityError, NoteTools, NoteTry, Silence, Unreadable
-from wa_relay.policy import Circuit, retry_delay
+from wa_relay.policy import AWAY_PAUSE, Circuit, TryLimits
 from wa_relay.text.markup import to_whatsapp
 from wa_relay.text.plain import visible
 
 Result = Answer | Silence | Unreadable
 """The ends of a session after which no further try is needed."""
 
-AWAY_PAUSE = 2.0
-"""Seconds between two tries, of all turns together, while the service is away: a customer waits for each."""
-
 TRY_GRACE = 1.0
 """Seconds beyond its deadline that a try gets to end cleanly."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """`tries` sessions within `total` seconds; pauses are drawn from 0 to `min(cap, base * 2**n)` seconds."""
-
-    tries: int = 3
-    total: float = 90.0
-    base: float = 2.0
-    cap: float = 30.0
 
 
 class TryFailedError(Exception):
@@ -86,9 +72,9 @@ class Tries:
     `timeout` is in seconds, for one try.
     """
 
-    def __init__(self, timeout: float, limits: Limits | None = None, circuit: Circuit | None = None) -> None:
+    def __init__(self, timeout: float, limits: TryLimits | None = None, circuit: Circuit | None = None) -> None:
         self._timeout = timeout
-        self._limits = limits or Limits()
+        self._limits = limits or TryLimits()
         self._circuit = circuit or Circuit(pause=AWAY_PAUSE)
 
     async def first_answer(
@@ -119,7 +105,7 @@ class Tries:
                 await note_try(failed.reason)
             # Before the pause: a turn whose tools may have run is never tried again, or a booking is made twice.
             _raise_if_final(failed, tools)
-            pause = self._pause(failed, number)
+            pause = self._limits.pause(number, at_once=failed.at_once, retry_after=failed.retry_after)
             if number == self._limits.tries or loop.time() + pause >= end:
                 break
             await asyncio.sleep(pause)
@@ -150,11 +136,6 @@ class Tries:
                 raise AgentError("the agent service is away, and no try was possible in time")
             await asyncio.sleep(rest)
         self._circuit.tried(loop.time())
-
-    def _pause(self, failed: TryFailedError, number: int) -> float:
-        if failed.at_once:
-            return 0.0
-        return retry_delay(number - 1, failed.retry_after, base=self._limits.base, cap=self._limits.cap)
 
 
 def _may_wait(failed: TryFailedError, tools: ToolNote | None) -> bool:

@@ -49,7 +49,7 @@ from wa_relay.config.values import (
     between,
     list_of,
 )
-from wa_relay.text.spanish import CUSTOMER_TEXTS
+from wa_relay.text.customer_texts import CUSTOMER_TEXTS
 
 OUTCOMES = ("completed", "voicemail", "failed", "cancelled")
 """The outcomes that may be followed up: those that are final."""

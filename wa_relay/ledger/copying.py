@@ -19,9 +19,10 @@ from wa_relay.ledger import file, schema
 from wa_relay.ledger.dialects import statements
 from wa_relay.ledger.engine import EngineName, Queries
 from wa_relay.ledger.faults import AlreadyServed, DatabaseFault, DatabaseMissing
+from wa_relay.ledger.leases import SEEN_WITHIN
 from wa_relay.ledger.location import Location
 from wa_relay.ledger.lock import DatabaseLock
-from wa_relay.ledger.runs import SEEN_WITHIN, SELECT_DAEMONS
+from wa_relay.ledger.runs import SELECT_DAEMONS
 from wa_relay.ledger.sqlite import SqliteEngine, add_functions
 from wa_relay.model import Moment
 from wa_relay.moments import stamp

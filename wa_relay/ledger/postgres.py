@@ -21,8 +21,8 @@ from psycopg.rows import tuple_row
 
 from wa_relay.ledger.engine import EngineName, Parameters, Work
 from wa_relay.ledger.faults import CommitLost, LeaseLost
+from wa_relay.ledger.leases import LEASE
 from wa_relay.ledger.prepared import Rows, Statements, Unusual
-from wa_relay.ledger.store import LEASE
 from wa_relay.model import Moment
 
 WRITER = 0x77617231

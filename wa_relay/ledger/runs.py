@@ -15,14 +15,9 @@ from dataclasses import dataclass
 from wa_relay import __version__
 from wa_relay.ledger import media, sends, turns
 from wa_relay.ledger.engine import Queries, Row
-from wa_relay.ledger.store import LEASE, Ledger
+from wa_relay.ledger.leases import LEASE, SEEN_WITHIN
+from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
-
-RENEW_EVERY = 2.0
-"""Seconds between two renewals of a lease."""
-
-SEEN_WITHIN = 15.0
-"""Seconds for which a daemon is listed after it was last seen."""
 
 RENEW_RUN = "update runs set seen_at = :at, lease_until = :until where id = :epoch and ended_at is null"
 END_LOST_RUNS = "update runs set ended_at = :at where ended_at is null and lease_until <= :at and id <> :epoch"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wa_relay.ledger.engine import Engine, Parameters, Queries
+from wa_relay.ledger.leases import LEASE
 from wa_relay.model import Moment
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ INSERT_RUN = """
 BEGIN_WATCH = "update relay set started_at = :now, watching = true, openings_begun = 0, watch_epoch = :epoch"
 END_RUN = "update runs set ended_at = seen_at where id = :epoch and ended_at is null"
 MARK_CLEAN_STOP = "update relay set clean_stop = true"
-LEASE = 10.0
-"""Seconds after which a daemon that has not renewed its lease has lost it."""
 SELECT_RELAY = """
     select fence, epoch, account_sid, started_at, watching, openings_begun, watch_epoch, last_push_at, swept_to,
         clean_stop, probed_at

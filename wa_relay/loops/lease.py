@@ -9,7 +9,8 @@ from collections.abc import Callable
 from wa_relay.config import Config
 from wa_relay.ledger import runs
 from wa_relay.ledger.faults import DatabaseFault, LeaseLost, StorageUnavailable
-from wa_relay.ledger.runs import RENEW_EVERY, Alive, Renewed
+from wa_relay.ledger.leases import RENEW_EVERY
+from wa_relay.ledger.runs import Alive, Renewed
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import say, warn

@@ -104,6 +104,7 @@ from wa_relay.policy.sending import (
     retry_delay,
     validity,
 )
+from wa_relay.policy.tries import AWAY_PAUSE, TryLimits
 from wa_relay.policy.turns import (
     DEBOUNCE_LIMIT,
     LOOP_SPAN,
@@ -118,6 +119,7 @@ from wa_relay.policy.turns import (
 __all__ = [
     "ACCOUNT_CODES",
     "ALERT_SPACING",
+    "AWAY_PAUSE",
     "BURST_WATCH",
     "CHUNK",
     "CLOCK_TOLERANCE",
@@ -180,6 +182,7 @@ __all__ = [
     "Skip",
     "SkipReason",
     "Subject",
+    "TryLimits",
     "Wait",
     "Write",
     "allowed_at",

@@ -1,4 +1,4 @@
-"""Spanish texts for customers and for their agent: the fixed ones, and the defaults of the settings."""
+"""The fixed Spanish phrases for customers and for their agent: notes, headings, and what stands for an attachment."""
 
 from __future__ import annotations
 
@@ -53,26 +53,6 @@ class Phrases:
         """The note that stands for a file that the agent has had."""
         return self.file_note.format(attachment=self.attachments.get(attachment, self.other_attachment))
 
-
-@dataclass(frozen=True, slots=True)
-class CustomerTexts:
-    """The default texts for customers. The settings replace each of them."""
-
-    opening: str
-    fallback: str
-    text_only: str
-    opt_out_confirmation: str
-    handover_notice: str
-
-
-CUSTOMER_TEXTS = CustomerTexts(
-    opening="Hola {client_name}, gracias por atender nuestra llamada. ¿Te quedó alguna duda?",
-    fallback="En este momento no podemos responderte. Te escribiremos pronto.",
-    # For a video, a sticker, or any other attachment that the agent can't read.
-    text_only="Por ahora solo puedo leer mensajes de texto. ¿Me lo puedes escribir, por favor?",
-    opt_out_confirmation="Listo, no te escribiremos más. Escribe ALTA si cambias de idea.",
-    handover_notice="Te va a escribir una persona de nuestro equipo por aquí.",
-)
 
 SPANISH = Phrases(
     yes="sí",
