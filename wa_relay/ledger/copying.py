@@ -56,6 +56,8 @@ def copy(source: Location, target: Location, on_table: Callable[[str, int], None
     with closing(_open_source(source)) as read:
         _refuse_target(target)
         read.begin_snapshot()
+        if source.is_shared:
+            _allow_pauses(read)
         filled = _fill_server if target.is_shared else _fill_file
         counts = filled(read, target, on_table)
         read.rollback()
@@ -175,6 +177,13 @@ def _rows(db: Queries, table: str, columns: list[str], flags: set[str]) -> Itera
         yield tuple(values)
 
 
+def _allow_pauses(db: Queries) -> None:
+    # psycopg is an extra.
+    from wa_relay.ledger import server
+
+    server.allow_pauses(db)  # type: ignore[arg-type]
+
+
 def _stream(db: Queries, sql: str) -> Iterable[tuple[Any, ...]]:
     """The rows of a query, a few at a time: a table may be larger than the memory."""
     if db.name == "sqlite":
@@ -239,6 +248,7 @@ def _fill_server(read: Queries, target: Location, on_table: Callable[[str, int],
     with closing(server.connect_to(target.url)) as db:
         db.execute("begin")
         try:
+            server.allow_pauses(db)
             server.drop_tables(db, (*EVERY, "search_index", "search_names"))
             first, later = _parts("postgres")
             for statement in first:

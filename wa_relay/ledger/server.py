@@ -46,6 +46,7 @@ SET_SCHEMA_VERSION = "update wa_relay_schema set version = :version"
 SELECT_ALIVE = """
     select host, pid, version from runs
     where ended_at is null and lease_until > extract(epoch from clock_timestamp()) order by id"""
+ALLOW_PAUSES = "set local idle_in_transaction_session_timeout = 0"
 INSERT_RELAY = "insert into relay (id, fence, swept_to) values (1, :now, :now)"
 SELECT_ACCOUNT = "select account_sid, moved_to from relay"
 SET_ACCOUNT = "update relay set account_sid = :account_sid"
@@ -216,6 +217,11 @@ def drop_tables(engine: PostgresEngine, tables: Iterable[str]) -> None:
     """Removes the tables of an empty database."""
     for table in (*tables, "wa_relay_schema"):
         engine.execute(f"drop table if exists {table} cascade")
+
+
+def allow_pauses(engine: PostgresEngine) -> None:
+    """Lets the open transaction wait for the other side of a copy: making its indexes takes longer than 5 s."""
+    engine.execute(ALLOW_PAUSES)
 
 
 def stream_rows(engine: PostgresEngine, sql: str) -> Iterator[tuple[Any, ...]]:
