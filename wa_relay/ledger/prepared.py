@@ -142,21 +142,32 @@ class Statements:
         """Sends what was deferred, and `last`, in libpq's pipeline mode. Returns the result of the last one."""
         bound = self._deferred if last is None else [*self._deferred, last]
         self._deferred = []
+        try:
+            results = self._pipeline(bound)
+        except psycopg.Error:
+            # It would stay in pipeline mode, in which every further command fails.
+            self._pgconn.finish()
+            raise
+        for result in results:
+            self._check(result)
+        return results[-1]
+
+    def _pipeline(self, bound: list[_Bound]) -> list[pq.abc.PGresult]:
         pgconn = self._pgconn
         pgconn.enter_pipeline_mode()
         for values, name in bound:
             pgconn.send_query_prepared(name, values)
         pgconn.pipeline_sync()
         pgconn.flush()
-        results = []
+        results: list[pq.abc.PGresult] = []
         while (result := self._next_result()) is None or result.status != pq.ExecStatus.PIPELINE_SYNC:
-            # Between two statements there is a None.
             if result is not None:
                 results.append(result)
+            elif pgconn.status == pq.ConnStatus.BAD:
+                # Between two statements there is a None, and nothing else once the connection is lost.
+                raise psycopg.OperationalError(pgconn.get_error_message("utf-8"))
         pgconn.exit_pipeline_mode()
-        for result in results:
-            self._check(result)
-        return results[-1]
+        return results
 
     def _next_result(self) -> pq.abc.PGresult | None:
         # Its own wait would keep the interpreter's lock.
@@ -198,9 +209,13 @@ class Statements:
     def _check(self, result: pq.abc.PGresult) -> None:
         if result.status in _OK:
             return
-        if self._pgconn.status == pq.ConnStatus.BAD:
-            raise psycopg.OperationalError(self._pgconn.get_error_message("utf-8"))
-        raise errors.error_from_result(result, encoding="utf-8")
+        error = errors.error_from_result(result, encoding="utf-8")
+        if self._pgconn.status != pq.ConnStatus.BAD and error.sqlstate is not None:
+            raise error
+        # Without a code it is libpq's own: the connection is lost, or half-way through a pipeline.
+        message = self._pgconn.get_error_message("utf-8")
+        self._pgconn.finish()
+        raise psycopg.OperationalError(message)
 
 
 class Rows:

@@ -82,7 +82,9 @@ class Worker(abc.ABC):
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._jobs.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        # What a lost lease ends is the work of another daemon by then.
+        if error is not None and not isinstance(error, LeaseLost):
             fail("job_fault", error, worker=type(self).__name__)
         if self.room == 1:  # it was full until now
             self.bell.ring()
