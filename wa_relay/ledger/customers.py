@@ -21,24 +21,23 @@ if TYPE_CHECKING:
     # Commands that only read find customers here; the policy's modules would slow their start.
     from wa_relay.policy import Rules
 
-SELECT_CUSTOMER_BY_ADDRESS = """
-    select s.id, s.phone_number, s.status, s.created_at, s.call_id, s.agent_id, s.unanswered_turn_id, s.user_id,
-        s.reply_to, s.handler, s.sender, s.message_count,
-        s.window_ends_at
+CUSTOMER_COLUMNS = """
+    s.id, s.phone_number, s.status, s.created_at, s.call_id, s.agent_id, s.unanswered_turn_id, s.user_id, s.reply_to,
+    s.handler, s.sender, s.message_count, s.window_ends_at"""
+"""The fields of `Customer`, in order."""
+
+SELECT_CUSTOMER_BY_ADDRESS = f"""
+    select {CUSTOMER_COLUMNS}
     from addresses a join conversation_state s on s.id = a.conversation_id where a.address = :address"""
-SELECT_WRITER = """
-    select s.id, s.phone_number, s.status, s.created_at, s.call_id, s.agent_id, s.unanswered_turn_id, s.user_id,
-        s.reply_to, s.handler, s.sender, t.id as turn_id, t.first_at, t.due_at, t.put_off_at,
+SELECT_WRITER = f"""
+    select {CUSTOMER_COLUMNS}, t.id as turn_id, t.first_at, t.due_at, t.put_off_at,
         exists (select 1 from strangers w where w.twilio_message_id = :sid) as known_before,
         exists (select 1 from conversation_messages o
             where o.conversation_id = s.id and o.kind = 'opening' and o.status = 'queued') as opening_waits
     from addresses a join conversation_state s on s.id = a.conversation_id
         left join turns t on t.conversation_id = s.id and t.state = 'open'
     where a.address = :address"""
-SELECT_CUSTOMER_BY_ID = """
-    select id, phone_number, status, created_at, call_id, agent_id, unanswered_turn_id, user_id, reply_to,
-        handler, sender, message_count, window_ends_at
-    from conversation_state where id = :id"""
+SELECT_CUSTOMER_BY_ID = f"select {CUSTOMER_COLUMNS} from conversation_state s where s.id = :id"
 SELECT_CONVERSATION_BY_ADDRESS = "select conversation_id from addresses where address = :address"
 SELECT_ADDRESSES = "select address from addresses where conversation_id = :id order by known_since, address"
 INSERT_ADDRESS = """
@@ -71,12 +70,12 @@ class Customer:
     call_id: int | None
     agent_id: str
     unanswered_turn_id: int | None
-    user_id: str | None = None
-    reply_to: str | None = None
-    handler: str = "agent"
-    sender: str | None = None
-    message_count: int = 0
-    window_ends_at: Moment | None = None
+    user_id: str | None
+    reply_to: str | None
+    handler: str
+    sender: str | None
+    message_count: int
+    window_ends_at: Moment | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +128,9 @@ def find_writer(ledger: Ledger, sid: str | None, *addresses: str | None) -> Writ
         for spelling in () if address is None else spellings(address):
             row = ledger.one(SELECT_WRITER, {"address": spelling, "sid": sid})
             if row is not None:
-                fields = tuple(row)
-                turn = None if fields[11] is None else OpenTurn(*fields[11:15])
-                return Writer(Customer(*fields[:11]), turn, bool(fields[15]), bool(fields[16]))
+                *customer, turn_id, first_at, due_at, put_off_at, known_before, opening_waits = row
+                turn = None if turn_id is None else OpenTurn(turn_id, first_at, due_at, put_off_at)
+                return Writer(Customer(*customer), turn, bool(known_before), bool(opening_waits))
     return None
 
 

@@ -175,7 +175,7 @@ def _receive_stranger(ledger: Ledger, inbound: Inbound, written: Moment, now: Mo
         "sender": _number_written_to(inbound) or customers.first_sender(ledger.rules, agent_id),
     }
     conversation_id = customers.open_conversation(ledger, INSERT_STRANGERS_CONVERSATION, conversation, now)
-    stranger = Customer(conversation_id, inbound.phone, status, began, None, agent_id, None)
+    stranger = customers.get_customer(ledger, conversation_id)
     stranger = _learn_addresses(ledger, inbound, stranger, now)
     return _store(ledger, inbound, stranger, written, now)
 
