@@ -101,6 +101,15 @@ def test_a_lost_run_begins_no_transaction_any_more(start: Start) -> None:
     assert not first.db.in_transaction
 
 
+def test_the_end_of_a_command_ends_no_run(start: Start, url: str) -> None:
+    daemon = start()
+    command = Ledger(server.open_for_writing(url, account_sid="AC1", now=NOW).connection, RULES, epoch=daemon.epoch)
+    store.end_run(command)
+    command.db.close()
+    daemon.db.begin()
+    daemon.db.rollback()
+
+
 def test_one_run_leads_until_it_ends(start: Start) -> None:
     first, second = start(), start()
     assert [runs.renew(each, NOW).leads for each in (first, second, first)] == [True, False, True]

@@ -36,7 +36,8 @@ NOTHING: Parameters = {}
 class Ledger:
     """The argument of every operation on the database. `epoch` counts the daemon's starts.
 
-    `forgotten` is the file with the key of forgotten customers' hashes.
+    `runs` is true for a daemon's: a command works beside the run that `epoch` names. `forgotten` is the file with the
+    key of forgotten customers' hashes.
 
     Nothing here changes while the daemon runs: what an operation changes is in the database, where a savepoint that
     is rolled back takes it along.
@@ -46,6 +47,7 @@ class Ledger:
     rules: Rules
     fence: Moment = 0.0
     epoch: int = 0
+    runs: bool = False
     forgotten: Path | None = None
 
     @property
@@ -97,11 +99,17 @@ def begin_run(ledger: Ledger, now: Moment) -> str:
         ledger.run(BEGIN_WATCH, {"now": at, "epoch": ledger.epoch})
     ledger.run(INSERT_RUN, {"epoch": ledger.epoch, "at": at, "until": at + LEASE})
     ledger.db.hold_lease(ledger.epoch)
+    ledger.runs = True
     return ledger.mark
 
 
 def end_run(ledger: Ledger, *, is_checked: bool = True) -> None:
-    """Ends the run. The stop is clean unless the file is still to be checked: then the next start checks it."""
+    """Ends the run. The stop is clean unless the file is still to be checked: then the next start checks it.
+
+    The end of a command ends no run, and says nothing about the last daemon's stop.
+    """
+    if not ledger.runs:
+        return
     ledger.run(END_RUN, {"epoch": ledger.epoch})
     if is_checked:
         ledger.run(MARK_CLEAN_STOP)
