@@ -66,7 +66,8 @@ bench-peer: $(VENV)/.installed bench/peer/node_modules/.installed
 	$(VENV)/bin/python -m bench.compare --rounds $(or $(ROUNDS),3)
 
 bench/peer/node_modules/.installed: bench/peer/package.json
-	apt-get install --yes --quiet nodejs npm redis-server postgresql
+	command -v npm >/dev/null || apt-get install --yes --quiet nodejs npm
+	apt-get install --yes --quiet redis-server postgresql
 	cd bench/peer && npm install --no-package-lock --no-audit --no-fund --silent
 	@touch $@
 
