@@ -200,11 +200,12 @@ class Reconciler:
             await self._ledger.run(receipts.put_off_poll, message_id, self._again_at(error))
             return
         self.failures = 0
-        await self._ledger.run(receipts.poll_answered, message_id, self._clock())
         if listed is not None:
             receipt = Receipt(sid, listed.status, error_code=listed.error_code)
             noted = await self._ledger.run(receipts.record_receipt, receipt, self._clock())
             follow_receipt(self._wakers, receipt, noted, by="fetch")
+        # Counted last: a kill after the count of the last poll would lose its receipt for ever.
+        await self._ledger.run(receipts.poll_answered, message_id, self._clock())
 
     def _again_at(self, error: UpstreamError) -> Moment:
         pause = retry_delay(self.failures, error.retry_after, base=1.0, cap=60.0)
