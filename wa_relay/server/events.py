@@ -90,7 +90,7 @@ class EventRoutes:
                 page = await self._reader.read(events.read_events, listener.seen, PAGE)
                 async with asyncio.timeout(LONGEST_BEHIND):
                     if page.events:
-                        await stream.write(Batch.of(page.events).whole)
+                        await stream.write(Batch.of(page.events).whole.plain)
             except (StorageUnavailable, TimeoutError, ConnectionError):
                 return False
             listener.seen = page.last
