@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from wa_relay.demo import photo
 from wa_relay.demo.campaign import AGENT, ANA, BATCH, CALLED, DIEGO, JORGE, LUIS, MARTA, SARA, Customer, backend_report
 from wa_relay.demo.stage import Stage, StepMissed
 from wa_relay.standins.journal import Entry
@@ -114,7 +115,7 @@ async def picture(s: Stage) -> None:
     """Lets Luis send a picture, which the agent sees."""
     s.screen.chapter("A picture goes to the agent, which sees it")
     caption = "¿Es este el equipo?"
-    before = await _sends(s, LUIS, caption, Attachment("image/jpeg", b"\xff\xd8\xff a photo of Luis"), "[picture]")
+    before = await _sends(s, LUIS, caption, Attachment("image/png", photo.draw()), "[picture]")
     given = await s.from_elevenlabs(f"{LUIS.name}'s picture reaches {AGENT.name}", "file")
     s.report(given, "ElevenLabs", f"{AGENT.name} gets the picture in the session, with its caption.")
     await _report_turn(s, LUIS, (caption,))

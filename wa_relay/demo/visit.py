@@ -39,7 +39,7 @@ async def stay(s: Stage) -> None:
     await s.twilio.customer_burst(LUIS.phone, (_ASKS,))
     promised = await s.sent_after(f"{LUIS.name} is promised a person", LUIS.phone, before)
     await show_link(s, "Now it is your turn")
-    s.screen.note(f"{LUIS.name} asks for a customer. Take the conversation over and write: he answers.")
+    s.screen.note(f"{LUIS.name} asks for a person. Take the conversation over and write: he answers.")
     s.screen.note("Ctrl-C ends the demo.")
     newest = promised.number
     for thanks in _THANKS:
