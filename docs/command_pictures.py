@@ -16,18 +16,18 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from docs.picture import THEME, plain_format
+from docs.picture import THEME, plain_format, recording
 from wa_relay.cli.output import on_file
 from wa_relay.demo import played
-from wa_relay.demo.campaign import ANA
+from wa_relay.demo.campaign import AGENT, ANA
 
 COLUMNS, MOST_LINES = 100, 42
 SHOWN_FOLDER = "/var/lib/wa-relay"
+SHOWN_PYTHON = "/opt/wa-relay/bin/python"
 COMMANDS: Mapping[str, Sequence[str]] = {
     "history": ("history", ANA.phone),
     "stats": ("stats", "--by", "batch"),
@@ -45,8 +45,23 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "doctor": ("doctor",),
     "database": ("database", "info"),
     "backup": ("backup", "copy.db"),
+    "resolve": ("resolve",),
+    "config": ("config", "show"),
+    "service": ("service", "unit"),
+    "console": ("console", "user", "list"),
+    "export": ("export", ANA.phone),
+    "plan": ("plan", "--since", "1d"),
+    "replay": ("replay", ANA.phone, "--agent", AGENT.agent_id, "--yes"),
+    "retention": ("retention", "--dry-run"),
+    "send-test": ("send-test", ANA.phone, "Hola, esta es una prueba."),
+    "init": ("init", "example.toml"),
+    "forget": ("forget", ANA.phone, "--yes"),
 }
-"""In the order in which they run: a picture may show what an earlier command did."""
+"""In the order in which they run: a picture may show what an earlier command did.
+
+`demo` has a picture of its own; `serve` and `tail` print log lines until they are stopped, and `restore` needs a daemon
+that is stopped.
+"""
 
 
 def run(arguments: Sequence[str], config: Path) -> str:
@@ -78,24 +93,13 @@ def run(arguments: Sequence[str], config: Path) -> str:
         printed += part
     os.close(ours)
     process.wait(60)
-    text = printed.decode("utf-8", "replace").replace("\r\n", "\n")
+    text = printed.decode("utf-8", "replace").replace("\r\n", "\n").replace(sys.executable, SHOWN_PYTHON)
     return text.replace(f"{config.parent}/", "").replace(str(config.parent), SHOWN_FOLDER)
 
 
 def picture(name: str, arguments: Sequence[str], printed: str) -> str:
     """The terminal after a command, as an SVG."""
-    console = Console(
-        record=True,
-        width=COLUMNS,
-        file=io.StringIO(),
-        force_terminal=True,
-        color_system="truecolor",
-        legacy_windows=False,
-        markup=False,
-        highlight=False,
-        emoji=False,
-        _environ={},
-    )
+    console = recording(COLUMNS)
     written = " ".join(f'"{each}"' if " " in each else each for each in arguments)
     console.print(Text.assemble(("$ ", "dim"), (f"wa-relay {written}", "bold")))
     lines = printed.rstrip("\n").split("\n")

@@ -48,9 +48,17 @@ THEME = TerminalTheme(
 
 def picture() -> str:
     """The first call of the demo, and what follows it, as an SVG."""
-    console = Console(
+    console = recording(COLUMNS)
+    asyncio.run(perform_opening(Paper(console, "utf-8", False)))
+    console.print()
+    return console.export_svg(title="wa-relay demo", theme=THEME, code_format=plain_format(), unique_id="demo")
+
+
+def recording(width: int) -> Console:
+    """A console that records what is printed, with all colours and nothing of this terminal."""
+    return Console(
         record=True,
-        width=COLUMNS,
+        width=width,
         file=io.StringIO(),
         force_terminal=True,
         color_system="truecolor",
@@ -60,9 +68,6 @@ def picture() -> str:
         emoji=False,
         _environ={},
     )
-    asyncio.run(perform_opening(Paper(console, "utf-8", False)))
-    console.print()
-    return console.export_svg(title="wa-relay demo", theme=THEME, code_format=plain_format(), unique_id="demo")
 
 
 def plain_format() -> str:
