@@ -22,6 +22,7 @@ class Announcements:
         self._own_run = own_run
         self._bells: dict[Work, Bell] = {"send": wakers.send, "turn": wakers.turn, "media": wakers.media}
         self._clock = clock
+        # When each bell rings for what is due, or last did.
         self._rung_at: dict[Work, float] = dict.fromkeys(self._bells, 0.0)
 
     async def run(self) -> None:
@@ -32,6 +33,9 @@ class Announcements:
         """Rings when the work is due, but not more often than every `AT_MOST_EVERY`."""
         now, at = self._clock(), asyncio.get_running_loop().time()
         for work, due in announced.items():
-            wait = max(0.0, self._rung_at[work] + AT_MOST_EVERY - at, due - now)
-            self._rung_at[work] = max(self._rung_at[work], at + wait if due <= now else at)
-            self._bells[work].ring_at(now + wait, now)
+            ring = self._rung_at[work]
+            if ring < at:  # else it is still to come, and serves this announcement too
+                ring = max(at, ring + AT_MOST_EVERY)
+            if due <= now:
+                self._rung_at[work] = ring
+            self._bells[work].ring_at(max(due, now + ring - at), now)
