@@ -34,8 +34,9 @@ demo-console: $(RUN)/.installed
 
 run-env: $(RUN)/.installed
 
+# Three workers on two cores: the tests wait for other processes more than they compute.
 test: $(VENV)/.installed
-	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .

@@ -238,6 +238,8 @@ def test_a_session_that_is_ended_elsewhere_leads_to_the_login(oscar: Window, ser
     oscar.page.context.clear_cookies()
     oscar.page.evaluate("refresh()")
     oscar.page.wait_for_url(f"{oscar.url}/console/login**")
+    # The browser itself reports the refused refresh, if it comes to it before it leaves the page.
+    oscar.faults[:] = [fault for fault in oscar.faults if "401" not in fault]
 
 
 def test_the_language_is_the_users_own(browser: Browser, served: Served) -> None:
