@@ -190,7 +190,7 @@ def test_a_reply_that_one_host_has_claimed_does_not_begin_after_the_takeover_of_
                 assert code == 0, out + err
                 proxy.release()
                 ended = "select 1 from conversation_messages where kind = 'reply' and reason = 'handed_over'"
-                await until(lambda: watcher.execute(ended).fetchone() is not None, 10)
+                await until(lambda: watcher.execute(ended).fetchone() is not None, 40)
                 assert len(first.bodies()) == 1
 
-    run(scenario(), 60)
+    run(scenario(), 100)
