@@ -53,7 +53,10 @@ class CuttingProxy:
         self._armed = when
 
     def hold_once(self, condition: Callable[[], bool]) -> None:
-        """Keeps the server's answers back from the first one at which `condition` holds, until `release`."""
+        """Keeps the answer to the first commit at which `condition` holds back until `release`.
+
+        Other connections go on: the answer to a query of theirs says nothing about who has heard of the commit.
+        """
         self._holds = condition
 
     def release(self) -> None:
@@ -108,7 +111,7 @@ class CuttingProxy:
     def _answers(self, server: socket.socket, client: socket.socket) -> None:
         while data := _receive(server):
             self._flowing.wait()
-            if not self.holding.is_set() and self._holds():
+            if COMMITTED in data and not self.holding.is_set() and self._holds():
                 self.holding.set()
                 self._released.wait(20.0)
             if COMMITTED in data and self._is_due("after"):
