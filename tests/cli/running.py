@@ -9,6 +9,18 @@ from pathlib import Path
 
 COMMAND = (sys.executable, "-m", "wa_relay")
 ROOT = Path(__file__).parents[2]
+COMPLETE = {
+    "WA_RELAY_TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+    "WA_RELAY_TWILIO_AUTH_TOKEN": "0" * 32,
+    "WA_RELAY_TWILIO_SENDER": "whatsapp:+14155238886",
+    "WA_RELAY_TWILIO_BASE_URL": "http://127.0.0.1:9",
+    "WA_RELAY_ELEVENLABS_API_KEY": "sk_0",
+    "WA_RELAY_ELEVENLABS_BASE_URL": "http://127.0.0.1:9",
+    "WA_RELAY_SERVER_PUBLIC_URL": "http://127.0.0.1:9",
+    "WA_RELAY_SERVER_TOKEN": "0" * 64,
+    "WA_RELAY_SERVER_PORT": "0",
+}
+"""What `serve` needs, by environment; nobody listens at the services' addresses."""
 
 
 def environment(database: Path, **more: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.running import COMPLETE
 from tests.cli.whole import run
 from tests.story import ANA, Story
 
@@ -21,17 +22,6 @@ COMMANDS = {
     "resume": ("resume",),
     "send-test": ("send-test", ANA),
     "serve": ("serve",),
-}
-COMPLETE = {
-    "WA_RELAY_TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
-    "WA_RELAY_TWILIO_AUTH_TOKEN": "0" * 32,
-    "WA_RELAY_TWILIO_SENDER": "whatsapp:+14155238886",
-    "WA_RELAY_TWILIO_BASE_URL": "http://127.0.0.1:9",
-    "WA_RELAY_ELEVENLABS_API_KEY": "sk_0",
-    "WA_RELAY_ELEVENLABS_BASE_URL": "http://127.0.0.1:9",
-    "WA_RELAY_SERVER_PUBLIC_URL": "http://127.0.0.1:9",
-    "WA_RELAY_SERVER_TOKEN": "0" * 64,
-    "WA_RELAY_SERVER_PORT": "0",
 }
 
 

@@ -59,7 +59,7 @@ def has_got(served: Served, phone: str, messages: int) -> bool:
 
 @contextmanager
 def filled(people: int) -> Iterator[Served]:
-    """A daemon with that many conversations and, unless it is none, three hostile customers."""
+    """A daemon with `people` conversations; if there are any, three of the customers are hostile."""
     twilio = TwilioStandin(delays=Delays(0.02, 0.02, 0.02), enforce_window=False)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)

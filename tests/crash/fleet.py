@@ -25,7 +25,7 @@ EARLY = 0.2
 LIFE, SLOWNESS, LONGEST = 3.0, 4.0, 15.0
 """The most seconds that a daemon lives after its start, unless it is stopped.
 
-On a busy machine it lives longer, by so many times what its start took: the kills have to meet work, not only starts.
+On a busy machine it lives longer, in proportion to its start: the kills have to meet work, not only starts.
 """
 
 STOPS = 0.04

@@ -16,8 +16,9 @@ from pathlib import Path
 from tests.crash import weather
 from tests.crash.forks import Daemons
 from tests.crash.judge import ENDS, judge
-from tests.crash.people import FALLBACK, GREETING, Crowd, answer
+from tests.crash.people import GREETING, Crowd, answer
 from tests.crash.rest import at_rest
+from tests.crash.settings import hurried
 from tests.crash.traffic import KINDS, SALES, SALES_AGENT, SENDERS, TEMPLATE
 from tests.crash.verdict import DIVISOR, Verdict
 from tests.e2e.stage import AGENT, OVERRIDES, TOKEN, free_port, until
@@ -269,18 +270,9 @@ class Machine:
                 "agent_ids": [SALES_AGENT.agent_id],
                 "messages_per_second": 15,
             },
-            "elevenlabs": {
-                "api_key": "sk_standin",
-                "webhook_secret": "wsec_standin",
-                "base_url": self._agents.url,
-                "settle_seconds": 0.2,
-                "turn_timeout_seconds": 1.5,
-            },
-            "poll": {"interval_seconds": 1, "push_grace_seconds": 0.3},
-            "opening": {"burst_limit": 0},
+            **hurried(self._agents.url),
             "opening.voicemail": {"content_sid": TEMPLATE.sid},
             "opening.voicemail.content_variables": {"1": "{client_name}"},
-            "reply": {"debounce_seconds": 0.1, "max_length": 240, "fallback": FALLBACK},
         }
         lines = (
             f"[{section}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())

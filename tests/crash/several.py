@@ -27,8 +27,9 @@ from tests.crash import weather
 from tests.crash.fleet import AWAY, Fleet, Settings, read_from, takeovers
 from tests.crash.judge import judge
 from tests.crash.machine import HOLD, without_complaints
-from tests.crash.people import FALLBACK, GREETING, Crowd, answer
+from tests.crash.people import GREETING, Crowd, answer
 from tests.crash.rest import at_rest
+from tests.crash.settings import hurried
 from tests.crash.traffic import UNCONFIGURED
 from tests.crash.verdict import DIVISOR, Verdict
 from tests.e2e.stage import AGENT, OVERRIDES, TOKEN
@@ -141,16 +142,7 @@ class SeveralMachine:
                 "base_url": self._twilio.url,
                 "messages_per_second": RATE,
             },
-            "elevenlabs": {
-                "api_key": "sk_standin",
-                "webhook_secret": "wsec_standin",
-                "base_url": self._agents.url,
-                "settle_seconds": 0.2,
-                "turn_timeout_seconds": 1.5,
-            },
-            "poll": {"interval_seconds": 1, "push_grace_seconds": 0.3},
-            "opening": {"burst_limit": 0},
-            "reply": {"debounce_seconds": 0.1, "max_length": 240, "fallback": FALLBACK},
+            **hurried(self._agents.url),
         }
 
     async def _storm(self, fleet: Fleet, proxies: list[CuttingProxy], crowd: Crowd) -> None:

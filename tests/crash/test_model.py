@@ -94,7 +94,7 @@ class Model(RuleBasedStateMachine):
         )
         assert self.twilio.times(row["id"]) == 0 or row["id"] in self.resent, "I8: it was sent already"
         assert row["consent"] == "active" or row["notice"] == "opt_out", "I9: to an opted-out person"
-        assert job.outgoing.to in {customer(who) for who in range(3)}
+        assert job.outgoing.to in {customer(number) for number in range(3)}
         if row["kind"] == "opening":
             (call,) = self.store.rows("select ended_at from calls where id = ?", row["call_id"])
             assert call["ended_at"] >= MADE, "I9: before the fence"

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
+from tests.cli.running import COMPLETE
 from tests.e2e.stage import ANA, LUIS, Relay, free_port, payload, stage, until
 from tests.e2e.test_several import Several, several
 from tests.engines import Cluster
@@ -27,17 +28,6 @@ from wa_relay.standins.elevenlabs import Scenario
 
 T = TypeVar("T")
 SECRET = "clave-secreta-4711"
-COMPLETE = {
-    "WA_RELAY_TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
-    "WA_RELAY_TWILIO_AUTH_TOKEN": "0" * 32,
-    "WA_RELAY_TWILIO_SENDER": "whatsapp:+14155238886",
-    "WA_RELAY_TWILIO_BASE_URL": "http://127.0.0.1:9",
-    "WA_RELAY_ELEVENLABS_API_KEY": "sk_0",
-    "WA_RELAY_ELEVENLABS_BASE_URL": "http://127.0.0.1:9",
-    "WA_RELAY_SERVER_PUBLIC_URL": "http://127.0.0.1:9",
-    "WA_RELAY_SERVER_TOKEN": "0" * 64,
-    "WA_RELAY_SERVER_PORT": "0",
-}
 
 
 @dataclass(frozen=True, slots=True)

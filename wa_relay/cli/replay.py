@@ -31,7 +31,7 @@ from wa_relay.text.markup import to_whatsapp
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """One turn: what was asked, the old answer and the new one, each None if there is none."""
+    """One turn: what was asked, the old answer and the new one, each None if it is missing."""
 
     question: str
     old: str | None

@@ -93,7 +93,7 @@ def answer_held(ledger: Ledger, conversation_id: int, reason: str, now: Moment) 
 
 
 def ask_held(ledger: Ledger, conversation_id: int, now: Moment) -> bool:
-    """Makes the held turn due for the agent. False if there is none, or if it must not be answered any more.
+    """Makes the held turn due for the agent. False if no turn is held, or if it must no longer be answered.
 
     That is so after an opt-out, when the window has closed, and for a stranger who has no agent.
     """

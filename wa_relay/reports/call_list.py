@@ -12,31 +12,23 @@ from typing import Any
 from wa_relay.ledger.engine import Queries
 from wa_relay.model import Moment
 from wa_relay.moments import optional_stamp
+from wa_relay.reports.replies import FIRST_REPLY_AT
 from wa_relay.reports.snapshot import snapshot
 from wa_relay.reports.spans import Span
 from wa_relay.text.safe import csv_cell, one_line
 
-LIST_CALLS = """
+LIST_CALLS = f"""
     select c.elevenlabs_conversation_id, c.phone_number, coalesce(c.client_name, s.client_name), c.batch_id,
         c.batch_name, c.group_id, c.group_name, c.outcome, c.ended_at,
         case when c.skipped is not null then 'skipped' else m.status end,
         coalesce(c.skipped, m.reason), m.error_code,
-        case when m.status in ('sent', 'delivered', 'read') then (
-            select min(i.accepted_at) from conversation_messages i
-            where i.conversation_id = c.conversation_id and i.direction = 'inbound' and i.id > m.id
-                and i.accepted_at >= m.accepted_at
-                and i.accepted_at < coalesce((
-                    select min(n.accepted_at) from conversation_messages n
-                    where n.conversation_id = c.conversation_id and n.kind = 'opening'
-                        and n.status in ('sent', 'delivered', 'read') and n.accepted_at > m.accepted_at), 1e300)
-            ) end,
+        {FIRST_REPLY_AT},
         (select count(*) from conversation_messages t where t.conversation_id = c.conversation_id and t.call_id = c.id),
         s.status = 'opted_out', s.handler
     from calls c join conversation_state s on s.id = c.conversation_id
     left join conversation_messages m on m.call_id = c.id and m.kind = 'opening'
-    where {ended} and {batch}
+    where {{ended}} and {{batch}}
     order by coalesce(c.ended_at, c.recorded_at), c.id"""
-"""`replied_at` as the report counts it: a customer's message answers the latest opening that had gone out."""
 
 
 @dataclass(frozen=True, slots=True)

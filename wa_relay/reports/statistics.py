@@ -17,6 +17,7 @@ from wa_relay.ledger.engine import Queries, Rows
 from wa_relay.reports.decisions import stopped_templates
 from wa_relay.reports.figures import Group, Statistics
 from wa_relay.reports.labels import NAMED, QUARTER, DayLabels, call_labels
+from wa_relay.reports.replies import FIRST_REPLY_AT
 from wa_relay.reports.snapshot import snapshot
 from wa_relay.reports.spans import Span
 from wa_relay.reports.tally import Tally
@@ -25,23 +26,14 @@ Grouping = Literal["day", "batch", "group", "agent", "conversation"]
 BY_CALL = (*NAMED, "conversation")
 CHUNK = 1_000
 
-SELECT_CALLS = """
-    select {key}, c.skipped, m.status, m.reason, m.error_code, m.accepted_at is not null,
+SELECT_CALLS = f"""
+    select {{key}}, c.skipped, m.status, m.reason, m.error_code, m.accepted_at is not null,
         case when m.status in ('sent', 'delivered', 'read') then m.accepted_at - c.ended_at end,
         case when m.status in ('sent', 'delivered', 'read') then m.delivered_at - m.accepted_at end,
         case when m.status in ('sent', 'delivered', 'read') then m.read_at - m.delivered_at end,
-        case when m.status in ('sent', 'delivered', 'read') then (
-        select min(i.accepted_at) from conversation_messages i
-        where i.conversation_id = c.conversation_id and i.direction = 'inbound' and i.id > m.id
-            and i.accepted_at >= m.accepted_at
-            and i.accepted_at < coalesce((
-                select min(n.accepted_at) from conversation_messages n
-                where n.conversation_id = c.conversation_id and n.kind = 'opening'
-                    and n.status in ('sent', 'delivered', 'read') and n.accepted_at > m.accepted_at), 1e300)
-        ) - m.accepted_at end
+        {FIRST_REPLY_AT} - m.accepted_at
     from calls c left join conversation_messages m on m.call_id = c.id and m.kind = 'opening'
-    where {ended}"""
-"""A customer's message answers the latest opening that had gone out when it arrived."""
+    where {{ended}}"""
 
 # An inbound message is accepted when it arrives.
 COUNT_MESSAGES = """
