@@ -10,9 +10,13 @@ import asyncio
 import io
 import os
 import pty
+import select
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,11 +27,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from docs.picture import THEME, plain_format, recording
 from wa_relay.cli.output import on_file
 from wa_relay.demo import played
-from wa_relay.demo.campaign import AGENT, ANA
+from wa_relay.demo.campaign import AGENT, ANA, DIEGO
+from wa_relay.demo.stage import Stage
 
 COLUMNS, MOST_LINES = 100, 42
 SHOWN_FOLDER = "/var/lib/wa-relay"
 SHOWN_PYTHON = "/opt/wa-relay/bin/python"
+BACKUP = "copy.db"
 COMMANDS: Mapping[str, Sequence[str]] = {
     "history": ("history", ANA.phone),
     "stats": ("stats", "--by", "batch"),
@@ -44,7 +50,7 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "resume": ("resume",),
     "doctor": ("doctor",),
     "database": ("database", "info"),
-    "backup": ("backup", "copy.db"),
+    "backup": ("backup", BACKUP),
     "resolve": ("resolve",),
     "config": ("config", "show"),
     "service": ("service", "unit"),
@@ -57,44 +63,117 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "init": ("init", "example.toml"),
     "forget": ("forget", ANA.phone, "--yes"),
 }
-"""In the order in which they run: a picture may show what an earlier command did.
+"""In the order in which they run: a picture may show what an earlier command did. `demo` has a picture of its own."""
 
-`demo` has a picture of its own; `serve` and `tail` print log lines until they are stopped, and `restore` needs a daemon
-that is stopped.
-"""
+RESTORE = ("restore", BACKUP, "--yes")
+"""Runs on the database that `serve` has served and left: it needs a daemon that is stopped."""
+
+ENDS_WITHIN, QUIET_AFTER = 60.0, 3.0
+"""Seconds."""
+
+FIRST_EVENT_TRIES = 10
+SECOND_PORT = 8080
+
+WRITTEN = ("Hola, una pregunta más.", "¿Atienden los sábados?")
+"""What the customer writes while `tail` follows."""
+
+
+class Running:
+    """A command on a terminal of its own. `printed` is what it has written so far."""
+
+    def __init__(self, arguments: Sequence[str], config: Path) -> None:
+        self._config = config
+        self._terminal, theirs = pty.openpty()
+        self._process = subprocess.Popen(  # noqa: S603 (a command of this project)
+            (sys.executable, "-m", "wa_relay", "--config", str(config), *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=config.parent,
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(Path(__file__).parent.parent),
+                "LANG": "C.UTF-8",
+                "TERM": "xterm-256color",
+                "COLUMNS": str(COLUMNS),
+            },
+        )
+        os.close(theirs)
+        self._written = b""
+
+    @property
+    def printed(self) -> str:
+        """The text with its colours, and with paths and addresses as a reader's own would be."""
+        text = self._written.decode("utf-8", "replace").replace("\r\n", "\n").replace(sys.executable, SHOWN_PYTHON)
+        return text.replace(f"{self._config.parent}/", "").replace(str(self._config.parent), SHOWN_FOLDER)
+
+    def read(self, *, within: float) -> bool:
+        """Reads what comes next. False if nothing comes within some seconds, or when the command has ended."""
+        if not select.select([self._terminal], [], [], within)[0]:
+            return False
+        try:
+            part = os.read(self._terminal, 65536)
+        except OSError:  # Linux reports the end of a terminal as an error
+            return False
+        self._written += part
+        return bool(part)
+
+    def interrupt(self) -> None:
+        """Ends it as Ctrl-C does."""
+        self._process.send_signal(signal.SIGINT)
+
+    def finish(self) -> str:
+        """Returns all that it has printed, once it has ended."""
+        while self.read(within=ENDS_WITHIN):
+            pass
+        os.close(self._terminal)
+        self._process.wait(ENDS_WITHIN)
+        return self.printed
 
 
 def run(arguments: Sequence[str], config: Path) -> str:
     """What a command prints on a terminal, with its colours."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(  # noqa: S603 (a command of this project)
-        (sys.executable, "-m", "wa_relay", "--config", str(config), *arguments),
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-        cwd=config.parent,
-        env={
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(Path(__file__).parent.parent),
-            "LANG": "C.UTF-8",
-            "TERM": "xterm-256color",
-            "COLUMNS": str(COLUMNS),
-        },
-    )
-    os.close(theirs)
-    printed = b""
-    while True:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:  # Linux reports the end of a terminal as an error
+    return Running(arguments, config).finish()
+
+
+def served(config: Path) -> str:
+    """What `serve` prints from its start to Ctrl-C."""
+    daemon = Running(("serve",), config)
+    while "listens on" not in daemon.printed and daemon.read(within=ENDS_WITHIN):
+        pass
+    while daemon.read(within=QUIET_AFTER):
+        pass
+    daemon.interrupt()
+    return daemon.finish()
+
+
+async def followed(s: Stage) -> str:
+    """What `tail` prints while a customer writes and gets an answer."""
+    following = Running(("tail",), s.daemon.config)
+    # It shows what happens from its start on, and does not say when that is.
+    for _ in range(FIRST_EVENT_TRIES):
+        if following.printed:
             break
-        if not part:
-            break
-        printed += part
-    os.close(ours)
-    process.wait(60)
-    text = printed.decode("utf-8", "replace").replace("\r\n", "\n").replace(sys.executable, SHOWN_PYTHON)
-    return text.replace(f"{config.parent}/", "").replace(str(config.parent), SHOWN_FOLDER)
+        await s.twilio.customer_writes(DIEGO.phone, WRITTEN[0])
+        await asyncio.to_thread(following.read, within=QUIET_AFTER)
+    await s.twilio.customer_writes(DIEGO.phone, WRITTEN[1])
+    while await asyncio.to_thread(following.read, within=QUIET_AFTER):
+        pass
+    following.interrupt()
+    return await asyncio.to_thread(following.finish)
+
+
+def second_config(first: Path) -> Path:
+    """A configuration like the demo's in another folder, for a daemon that has no database yet; a backup lies there."""
+    settings = first.read_text(encoding="utf-8")
+    port = tomllib.loads(settings)["server"]["port"]
+    path = first.parent / "second" / first.name
+    path.parent.mkdir()
+    path.write_text(settings.replace(f"port = {port}", f"port = {SECOND_PORT}"), encoding="utf-8")
+    path.chmod(0o600)
+    for name in (BACKUP, "wa-relay.db.forgotten"):
+        shutil.copy(first.parent / name, path.parent)
+    return path
 
 
 def picture(name: str, arguments: Sequence[str], printed: str) -> str:
@@ -107,7 +186,14 @@ def picture(name: str, arguments: Sequence[str], printed: str) -> str:
         console.print(Text.from_ansi(line))
     if len(lines) > MOST_LINES:
         console.print(Text("…", style="dim"))
+    # The frame ends at the last line's base: the tails of its letters would be cut off.
+    console.print()
     return console.export_svg(title=f"wa-relay {name}", theme=THEME, code_format=plain_format(), unique_id=name)
+
+
+def keep(folder: Path, name: str, arguments: Sequence[str], printed: str) -> None:
+    """Writes a command's picture."""
+    (folder / f"{name}.svg").write_text(picture(name, arguments, printed), encoding="utf-8")
 
 
 async def main(folder: Path) -> None:
@@ -116,7 +202,11 @@ async def main(folder: Path) -> None:
         async with played(on_file(io.StringIO(), width=COLUMNS), Path(place)) as s:
             for name, arguments in COMMANDS.items():
                 printed = await asyncio.to_thread(run, arguments, s.daemon.config)
-                (folder / f"{name}.svg").write_text(picture(name, arguments, printed), encoding="utf-8")
+                keep(folder, name, arguments, printed)
+            keep(folder, "tail", ("tail",), await followed(s))
+            config = second_config(s.daemon.config)
+            keep(folder, "serve", ("serve",), await asyncio.to_thread(served, config))
+            keep(folder, "restore", RESTORE, await asyncio.to_thread(run, RESTORE, config))
 
 
 if __name__ == "__main__":
