@@ -13,7 +13,19 @@ import time
 from pathlib import Path
 from statistics import median
 
-from bench import baseline, commands, growth, loop, messages, openings, polling, postgres, voice_notes, webhooks
+from bench import (
+    baseline,
+    commands,
+    growth,
+    loop,
+    messages,
+    openings,
+    polling,
+    postgres,
+    scraping,
+    voice_notes,
+    webhooks,
+)
 from bench.baseline import Reference
 from bench.report import Bench, Row, Settings, shown, stored
 
@@ -21,6 +33,7 @@ BENCHES: dict[str, Bench] = {
     "webhooks": webhooks.webhooks,
     "postgres": postgres.postgres,
     "listeners": webhooks.listeners,
+    "scraping": scraping.scraping,
     "slow_sync": webhooks.slow_sync,
     "messages_http": messages.messages_http,
     "messages_websocket": messages.messages_websocket,

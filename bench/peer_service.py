@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import pwd
-import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from bench.processes import Process, cpu_of
-from bench.product import PUBLIC
+from bench.product import PUBLIC, free_port
 from bench.twilio_form import ACCOUNT, TOKEN
 
 SOURCE = Path(__file__).parent / "peer"
@@ -27,7 +26,7 @@ class PeerService:
         if not POSTGRES or not (SOURCE / "node_modules").is_dir():
             raise RuntimeError("the Node service is not set up: run it with `make bench-peer`")
         self._data, self._user = folder / "postgres", pwd.getpwnam("postgres")
-        self._database_port, self._redis_port, self._port = _free_port(), _free_port(), _free_port()
+        self._database_port, self._redis_port, self._port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._redis = subprocess.Popen(
             ["redis-server", "--port", str(self._redis_port), "--save", "", "--appendonly", "no", "--dir", str(folder)],
@@ -110,9 +109,3 @@ class PeerService:
     def _sql(self, text: str) -> str:
         command = ["psql", "-h", "127.0.0.1", "-p", str(self._database_port), "-U", "postgres", "-qtA", "-c", text]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

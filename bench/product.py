@@ -55,7 +55,7 @@ class Product:
         self.database = database or folder / "wa-relay.db"
         self.place = Location(self.database, server)
         self._module, self._env = module, dict(env or {})
-        self._port = _free_port()
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._process: Process | None = None
         self._write(settings)
@@ -153,7 +153,8 @@ class Product:
             self._process.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Returns a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
