@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
@@ -235,8 +236,9 @@ class Service:
         way = fault.way if fault else ""
         if fault:
             stage.journal.note("fault", operation="callback", fault=fault.kind, how=way, sid=made.sid)
-        if way == "early" and steps:
-            await step_now(stage, made, steps.pop(0))
+        if way == "early":
+            # A task of its own: whatever ends this request, the message takes the rest of its way.
+            await asyncio.wait({stage.go(step_now(stage, made, steps.pop(0)))})
         if steps:
             stage.go(deliver(stage, made, steps, way))
 

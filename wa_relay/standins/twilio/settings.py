@@ -87,11 +87,12 @@ class Stage:
         self._overtaking: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[object]] = set()
 
-    def go(self, work: Coroutine[object, object, object]) -> None:
+    def go(self, work: Coroutine[object, object, object]) -> asyncio.Task[object]:
         """Runs something in the background, beside the request that began it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def quiet(self) -> None:
         """Ends all tasks, and the connections to webhooks."""
