@@ -20,7 +20,7 @@ from bench.report import Row
 
 BASELINE = Path(__file__).parent / "baseline.json"
 TOLERANCE = 0.10
-"""The part by which a figure may be worse than the baseline's."""
+"""The share by which a figure may be worse than the baseline's."""
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "µs": 1e-6}
 
@@ -36,9 +36,9 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A figure of this run beside the baseline's. `worse` is the part by which it is worse; negative if it is better.
+    """A figure of this run beside the baseline's. `worse` is the share by which it is worse, negative if it is better.
 
-    `then` is the baseline's figure as this machine would measure it. Both are None for a figure that it lacks.
+    `then` is the baseline's figure as this machine would measure it. Both are None if the baseline lacks the figure.
     """
 
     row: Row
@@ -100,7 +100,7 @@ def write(rows: Sequence[Row], reference: Reference, *, quick: bool, path: Path 
 
 
 def read(*, quick: bool, path: Path = BASELINE) -> dict[str, Any] | None:
-    """Reads the baseline; None without one, and for one of runs with other sizes."""
+    """Reads the baseline. Returns None if there is none, or if its runs had other sizes."""
     if not path.exists():
         return None
     baseline: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

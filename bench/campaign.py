@@ -2,7 +2,7 @@
 
 Three daemons, five senders, a database in which many customers have been written to, and calls whose openings are all
 due at once. A fifth of the customers answer and get a reply. One daemon is killed every ten seconds and started again.
-At the end Twilio's journal says whether anybody got an opening twice, or none; the figures say what was the limit.
+At the end Twilio's journal shows whether a customer got two openings, or none, and the figures show what the limit was.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ KILL_EVERY = 10.0
 ANSWERING = 0.2
 LONGEST = 1800.0
 BUSY = 0.85
-"""The share of a processor from which on a process counts as the limit."""
+"""The share of a processor from which a process counts as the limit."""
 
 SEED = (
     "set session_replication_role = replica",
@@ -115,12 +115,12 @@ class Host:
         config.chmod(0o600)
 
     def start(self) -> None:
-        """Starts the daemon, and does not wait for it."""
+        """Starts the daemon without waiting for it."""
         arguments = ["-m", "wa_relay", "--config", str(self._folder / "config.toml"), "serve"]
         self._process = Process(arguments, log=self._folder / "stderr.log")
 
     def kill(self) -> None:
-        """Ends the daemon as a power cut would."""
+        """Kills the daemon, as a power cut would."""
         self._spent = self.cpu
         if self._process is not None:
             self._process.kill()
@@ -133,7 +133,7 @@ class Host:
 
 
 class Campaign:
-    """One run. `conversations` are in the database, of whom the first `calls` have an opening due."""
+    """One run. The database holds `conversations`; the first `calls` of them have an opening due."""
 
     def __init__(self, folder: Path, conversations: int, calls: int, seed: int) -> None:
         self._folder = folder
@@ -238,7 +238,7 @@ class Campaign:
         return [message.to for message in self._twilio.accepted() if message.body == OPENING]
 
     async def _answer(self) -> None:
-        """Runs for ever: a fifth of those who got an opening write."""
+        """Runs until cancelled: a fifth of the customers who got an opening write."""
         heard = 0
         while True:
             await asyncio.sleep(0.5)
@@ -250,7 +250,7 @@ class Campaign:
             heard = len(openings)
 
     async def _kill(self, hosts: list[Host]) -> None:
-        """Runs for ever: one daemon after the other is killed and started again."""
+        """Runs until cancelled: kills one daemon after the other and starts it again."""
         while True:
             for host in hosts:
                 await asyncio.sleep(KILL_EVERY)

@@ -15,7 +15,7 @@ from bench.twilio_form import phone
 
 
 def commands(settings: Settings) -> list[Row]:
-    """Starts each in turn, so that what else the machine does falls on all of them."""
+    """Starts each in turn, so that other load on the machine affects all of them."""
     product = Product(settings.folder / "commands", {})
     product.seed(5)
     relay = ["-m", "wa_relay", "--config", str(product.config)]

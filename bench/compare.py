@@ -52,7 +52,7 @@ ROWS = (
 
 @dataclass(slots=True)
 class Round:
-    """One round: the reference, both services' figures, and what else the machine was doing."""
+    """One round: the reference, both services' figures, and the machine's other load."""
 
     commits: float
     bare: float
@@ -102,7 +102,7 @@ def rate_at_twilio(sent_at: dict[str, float], twilio: Twilio, count: int) -> flo
 
 
 def settled(cpu: Callable[[], float]) -> float:
-    """Processor seconds once all that follows a load is done: less than 3 % of a processor in a second."""
+    """Processor seconds once all work that follows a load is done: under 3 % of a processor for a second."""
     spent = cpu()
     while True:
         time.sleep(1.0)
@@ -112,7 +112,7 @@ def settled(cpu: Callable[[], float]) -> float:
 
 
 def measure_node(service: PeerService, agent: str, sizes: Sizes) -> Figures:
-    """Every figure of the Node service; its processor time includes PostgreSQL's and Redis'."""
+    """Every figure of the Node service; its processor time includes that of PostgreSQL and Redis."""
     figures: Figures = {}
     for name, env in (("stored", {}), ("stored_single", {"SINGLE_STMT": "1"})):
         service.start("web", env)
@@ -211,7 +211,7 @@ def one_round(
 
 
 def _busy(seconds: float) -> float:
-    """The share of all processors that was busy during a pause in which this program does nothing."""
+    """The share of all processors that was busy while this program did nothing."""
 
     def ticks() -> tuple[int, int]:
         fields = [int(field) for field in Path("/proc/stat").read_text(encoding="ascii").split("\n")[0].split()[1:9]]
@@ -224,7 +224,7 @@ def _busy(seconds: float) -> float:
 
 
 def steady(rounds: list[Round]) -> list[Round]:
-    """The rounds whose reference moved by at most `MOVED` from the median."""
+    """The rounds whose reference differs from the median by at most `MOVED`."""
     middle = median(found.bare for found in rounds)
     return [found for found in rounds if max(found.bare / middle, middle / found.bare) <= MOVED]
 
@@ -290,7 +290,9 @@ def main() -> None:
             service.close()
     kept = steady(rounds)
     if not kept:
-        raise SystemExit("in no round the reference was steady: repeat it while the machine does nothing else")
+        raise SystemExit(
+            "the reference was not steady in any round: repeat the run while the machine does nothing else"
+        )
     shown(kept, len(rounds) - len(kept))
 
 

@@ -132,7 +132,7 @@ def _claims(settings: Settings, big: Path) -> list[Row]:
 def _claimed(database: Path, people: int) -> dict[str, float]:
     """Microseconds of one turn's and one message's claim, and of a thread, just after 64 people wrote.
 
-    The median of 30 times. The people are in no order, so that no two of them lie side by side in either file.
+    The median of 30 times. The people are in random order, so that no two of them lie side by side in either file.
     """
     writers = iter(random.Random(1).sample(range(1, people + 1), 30 * 64))
     db = file.open_for_writing(database, account_sid="", now=time.time()).connection
@@ -215,6 +215,6 @@ def _seconds(of: Callable[[], object]) -> float:
 def _on_a_copy(settings: Settings, big: Path, name: str) -> Product:
     product = Product(settings.folder / f"growth-{name}", WAITS)
     shutil.copy(big, product.database)
-    # Half a gigabyte on its way to the disk would hold up every sync of what is measured.
+    # Half a gigabyte that is still being written to disk would slow every sync that is measured.
     os.sync()
     return product

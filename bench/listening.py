@@ -1,4 +1,5 @@
-"""Listeners of events as a process: `python -m bench.listening URL TOKEN COUNT`. They read all and keep nothing."""
+"""Listeners of events as a process: `python -m bench.listening URL TOKEN COUNT`. They read everything and keep
+nothing."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Connection(asyncio.Protocol):
 
 
 class Load:
-    """One load: which requests there are, what was answered, how long it took."""
+    """One load: its requests, their answers, and how long each took."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self._job = job

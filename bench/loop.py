@@ -1,4 +1,4 @@
-"""The longest time for which the product's loop is held up at full load."""
+"""The longest time for which the product's event loop is blocked at full load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.webhooks import post
 
 
 def loop(settings: Settings) -> list[Row]:
-    """From the first 200 on: whole messages at saturation, the first of them included."""
+    """From the first 200: whole messages at saturation, including the first."""
     worst: list[tuple[float, float]] = []
     count = settings.size(4_000, 1_500)
     for number in range(settings.rounds):

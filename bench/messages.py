@@ -18,7 +18,7 @@ RATE = 50.0
 """Messages a second of the measure of latency."""
 
 WARM = 20
-"""Messages before the measure, so that what is loaded once is not counted."""
+"""Messages sent before measuring, so that one-time loading is not counted."""
 
 
 def one_load(settings: Settings, transport: str, count: int, *, number: int, rate: float | None) -> dict[str, float]:
@@ -122,7 +122,7 @@ def _added(settings: Settings, transport: str) -> list[Row]:
 
 
 def latency_http(settings: Settings) -> list[Row]:
-    """At 50 messages a second, beside a client that makes the same requests and stores nothing."""
+    """50 messages a second, beside a client that makes the same requests and stores nothing."""
     return _added(settings, "http")
 
 

@@ -56,7 +56,7 @@ class PeerService:
         return self._node
 
     def stop(self) -> None:
-        """Ends the service; its stores stay."""
+        """Ends the service; its stores keep running."""
         if self._node is not None:
             self._node.kill()
             self._node = None

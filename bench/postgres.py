@@ -58,7 +58,7 @@ def _rows(found: dict[str, list[dict[str, float]]]) -> list[Row]:
 
 
 def _stored(folder: Path, count: int, server: str, daemons: int) -> dict[str, float]:
-    """A load of webhooks that is shared among daemons on one database."""
+    """A load of webhooks, shared among several daemons on one database."""
     products = [Product(folder / str(number), WAITS, server=server) for number in range(daemons)]
     products[0].seed(count)
     share = count // daemons
@@ -104,7 +104,7 @@ def _whole(folder: Path, count: int, server: str) -> dict[str, float]:
             assert time.monotonic() < end, f"{product.count(SENT)} of {count} messages within {WITHIN:.0f} s"
             time.sleep(0.1)
         accepted = twilio.accepted()
-        assert all(len(times) == 1 for times in accepted.values()), "somebody was answered twice"
+        assert all(len(times) == 1 for times in accepted.values()), "a customer was answered twice"
         sent_at: dict[str, float] = result["sent_at"]  # type: ignore[assignment]
         return {"per_second": count / (max(times[-1] for times in accepted.values()) - min(sent_at.values()))}
     finally:

@@ -1,4 +1,4 @@
-"""Processes beside the benchmark's own: started, asked what they use, and ended."""
+"""The processes that a benchmark starts, measures and ends."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Process:
 
     @property
     def ended(self) -> bool:
-        """True once it runs no more."""
+        """True once it has ended."""
         return self._popen.poll() is not None
 
     @property
@@ -68,7 +68,7 @@ class Process:
 
     @property
     def peak(self) -> float:
-        """MB of resident memory at the most."""
+        """MB of resident memory at its peak."""
         return self._status("VmHWM")
 
     def _status(self, name: str) -> float:
@@ -81,7 +81,7 @@ class Process:
             raise RuntimeError(f"exit {self._popen.returncode}: {' '.join(self._arguments)}")
 
     def kill(self) -> None:
-        """Ends it as a power cut would."""
+        """Kills it, as a power cut would."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:

@@ -20,9 +20,9 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure. `beside` is the reference of the same run, `met` is None where nothing is wanted.
+    """One figure. `beside` is the reference of the same run, `met` is None if the figure has no limit.
 
-    `is_reference` is true for a figure that is not about the relay.
+    `is_reference` is true for a figure that does not measure the relay.
     """
 
     bench: str
@@ -36,12 +36,12 @@ class Row:
 
 
 def at_least(bench: str, what: str, value: float, unit: str, least: float, beside: str = "") -> Row:
-    """A figure that must not be under a limit."""
+    """A figure with a lower limit."""
     return Row(bench, what, value, unit, beside, f"≥ {least:g}", value >= least)
 
 
 def at_most(bench: str, what: str, value: float, unit: str, most: float, beside: str = "") -> Row:
-    """A figure that must not be over a limit."""
+    """A figure with an upper limit."""
     return Row(bench, what, value, unit, beside, f"≤ {most:g}", value <= most)
 
 
@@ -98,12 +98,12 @@ Bench = Callable[["Settings"], list[Row]]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a run: `rounds` of each measure, of which the median counts; `folder` is thrown away after."""
+    """The settings of a run: `rounds` of each measure, of which the median counts; `folder` is deleted afterwards."""
 
     folder: Path
     rounds: int
     quick: bool
 
     def size(self, whole: int, quick: int) -> int:
-        """Chooses the usual size, or that of a quick run."""
+        """Chooses the usual size, or the smaller one in a quick run."""
         return quick if self.quick else whole

@@ -19,7 +19,7 @@ def phone(customer: int) -> str:
 
 
 def message_sid(customer: int, series: int) -> str:
-    """The SID of a message: like Twilio's in no order, so that they are spread over an index."""
+    """The SID of a message: random like Twilio's, so that they spread over an index."""
     return f"SM{hashlib.blake2b(f'{series}/{customer}'.encode(), digest_size=16).hexdigest()}"
 
 

@@ -1,4 +1,4 @@
-"""Five hundred voice notes in a minute: memory stays flat, and those who write texts get their answers as fast."""
+"""Five hundred voice notes in a minute: memory stays flat, and customers who write texts are answered as fast."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOTE_BYTES = 60_000
 
 TEXTS_PER_SECOND, NOTES_PER_SECOND = 4.0, 500 / 60
 SLICES = 3
-"""Times that texts alone and texts beside notes take turns: what else runs on the machine then disturbs both."""
+"""How often texts alone and texts beside notes take turns, so that other load on the machine affects both."""
 
 TRANSCRIBED = "select count(*) from media where state = 'ready'"
 

@@ -1,7 +1,7 @@
 """The product with a watch on its loop, as a process: `python -m bench.watched FILE serve …`.
 
-A timer asks to be called every 2 ms; how much later it is called is how long something else had the
-loop, or the machine. The worst so far stands in FILE, in milliseconds of the loop and of the processor.
+A timer asks to be called every 2 ms; how late it is called shows how long something else had the loop, or the machine.
+FILE holds the worst so far, in milliseconds of the loop and of the processor.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ async def watch(file: Path) -> None:
         wanted, used = loop.time() + EVERY, time.thread_time()
         await asyncio.sleep(EVERY)
         late, busy = loop.time() - wanted, time.thread_time() - used
-        # Late without having worked is the machine's doing: others had the processor, or the GIL.
+        # Late without processor time of our own means that another process had the processor, or a thread the GIL.
         if late > worst:
             worst = late
             _note(file, late, busy)

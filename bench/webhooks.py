@@ -1,4 +1,4 @@
-"""Stored webhooks: the rate beside a bare handler, and what a slow disk makes of it beside one commit a webhook."""
+"""Stored webhooks: the rate beside a bare handler, and on a slow disk beside one commit for each webhook."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MANY = 100
 
 LISTENERS = 200
 WAITS = {"reply": {"debounce_seconds": 15.0}}
-"""Nothing is put to the agent while the webhooks come in."""
+"""The agent is not asked while the webhooks come in."""
 
 SLOW_SYNC = """
 #define _GNU_SOURCE
@@ -61,7 +61,7 @@ def stored(
     connections: int = CONNECTIONS,
     listeners: int = 0,
 ) -> dict[str, float]:
-    """A load on a fresh product that is killed after it; the rows are what was answered with 200.
+    """A load on a fresh product, which is then killed; the stored rows must be those answered with 200.
 
     `listeners` clients follow its events meanwhile.
     """
@@ -86,7 +86,7 @@ def stored(
 
 
 def reference(settings: Settings) -> Reference:
-    """What the bare handler and SQLite alone do on this machine now."""
+    """The rates of the bare handler and of SQLite alone on this machine now."""
     count = settings.size(16_000, 8_000)
     bare = Process(["-m", "bench.reference", "handler", PUBLIC])
     try:

@@ -15,13 +15,13 @@ from tests.crash.traffic import KINDS
 
 
 def main() -> None:
-    """Runs, prints what was met and what was broken, and ends with 1 if anything was."""
+    """Runs, prints what was met and every broken promise, and exits with 1 if there is one."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--kills", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=None, help="repeats a run's dice")
-    parser.add_argument("--real", type=int, default=None, help="kills of a daemon that is started for real")
-    parser.add_argument("--without", nargs="+", choices=KINDS, default=[], help="leaves kinds of traffic out")
-    parser.add_argument("--folder", type=Path, default=None, help="keeps the run's files there")
+    parser.add_argument("--seed", type=int, default=None, help="repeat the random choices of a run")
+    parser.add_argument("--real", type=int, default=None, help="kills of a daemon that is started as a user starts it")
+    parser.add_argument("--without", nargs="+", choices=KINDS, default=[], help="leave out these kinds of traffic")
+    parser.add_argument("--folder", type=Path, default=None, help="keep the run's files there")
     chosen = parser.parse_args()
     seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(1_000_000)
     real = chosen.real if chosen.real is not None else min(200, max(1, chosen.kills // 20))

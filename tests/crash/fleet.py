@@ -1,4 +1,5 @@
-"""Several daemons on one PostgreSQL database, behind a balancer: started, struck, and asked about takeovers."""
+"""Several daemons on one PostgreSQL database, behind a balancer: starts them, kills or stops them, and times the
+takeovers."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ AWAY = (10.5, 13.0)
 """Seconds for which a daemon is stopped or cut off: its lease lasts 10 s."""
 
 STEP = 0.05
-"""Seconds by which the time of a takeover is measured."""
+"""Seconds between two measurements of a takeover's time."""
 
 SELECT_TAKEOVERS = "select seen_at, ended_at from runs where ended_at > seen_at order by id"
 
@@ -45,7 +46,7 @@ Settings = dict[str, dict[str, Any]]
 
 @dataclass(slots=True)
 class Host:
-    """One daemon, on a configuration and a port of its own; `up` are the times in which it could do its work."""
+    """One daemon, with its own configuration and port; `up` lists the times in which it could work."""
 
     daemons: Daemons
     port: int
@@ -64,7 +65,7 @@ class Host:
 
 
 class Fleet:
-    """The hosts. `seen` counts what struck them and how starts ended."""
+    """The hosts. `seen` counts their faults and how their starts ended."""
 
     def __init__(self, folder: Path, urls: list[str], env: dict[str, str], dice: random.Random) -> None:
         self._dice = dice
@@ -78,7 +79,7 @@ class Fleet:
 
     @property
     def log(self) -> str:
-        """All that the daemons said, host by host."""
+        """The daemons' whole output, host by host."""
         return "\n".join(host.daemons.log for host in self.hosts)
 
     async def open(self, settings: Settings) -> None:
@@ -102,14 +103,14 @@ class Fleet:
             await host.daemons.close()
 
     async def live(self, host: Host, over: Callable[[], bool]) -> None:
-        """Kills one daemon again and again, until `over`; sometimes it is stopped for longer than its lease first."""
+        """Kills one daemon again and again until `over`; sometimes stops it for longer than its lease first."""
         while not over():
             began = time.monotonic()
             await host.daemons.start()
             if self._dice.random() < EARLY:
                 await asyncio.sleep(self._dice.uniform(0.0, 0.4))
             elif (status := await host.daemons.listens_or_ended()) is not None:
-                # Nothing but a server that is away may end a start.
+                # Only a server that is away may end a start.
                 self.seen[f"start ended with {status}"] += 1
                 await asyncio.sleep(0.3)
                 continue
@@ -148,14 +149,14 @@ class Fleet:
 
 
 def read_from(url: str) -> Callable[[], Queries]:
-    """A function that opens the database for the judge."""
+    """Returns a function that opens the database for the judge."""
     return lambda: server.open_for_reading(url)
 
 
 def takeovers(url: str, hosts: list[Host], away: list[Span]) -> list[float]:
-    """Seconds from the last sign of life of each lost run to its end by another, the shortest first.
+    """Seconds from the last sign of life of each lost run until another run ended it, the shortest first.
 
-    Only the time counts in which somebody could take over: the server was there, and so was a daemon that could work.
+    Only time in which a takeover was possible counts: the server was up, and so was another daemon.
     """
     with closing(server.open_for_reading(url)) as db:
         runs = [(float(row["seen_at"]), float(row["ended_at"])) for row in db.execute(SELECT_TAKEOVERS)]

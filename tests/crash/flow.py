@@ -1,4 +1,4 @@
-"""One flow from its inputs to its end, driven by hand: a channel whose journal is a file, and a virtual clock."""
+"""One flow from its inputs to its end, driven step by step: a channel whose journal is a file, and a virtual clock."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from wa_relay.model import Accepted, Listed, NotSent, Receipt, SendRefused, Send
 
 Moment = Literal["before", "after"]
 STEP, STEPS = 11.0, 250
-"""Seconds between two looks of the driver, and how many of them: longer than two holds."""
+"""Seconds between two steps of the driver, and the number of steps: together longer than two holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What comes in, and what the channel and the agent make of it, one after the other; then all goes well."""
+    """The inputs, and the successive results of the channel and of the agent; after the last one everything
+    succeeds."""
 
     name: str
     inputs: tuple[str, ...] = ("call", "q1x")
@@ -39,16 +40,16 @@ FLOWS = (
     Flow("a person opts out", inputs=("call", "q1x", "BAJA", "q2x")),
     Flow("the channel is busy, then takes it", sends=("429", "429")),
     Flow("the answer to a send is lost", sends=("lost", "lost")),
-    Flow("a send gets nowhere", sends=("nothing",)),
+    Flow("a send never reaches Twilio", sends=("nothing",)),
     Flow("a send is refused", sends=("refused",)),
     Flow("the account is refused, then not", sends=("account", "account")),
     Flow("the agent fails", answers=("fail",)),
-    Flow("the agent is given up in the middle", answers=("give back",)),
+    Flow("the agent's turn is abandoned halfway", answers=("give back",)),
 )
 
 
 class Journal:
-    """What the channel took, kept where no kill of the daemon reaches it."""
+    """The messages that the channel took, kept where a kill of the daemon can't touch them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -73,7 +74,7 @@ class Driver:
         self._flow, self._store, self._journal, self.now = flow, store, journal, now
 
     def play(self) -> None:
-        """Puts the inputs in, which is done again after a kill as the backend and the sweep do, and works them off."""
+        """Gives the inputs, again after a kill as the backend and the sweep do, and works until nothing is left."""
         for number, shown in enumerate(self._flow.inputs):
             if shown == "call":
                 self._store.run(calls.record_call, call_of(1, 0, MADE + 5.0), self.now)
@@ -85,7 +86,7 @@ class Driver:
             if self._at_rest():
                 return
             self._look()
-        raise AssertionError("the flow does not come to its end")
+        raise AssertionError("the flow does not end")
 
     def _at_rest(self) -> bool:
         rows = self._store.rows(
@@ -144,7 +145,7 @@ class Driver:
         elif fate == "give back":
             self._store.run(turns.reopen_turn, turn_id, self.now)
         else:
-            # A model of a language answers differently each time it is asked.
+            # A language model answers differently each time it is asked.
             parts = [f"{part} {text} ({asked})" for part in ("primero", "segundo")]
             self._store.run(turns.finish_turn, turn_id, parts, None, self.now)
 
@@ -152,7 +153,7 @@ class Driver:
 class Dying(SqliteEngine):
     """A connection whose process is killed at a commit: before it is made, or right after.
 
-    A commit of nothing does not count: a kill there is a kill at the one before.
+    An empty commit does not count: a kill there is a kill at the one before.
     """
 
     at, when, commits, changes = 0, "before", 0, 0
@@ -176,7 +177,7 @@ class Dying(SqliteEngine):
 
 
 def die_at(commit: int, when: Moment, work: Callable[[], None]) -> bool:
-    """Does the work in a child that is killed at that commit; true if it came to its end before."""
+    """Does the work in a child that is killed at that commit. Returns true if the work ended before it."""
     child = os.fork()
     if child == 0:
         code = 3
@@ -195,7 +196,7 @@ def die_at(commit: int, when: Moment, work: Callable[[], None]) -> bool:
 
 
 def judged(flow: Flow, store: Store, journal: Journal, killed: bool) -> list[str]:
-    """What was broken, in words."""
+    """The broken promises, as sentences."""
     broken = []
     rows = {row["id"]: row for row in store.rows("select * from conversation_messages")}
     taken = journal.entries("taken")
@@ -230,7 +231,7 @@ def _unanswered(flow: Flow, ours: Sequence[sqlite3.Row], *, killed: bool) -> lis
             broken.append(f"{question} was not answered")
     notices = [row["notice"] for row in ours if row["kind"] == "notice"]
     wanted = ["opt_out"] * gone + ["fallback"] * ("fail" in flow.answers)
-    # Who is asked again after a kill may answer this time.
+    # An agent that is asked again after a kill may answer this time.
     if notices != wanted and not (killed and not notices and "fail" in flow.answers):
         broken.append(f"notices {notices}, not {wanted}")
     return broken

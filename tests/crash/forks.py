@@ -1,6 +1,6 @@
-"""Daemons in numbers: a server with the imports done forks one after the other, through the command line's own entry.
+"""Many daemons quickly: a server that has done the imports forks one after the other, through the command line's entry.
 
-Run as a module it is that server: a line of JSON in, a line of JSON out.
+Run as a module, this file is that server: a line of JSON in, a line of JSON out.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tests.e2e.stage import until
 
 PACKAGE = Path(wa_relay.__file__).parent.parent
 PASSING = {"NO_COLOR": "1", "PYTHONPATH": str(PACKAGE)}
-"""The environment of every process: also those that start elsewhere run the code that this one has loaded."""
+"""The environment of every process: those that start in another folder run the same code as this one."""
 
 
 class Daemons:
-    """Starts `wa-relay` on one configuration, forked or for real, and ends it."""
+    """Starts `wa-relay` on one configuration, forked or as a user would, and ends it."""
 
     def __init__(self, folder: Path, config: Path, env: Mapping[str, str]) -> None:
         self._folder, self._config, self._env = folder, config, {**PASSING, **env}
@@ -55,7 +55,7 @@ class Daemons:
             await self._server.wait()
 
     async def start(self, *, real: bool = False) -> None:
-        """Starts the daemon, and does not wait for it."""
+        """Starts the daemon without waiting for it."""
         # A command that writes to the database while no daemon runs holds its lock: a start meets it and ends.
         self.starts += 1
         self._said_before = self.log_path.stat().st_size if self.log_path.exists() else 0
@@ -73,7 +73,7 @@ class Daemons:
             self._pid = await self._fork("serve")
 
     async def end(self, number: int) -> int | None:
-        """Sends the daemon a signal and waits for its end; its exit status, None if none runs."""
+        """Sends the daemon a signal and waits for its end. Returns its exit status, None if none runs."""
         if self._real is not None:
             process, self._real = self._real, None
             with contextlib.suppress(ProcessLookupError):
@@ -91,7 +91,7 @@ class Daemons:
         os.kill(pid, number)
 
     async def listens_or_ended(self, within: float = 30.0) -> int | None:
-        """Waits until the daemon that was started last listens; its exit status if it ended before."""
+        """Waits until the daemon that was started last listens. Returns its exit status if it ended first."""
         end = time.monotonic() + within
         while b" listening " not in self._output():
             status = None if self._pid is None else (await self._ask({"do": "poll", "pid": self._pid}))["status"]
@@ -103,7 +103,7 @@ class Daemons:
         return None
 
     async def command(self, *arguments: str) -> int:
-        """Runs another command beside the daemon: its exit status."""
+        """Runs another command beside the daemon. Returns its exit status."""
         pid = await self._fork(*arguments)
         while True:
             status = (await self._ask({"do": "poll", "pid": pid}))["status"]

@@ -1,6 +1,6 @@
-"""What a run came to. The stand-ins' journals say what was really sent and really written.
+"""The verdict on a run. The stand-ins' journals are the truth about what was sent and written.
 
-The database is only asked what it shows of messages that were never accepted, and for the SIDs that it adopted.
+The database is read only for messages that were never accepted, and for the SIDs that it adopted.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ UNCERTAIN_SHARE, UNCERTAIN_OF_KILL = 0.10, 1 / 3
 that the look-up finds nothing."""
 
 LATE_SHARE = 0.01
-"""Of the sends, those that a starved machine may bring to Twilio after the divided hold."""
+"""The share of sends that a starved machine may bring to Twilio after the divided hold."""
 
 ENDS = ("delivered", "read", "failed", "uncertain")
 ON_THE_WAY = 2.5
-"""Seconds after an opt-out in which a send that was under way may still be accepted (F8)."""
+"""Seconds after an opt-out within which a send under way may still be accepted (F8)."""
 
 MEDIA = re.compile(r"/(SM|MM)[0-9a-f]{32}/ME[0-9a-f]{32}")
-"""Where a file is at the host to which Twilio redirects: only files are fetched there."""
+"""The path of a file at the host to which Twilio redirects: only files are fetched there."""
 
 PAID_IN_VAIN = frozenset({"truncated", "broken", "drip", "lost", "slow"})
-"""Faults of speech-to-text after which a recording has been transcribed and the answer has not arrived whole."""
+"""Faults of speech-to-text after which the recording was transcribed but the whole answer did not arrive."""
 
 SELECT_UNHEARD = """
     select m.twilio_message_id from conversation_messages m join media f on f.message_id = m.id
@@ -49,7 +49,7 @@ SELECT_BROKEN_OFF = """
     join turns t on t.id = q.turn_id and t.tools_ran and t.state = 'answered'
     join conversation_messages r on r.turn_id = t.id and r.kind = 'reply' and r.part = 0
     where q.direction = 'inbound'"""
-"""Questions whose turn used a tool: what the agent had written until it fell silent is the answer, and stays it."""
+"""Questions whose turn used a tool: the answer is what the agent had written when it fell silent."""
 
 SELECT_EVENTS = """
     select case when event = 'hold' then event || ' ' || reason else event end from journal
@@ -72,7 +72,7 @@ def judge(
     *,
     kills: int,
 ) -> Verdict:
-    """Weighs the whole run; `read` opens the database."""
+    """Judges the whole run; `read` opens the database."""
     verdict = Verdict()
     everyone = known.addresses.everyone
     sent = [_sent(entry, known) for entry in twilio.journal.entries("accepted")]
@@ -96,7 +96,7 @@ def judge(
     outbound = [row for row in rows.values() if row["direction"] == "outbound"]
     verdict.check(not turns, f"{turns} turns are still open")
     _adoption(verdict, sent, outbound, known.resent, kills)
-    verdict.check(not waiting, f"{waiting} conversations still wait for being merged")
+    verdict.check(not waiting, f"{waiting} conversations still wait to be merged")
     _openings(verdict, sent, known, followed, everyone(refused | _left(twilio)))
     _conversations(verdict, twilio, agents, [one for one in sent if one.row not in known.resent], known)
     _senders(verdict, sent, known)
@@ -115,7 +115,7 @@ def judge(
 
 
 def _why(verdict: Verdict, db: Queries, phones: Iterable[str]) -> None:
-    """What `why --json` prints is enough to rebuild how every message and every call ended."""
+    """The output of `why --json` is enough to rebuild how every message and every call ended."""
     messages: dict[int, str] = {}
     calls: dict[str, str | None] = {}
     for phone in phones:
@@ -198,7 +198,7 @@ def _openings(
         if number in known.keys and number not in known.history:
             reason = followed.get(known.keys[number], "nothing")
             kept = number in opened or reason is None or phone in refused
-            # A person has the conversation with which the customer's other number was merged.
+            # An operator has the conversation into which the customer's other number was merged.
             kept |= reason == "handed_over" and phone in known.addresses.same
             verdict.check(kept, f"call {number} was lost: {reason}")
     verdict.figures.update(calls=len(known.keys), opened=len(opened))
@@ -216,10 +216,10 @@ def _asked(twilio: TwilioStandin, known: Expected) -> Iterator[tuple[str, int]]:
 def _conversations(
     verdict: Verdict, twilio: TwilioStandin, agents: ElevenLabsStandin, sent: Sequence[Sent], known: Expected
 ) -> None:
-    """No text twice, no answer without a question, and the answers in the order in which they were asked for.
+    """No text twice, no answer without a question, and the answers in the order of the questions.
 
-    What a person had sent again comes when that person decides, and is left out here. An answer belongs to the phone
-    that asked: where two conversations were merged, the other one's may come to it in between.
+    Messages that an operator had sent again come when the operator decides, and are left out here. An answer belongs to
+    the phone that asked; after a merge, answers to the customer's other phone may come in between.
     """
     asker = {number: phone for phone, number in _asked(twilio, known)}
     first_asked: dict[tuple[int, ...], int] = {}
@@ -237,7 +237,7 @@ def _conversations(
     disordered = 0
     for phone, thread in by_phone.items():
         order = [first_asked.get(one.asked, 0) for one in thread if one.asked]
-        verdict.check(all(order), f"{phone} got an answer to a question that was never put")
+        verdict.check(all(order), f"{phone} got an answer to a question that was never asked")
         if order != sorted(order):
             disordered += 1
             verdict.check(False, f"{phone} got answers out of order: {[one.asked for one in thread if one.asked]}")
@@ -310,7 +310,8 @@ def _spoken(
     closed: set[str],
     kills: int,
 ) -> None:
-    """Every voice note is answered once, or known to have failed; none is paid twice but by a kill or a lost answer."""
+    """Every voice note is answered once, or known to have failed; only a kill or a lost answer makes one be paid
+    twice."""
     answers: defaultdict[int, set[tuple[int, ...]]] = defaultdict(set)
     for one in sent:
         for number in one.asked:
@@ -332,14 +333,14 @@ def _spoken(
 
 
 def _senders(verdict: Verdict, sent: Sequence[Sent], known: Expected) -> None:
-    """A conversation stays at the number of ours at which it began and the customer writes to."""
+    """A conversation stays at the number of ours at which it began and to which the customer writes."""
     for one in sent:
         wanted = SALES if one.phone in known.addresses.sales else SANDBOX
         verdict.check(one.sender == wanted, f"{one.phone} was written to from {one.sender}, not {wanted}")
 
 
 def _left(twilio: TwilioStandin) -> set[str]:
-    """Those who asked not to be written to."""
+    """Nobody who opted out is written to."""
     return {str(entry.data["phone"]) for entry in _baja(twilio)}
 
 
@@ -382,7 +383,7 @@ def _leaks(verdict: Verdict, twilio: TwilioStandin, log: str) -> None:
     at = log.find("Traceback")
     verdict.check(at < 0, f"the log holds a traceback: {log[at : at + 1500]}")
     for fault in re.findall(r" (\w+_fault) (.*)", log)[:5]:
-        verdict.broken.append(f"the log holds a fault that was not foreseen: {fault}")
+        verdict.broken.append(f"the log holds an unexpected fault: {fault}")
     gone = [entry for entry in twilio.journal.entries("elsewhere") if not MEDIA.match(str(entry.data["path"]))]
     verdict.check(not gone, f"{len(gone)} redirects were followed")
     leaked = twilio.journal.entries("violation")

@@ -36,18 +36,18 @@ On a busy machine it lives longer, in proportion to its start: the kills have to
 """
 
 MEETS_ALL = 500
-"""Kills from which a run has to meet every fault, move and kind of traffic."""
+"""The number of kills from which a run must meet every fault, move and kind of traffic."""
 
 SETTLE = 90.0
-"""Seconds without faults, and without a further message at Twilio, in which everything has to come to its end.
+"""Seconds without faults, and without another message at Twilio, within which all work must end.
 
-The retries' own pauses are not divided.
+The pauses between retries are not divided.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long a run is; `real` kills end a daemon that was started as a user starts it. `kinds` are its traffic."""
+    """The length of a run; `real` kills hit a daemon that was started as a user starts it. `kinds` are its traffic."""
 
     kills: int
     seed: int
@@ -68,7 +68,7 @@ class Outcome:
 
 @contextlib.contextmanager
 def without_complaints() -> Iterator[None]:
-    """A stand-in whose client is killed, or that hangs until it goes down, has nothing to say about it."""
+    """Silences a stand-in whose client was killed, or that hangs until it is stopped."""
     loggers = [logging.getLogger(name) for name in ("aiohttp.server", "asyncio")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -118,7 +118,7 @@ class Machine:
         )
         try:
             await crowd.write_history()
-            await asyncio.sleep(1.1)  # Twilio's times are whole seconds: what is history has to look like it
+            await asyncio.sleep(1.1)  # Twilio's times are whole seconds: a call from before must have an earlier one
             await self._daemons.start(real=True)
             await self._late_acceptance_after_a_decision(crowd)
             await self._daemons.end(signal.SIGKILL)
@@ -178,7 +178,7 @@ class Machine:
         self._kills += 1
 
     async def _without_network(self) -> None:
-        """Lives whose requests do not even reach Twilio: a black hole (F2), no TLS (F3), no name (F23)."""
+        """Lives of a daemon whose requests never reach Twilio: a black hole (F2), no TLS (F3), no name (F23)."""
         with weather.black_hole() as hole:
             await self._stopped_life(hole, 5.5)
         for address in (f"https://127.0.0.1:{self._twilio.port}", weather.NOWHERE):
@@ -186,7 +186,7 @@ class Machine:
         self._point_at(self._twilio.url)
 
     async def _stopped_life(self, twilio: str, seconds: float) -> None:
-        """A life that ends as a user ends it: what waits for a connection then is known not to be sent."""
+        """A life that ends as a user ends it: a send that still waits for a connection is known not to be sent."""
         self._point_at(twilio)
         await self._daemons.start()
         await self._daemons.listening()
@@ -214,7 +214,7 @@ class Machine:
         return str(found[0])
 
     async def _settle(self, crowd: Crowd) -> float | None:
-        """Seconds until all is at its end, None if that takes too long; ends the daemon as a user does."""
+        """Ends the daemon as a user does. Returns the seconds until all work had ended, None if that took too long."""
         await self._daemons.start(real=True)
         began = moved = time.monotonic()
         taken = 0
@@ -237,7 +237,7 @@ class Machine:
         return open_for_reading(self._database)
 
     def _missed(self, verdict: Verdict) -> None:
-        """What a run has to have met, else it proves nothing. A short one meets the rarest kinds only by luck."""
+        """What a run must have met; otherwise it proves nothing. A short run meets the rarest kinds only by chance."""
         if self._plan.kills < MEETS_ALL:
             return
         kinds = {key.partition(" ")[0] for key in verdict.hit}
@@ -288,4 +288,4 @@ CONNECTION_FAULTS = {
     "F3": ("ClientConnectorSSLError", "ClientConnectorCertificateError"),
     "F23": ("ClientConnectorDNSError",),
 }
-"""How the code of a move names each fault of the way to Twilio."""
+"""The code of a move for each fault on the way to Twilio."""

@@ -38,7 +38,7 @@ def note_traffic(
     known: Expected,
     events: Counter[str],
 ) -> None:
-    """What each kind of traffic came to."""
+    """The result of each kind of traffic."""
     forms = [entry.data["form"] for entry in twilio.journal.entries("inbound")]
     files = [form for form in forms if isinstance(form, dict) and form["NumMedia"] == "1"]
     verdict.hit.update(

@@ -1,7 +1,7 @@
 """`python -m tests.crash.mutants`: plants known mistakes one at a time and shows which test catches each.
 
-A mistake that could not be planted, that makes the tests stop before they run, or that no test sees is red. So is an
-unchanged copy that does not pass.
+A mistake fails this check if it can't be planted, if it stops the tests before they run, or if no test sees it. So does
+an unchanged copy that does not pass.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WITHIN = 240.0
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A mistake: a text that stands once in a file, what it becomes, and the tests that have to see it."""
+    """A mistake: a text that occurs once in a file, its replacement, and the tests that must fail."""
 
     name: str
     file: str
@@ -74,7 +74,7 @@ MUTANTS = (
         '        return Finished(message_id, "queued", due_at=now)\n',
     ),
     Mutant(
-        "what was on the wire when the process died is sent again",
+        "a request under way when the process died is made again",
         "wa_relay/ledger/sends.py",
         '        _become_uncertain(ledger, get_message(ledger, row["id"]), KILLED, now)\n',
         '        requeue(ledger, row["id"], now, Proof("http"), now)\n',
@@ -101,7 +101,7 @@ MUTANTS = (
         "    if message is None and receipt.message_id is not None and not receipt.sid:\n",
     ),
     Mutant(
-        "a later receipt of the same SID is taken for a repetition",
+        "a later receipt of the same SID counts as a repetition",
         "wa_relay/ledger/receipts.py",
         '    ledger.write(INSERT_RECEIPT, parameters | {"message_id": message.id, "now": now})\n',
         '    ledger.write(INSERT_RECEIPT, parameters | {"message_id": message.id, "now": now})\n'
@@ -148,7 +148,7 @@ MUTANTS = (
         "",
     ),
     Mutant(
-        "an opt-out cancels nothing that waits",
+        "an opt-out cancels no queued message",
         "wa_relay/ledger/consent.py",
         '    ledger.run(CANCEL_QUEUED, {"id": conversation_id, "now": now, "source": source})\n',
         "",
@@ -172,13 +172,13 @@ MUTANTS = (
         "    if free:\n        found = next(iter(free.values()))\n",
     ),
     Mutant(
-        "the file lets a message return to the queue without proof",
+        "the database lets a message return to the queue without proof",
         "wa_relay/ledger/triggers.py",
         "(_LEGAL_MOVE, _PROOF, _SENDING, ",
         "(_LEGAL_MOVE, _SENDING, ",
     ),
     Mutant(
-        "the greeting is taken for the answer",
+        "the greeting counts as the answer",
         "wa_relay/agent/turn.py",
         "        elif self._is_late_greeting(text):\n",
         "        elif self._is_late_greeting(text) and not text:\n",
@@ -191,7 +191,7 @@ MUTANTS = (
         '    if refusal.scope in ("account", "sender") and not refusal.code:\n',
     ),
     Mutant(
-        "what a turn that failed left unanswered is forgotten",
+        "the questions of a failed turn are forgotten",
         "wa_relay/ledger/turns.py",
         '    ledger.write(SET_UNANSWERED, {"turn_id": turn_id, "conversation_id": conversation_id})\n',
         "    pass\n",
@@ -204,7 +204,7 @@ MUTANTS = (
         ("tests/loops/test_worker.py",),
     ),
     Mutant(
-        "an answer that was stored at the second try waits for somebody to look",
+        "an answer that was stored at the second try wakes no sender",
         "wa_relay/loops/answering.py",
         "            taken = await self._persist(turns.take_answer, turn_id, parts, session_id, now)\n"
         "            self._wakers.send.ring()\n",
@@ -256,13 +256,13 @@ MUTANTS = (
         ("tests/crash/test_commits.py",),
     ),
     Mutant(
-        "a receipt that came to nothing is not asked for again",
+        "a receipt that Twilio did not have yet is not asked for again",
         "wa_relay/ledger/receipts.py",
         '        put_off_poll(ledger, row["id"], now + ledger.rules.scaled(POLL_AGAIN))\n',
         '        ledger.run(PUT_OFF_POLL, {"at": None, "id": row["id"]})\n',
     ),
     Mutant(
-        "codes of the account that receipts bring hold nothing",
+        "account-level codes in receipts hold nothing",
         "wa_relay/ledger/receipts.py",
         "        alarm = holds.note_failure(ledger, message, code, now)\n",
         "        alarm = None\n",
@@ -288,13 +288,13 @@ MUTANTS = (
         " and :attempted_at > 0",
     ),
     Mutant(
-        "a message that has failed since ends the row of failures",
+        "a message that failed later ends the row of failures",
         "wa_relay/ledger/holds.py",
         " and m.status in ('sent', 'delivered', 'read')\n",
         "\n",
     ),
     Mutant(
-        "a held sender is probed by all that waits at once",
+        "a held sender is probed by every waiting message at once",
         "wa_relay/ledger/claims.py",
         "        limit = min(limit, 1)\n",
         "        limit = max(limit, 1)\n",
@@ -347,7 +347,7 @@ MUTANTS = (
         HANDOVER,
     ),
     Mutant(
-        "what nobody answered is asked nobody",
+        "unanswered messages are never put to the agent after a release",
         "wa_relay/ledger/handover.py",
         "    held.ask_held(ledger, conversation_id, now)\n",
         "    pass\n",
@@ -395,7 +395,7 @@ MUTANTS = (
         ("tests/ledger/test_runs.py",),
     ),
     Mutant(
-        "a lost commit is taken for one that happened",
+        "a lost commit counts as one that was made",
         "wa_relay/ledger/postgres.py",
         'return row is not None and row["marker"] >= self._marker',
         "return row is not None",
@@ -443,9 +443,9 @@ class Seen:
 
 
 def main() -> None:
-    """Prints a line a mistake and ends with 1 if any of them went unseen."""
+    """Prints a line for each mistake and exits with 1 if one was not caught."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash.mutants", description=__doc__)
-    parser.add_argument("--only", default="", help="those whose name has this in it")
+    parser.add_argument("--only", default="", help="only mistakes whose name contains this")
     wanted = parser.parse_args().only
     chosen = [mutant for mutant in MUTANTS if wanted in mutant.name]
     with tempfile.TemporaryDirectory(prefix="wa-relay-mutants-") as made:

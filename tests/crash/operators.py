@@ -1,6 +1,6 @@
-"""An operator beside the crowd: takes conversations over, writes, and gives them back, while the daemon dies.
+"""An operator beside the customers: takes conversations over, writes, and gives them back, while the daemon dies.
 
-Like a backend, the operator's program repeats a request until it is heard, and a message with the same Idempotency-Key.
+Like a backend, the operator's program repeats a request until it is answered, a message with the same Idempotency-Key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HEADERS = {"X-Service-Token": TOKEN}
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """The time in which a person had a conversation for sure: from the answer to the takeover to the next request."""
+    """A time in which a person certainly had a conversation: from the answer to the takeover until the next request."""
 
     phone: str
     since: float

@@ -1,6 +1,6 @@
 """The actors while the daemon dies: a backend that repeats itself, customers who write, an operator who decides.
 
-Every text carries a unique number, so that an answer shows its question: `k12x` is a call, `q7x` a message.
+Every text contains a unique number, so that an answer shows its question: `k12x` is a call, `q7x` a message.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from wa_relay.standins.elevenlabs import Asked, ElevenLabsStandin, Recipient
 from wa_relay.standins.twilio import SANDBOX, Attachment, Delivery, TwilioStandin
 
 CANARY = "Zanahoria"
-"""A word in every name and every text, which must never be in a log."""
+"""A word in every name and every text; it must never appear in a log."""
 
 CALLED = re.compile(r"k(\d+)x")
 FALLBACK = "En este momento no podemos responderte. Te escribiremos pronto."
@@ -35,17 +35,17 @@ CONFIRMATION = "Listo, no te escribiremos más. Escribe ALTA si cambias de idea.
 GREETING = "¡Hola! Soy Valentina, de la campaña Zanahoria."
 PEOPLE_A_SECOND = 2.5
 MOST_QUEUED = 150
-"""Messages in the queue from which on no further people come."""
+"""The length of the queue from which no further customers come."""
 
 BATCH = 12
 
 
 @dataclass(slots=True)
 class Expected:
-    """What the actors did, for the judge. Numbers of calls, and their people by phone.
+    """What the actors did, for the judge: numbers of calls, and their customers by phone.
 
-    `spoken` are the questions that were voice notes, with their SIDs; `early` those that a customer wrote before any
-    conversation, true if the webhook was answered then.
+    `spoken` are the questions in voice notes, with their SIDs; `early` those that were written before any conversation,
+    true if the webhook was answered then.
     """
 
     calls: dict[int, str] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class Crowd:
         await self._http.close()
 
     async def write_history(self) -> None:
-        """What happened before the database was made: nobody may be written to for it."""
+        """Makes what happened before the database was created: no message may follow from it."""
         phone = self._phone()
         self.known.history.add(self._calls)
         for text in (self._question(), "BAJA"):
@@ -115,9 +115,9 @@ class Crowd:
             self.known.old_messages.add((await self._twilio.customer_writes(phone, text, deliver=False)).sid)
 
     async def arrive(self) -> None:
-        """Runs until `busy` ends: new people at random moments, unless too much waits.
+        """Runs until `busy` ends: new customers at random moments, unless the queue is long.
 
-        On a busy machine the daemon dies before it has done much, and what waits would grow without end.
+        On a busy machine the daemon dies before it has done much, and the queue would grow without end.
         """
         while self.busy:
             await asyncio.sleep(self._dice.expovariate(PEOPLE_A_SECOND))
@@ -125,7 +125,7 @@ class Crowd:
                 self._go(self._person())
 
     def _queued(self) -> int:
-        # A server may be away for the moment.
+        # The server may be away for a moment.
         with contextlib.suppress(Exception), contextlib.closing(self._read()) as db:
             found = db.execute("select count(*) from conversation_messages where status = 'queued'").fetchone()
             return int(found[0])
@@ -134,7 +134,7 @@ class Crowd:
     async def operate(self, hold: float) -> None:
         """Runs until `busy` ends: decides about sends that are uncertain for longer than any late acceptance.
 
-        Whoever decides looks into Twilio's console first: the daemon's look-ups may have met a spoilt list each time.
+        The operator checks Twilio's console first: the daemon's look-ups may have met a faulty list each time.
         """
         while self.busy:
             await asyncio.sleep(self._dice.uniform(2.0, 4.0))
@@ -175,7 +175,7 @@ class Crowd:
         return None if row is None else int(row[0])
 
     def call_once(self) -> int:
-        """A call that the backend reports, without anything that follows; its number."""
+        """Reports a call without anything that follows. Returns its number."""
         phone = self._phone()
         number = self._calls
         self._record_call(number, phone)
@@ -195,7 +195,7 @@ class Crowd:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # --- one person ---
+    # --- one customer ---
 
     async def _person(self) -> None:
         phone, number, dice = self._phone(), self._calls, random.Random(self._dice.random())
@@ -280,7 +280,7 @@ class Crowd:
             texts = [self._question() for _ in range(3)]
             await self._twilio.customer_burst(phone, texts, order=dice.sample(range(3), 3), to=self._ours(phone))
         elif chance < 0.2:
-            # Only in the list, as what Twilio gave up to deliver.
+            # Only in the list, like a webhook that Twilio could not deliver.
             await self._send(phone, self._question(), deliver=False)
         elif chance < 0.32 and "voices" in self._kinds:
             await self._speak(phone, dice, deliver=chance < 0.3)
@@ -303,7 +303,7 @@ class Crowd:
         self.known.spoken[number] = delivery.sid
 
     async def _push(self, number: int, phone: str, *, ended_at: int | None = None, missed: bool = False) -> None:
-        """Reports a call until it is heard, as a backend does. A missed call is followed up by a template."""
+        """Reports a call until it is answered, as a backend does. A missed call is followed up by a template."""
         if number not in self.known.keys:
             self._record_call(number, phone)
         key, status = self.known.keys[number], "voicemail" if missed else "completed"
@@ -347,7 +347,7 @@ class Crowd:
         if dice.random() < 0.5:
             await self._push(number, phone)
             return
-        # Who writes before they have a conversation is a stranger, and gets no answer.
+        # A customer who writes before having a conversation is a stranger, and gets no answer.
         with contextlib.suppress(AssertionError):
             await until(lambda: self._written_to(phone), within=4.0)
 

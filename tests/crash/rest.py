@@ -1,4 +1,4 @@
-"""When everything that the actors began has come to its end."""
+"""Whether everything that the actors began has ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SELECT_SOUGHT = "select id, attempted_at from conversation_messages where status
 
 
 def at_rest(read: Callable[[], Queries], twilio: TwilioStandin, known: Expected) -> bool:
-    """True once nothing moves any more, and everything that was reported or written is stored."""
+    """True once nothing changes any more, and everything that was reported or written is stored."""
     if known.pending:
         return False
     with closing(read()) as db:
@@ -31,7 +31,7 @@ def at_rest(read: Callable[[], Queries], twilio: TwilioStandin, known: Expected)
         stored |= {row[0] for row in db.execute("select twilio_message_id from strangers")}
         calls = {row[0] for row in db.execute("select elevenlabs_conversation_id from calls")}
     written = {entry.data["sid"] for entry in twilio.journal.entries("inbound")}
-    # What Twilio has will be found: at the latest by the first hourly look-up.
+    # A message that Twilio has is found by the first hourly look-up at the latest.
     taken = {message_id_of(entry): entry.at for entry in twilio.journal.entries("accepted")}
     moving += sum(each in taken and not too_late(begun, taken[each]) for each, begun in sought.items())
     return not moving and written - known.old_messages <= stored and set(known.keys.values()) <= calls

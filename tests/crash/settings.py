@@ -8,7 +8,7 @@ Section = dict[str, object]
 
 
 def hurried(agents_url: str) -> dict[str, Section]:
-    """Short waits, so that the kills meet every step; no breaker, whose hold would need an operator."""
+    """Short waits, so that the kills meet every step, and no breaker, whose hold would need an operator."""
     return {
         "elevenlabs": {
             "api_key": "sk_standin",

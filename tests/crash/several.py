@@ -2,8 +2,8 @@
 
 Daemons are killed, and stopped for longer than their lease. A proxy before each cuts its connections: at random,
 exactly at a commit's answer, and silently for longer than a lease. The server is killed and started again, or, with
-`--standby`, the primary is killed and its synchronous standby promoted. Twilio and the agent fail as they do around
-one daemon, and the same judge weighs the stand-ins' journals.
+`--standby`, the primary is killed and its synchronous standby promoted. Twilio and the agent fail as they do around one
+daemon, and the same judge reads the stand-ins' journals.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ TAKEN_OVER = 15.0
 """Seconds within which another daemon has to take over, counted from the last sign of life."""
 
 SETTLE = 240.0
-"""Seconds without faults in which everything has to come to its end. Leases and retries are not divided."""
+"""Seconds without faults within which all work must end. Leases and retries are not divided."""
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long a run is: kills and cuts together. `seed` repeats its dice."""
+    """The length of a run: kills and cuts together. `seed` repeats its random choices."""
 
     events: int
     seed: int
@@ -60,7 +60,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Outcome:
-    """A run's verdict, what struck, and the seconds of each takeover."""
+    """A run's verdict, its faults, and the seconds of each takeover."""
 
     verdict: Verdict
     seen: dict[str, int]
@@ -88,7 +88,7 @@ class SeveralMachine:
         self._agents.settings.webhook_texts = True
 
     async def run(self) -> Outcome:
-        """Strikes as often as planned, lets everything settle, and judges."""
+        """Causes as many faults as planned, lets everything settle, and judges."""
         url = await asyncio.to_thread(self._place.create)
         with without_complaints(), ExitStack() as opened:
             proxies = [] if isinstance(self._place, Pair) else [_proxy(url) for _ in range(HOSTS)]
@@ -115,7 +115,7 @@ class SeveralMachine:
         crowd = Crowd(self._twilio, self._agents, commands, balancer.url, read_from(url), self._plan.seed, UNCONFIGURED)
         try:
             await crowd.write_history()
-            await asyncio.sleep(1.1)  # Twilio's times are whole seconds: what is history has to look like it
+            await asyncio.sleep(1.1)  # Twilio's times are whole seconds: a call from before must have an earlier one
             await fleet.start_all()
             for host in fleet.hosts:
                 host.falls()
@@ -180,14 +180,14 @@ class SeveralMachine:
         return fleet.seen["kill"] + fleet.seen["cut"] + fleet.seen["commit cut"] >= self._plan.events
 
     async def _strike_server(self, fleet: Fleet) -> None:
-        """Runs for ever: the server is killed, and comes back, or its standby takes its place."""
+        """Runs until cancelled: the server is killed, and comes back, or its standby takes its place."""
         while True:
             await asyncio.sleep(self._dice.uniform(12.0, 30.0))
             await asyncio.to_thread(self._restart_server, self._dice.uniform(0.0, 3.0))
             fleet.seen["failover" if isinstance(self._place, Pair) else "restart"] += 1
 
     def _restart_server(self, pause: float) -> None:
-        # The thread goes to its end although the task that waits for it is cancelled.
+        # The thread runs to its end although the task that waits for it is cancelled.
         with self._one_restart:
             began = time.time()
             self._place.kill_server()
@@ -200,7 +200,7 @@ class SeveralMachine:
             self._place.start_server()
 
     async def _cut(self, fleet: Fleet, proxies: list[CuttingProxy]) -> None:
-        """Runs for ever: connections end in the middle of something, or exactly at a commit."""
+        """Runs until cancelled: connections end at a random moment, or exactly at a commit."""
         before = 0
         while True:
             await asyncio.sleep(self._dice.uniform(0.5, 3.0))
@@ -214,7 +214,7 @@ class SeveralMachine:
             before = made
 
     async def _isolate(self, fleet: Fleet, proxies: list[CuttingProxy]) -> None:
-        """Runs for ever: one host loses the server for longer than its lease, without a word."""
+        """Runs until cancelled: one host silently loses the server for longer than its lease."""
         while True:
             await asyncio.sleep(self._dice.uniform(8.0, 20.0))
             proxy, host = self._dice.choice(list(zip(proxies, fleet.hosts, strict=True)))
@@ -225,7 +225,7 @@ class SeveralMachine:
             fleet.seen["isolation"] += 1
 
     async def _settle(self, url: str, fleet: Fleet, crowd: Crowd) -> float | None:
-        """Seconds until all is at its end, None if that takes too long; ends the daemons as a user does."""
+        """Ends the daemons as a user does. Returns the seconds until all work had ended, None if that took too long."""
         await fleet.start_all()
         began = time.monotonic()
         settled: float | None = None
@@ -277,12 +277,12 @@ def _host(url: str) -> str:
 
 
 def main() -> None:
-    """Runs, prints what struck and what was broken, and ends with 1 if anything was."""
+    """Runs, prints the faults and every broken promise, and exits with 1 if there is one."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash.several", description=__doc__)
     parser.add_argument("--events", type=int, default=300, help="kills and cuts")
-    parser.add_argument("--seed", type=int, default=None, help="repeats a run's dice")
+    parser.add_argument("--seed", type=int, default=None, help="repeat the random choices of a run")
     parser.add_argument("--standby", action="store_true", help="promote a synchronous standby (Debian's postgresql)")
-    parser.add_argument("--folder", type=Path, default=None, help="keeps the run's files there")
+    parser.add_argument("--folder", type=Path, default=None, help="keep the run's files there")
     chosen = parser.parse_args()
     seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(1_000_000)
     _say(f"seed {seed}, {chosen.events} kills and cuts")
@@ -300,7 +300,7 @@ def main() -> None:
 
 
 def report(outcome: Outcome) -> None:
-    """Prints what struck, the figures, and every broken promise."""
+    """Prints the faults, the figures, and every broken promise."""
     _say(f"{outcome.seen} in {outcome.seconds:.0f} s; at rest after {outcome.settled_after} s")
     if outcome.takeovers:
         p50, p99 = percentile(outcome.takeovers, 0.5), percentile(outcome.takeovers, 0.99)

@@ -1,4 +1,4 @@
-"""The outbox, the inbox and the turns under any order of events: what must hold after every step, holds."""
+"""The outbox, the inbox and the turns under any order of events: the invariants hold after every step."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Model(RuleBasedStateMachine):
     def somebody_was_called(self) -> None:
         self._call(0)
 
-    # --- what comes in ---
+    # --- inputs ---
 
     @rule(who=PEOPLE, age=st.sampled_from([0.0, 5.0, 3600.0]))
     def a_call_ends(self, who: int, age: float) -> None:
@@ -77,7 +77,7 @@ class Model(RuleBasedStateMachine):
         self.now += seconds
         self.twilio.pass_time(self.now)
 
-    # --- what goes out ---
+    # --- sends ---
 
     @rule(limit=st.integers(1, 4))
     def the_sender_claims(self, limit: int) -> None:
@@ -93,7 +93,7 @@ class Model(RuleBasedStateMachine):
             job.outgoing.message_id,
         )
         assert self.twilio.times(row["id"]) == 0 or row["id"] in self.resent, "I8: it was sent already"
-        assert row["consent"] == "active" or row["notice"] == "opt_out", "I9: to an opted-out person"
+        assert row["consent"] == "active" or row["notice"] == "opt_out", "I9: sent to a customer who opted out"
         assert job.outgoing.to in {customer(number) for number in range(3)}
         if row["kind"] == "opening":
             (call,) = self.store.rows("select ended_at from calls where id = ?", row["call_id"])
@@ -168,7 +168,7 @@ class Model(RuleBasedStateMachine):
         uncertain = [
             row["id"]
             for row in self.store.rows("select * from conversation_messages where status = 'uncertain'")
-            # Late ones are not waited for by everybody: that is what the ten minutes are for.
+            # Some late messages are never waited for: that is what the ten minutes are for.
             if row["attempted_at"] + policy.HOLD < self.now
         ]
         if not uncertain:
@@ -212,7 +212,7 @@ class Model(RuleBasedStateMachine):
         self.twilio.pass_time(self.now)
         self.store.restart(self.now)
 
-    # --- what holds after every step ---
+    # --- invariants after every step ---
 
     @invariant()
     def inbound_is_stored_once_and_answered_once(self) -> None:
@@ -229,7 +229,7 @@ class Model(RuleBasedStateMachine):
         )
         assert all(count == 1 for count in Counter(row[0] for row in rows).values()), "I3"
         ids = {row["id"] for row in self.store.rows("select id from conversation_messages where status = 'sending'")}
-        assert ids <= {job.outgoing.message_id for job in self.sending}, "I7: nobody waits for its answer"
+        assert ids <= {job.outgoing.message_id for job in self.sending}, "I7: an unanswered message belongs to no turn"
 
     @invariant()
     def a_call_has_one_opening(self) -> None:
@@ -264,7 +264,7 @@ class Model(RuleBasedStateMachine):
         for row in rows.values():
             owner = [one for one in self.twilio.taken if one.sid == row["twilio_message_id"]]
             if row["direction"] == "outbound" and owner:
-                assert owner[0].row == row["id"], "I8: somebody else's message was adopted"
+                assert owner[0].row == row["id"], "I8: another message was adopted"
 
     def _everything_taken_is_adopted(self) -> None:
         """Twilio's callbacks report every message in the end."""

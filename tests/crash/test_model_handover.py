@@ -1,4 +1,4 @@
-"""The model with people at the wheel: takeover, release, requests and operators' messages between all other events."""
+"""The model with operators: takeovers, releases, requests and operators' messages between all other events."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class HandoverModel(Model):
 
     @invariant()
     def inbound_is_stored_once_and_answered_once(self) -> None:
-        """A question whose answer was cancelled is asked again: what counts is what went out."""
+        """A question whose answer was cancelled is asked again, so only sent answers count."""
         sids = [row[0] for row in self.store.rows("select twilio_message_id from conversation_messages")]
         known = [sid for sid in sids if sid is not None]
         assert len(known) == len(set(known)), "I1, I6"

@@ -14,7 +14,7 @@ from tests.crash.machine import Machine, Plan
 KILLS, REAL = 100, 3
 
 
-# The daemons are killed: what is left of a connection to them is collected, and reported, at any later moment.
+# A killed daemon leaves connections behind, which are collected and reported at any later moment.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_hundred_kills_lose_nothing_and_send_nothing_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -18,7 +18,7 @@ PAGE = 200
 
 
 class Pages(InboundList):
-    """What Twilio's list shows of that many messages, the newest first; `breaks_at` is the page that fails."""
+    """Twilio's list of that many messages, the newest first; `breaks_at` is the page that fails."""
 
     def __init__(self, count: int, breaks_at: int | None = None) -> None:
         self._count, self.breaks_at = count, breaks_at

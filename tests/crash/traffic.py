@@ -1,4 +1,4 @@
-"""Which traffic a run has, and the numbers and users of its customers.
+"""The kinds of traffic of a run, and the numbers and users of its customers.
 
 A run has all of it; `--without voices handovers` leaves kinds out.
 """
@@ -39,10 +39,10 @@ SERVINGS = (
     Serving(hops=2),
     Serving(loop=True),
 )
-"""How the download of a file goes wrong: for a time, or always."""
+"""The ways in which the download of a file fails: for a time, or always."""
 
 SPOILT = 0.35
-"""The share of files whose download goes wrong."""
+"""The share of files whose download fails."""
 
 
 def serving(dice: random.Random, kinds: frozenset[str]) -> Serving:
@@ -52,7 +52,8 @@ def serving(dice: random.Random, kinds: frozenset[str]) -> Serving:
 
 @dataclass(slots=True)
 class Addresses:
-    """Who is who, for the judge. `users` are the phones of BSUIDs, `same` the other phones of a customer by phone.
+    """The identities of customers, for the judge. `users` are the phones of BSUIDs, `same` a customer's other phones by
+    phone.
 
     `sales` are those whose conversation begins and stays at the second number.
     """
@@ -62,13 +63,13 @@ class Addresses:
     sales: set[str] = field(default_factory=set)
 
     def are_one(self, one: str, other: str) -> None:
-        """Notes that two phones are one customer's."""
+        """Notes that two phones belong to one customer."""
         everyone = self.everyone((one, other))
         for phone in everyone:
             self.same[phone] = everyone
 
     def everyone(self, phones: set[str] | tuple[str, ...]) -> set[str]:
-        """The phones, and the other phones of their customers."""
+        """The given phones, and the other phones of the same customers."""
         return set(phones).union(*(self.same.get(phone, ()) for phone in phones))
 
     def phone(self, address: str) -> str:

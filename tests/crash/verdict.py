@@ -1,4 +1,4 @@
-"""What the judge writes down, and what it looks at."""
+"""What the judge reads, and the verdict that it writes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from wa_relay.policy.receipts import CLOCK_TOLERANCE
 from wa_relay.standins.journal import Entry
 
 DIVISOR = 150.0
-"""What the times of reconciliation are divided by: the hold of 10 minutes becomes 4 seconds.
+"""The divisor of the times of reconciliation: the hold of 10 minutes becomes 4 seconds.
 
-A late acceptance (F8, at most 1.2 s) has to be within it also on a busy machine: by 200, one that came 0.8 s later than
-it should was too late for the look-up, which no acceptance is in reality.
+A late acceptance (F8, at most 1.2 s) must fall within it on a busy machine too. With 200, one that came 0.8 s later
+than planned was too late for the look-up, which never happens in reality.
 """
 
 LATEST = (policy.HOLD - CLOCK_TOLERANCE) / DIVISOR - 1.0
@@ -27,7 +27,7 @@ ASKED = re.compile(r"q(\d+)x")
 
 @dataclass(slots=True)
 class Verdict:
-    """Every broken promise in words, and the figures of the run."""
+    """Every broken promise as a sentence, and the figures of the run."""
 
     broken: list[str] = field(default_factory=list)
     figures: Counter[str] = field(default_factory=Counter)
@@ -53,7 +53,7 @@ class Sent:
 
     @property
     def asked(self) -> tuple[int, ...]:
-        """The questions that it answers."""
+        """The numbers of the questions that it answers."""
         return tuple(int(number) for number in ASKED.findall(self.text))
 
 
@@ -64,5 +64,5 @@ def message_id_of(entry: Entry) -> int | None:
 
 
 def too_late(attempted_at: float, taken_at: float) -> bool:
-    """True if Twilio took a message later than any look-up allows, as a starved machine makes it, and nothing real."""
+    """True if Twilio took a message later than any look-up allows. Only a starved test machine does that."""
     return math.floor(taken_at) > attempted_at + LATEST

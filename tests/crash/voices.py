@@ -1,4 +1,5 @@
-"""Never two voices, and no message of a person twice or lost: judged by what Twilio was asked to send, and when."""
+"""Never an agent's reply while a person has the conversation, and no message of a person lost or sent twice: judged by
+what Twilio was asked to send, and when."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ LOST = ("failed", "uncertain")
 def check(
     verdict: Verdict, twilio: TwilioStandin, sent: Sequence[Sent], deeds: Deeds, outbound: Sequence[sqlite3.Row]
 ) -> None:
-    """Holds what operators did against what Twilio was asked."""
+    """Compares what operators did with what Twilio was asked."""
     _one_voice(verdict, twilio, deeds)
     taken = Counter(one.text for one in sent)
     rows = Counter(row["content"] for row in outbound if row["kind"] == "human")

@@ -1,4 +1,4 @@
-"""What goes wrong around the daemon, and how often: Twilio's faults, the agent's, and those of the way between."""
+"""The faults around the daemon, and how often they come: Twilio's, the agent's, and those of the network between."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from wa_relay.standins.elevenlabs import Fault as AgentFault
 from wa_relay.standins.twilio import PLAYABLE, WAYS, Fault, TwilioStandin
 
 SHARE = 0.10
-"""Of the requests to Twilio, and of its callbacks and webhooks, that are spoilt by chance."""
+"""The share of requests to Twilio, callbacks and webhooks that fail at random."""
 
 TURNS = {"create": 2.0, "list": 0.8, "fetch": 0.8}
-"""Seconds after which the next kind of fault in its turn is planned for an operation, so that none is left out."""
+"""Seconds after which an operation gets its next kind of fault in turn, so that none is left out."""
 
 LATEST_ACCEPTANCE = 1.2
 """Seconds after which F8 makes its message: below the divided hold, as 26 s are below ten minutes."""
@@ -50,20 +50,20 @@ SCENARIOS = (
 
 
 def break_things(twilio: TwilioStandin, agents: ElevenLabsStandin, seed: int) -> None:
-    """From now on everything goes wrong now and then."""
+    """From now on everything fails now and then."""
     twilio.faults.randomly(SHARE, KINDS, seed, OPERATIONS)
     agents.faults.at_random(seed, 0.08, AGENT_FAULTS, AGENT_ROUTES)
 
 
 def calm(twilio: TwilioStandin, agents: ElevenLabsStandin) -> None:
-    """Nothing goes wrong any more."""
+    """From now on nothing fails."""
     twilio.faults.clear()
     agents.faults.clear()
     agents.scenarios.clear()
 
 
 async def unsettle(twilio: TwilioStandin, agents: ElevenLabsStandin, dice: random.Random) -> None:
-    """Runs for ever: outages (F1) of both services now and then, and agents that answer in odd ways."""
+    """Runs until cancelled: outages (F1) of both services now and then, and agents that answer in unusual ways."""
     while True:
         await asyncio.sleep(dice.uniform(0.1, 0.5))
         agents.scenarios.next(dice.choice(SCENARIOS))
@@ -74,7 +74,7 @@ async def unsettle(twilio: TwilioStandin, agents: ElevenLabsStandin, dice: rando
 
 
 async def stop_template(twilio: TwilioStandin, dice: random.Random) -> None:
-    """Runs for ever: Meta stops the template for a moment now and then, in the response or in a receipt."""
+    """Runs until cancelled: Meta stops the template for a moment now and then, in the response or in a receipt."""
     while True:
         await asyncio.sleep(dice.uniform(2.0, 8.0))
         twilio.trouble(TEMPLATE.sid, dice.choice(TEMPLATE_CODES), dice.choice(("response", "receipt")))
@@ -85,7 +85,7 @@ async def stop_template(twilio: TwilioStandin, dice: random.Random) -> None:
 
 
 async def take_turns(twilio: TwilioStandin, operation: str, dice: random.Random) -> None:
-    """Runs for ever: every kind of fault that an operation has, one after the other."""
+    """Runs until cancelled: every kind of fault that an operation has, one after the other."""
     kinds = sorted(PLAYABLE[operation])
     while True:
         dice.shuffle(kinds)
@@ -134,4 +134,4 @@ def black_hole() -> Iterator[str]:
 
 
 NOWHERE = "https://no-such-host.invalid"
-"""A name that nobody may ever have (F23)."""
+"""A host name that can never exist (F23)."""

@@ -1,6 +1,6 @@
-"""A ledger on a real file between invented services, with a virtual clock: what the model test and the sweep act in.
+"""A ledger on a real file between simulated services, with a virtual clock, for the model test and the sweep.
 
-`Twilio` is the judge: it knows what it took, even where no answer arrived.
+`Twilio` is the judge: it knows what it took, even if no answer arrived.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MADE = 1_795_000_000.0
-"""When the database is made."""
+"""The moment at which the database is created."""
 
 RULES = Rules(
     timezone=ZoneInfo("America/Bogota"),
@@ -47,13 +47,13 @@ class Taken:
     at: Moment
 
     def listed(self, status: str = "sent") -> Listed:
-        """The message as the list shows it: whole seconds, cut off."""
+        """The message as the list shows it: times are cut to whole seconds."""
         return Listed(self.sid, "outbound-api", self.to, "+14155238886", self.body, status, float(int(self.at)))
 
 
 @dataclass(slots=True)
 class Twilio:
-    """What was really sent, and what is still on its way to being taken."""
+    """The messages that were sent, and those that Twilio will take later."""
 
     taken: list[Taken] = field(default_factory=list)
     late: list[tuple[Moment, SendJob]] = field(default_factory=list)
@@ -67,13 +67,13 @@ class Twilio:
         return made
 
     def pass_time(self, now: Moment) -> None:
-        """Takes what comes late (F8)."""
+        """Takes the late messages (F8)."""
         for at, job in [one for one in self.late if one[0] <= now]:
             self.late.remove((at, job))
             self.take(job, at)
 
     def times(self, row: int) -> int:
-        """How often a row was taken."""
+        """The number of times that a row was taken."""
         return sum(one.row == row for one in self.taken)
 
 
@@ -98,7 +98,7 @@ class Store:
         return result
 
     def restart(self, now: Moment) -> None:
-        """Ends without a word, starts again and rescues what was under way."""
+        """Ends abruptly, starts again and recovers the work under way."""
         self.close()
         self.ledger = self._open(now)
         self.run(sends.rescue_sends, now)
@@ -114,7 +114,7 @@ class Store:
 
     def _open(self, now: Moment) -> Ledger:
         found = file.open_for_writing(self._path, account_sid="AC1", now=now)
-        # The virtual machine keeps its power: what matters here is the order of commits.
+        # This machine keeps its power: only the order of commits matters here.
         found.connection.execute("pragma synchronous = off")
         ledger = Ledger(found.connection, self._rules)
         store.begin_run(ledger, now)
@@ -122,15 +122,15 @@ class Store:
 
 
 def customer(number: int) -> str:
-    """Somebody's phone."""
+    """The phone of a customer."""
     return f"+57300000000{number}"
 
 
 def call_of(number: int, who: int, ended_at: Moment) -> Call:
-    """A call that is over."""
+    """A finished call."""
     return Call(f"conv_{number}", customer(who), "agent_1", "completed", "push", ended_at, client_name=f"Ana {number}")
 
 
 def written_by(who: int, text: str, sid: str, **facts: Any) -> Inbound:
-    """What somebody writes."""
+    """A customer's message."""
     return Inbound(sid, customer(who), text, **facts)

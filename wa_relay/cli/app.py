@@ -274,7 +274,7 @@ def options(
 
 def run(arguments: list[str] | None = None) -> None:
     """Runs the command line and ends the process with the exit code of its result."""
-    # A caller may have closed the streams; what is written to them then goes nowhere.
+    # A caller may have closed the streams; output to them is then discarded.
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process
     if COMPLETE_VARIABLE in os.environ:
@@ -301,7 +301,7 @@ def run(arguments: list[str] | None = None) -> None:
 
 
 def _end_without_reader() -> NoReturn:
-    # The reader has closed the pipe: what Python would still flush has nowhere to go.
+    # The reader has closed the pipe: discard what Python would still flush.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
 
@@ -312,7 +312,7 @@ def _report(error: Exception) -> int:
     if code is None:
         raise error
     if isinstance(error, typer.BadParameter):
-        # Typer has pydantic check choices, and hands its text on.
+        # Typer has pydantic check choices, and passes its message on.
         error.message = error.message.removeprefix("Value error, ")
     show: Any = getattr(error, "show", None)  # Typer's usage errors print themselves
     if show is None:

@@ -1,4 +1,4 @@
-"""`wa-relay backup` and `wa-relay restore`: copies of a database file, and a start from one."""
+"""`wa-relay backup` and `wa-relay restore`: copies of a database file, and a restart from one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def backup(
 
 
 def _refuse_own_file(config: Config, file: Path) -> None:
-    """Raises `BadParameter` for a file of the database: a running daemon would write on to the replaced one."""
+    """Raises `BadParameter` for a file of the database: a running daemon would keep writing to the replaced one."""
     database = config.database.path.resolve()
     own = [database, *(database.with_name(database.name + end) for end in OWN_ENDINGS), config.forgotten]
     if file.resolve() in own or any(path.exists() and file.exists() and file.samefile(path) for path in own):
@@ -72,7 +72,7 @@ def restore(
     place = location_of(config).shown
     require_yes(yes=yes)
     if restored:
-        # Opened for writing, a missing one would be made.
+        # Opening it for writing would create a missing one.
         with reading(location_of(config)):
             pass
     confirm(f"Replace {place} by {file}?" if file else f"Make {place} safe after it was put back?", yes=yes)
@@ -96,7 +96,7 @@ def restore(
 def _put_back(config: Config, file: Path) -> None:
     """Makes a copy of the backup safe, then puts it in the place of the database in one step."""
     database = config.database.path
-    # Before the lock, which makes the database's file.
+    # Before the lock, which creates the database's file.
     copies.check(file)
     with _alone(database):
         copy = copies.stage(file, database)

@@ -92,7 +92,7 @@ class Bubbles:
             yield Text(f"and {len(calls) - CALLS_SHOWN} earlier calls", style="dim")
 
     def call(self, call: CallEntry) -> Iterator[RenderableType]:
-        """One phone call: when, how it ended, whose it was, what it was about."""
+        """One phone call: its time, outcome, agent and summary."""
         clean, dot = self._paper.clean, self._dot()
         when = "at an unknown time" if call.ended_at is None else self._long(call.ended_at)
         sign = self._paper.mark("☎", "*")
@@ -144,7 +144,7 @@ class Bubbles:
         return Align.right(panel, width=self._page()) if ours else panel
 
     def change(self, message: MessageEntry) -> RenderableType:
-        """One line for a message that is on the page already and has got further."""
+        """One line for a message that is already shown and has a new status."""
         start = self._paper.clean(one_line(message.content))
         short = start if len(start) <= 24 else start[:23] + self._paper.mark("…", "~")
         line = Text.assemble((f"message {message.id} ", "dim"), (f"{short} ", "dim italic"), self._footer(message))

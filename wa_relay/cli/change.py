@@ -49,11 +49,11 @@ def change(
 ) -> Json:
     """Posts `body` to `path` of the running daemon; if none runs, calls `directly` in one transaction.
 
-    With `forbids_sends`, returns when no request that a daemon claimed before can begin any more.
+    With `forbids_sends`, returns once no request that a daemon claimed earlier can still begin.
     """
     config = load_config(options)
     if location_of(config).is_shared:
-        # Every daemon works from the database: none has to be asked.
+        # Every daemon works from the database, so none needs to be asked.
         return _change_directly(config, directly, time.time(), forbids_sends=forbids_sends)
     if (daemon := running_daemon(config)) is not None:
         return ask(daemon, path, body, seconds)
@@ -62,7 +62,7 @@ def change(
 
 
 def running_daemon(config: Config) -> Holder | None:
-    """The daemon on the configured database, None if none runs or any works from the database.
+    """The daemon on the configured database, None if none runs or if several may share the database.
 
     Raises `DatabaseMissing` if there is no database file.
     """
@@ -195,5 +195,5 @@ def current_user() -> str:
     """Returns the user who runs the command, as recorded with a decision."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a container may run under a number that has no name
+    except (KeyError, OSError, ImportError):  # a container may run under a user id without a name
         return f"user {os.getuid()}"

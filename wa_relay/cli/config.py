@@ -1,4 +1,4 @@
-"""`wa-relay config`: which file is in use, what is in force, what is wrong with it."""
+"""`wa-relay config`: the file in use, the values in force, and their faults."""
 
 from __future__ import annotations
 

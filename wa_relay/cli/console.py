@@ -95,7 +95,7 @@ def password(ctx: typer.Context, name: Name) -> None:
 
 @user.command("role")
 def role(ctx: typer.Context, name: Name, new: Annotated[Role, typer.Argument(metavar="viewer|operator|admin")]) -> None:
-    """Change what a user may do; it holds at once."""
+    """Change what a user may do, with immediate effect."""
     _change(ctx.obj, UserChange("role", name, current_user(), new.value))
     typer.echo(f"{name} is now {new.value}.")
 
@@ -141,7 +141,7 @@ def _users(options: Options) -> list[console_users.User]:
 
 
 def _need_user(options: Options, name: str) -> None:
-    """Raises `NoSuchUser` before a password is asked for in vain."""
+    """Raises `NoSuchUser` before asking for a password."""
     if all(each.name != name for each in _users(options)):
         raise console_users.NoSuchUser(f"there is no user {name}.", permanent=True)
 

@@ -34,7 +34,7 @@ def demo(
         asyncio.run(play(paper, price_answer))
     except (asyncio.CancelledError, KeyboardInterrupt):
         if console:
-            # The way to end it.
+            # Ctrl-C is the way to end it.
             return
         # SIGTERM ends it as Ctrl-C does.
         raise KeyboardInterrupt from None

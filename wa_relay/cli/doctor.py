@@ -20,7 +20,7 @@ from wa_relay.doctor import Check, Report, examine
 
 MESSAGE_COLUMN, NARROW_COLUMN = 25, 4
 NARROW = 60
-"""Columns of a terminal below which messages begin under their names."""
+"""Terminal width in columns below which a message begins on the line under its name."""
 
 MARKS = {
     # status: sign, in ASCII, style
@@ -80,5 +80,5 @@ def _print_check(check: Check, paper: Paper) -> None:
         line.pad_left(column)
         console.print(line)
     for address in addresses:
-        # It is to be copied: it is never broken into lines.
+        # It is meant to be copied, so it is never wrapped.
         console.print(Text(f"  {address}"), soft_wrap=True)

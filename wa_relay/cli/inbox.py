@@ -28,7 +28,7 @@ def inbox(
 ) -> None:
     """List the conversations in which a person is requested or has taken over.
 
-    Those who wait come first, the longest wait before the others.
+    Customers who wait come first, the longest wait at the top.
     """
     options: Options = ctx.obj
     config = load_config(options)

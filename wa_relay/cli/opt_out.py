@@ -1,4 +1,4 @@
-"""`wa-relay opt-out`: the list of those who have opted out."""
+"""`wa-relay opt-out`: the list of customers who have opted out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs of commands: a console for people, UTF-8 for programs, a file that appears whole."""
+"""Outputs of commands: a console for people, UTF-8 for programs, and files that are replaced in one step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ResultConsole(Console):
     """A console that prints texts unchanged. A reader that closes the pipe ends the command without an error."""
 
     def __init__(self, stream: TextIO, *, no_color: bool, width: int | None = None) -> None:
-        # Without a colour system bold and dim go too: users who want no colours want no escape codes in files.
+        # Without a colour system bold and dim go too: users who turn colours off want no escape codes in files either.
         super().__init__(
             file=stream,
             no_color=no_color or None,
@@ -54,14 +54,14 @@ class Paper:
     ascii: bool
 
     def clean(self, text: str) -> str:
-        """Makes a customer's text harmless, and showable here."""
+        """Makes a customer's text harmless, and replaces what this output can't show."""
         shown = printable(text)
         if not self.ascii:
             return shown
         return shown.encode(self.encoding, errors=_PLAIN).decode(self.encoding)
 
     def mark(self, mark: str, plain: str) -> str:
-        """One of our own signs, or what stands for it in ASCII."""
+        """One of our own signs, or its replacement in ASCII."""
         return plain if self.ascii else mark
 
 
@@ -81,7 +81,7 @@ def on_file(stream: TextIO, *, width: int) -> Paper:
 
 
 def write_document(text: str) -> None:
-    """Writes what programs read to standard output, in UTF-8 whatever the locale says."""
+    """Writes a text for programs to standard output, in UTF-8 whatever the locale is."""
     stream = sys.stdout
     try:
         stream.flush()
@@ -92,7 +92,7 @@ def write_document(text: str) -> None:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Writes a file in UTF-8 so that readers see the old one or the new one.
+    """Writes a file in UTF-8 in one step: readers see either the old one or the new one.
 
     Raises `RelayError` when it can't be written.
     """
@@ -120,7 +120,7 @@ def leave_if_unread() -> None:
 
 def leave() -> NoReturn:
     """Ends the command quietly after the reader closed the pipe."""
-    # What Python still holds back has nowhere to go.
+    # Python would still flush its buffer to the closed pipe.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise typer.Exit(0)
 
@@ -151,7 +151,7 @@ def _is_unicode(encoding: str | None) -> bool:
 
 
 def _plain_locale(env: Mapping[str, str]) -> bool:
-    """True for a C locale that was set on purpose: Python writes UTF-8 there, the terminal may not show it."""
+    """True for a C locale that was set on purpose: Python writes UTF-8 there, which the terminal may not show."""
     if env.get("PYTHONIOENCODING") or env.get("PYTHONUTF8") == "1":
         return False
     category = env.get("LC_CTYPE", "")
@@ -162,7 +162,7 @@ def _plain_locale(env: Mapping[str, str]) -> bool:
 
 
 def _in_plain_words(error: UnicodeError) -> tuple[str, int]:
-    """Stands in for what an encoding can't show: the letter without its accent, a look-alike, a name."""
+    """Replaces what an encoding can't show: by the letter without its accent, a look-alike, or a name."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lost = error.object[error.start : error.end]

@@ -20,7 +20,7 @@ class Page(Protocol):
         """Prints the conversation in its present state."""
 
     def go_on(self, conversation: Conversation) -> None:
-        """Prints what is new since the last look."""
+        """Prints what is new since the last time."""
 
 
 def page_for(*, as_json: bool, one_line: bool, no_color: bool, timezone: tzinfo) -> Page:
@@ -32,7 +32,7 @@ def page_for(*, as_json: bool, one_line: bool, no_color: bool, timezone: tzinfo)
 
 
 class Changes:
-    """Remembers what was shown, and finds what is new or has got further."""
+    """Remembers what was shown, and finds what is new or has a new status."""
 
     def __init__(self) -> None:
         self._newest = 0
@@ -40,13 +40,13 @@ class Changes:
         self._calls: set[str] = set()
 
     def note(self, conversation: Conversation) -> None:
-        """Takes what was printed at the beginning for known."""
+        """Remembers what was printed at the beginning."""
         self._calls = {call.key for call in conversation.calls}
         self._newest = conversation.newest
         self._shown = {message.id: message.status for message in conversation.messages}
 
     def new_calls(self, conversation: Conversation) -> Iterator[int]:
-        """The places, in `calls`, of calls that were not there; the oldest first."""
+        """The indexes in `calls` of new calls, the oldest first."""
         for place in reversed(range(len(conversation.calls))):
             key = conversation.calls[place].key
             if key not in self._calls:
@@ -90,7 +90,7 @@ class BubblePage:
         self._changes = Changes()
 
     def begin(self, conversation: Conversation) -> None:
-        """Prints who it is, the calls and the thread."""
+        """Prints the customer, the calls and the thread."""
         self._changes.note(conversation)
         for part in self._bubbles.heading(conversation):
             self._print(part)
@@ -98,7 +98,7 @@ class BubblePage:
             self._print(part)
 
     def go_on(self, conversation: Conversation) -> None:
-        """Prints new calls and messages, and a line for each message that has got further."""
+        """Prints new calls and messages, and a line for each message with a new status."""
         for place in self._changes.new_calls(conversation):
             for part in self._bubbles.call(conversation.calls[place]):
                 self._print(part)

@@ -1,4 +1,4 @@
-"""The phone of a command, as people type it: in one word or in several."""
+"""The phone argument of a command, which people type as one word or as several."""
 
 from __future__ import annotations
 

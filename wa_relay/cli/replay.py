@@ -1,4 +1,4 @@
-"""`wa-relay replay`: asks another agent what a customer asked, and shows old and new answers."""
+"""`wa-relay replay`: puts a customer's questions to another agent, and shows old and new answers."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def _ask(clients: Upstreams, turn: StoredTurn) -> Replayed:
         """Nothing is kept of a replayed turn."""
 
     async def note_try(_why: str) -> None:
-        """Nothing is kept of its tries either."""
+        """Its tries are not kept either."""
 
     asked = turn.question.text
     try:

@@ -47,7 +47,7 @@ COLUMNS = (
 """The header. `since` and `until` are UTC; `key` is empty for the row of everything and for a group
 without a name; `failures` counts messages, `failure_codes` lists `code=count` with a semicolon between,
 `losses` likewise `stage/reason=count`. With `--compare`, the rows of the span before follow, with its times.
-A cell is empty where there is nothing to count from."""
+A cell is empty if there is nothing to count."""
 
 Cell = str | int | float | None
 

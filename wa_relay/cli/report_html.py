@@ -1,4 +1,4 @@
-"""The report as one self-contained page: no script, nothing from elsewhere, light and dark, fit to print."""
+"""The report as one self-contained page: no script, no other files, light and dark, ready to print."""
 
 from __future__ import annotations
 

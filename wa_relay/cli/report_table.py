@@ -52,7 +52,7 @@ def _funnel(figures: Figures, paper: Paper) -> Table:
     grid.add_column(style="dim")
     longest = max(1, min(LONGEST_BAR, paper.console.width - 44))
     for step, style in zip(funnel(figures), STYLES, strict=True):
-        # What is there is seen, however small a part it is.
+        # Every share above zero is visible, however small.
         length = max(round(step.share * longest), 1 if step.count else 0)
         bar = Text(paper.mark("█", "#") * length, style=style, no_wrap=True)
         grid.add_row(Text(step.name, style="bold"), f"{step.count:,}", bar, step.part)

@@ -32,7 +32,7 @@ class Step:
 
 
 def funnel(figures: Figures) -> list[Step]:
-    """Calls, opened, delivered, read, replied: each with its bar, and the part of the openings that got so far."""
+    """Calls, opened, delivered, read, replied: each with its bar, and the share of openings that got that far."""
     openings = figures.openings
     steps = [Step("calls", figures.calls, 1.0 if figures.calls else 0.0, "")]
     for name, count, of, what in (

@@ -111,7 +111,7 @@ async def _send(config: Config, number: str, text: str, wait: float) -> Result:
 
 
 async def _receipt(channel: TwilioChannel, sid: str, wait: float) -> Listed | None:
-    """Returns the message as Twilio last listed it: with a final status, or when the wait is over."""
+    """Returns the message as Twilio lists it, once its status is final or the wait is over."""
     latest: Listed | None = None
     pause = FIRST_PAUSE
     try:

@@ -11,7 +11,7 @@ import typer
 from wa_relay.text.safe import one_line
 
 FINAL = frozenset({"delivered", "read", "undelivered", "failed", "canceled", "uncertain"})
-"""Statuses after which nothing more is waited for."""
+"""Statuses that end the wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Result:
 
 
 def show(result: Result, wait: float, *, as_json: bool) -> None:
-    """Prints a result; `wait` is for how long its receipt was waited for, in seconds."""
+    """Prints a result; `wait` is the time in seconds for which its receipt was awaited."""
     if as_json:
         typer.echo(json.dumps(result.to_json(), ensure_ascii=False, indent=2))
         return

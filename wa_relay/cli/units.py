@@ -40,7 +40,7 @@ LimitCORE=0"""
 class Installation:
     """The values that the units need. All paths are absolute; `program` is a command and its first arguments.
 
-    `python` is the folder of the interpreter, which may be another one than the program's.
+    `python` is the folder of the interpreter, which may differ from the program's.
     """
 
     program: Sequence[str]
@@ -119,7 +119,7 @@ WantedBy=timers.target
 def _command(installation: Installation, *arguments: str) -> str:
     program, *first = installation.program
     parts = (*first, "--config", str(installation.config), *arguments)
-    # A $ begins a variable in the arguments, and is itself in the program's path.
+    # A $ begins a variable in the arguments, but stands for itself in the program's path.
     return " ".join((_quoted(program), *(_quoted(word).replace("$", "$$") for word in parts)))
 
 
