@@ -141,7 +141,7 @@ class Daemon:
         self.lease_lost = False
 
     def stop(self) -> None:
-        """Asks the daemon to end; one that is still starting stops starting."""
+        """Asks the daemon to end, also while it is still starting."""
         self._stop.set()
         self._give_up.set()
 
@@ -362,7 +362,7 @@ def _make_routes(
     )
     if not config.console.enabled:
         return routes
-    # Imported only where it is on: argon2 and Jinja2 take 8 MB.
+    # Imported only if the console is on: argon2 and Jinja2 take 8 MB.
     from wa_relay.console import site
 
     parts = site.Parts(ledger, storage.reports, storage.threads, access, checkup, upstreams, loops.forgetting, clock)

@@ -19,7 +19,7 @@ import aiohttp
 from yarl import URL
 
 RETRY_LEAST, RETRY_MOST = 1.0, 3600.0
-"""Seconds: what a `Retry-After` may ask for."""
+"""The shortest and the longest `Retry-After` that counts, in seconds."""
 
 _NO_TIMER = aiohttp.ClientTimeout(total=None, sock_connect=5.0)
 """The library's own timer beside our deadline would be one more for every request."""
@@ -30,7 +30,7 @@ begin_by: ContextVar[float | None] = ContextVar("begin_by", default=None)
 
 
 def boot_time() -> float:
-    """Seconds since the machine started, those included in which it slept."""
+    """Seconds since the machine started, including those in which it slept."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 

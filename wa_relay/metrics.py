@@ -109,7 +109,7 @@ def count_receipt(status: str) -> None:
 
 
 def set_pause(by: str | None) -> None:
-    """Shows the pause in force, or none."""
+    """Shows the pause in force, if there is one."""
     for name, gauge in _paused.items():
         gauge.set(name == by)
 

@@ -121,7 +121,7 @@ class Call:
 class CallDetails:
     """Details of a call from ElevenLabs' conversation; the fields are those of `Call`.
 
-    `final` is true when nothing more is to come.
+    `final` is true when no more details will follow.
     """
 
     summary: str | None

@@ -11,7 +11,7 @@ from functools import lru_cache
 _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
 _BSUID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
 _TYPED = re.compile(r"[\s().\-\u2010-\u2015\u2212\u00ad\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]+")
-"""Blanks, brackets, hyphens of all kinds, and the invisible marks that come along from an address book."""
+"""Blanks, brackets, hyphens of all kinds, and the invisible marks that an address book adds."""
 
 _PREFIX = "whatsapp:"
 _ONE_DIGIT_CODES = frozenset("17")

@@ -1,6 +1,6 @@
 """Reads the attachments of a customer's message from Twilio's parameters. Pure, and never raises.
 
-Whatever can't be read counts as not there: the message itself is never refused for it. Sources: captured forms, and
+What can't be read counts as absent: the message itself is never refused for it. Sources: captured forms, and
 Twilio's pages on the webhook's parameters. The forms of stickers, videos, reactions and list choices are inferred.
 """
 
@@ -88,7 +88,7 @@ def read_referral(values: Mapping[str, str]) -> Referral | None:
 
 
 def essence(content_type: str) -> str | None:
-    """The type and subtype of a content type in lower case; None for what is not one."""
+    """The type and subtype of a content type in lower case; None for an invalid one."""
     found = content_type.partition(";")[0].strip().lower()
     return found if _CONTENT_TYPE.fullmatch(found) else None
 

@@ -82,7 +82,7 @@ def user_name(name: str | None, t: Messages) -> str:
 
 
 def shown_phone(phone: str) -> str:
-    """A number in groups, as people read it; a hidden number as what stands for it."""
+    """A number in groups, as people read it; for a hidden number, its replacement."""
     if not phone.startswith("+"):
         return one_line(phone)[:40]
     code, _, _ = mask(phone).partition("•")

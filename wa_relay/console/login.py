@@ -50,7 +50,7 @@ class LoginRoutes:
         )
 
     async def show(self, http: web.Request) -> web.StreamResponse:
-        """The form; with `link`, a page with one button: a link preview that opens it uses nothing up."""
+        """The form; with `link`, a page with one button, so that a link preview does not use the link up."""
         link = http.query.get("link", "")
         if not link and await self.access.session(http) is not None:
             return redirect(self._next(http.query.get("next", "")))

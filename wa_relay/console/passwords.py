@@ -26,7 +26,7 @@ def hash_password(password: str) -> str:
 
 
 def matches(password_hash: str | None, password: str) -> bool:
-    """Returns True if the password is the one that was hashed; None (an unknown name) is never matched."""
+    """Returns True if the password is the one that was hashed; None (an unknown name) never matches."""
     try:
         return _HASHER.verify(password_hash or _nobody(), password) and password_hash is not None
     except (VerificationError, InvalidHashError):

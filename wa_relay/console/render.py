@@ -1,4 +1,4 @@
-"""Pages from templates: Jinja2 escapes whatever they show, and the headers let nothing else run."""
+"""Pages from templates: Jinja2 escapes all values, and the headers let no foreign script run."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Clock:
         return self._messages("time.date", weekday=weekday, day=day.day, month=month, year=day.year)
 
     def short(self, at: Moment | str) -> str:
-        """As short as a row of a list needs it: the time today, else the day."""
+        """The short form for a row of a list: the time if it is today, else the day."""
         local = self.local(at)
         ago = (self._today - local.date()).days
         if ago == 0:

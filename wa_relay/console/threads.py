@@ -172,7 +172,7 @@ def decisions(entries: Sequence[Recorded], t: Messages, most: int = 60) -> list[
         if recorded.to_status and recorded.from_status:
             title = f"{title}: {t.code('status', recorded.to_status)}"
         reason = t.code("reason", entry.reason)
-        # The sentence is English, and for the command line: what explains itself needs none. A failure's is the cause.
+        # The sentence is English, for the command line. Only a failure needs it here: it is the cause.
         explained = recorded.to_status or (reason != (entry.reason or "") and entry.reason != "failed")
         detail = "" if explained else one_line(entry.detail or "")
         if entry.actor:

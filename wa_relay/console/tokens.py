@@ -1,4 +1,4 @@
-"""Random tokens: what is stored of them, and what is made from them."""
+"""Random tokens, their stored hashes, and the values derived from them."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ async def interest(s: Stage) -> None:
 
 
 async def the_others(s: Stage, batch: str) -> None:
-    """Plays the rest of the batch: each call ends in its own way, and is followed by what belongs to it."""
+    """Plays the rest of the batch: each call ends in its own way and has its own consequence."""
     s.screen.chapter("The other calls end, each in its own way")
     s.elevenlabs.play(batch, rings=0.2, talks=0.4, analysis=0.1, at_once=len(CALLED))
     ends = [(await _call_ended(s, customer), customer) for customer in CALLED[1:]]
@@ -156,7 +156,7 @@ async def backend(s: Stage) -> None:
 
 
 async def results(s: Stage) -> None:
-    """Prints what the commands say about all that, from the same database."""
+    """Prints what the commands show of all that, from the same database."""
     s.screen.chapter("Afterwards: the commands, on the database of this demo")
     await s.until("all messages are settled", lambda: _settled(s))
     commands = (("history", "+57 313 853-9155"), ("stats",))
@@ -174,7 +174,7 @@ async def results(s: Stage) -> None:
 
 
 def _terminal(s: Stage) -> dict[str, str]:
-    """The environment in which a command prints as it would on the demo's own paper."""
+    """The environment in which a command's output looks like the demo's own."""
     paper = s.screen.paper
     coloured = paper.console.color_system is not None and not paper.console.no_color
     colours = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "NO_COLOR": ""} if coloured else {"NO_COLOR": "1"}
@@ -203,13 +203,13 @@ def _show_sent(s: Stage, sent: Entry, customer: Customer, text: str) -> None:
 
 
 async def _show_read(s: Stage, sent: Entry, customer: Customer) -> None:
-    """Tells that a message was read, under it."""
+    """Shows below a message that it was read."""
     delivered, read = await s.receipts(sent, customer.name)
     s.screen.receipts(f"delivered after {delivered.at - sent.at:.1f} s, read after {read.at - sent.at:.1f} s")
 
 
 async def _report_turn(s: Stage, customer: Customer, texts: tuple[str, ...]) -> None:
-    """Tells what the agent was asked, and that it knew of the phone call."""
+    """Shows what the agent was asked, and that it knew of the phone call."""
     asked = await s.expect(
         f"{AGENT.name} is asked what {customer.name} wrote",
         s.elevenlabs.journal,

@@ -15,7 +15,7 @@ BATCH = "Campaña Octubre"
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Somebody who is called. `summary` None leaves it to the stand-in."""
+    """A customer who is called. If `summary` is None, the stand-in makes one."""
 
     name: str
     phone: str

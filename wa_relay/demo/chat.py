@@ -61,7 +61,7 @@ async def _typed(s: Stage, keyboard: Keyboard) -> str | None:
         s.screen.note(f"WhatsApp allows {LONGEST} characters; the rest is cut off.")
         text = text[:LONGEST]
     if keyboard.terminal and console.is_terminal and not console.is_dumb_terminal:
-        # What was typed becomes a bubble in its place.
+        # A bubble replaces the typed line.
         rows = (cell_len(_PROMPT) + cell_len(line) - 1) // max(1, console.width) + 1
         for _ in range(rows):
             console.control(Control((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)))
@@ -92,7 +92,7 @@ async def _status(s: Stage) -> Any:
 
 
 class Keyboard:
-    """Lines of standard input, waited for without holding up anything else."""
+    """Lines of standard input, read without blocking the event loop."""
 
     def __init__(self) -> None:
         self._fd = _stdin()
@@ -112,7 +112,7 @@ class Keyboard:
         return self._lines.popleft() if self._lines else None
 
     def close(self) -> None:
-        """Watches no longer."""
+        """Stops watching."""
         if self._watched and self._fd is not None:
             asyncio.get_running_loop().remove_reader(self._fd)
             self._watched = False
@@ -150,6 +150,6 @@ def _stdin() -> int | None:
 
 
 def _encoding() -> str:
-    # In the C locale Python takes ASCII for it, while terminals write UTF-8.
+    # In the C locale Python assumes ASCII, while terminals write UTF-8.
     named = (getattr(sys.stdin, "encoding", None) or "utf-8").lower()
     return "utf-8" if named in {"ascii", "us-ascii", "ansi_x3.4-1968"} else named

@@ -58,7 +58,7 @@ class Daemon:
             if await self._listens():
                 self.url = url
                 return
-            # Somebody else may have taken the port since it was found free.
+            # Another process may have taken the port since it was found free.
             if await self._process.wait() != _PORT_TAKEN:
                 break
         raise StartFailed("the daemon did not start")
@@ -79,7 +79,7 @@ class Daemon:
         return await self._process.wait()
 
     async def stop(self) -> None:
-        """Ends it as an operator would, and at once if it takes long."""
+        """Ends it as an operator would, and kills it if that takes long."""
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -117,14 +117,14 @@ class Daemon:
             stderr=stderr,
             env=env,
             cwd=self.folder,
-            # Ctrl-C is the demo's to handle: it stops the daemon in its own time.
+            # The demo handles Ctrl-C itself, and stops the daemon when it is ready.
             start_new_session=True,
             preexec_fn=_dies_with(os.getpid()),
         )
 
 
 def _dies_with(parent: int) -> Callable[[], None]:
-    """Makes a child that the kernel ends when the demo ends, however that comes; Linux only."""
+    """Makes a child that the kernel ends when the demo ends, for whatever reason; Linux only."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
     def settle() -> None:
@@ -137,11 +137,11 @@ def _dies_with(parent: int) -> Callable[[], None]:
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without what configures a real relay or leads through a proxy."""
+    """This process's environment without the variables that configure a real relay or a proxy."""
     kept = {name: value for name, value in os.environ.items() if not _foreign(name)}
     root = Path(wa_relay.__file__).resolve().parents[1]
     if root.name not in {"site-packages", "dist-packages"}:
-        # Run from its source, which the child's own folder does not lead to.
+        # When run from its source, the child can't find it from its own folder.
         kept["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root), kept.get("PYTHONPATH"))))
     return {**kept, **more}
 

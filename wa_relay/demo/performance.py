@@ -48,7 +48,7 @@ async def perform_opening(paper: Paper) -> None:
 
 
 async def perform_chat(paper: Paper, price_answer: str | None = None) -> None:
-    """Plays the first call; then whoever is at the terminal is the customer."""
+    """Plays the first call; then the user at the terminal is the customer."""
     await _perform(paper, _chat, f"{ANA.name}, played by you at this terminal", price_answer)
 
 
@@ -125,11 +125,11 @@ async def _perform(
 
 
 def _end_on_signal() -> None:
-    """Makes the signals that end a process cancel the demo, so that it takes everything down; Ctrl-C does already."""
+    """Makes the signals that end a process cancel the demo, so that it cleans up; Ctrl-C does so already."""
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # Under nohup a hang-up stays ignored.
+        # Under nohup, SIGHUP stays ignored.
         if signal.getsignal(number) is signal.SIG_DFL:
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
@@ -195,7 +195,7 @@ async def _stage(folder: Path, screen: Screen, price_answer: str | None, *, cons
 def _settings(
     url: str, port: int, twilio: TwilioStandin, elevenlabs: ElevenLabsStandin
 ) -> dict[str, Mapping[str, Any]]:
-    """The daemon's configuration: what a real one has, and shorter pauses."""
+    """The daemon's configuration: like a real one, with shorter pauses."""
     return {
         "server": {"port": port, "public_url": url, "token": TOKEN},
         "twilio": {

@@ -36,10 +36,10 @@ class Paper(Protocol):
         """True where nothing else can be shown."""
 
     def clean(self, text: str) -> str:
-        """Makes a customer's text harmless, and showable here."""
+        """Makes a customer's text harmless, and replaces what this output can't show."""
 
     def mark(self, mark: str, plain: str) -> str:
-        """One of our own signs, or what stands for it in ASCII."""
+        """One of our own signs, or its replacement in ASCII."""
 
 
 class Screen:
@@ -56,11 +56,11 @@ class Screen:
 
     @property
     def width(self) -> int:
-        """The columns of the page."""
+        """The width of the page in columns."""
         return min(self._console.width, WIDEST)
 
     def title(self, name: str, text: str) -> None:
-        """The first line, and what this is."""
+        """Prints the title, and what the demo is."""
         self.show(Text(), Text(name, style="bold"), Padding(Text(text), (0, 0, 1, 0)))
 
     def players(self, players: dict[str, str]) -> None:
@@ -73,13 +73,13 @@ class Screen:
         self.show(grid)
 
     def chapter(self, title: str) -> None:
-        """A line where something new begins."""
+        """Prints a line that begins a new part."""
         characters = self.paper.mark("─", "-")
         rule = Rule(Text(self._clean(title), style="bold"), characters=characters, align="left", style="dim")
         self.show(Text(), rule)
 
     def step(self, seconds: float, player: str, text: str) -> None:
-        """Something that happened: when, at whose, and what."""
+        """Prints an event: its time, its place, and what happened."""
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_column(width=7, justify="right", no_wrap=True)
         grid.add_column(width=10, no_wrap=True)
@@ -88,7 +88,7 @@ class Screen:
         self.show(grid)
 
     def note(self, text: str) -> None:
-        """A remark between the steps."""
+        """Prints a remark between the steps."""
         self.show(Padding(Text(self._clean(text), style="dim"), (0, 0, 0, 2)))
 
     def link(self, address: str) -> None:
@@ -105,7 +105,7 @@ class Screen:
         self.show(Align.right(self._bubble(f"to {name}", text, sent, "green"), width=self.width))
 
     def receipts(self, text: str) -> None:
-        """Prints the message's fate, below it."""
+        """Prints below a message what became of it."""
         line = Text.assemble((f"{self.paper.mark('✓✓', '++')} ", "bright_blue"), (text, "dim"))
         self.show(Align.right(line, width=self.width))
 

@@ -1,4 +1,4 @@
-"""The stand-ins with the daemon between them, and the waiting for what must happen."""
+"""The stand-ins with the daemon between them, and the waits for what must happen."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Stage:
         raise StepMissed(f"{AGENT.name} did not get the context of the call to {customer.name}")
 
     async def until(self, what: str, look: Callable[[], Awaitable[Any]]) -> Any:
-        """Looks again and again, until there is something. Raises `StepMissed`."""
+        """Looks repeatedly until there is something. Raises `StepMissed`."""
 
         async def looking() -> Any:
             while True:

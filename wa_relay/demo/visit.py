@@ -29,7 +29,7 @@ async def show_link(s: Stage, what: str) -> None:
     link = (await _console(s, "link", USER)).strip()
     s.screen.chapter(what)
     s.screen.note("Open this in your browser; it logs in once, within 10 minutes:")
-    # Not drawn as a note: a link that is broken into lines can't be clicked.
+    # Not as a note: a link that is wrapped can't be clicked.
     s.screen.link(link)
 
 

@@ -1,8 +1,8 @@
-"""Is everything in place? Settings in, findings out, each with what to do about it; nothing is changed.
+"""Checks whether everything is in place: settings in, findings out, each with its remedy. Nothing is changed.
 
 `settings` looks at the configuration, `database` at the file; `daemon` asks the daemon of this machine. `account`,
 `senders`, `templates`, `elevenlabs` and `public` ask the network, side by side and within ten seconds. `consequences`
-leaves each fault named once. `check` is what they all answer with.
+makes sure that each fault is named once. `check` has the findings that all of them return.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ async def _look_here(asked: _Asked) -> _Here:
     if place.is_shared:
         health = await daemon.by_port(asked.config)
     else:
-        # Whoever listens at the port may serve another file.
+        # The program at that port may serve another file.
         health = await daemon.by_socket(holder) if holder else None
     alive = await asyncio.to_thread(server.daemons_on, place) if place.is_shared and health is None else ()
     return _Here(await asyncio.to_thread(database.standing_of, place), holder, health, tuple(alive))

@@ -69,6 +69,6 @@ async def ask(request: Awaitable[T], service: str, end: float) -> T:
 
 
 def sentences(text: str) -> tuple[str, str | None]:
-    """Parts what happened from what to do: the first sentence, and the rest."""
+    """Splits a message into what happened (its first sentence) and what to do (the rest)."""
     what, _, then = text.partition(". ")
     return what.rstrip("."), then.rstrip(".") or None

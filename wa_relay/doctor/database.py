@@ -35,7 +35,7 @@ _STEPS = 10_000
 
 
 def examine(path: Path, account_sid: str, end: float) -> list[Check]:
-    """Looks at the file without changing it; the search for damage ends when the monotonic clock shows `end`."""
+    """Examines the file without changing it; the search for damage stops at the monotonic time `end`."""
     checks = [sqlite_version(sqlite3.sqlite_version_info[:3])]
     try:
         folder = _folder(path)
@@ -93,7 +93,7 @@ def _folder(path: Path) -> Check:
         fix = "give it to the user that runs wa-relay, or set database.path"
         return Check(FOLDER, "fail", f"this user may not write to {folder}", fix)
     mode = folder.stat().st_mode
-    # Others may see the file's name: it is open to its owner only.
+    # Others may see the file's name, but only its owner can open it.
     if not mode & (stat.S_IWGRP | stat.S_IWOTH):
         return Check(FOLDER, "ok", f"no other user can write to {folder}")
     own = folder.stat().st_uid == os.geteuid() and not mode & stat.S_ISVTX
@@ -125,7 +125,7 @@ def _sound(db: sqlite3.Connection, path: Path, account_sid: str, end: float) -> 
 
 
 def _undamaged(db: sqlite3.Connection, end: float) -> bool:
-    """False if SQLite finds damage in the time that there is."""
+    """False if SQLite finds damage within the time limit."""
     db.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
     try:
         return bool(db.execute("pragma quick_check(1)").fetchone()[0] == "ok")

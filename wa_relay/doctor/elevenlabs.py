@@ -89,7 +89,7 @@ async def _agents(api: ElevenLabs, config: Config, batches: Mapping[str, BatchSu
     if len(wanted) > MOST_AGENTS:
         checks.append(Check(AGENTS, "skipped", f"only the first {MOST_AGENTS} of {len(wanted)} were looked at"))
     if checks and all(check.cause == "credentials" for check in checks):
-        # One fault of the key, not one of each agent.
+        # The key is at fault, not each agent.
         return [Check(KEY, "fail", checks[0].message, checks[0].fix, cause="credentials")]
     return checks
 

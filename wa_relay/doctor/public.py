@@ -21,7 +21,7 @@ URL, ELEVENLABS = "public URL", "ElevenLabs webhook"
 STATUS_PATH = "/webhook/twilio/status"
 POST_CALL_PATH = "/webhook/elevenlabs/post-call"
 QUERY = "m=0&d=" + quote("doctor a+b/ñ", safe="")
-"""Has what a status callback's query may have, and names no message: nothing is stored."""
+"""The query of a status callback that names no message, so that nothing is stored."""
 
 _LARGEST = 64 * 1024
 

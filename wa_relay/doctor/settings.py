@@ -1,4 +1,4 @@
-"""The configuration: what is wrong in it, what `serve` lacks, what works but should be changed. Pure."""
+"""Checks the configuration: its faults, what `serve` lacks, and what works but should be changed. Pure."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ HARMLESS = {
     "elevenlabs": ("webhook_secret", "transport", "turn_timeout_seconds", "settle_seconds"),
     "database": (),
 }
-"""The keys of a table that nothing of the table's other checks depends on."""
+"""The keys of a table on which none of the table's other checks depends."""
 
 
 def examine(config: Config, faults: Sequence[Fault]) -> list[Check]:
-    """One finding a fault, else one that all is well; then the warnings."""
+    """One finding for each fault, or one that all is well; then the warnings."""
     blamed = {fault.key for fault in faults}
     samples = [fault for fault in sample_values(config) if fault.key not in blamed]
     checks = [_faulty(fault) for fault in faults]

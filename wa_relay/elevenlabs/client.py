@@ -35,7 +35,7 @@ BATCH_LIMIT = 64 * 1024 * 1024
 BATCH_PATIENCE = 6.0
 """A batch comes with all of its recipients, several MB: it may take this many times the usual deadline."""
 
-_INLINE = 64 * 1024  # smaller bodies are decoded faster than a thread is reached
+_INLINE = 64 * 1024  # smaller bodies are decoded faster than a thread starts
 _BATCHES = "/v1/convai/batch-calling"
 
 
@@ -176,7 +176,7 @@ class ElevenLabs:
         async with self._http.stream("GET", path, params=params) as answer:
             self.last_date = answer.headers.get("date")
             if answer.status_code != httpx.codes.OK:
-                # A refusal is short; of anything longer the start is enough.
+                # A refusal is short; the start of anything longer is enough.
                 body = await _read(answer, _INLINE, cut=True)
                 raise refusal(f"GET {path}", answer.status_code, answer.headers, body, secret=self._key)
             return await _read(answer, limit)

@@ -26,7 +26,7 @@ _QUOTA_ADVICE = "nothing is left of the quota: see the plan and the credit of th
 _SPEECH_ADVICE = "the API key lacks a permission: give it Speech to Text (speech_to_text)"
 _SPEECH_PATH = "/v1/speech-to-text"
 _MISSING_PERMISSION = "missing_permissions"
-"""Sent with 401 as well as with 403; to sign a session's URL counts as writing."""
+"""Sent with 401 as well as 403; signing a session's URL counts as writing."""
 _NO_CAPACITY = frozenset({"concurrent_limit_exceeded", "too_many_concurrent_requests", "system_busy"})
 _TRANSIENT = frozenset({408, 409, 425, 429})
 _TEXT_LIMIT = 200
@@ -103,5 +103,5 @@ def _validation_error(entry: Mapping[str, object]) -> tuple[str | None, str]:
 
 
 def _printable(text: str) -> str:
-    """Takes out what could act on a terminal or break a log line."""
+    """Removes characters that could control a terminal or break a log line."""
     return "".join(c if c.isprintable() else " " for c in text[:_TEXT_LIMIT])

@@ -31,7 +31,7 @@ T = TypeVar("T")
 FILE_LIMIT = 10
 """Files that a conversation takes unless the agent's settings say otherwise (the service's default)."""
 
-_LATEST = 4_102_444_800.0  # 2100: a bigger number is milliseconds or nonsense
+_LATEST = 4_102_444_800.0  # the year 2100: a larger number is milliseconds or invalid
 
 
 def _number(value: object) -> float | None:
@@ -151,7 +151,7 @@ class _BatchDetail(BatchSummary):
 
 @dataclass(frozen=True, slots=True)
 class BatchPage:
-    """One page of the list. `next` continues it, None at the end; `skipped` counts entries that made no sense."""
+    """One page of the list. `next` continues it, None at the end; `skipped` counts unreadable entries."""
 
     batches: tuple[BatchSummary, ...]
     next: str | None
@@ -160,7 +160,7 @@ class BatchPage:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch with all of its recipients. `skipped` counts recipients that made no sense."""
+    """A batch with all of its recipients. `skipped` counts unreadable recipients."""
 
     summary: BatchSummary
     recipients: tuple[Recipient, ...]
@@ -305,7 +305,7 @@ def batch_from(body: bytes) -> Batch:
     try:
         detail = _details.validate_json(body)
     except ValidationError as error:
-        # What only Python's decoder takes (a byte order mark, lone surrogates) is rare.
+        # Only Python's decoder takes a byte order mark and lone surrogates, which are rare.
         malformed = any(fault["type"] == "json_invalid" for fault in error.errors(include_input=False))
         detail = _one(_details, json_object(body)) if malformed else _refuse(error)
     if detail.recipients is None:
@@ -349,7 +349,7 @@ def json_object(body: bytes) -> dict[str, object]:
     try:
         value = json.loads(body.decode("utf-8-sig"), strict=False)
     except RecursionError as error:
-        raise ValueError("the JSON is nested too deep") from error
+        raise ValueError("the JSON is nested too deeply") from error
     if not isinstance(value, dict):
         raise ValueError("the JSON is not an object")
     return value

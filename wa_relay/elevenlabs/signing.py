@@ -1,7 +1,7 @@
 """The signed URL of a session, fetched over the WebSocket's own HTTP client.
 
-Every session needs one, so this call is on the hot path: over httpx it costs more processor time than
-all the rest of a turn.
+Every session needs one, so this call is on the hot path: over httpx it costs more processor time than the rest of a
+turn.
 """
 
 from __future__ import annotations

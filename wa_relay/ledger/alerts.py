@@ -79,7 +79,8 @@ class DueAlert:
 
 
 def raise_alert(ledger: Ledger, alert: Alert, now: Moment) -> bool:
-    """Stores an alert, due at once. False if its type is off, or if its subject had one in the last 10 minutes."""
+    """Stores an alert, due at once. Returns false if its type is off, or if its subject had one in the last 10
+    minutes."""
     if alert.type not in ledger.rules.alerts:
         return False
     row = {
@@ -183,7 +184,7 @@ def put_off(ledger: Ledger, alert_id: int, evidence: str, now: Moment) -> Moment
 
 
 def fail_waiting(ledger: Ledger, now: Moment) -> int:
-    """Ends every alert that waits, after a restore: what it is about may be long over. Returns how many."""
+    """Ends every waiting alert after a restore: its cause may be long over. Returns the number."""
     return ledger.run(FAIL_WAITING_ALERTS, {"now": now})
 
 

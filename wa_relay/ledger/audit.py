@@ -90,7 +90,7 @@ def run_audited(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Runs an operation and records whose deed it was, in one transaction. Without a `deed`, it only runs it.
+    """Runs an operation and records who did it, in one transaction. Without a `deed`, it only runs it.
 
     A refused act leaves no entry: the operation raises, or returns None for a customer who does not exist, or the
     reason as a text. Nor does a message that the same key had stored before.

@@ -29,7 +29,7 @@ def back_up(database: Path, target: Path) -> int:
     old_umask = os.umask(0o077)
     try:
         with closing(file.open_for_reading(database)) as db:
-            # Made here, so that what keeps it from being written has the system's own name.
+            # Created here, so that a failure to write it is reported by the system's own error.
             os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
             db.execute(COPY_INTO, (str(copy),))
         check(copy)
@@ -93,7 +93,7 @@ def drop(copy: Path) -> None:
 
 def _beside(path: Path, ending: str) -> Path:
     copy = path.with_name(f".{path.name}{ending}")
-    # One from an earlier try that was cut short.
+    # Left by an earlier try that was interrupted.
     with suppress(OSError):
         drop(copy)
     return copy

@@ -1,4 +1,4 @@
-"""Batches: the calls whose outcome they have yet to report, and those that have nothing left to report."""
+"""Batches: the calls whose outcome a batch has yet to report, and the batches with nothing left to report."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def save_details(ledger: Ledger, call_id: int, details: CallDetails, now: Moment
 
 
 def fill_in(ledger: Ledger, known: KnownCall, call: Call, now: Moment) -> None:
-    """Adds to a known call what another report of it brings."""
+    """Adds to a known call what another report of it contains."""
     variables = merge_variables(known.variables, call.variables)
     if ledger.run(FILL_IN_CALL, reported(call) | {"id": known.id, "variables": _json(variables)}):
         filled = journal.Entry(

@@ -78,7 +78,7 @@ def stranger_opted_out(ledger: Ledger, address: str) -> bool:
 def opt_out(
     ledger: Ledger, address: str, source: str, now: Moment, at: Moment | None = None, actor: str | None = None
 ) -> bool:
-    """Opts a customer out and cancels what waits for them. False if they were out already.
+    """Opts a customer out and cancels their waiting messages. Returns false if they had opted out already.
 
     `actor` is who did it for the customer: by default an operator's `source`.
 
@@ -112,7 +112,7 @@ def opt_in(
 
 
 def learn_address(ledger: Ledger, customer: Customer, address: str, now: Moment) -> Customer:
-    """Adds an address that no customer has. An opt-out that holds for it holds for the customer from then on."""
+    """Adds an address that no customer has. Its opt-out, if there is one, then holds for the customer."""
     customers.add_address(ledger, customer, address, now)
     if customer.status == "opted_out" or not stranger_opted_out(ledger, address):
         return customer

@@ -120,7 +120,7 @@ def log_in(
 
 
 def log_in_by_link(ledger: Ledger, link_hash: str, token_hash: str, ends_at: Moment, detail: str, now: Moment) -> bool:
-    """Opens a session by a link, and uses the link up. Returns False if there is no such link (any more)."""
+    """Opens a session by a link, and uses the link up. Returns False if there is no such link, or it was used."""
     row = ledger.one(SELECT_LINK, {"token": link_hash, "now": now})
     if row is None:
         return False

@@ -126,7 +126,7 @@ def set_password(ledger: Ledger, name: str, password_hash: str, by: str, now: Mo
 
 
 def set_role(ledger: Ledger, name: str, role: Role, by: str, now: Moment) -> None:
-    """Changes a role; it holds from the next request on. Raises `NoSuchUser`."""
+    """Changes a role, with effect from the next request. Raises `NoSuchUser`."""
     ledger.run(SET_ROLE, {"id": _id_of(ledger, name), "role": role})
     _record(ledger, "user_role", f"{name}, {role}", by, now)
 

@@ -43,7 +43,7 @@ MARK_MOVED = "update relay set moved_to = :place"
 
 
 class NotEmpty(DatabaseFault):
-    """The target of a copy holds something."""
+    """The target of a copy is not empty."""
 
     exit_code = 1
 
@@ -51,7 +51,7 @@ class NotEmpty(DatabaseFault):
 def copy(source: Location, target: Location, on_table: Callable[[str, int], None]) -> dict[str, int]:
     """Copies everything, and returns the rows of each table. `on_table` is called after each.
 
-    Raises `NotEmpty` for a target that holds something, `AlreadyServed` if a daemon runs on either side.
+    Raises `NotEmpty` for a target that is not empty, `AlreadyServed` if a daemon runs on either side.
     """
     with closing(_open_source(source)) as read:
         _refuse_target(target)
@@ -138,7 +138,7 @@ def _refuse_target(target: Location) -> None:
         with closing(target.open_for_reading()) as db:
             rows = {table: number for table, number in count_rows(db).items() if number and table not in HOLD_NOTHING}
     except DatabaseMissing as error:
-        # A server's database must be there; its tables, and a file, are made.
+        # A server's database must exist; its tables, or a file, are created.
         if target.is_shared and not error.no_tables:
             raise
         return
@@ -225,7 +225,7 @@ def _fill_file(read: Queries, target: Location, on_table: Callable[[str, int], N
             db.execute(f"pragma user_version = {file.SCHEMA_VERSION}")
             db.commit()
             if db.execute("pragma foreign_key_check").fetchone() is not None:
-                raise DatabaseFault("the source has a reference that leads nowhere: it is damaged.", permanent=True)
+                raise DatabaseFault("the source has a reference to a missing row: it is damaged.", permanent=True)
             db.finish()
     finally:
         os.umask(old_umask)

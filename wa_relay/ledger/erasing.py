@@ -1,4 +1,4 @@
-"""Erasing one customer: what identifies them goes from every table, what the reports count stays.
+"""Erases one customer: what identifies them is removed from every table, what the reports count stays.
 
 The rows stay, without texts, names, numbers and ids, so that `stats` counts the same. Hashes of the erased ids are
 remembered (`forgotten`). SQLite overwrites what is erased (`secure_delete`); the caller then brings the log into the
@@ -277,7 +277,7 @@ def _values(traces: Traces) -> Iterator[tuple[Kind, str]]:
 
 
 def _erase_partners(ledger: Ledger, traces: Traces, actor: str | None, now: Moment, at: Moment | None) -> None:
-    """Erases the conversations that turned out to be the same customer's, and wait to be merged with this one."""
+    """Erases the conversations of the same customer that wait to be merged with this one."""
     partners = ledger.all(SELECT_PARTNERS, {"id": traces.conversation_id})
     ledger.run(DELETE_PAIRS, {"id": traces.conversation_id})
     for row in partners:
@@ -298,7 +298,7 @@ def _erase_thread(ledger: Ledger, traces: Traces, conversation_id: int, actor: s
 
 
 def _erase_addresses(ledger: Ledger, traces: Traces) -> None:
-    """Replaces each address by a token that means nothing, so that the report still finds each opt-out's call."""
+    """Replaces each address by a meaningless token, so that the report still finds each opt-out's call."""
     owner = f"{ERASED}{traces.conversation_id or 'stranger'}"
     for number, address in enumerate(traces.addresses, 1):
         rows = ledger.all(SELECT_OPT_OUTS, {"address": address})

@@ -34,7 +34,7 @@ REPLAYED = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that has happened. `status` is that of the message, the outcome of the call, or the handler.
+    """An event. `status` is that of the message, the outcome of the call, or the handler.
 
     `message_id` is None except for a message and its statuses, `call_key` except for a call.
     """

@@ -20,7 +20,8 @@ SELECT_SAME_FAILED_CALL = """
 
 
 def find_duplicate_failure(ledger: Ledger, call: Call, conversation_id: int) -> str | None:
-    """The key of the same failed call, already reported by the other of webhook and batch; None without one."""
+    """The key under which the same failed call was already reported, by the webhook or by the batch; None without
+    one."""
     by_batch = "/" in call.key
     if call.outcome != "failed" or call.ended_at is None or not (by_batch or call.source == "webhook"):
         return None

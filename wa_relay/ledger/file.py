@@ -45,7 +45,7 @@ _HEADER = b"SQLite format 3\x00"
 
 
 INTERRUPT_EVERY = 20_000
-"""Steps of SQLite's machine between two checks for giving up: less than a millisecond."""
+"""Steps of SQLite's virtual machine between two checks of `give_up`: less than a millisecond."""
 
 
 def open_for_writing(
@@ -147,12 +147,12 @@ def migrate(
 
 
 def _keep_copy(connection: sqlite3.Connection, copy: Path) -> None:
-    # One from an earlier try that was cut short may be there, and half.
+    # An earlier try that was interrupted may have left half of one.
     copy.unlink(missing_ok=True)
     try:
         connection.execute("vacuum into ?", (str(copy),))
     except sqlite3.Error:
-        # Half a copy is useless, and takes the space that the next try needs.
+        # Half a copy is useless, and occupies space that the next try needs.
         copy.unlink(missing_ok=True)
         copy.with_name(copy.name + "-journal").unlink(missing_ok=True)
         raise
@@ -198,7 +198,7 @@ def open_for_reading(path: Path) -> SqliteEngine:
 def fault_of(error: sqlite3.Error, path: Path) -> DatabaseFault:
     """Turns SQLite's error into what happened and what to do."""
     message = str(error)
-    # With SQLite's own mark at its beginning it was a database once, and is cut off or spoilt.
+    # A file that begins with SQLite's mark was a database once, and is truncated or damaged.
     if "not a database" in message and _head(path) != _HEADER:
         return DatabaseForeign(
             f"{path} is not a wa-relay database. Set database.path to another file.",

@@ -65,7 +65,7 @@ def take_over(
 ) -> int | None:
     """A person takes a customer's conversation. Returns its id, None for an unknown customer.
 
-    What the agent has begun ends in the same transaction; messages in flight are left alone. With `begun`, raises
+    The agent's open work ends in the same transaction; messages in flight are left alone. With `begun`, raises
     `MayBegin` while one may begin after it.
     """
     conversation_id = customers.find_conversation(ledger.db, address)

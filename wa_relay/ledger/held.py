@@ -93,9 +93,8 @@ def answer_held(ledger: Ledger, conversation_id: int, reason: str, now: Moment) 
 
 
 def ask_held(ledger: Ledger, conversation_id: int, now: Moment) -> bool:
-    """Makes the held turn due for the agent. False if no turn is held, or if it must no longer be answered.
-
-    That is so after an opt-out, when the window has closed, and for a stranger who has no agent.
+    """Makes the held turn due for the agent. False if no turn is held, or if it must no longer be answered: after an
+    opt-out, once the window has closed, and for a stranger without an agent.
     """
     row = ledger.one(SELECT_HELD_TURN, {"conversation_id": conversation_id})
     if row is None:

@@ -161,7 +161,7 @@ def probe_template_now(ledger: Ledger, content_sid: str, now: Moment, actor: str
     if not ledger.run(PROBE_TEMPLATE_NOW, {"name": content_sid, "now": now}):
         return False
     if not ledger.run(FREE_TEMPLATES, {"now": now}):
-        # Nothing could prove it: the next message with it is the judge.
+        # Nothing proves that it works again: only the next message with it can.
         ledger.run(END_HOLD, {"subject": "template", "name": content_sid})
     facts = {"template": content_sid}
     journal.record(ledger, journal.Entry("operator", "resume", "a template is tried again", actor, facts=facts), now)

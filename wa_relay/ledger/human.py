@@ -104,7 +104,7 @@ def write(
     if key is not None:
         used = ledger.one(SELECT_USED_KEY, {"id": conversation_id, "key": key, "since": now - KEYS_KEPT})
         if used is not None:
-            # A key that comes with another body is a programming error of the caller: neither message is right.
+            # A key with a different body is a programming error of the caller: neither message is certain to be meant.
             same = used[0] == message.fingerprint
             return Stored(used[1], conversation_id, repeated=True) if same else "idempotency_mismatch"
     row = ledger.need_one(SELECT_SENDABLE, {"id": conversation_id})

@@ -59,7 +59,7 @@ def is_behind(db: Queries) -> bool:
 
 
 def index_more(ledger: Ledger, limit: int) -> bool:
-    """Takes the next texts and names into the index. Returns whether there is more."""
+    """Takes the next texts and names into the index. Returns true if there are more."""
     name = ledger.db.name
     rows = ledger.all(SELECT_UNINDEXED, {"limit": limit})
     for message_id, text in rows:
@@ -80,7 +80,7 @@ def forget_name(ledger: Ledger, conversation_id: int) -> None:
 
 
 def clean(ledger: Ledger, *, begins: bool) -> bool:
-    """Rewrites a part of SQLite's index, which keeps words of deleted texts until then. Returns whether more is left.
+    """Rewrites a part of SQLite's index, which keeps words of deleted texts until then. Returns true if more is left.
 
     After an erasure: call it with `begins` first, then without, until it returns false. PostgreSQL's vacuum does this.
     """

@@ -26,7 +26,7 @@ from pathlib import Path
 from wa_relay.ledger.faults import AlreadyServed, DatabaseUnusable
 
 Inode = tuple[int, int]
-"""Device and number of a file: what it is, whatever it is called."""
+"""Device and inode of a file: they identify it under any name."""
 
 _held: dict[Inode, int] = {}
 """The files that this process holds, each with its descriptor."""

@@ -1,4 +1,4 @@
-"""Loops: a customer who is a machine, too, and would answer the agent without end. Either rule mutes the conversation.
+"""Loops: a customer who is also a machine, and would answer the agent without end. Either rule mutes the conversation.
 
 A release and the end of a mute start both counts anew: nothing from before the handler last changed is counted.
 """

@@ -168,7 +168,7 @@ def store_chunk(ledger: Ledger, media_id: int, number: int, content: bytes) -> N
 
 
 def drop_chunks(ledger: Ledger, media_id: int) -> None:
-    """Drops the bytes of a file that did not come whole, or is not kept."""
+    """Drops the bytes of a file that is incomplete or not kept."""
     ledger.run(DELETE_CHUNKS, {"media": media_id})
 
 
@@ -180,7 +180,7 @@ def finish_fetch(
     now: Moment,
     last: tuple[int, bytes] | None = None,
 ) -> bool:
-    """Ends the fetch of a file that has come whole. False if it has been given up meanwhile.
+    """Ends the fetch of a complete file. Returns false if it was given up meanwhile.
 
     `card` is the text of a contact card; "" for one without a name. A card itself is not kept.
 
@@ -194,7 +194,7 @@ def finish_fetch(
     if row["purpose"] == "card":
         drop_chunks(ledger, media_id)
         if not card:
-            return fail_file(ledger, media_id, "empty_card", "the contact card names nobody", now)
+            return fail_file(ledger, media_id, "empty_card", "the contact card has no name", now)
         ledger.run(SET_CONTENT, {"id": row["message_id"], "content": card})
     elif last is not None:
         store_chunk(ledger, media_id, *last)
@@ -228,7 +228,7 @@ def mark_transcribed(ledger: Ledger, media_id: int, heard: Heard) -> tuple[int, 
 
 
 def fail_file(ledger: Ledger, media_id: int, reason: str, evidence: str, now: Moment) -> bool:
-    """Gives a file up. The message is a note from then on. False if nothing of it was to be done."""
+    """Gives a file up. From then on its message is a note. Returns false if there was nothing left to do for it."""
     failed = {"id": media_id, "reason": reason, "evidence": evidence[:300]}
     row = ledger.one(SELECT_STATE, {"id": media_id})
     if row is None or ledger.run(MARK_FAILED_FILE, failed) == 0:
@@ -249,7 +249,7 @@ def fail_file(ledger: Ledger, media_id: int, reason: str, evidence: str, now: Mo
 
 
 def put_off(ledger: Ledger, media_id: int, due_at: Moment) -> None:
-    """Tries a step again later. It is given up when its time is over."""
+    """Tries a step again later. Gives it up once its time is over."""
     ledger.run(RETRY_STEP, {"id": media_id, "due_at": due_at})
 
 
@@ -263,7 +263,7 @@ def fail_overdue(ledger: Ledger, now: Moment) -> int:
 
 
 def rescue_media(ledger: Ledger, now: Moment) -> int:
-    """Makes due again what no living run works on, with a new time limit. Returns the number of files."""
+    """Makes files due again on which no living run works, with a new time limit. Returns the number of files."""
     again = {
         "now": now,
         "keep_until": policy.give_up_at("keep", now),

@@ -135,7 +135,8 @@ class _Thread:
 
 
 def learn_address(ledger: Ledger, customer: Customer, address: str, now: Moment) -> Customer:
-    """Adds an address to a customer; one of another customer's shows that both are one. Returns whoever that is now."""
+    """Adds an address to a customer; one of another customer's shows that both are one. Returns that customer as it is
+    now."""
     row = ledger.one(SELECT_CUSTOMER_OF_ADDRESS, {"address": address})
     if row is None:
         return consent.learn_address(ledger, customer, address, now)
@@ -207,7 +208,7 @@ def _merge(ledger: Ledger, older: int, younger: int, now: Moment) -> None:
 
 
 def _join_turns(ledger: Ledger, kept: _Thread, gone: _Thread, now: Moment) -> None:
-    """Brings together what both gather: the open turns, those that are held, and what was left unanswered."""
+    """Combines the open turns of both, their held turns, and their unanswered messages."""
     for select in (SELECT_OPEN, SELECT_HELD):
         mine, other = (ledger.one(select, {"id": each.id}) for each in (kept, gone))
         if mine is not None and other is not None:
@@ -221,7 +222,8 @@ def _join_turns(ledger: Ledger, kept: _Thread, gone: _Thread, now: Moment) -> No
 
 
 def _merged(kept: _Thread, gone: _Thread, *, called: _Thread) -> _Thread:
-    """Combines two rows. `called` has the latest call; the customer's last message decides window and number."""
+    """Combines two rows. `called` has the latest call; the customer's last message decides the window and the
+    number."""
     wrote = gone if (gone.window_ends_at or 0.0) > (kept.window_ends_at or 0.0) else kept
     numbers = [each.phone_number for each in (kept, gone) if customers.is_number(each.phone_number)]
     silent = gone if wrote is kept else kept

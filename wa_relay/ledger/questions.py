@@ -124,7 +124,7 @@ def _message(row: Row, *, waited_for: bool) -> CustomerMessage:
         content=row["content"],
         attachment=row["attachment"],
         file=file,
-        # A tap answers the message with the buttons: its text says enough.
+        # A tap answers the message with the buttons, so its text is enough.
         quoted=None if row["tapped"] else row["quoted"],
         quoted_attachment=row["quoted_attachment"],
         referral=None if referral is None else Referral(**referral),
@@ -192,5 +192,5 @@ def newest_inbound(db: Queries, turn_id: int) -> str | None:
 
 
 def inform_on_writer(ledger: Ledger, job: TurnJob) -> Informed:
-    """Does the same on the writer's connection, for when the reader fails."""
+    """Does the same on the writer's connection, if the reader fails."""
     return inform(ledger.db, job)

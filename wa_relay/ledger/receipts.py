@@ -50,8 +50,7 @@ SET_SWEPT_TO = "update relay set swept_to = :to"
 @dataclass(frozen=True, slots=True)
 class Noted:
     """The changes of a receipt. `known` is false for a message that is not ours; `alarm` is a sentence for an operator.
-
-    `freed` is true when something else may go out now.
+    `freed` is true when another message may go out now.
     """
 
     known: bool
@@ -127,7 +126,7 @@ def record_lookup(ledger: Ledger, lookup: Lookup, listed: Sequence[Listed], now:
     )
     # A list whose pages move while they are read may show a message twice.
     free = {match.sid: match for match in matches if ledger.one(sends.SELECT_SID_OWNER, {"sid": match.sid}) is None}
-    # With two candidates nobody can say which one it is, and a wrong SID would hide a second message.
+    # With two candidates it is unknown which one it is, and a wrong SID would hide a second message.
     if len(free) == 1:
         (found,) = free.values()
         proof = Proof("listing", "Twilio's list has it")
@@ -138,7 +137,7 @@ def record_lookup(ledger: Ledger, lookup: Lookup, listed: Sequence[Listed], now:
 
 
 def put_off_lookup(ledger: Ledger, message_id: int, at: Moment) -> None:
-    """Plans a look-up again that could not be made; it does not count as one."""
+    """Plans a look-up again that could not be made, and does not count."""
     ledger.write(PUT_OFF_LOOKUP, {"at": at, "id": message_id})
 
 
@@ -182,7 +181,8 @@ def swept_to(ledger: Ledger) -> Moment:
 
 
 def complete_sweep(ledger: Ledger, to: Moment) -> None:
-    """Sets the mark of the inbound sweep, after all its pages were stored; also back, where a clock was ahead."""
+    """Sets the mark of the inbound sweep, after all its pages were stored; also to an earlier time, if a clock was
+    ahead."""
     ledger.write(SET_SWEPT_TO, {"to": to})
 
 

@@ -49,6 +49,6 @@ def _turn(ledger: Ledger, row: Row, agent_id: str) -> StoredTurn | None:
     due = DueTurn(row["id"], row["conversation_id"], row["call_id"], agent_id, row["phone_number"], call_key, 0)
     informed = questions.inform(ledger.db, questions.job_of(due, messages))
     parts = [part[0] for part in ledger.all(SELECT_OLD_ANSWER, {"turn_id": row["id"]})]
-    # What is true of the conversation today was not true then.
+    # These facts are of today, and did not hold at the time.
     question = replace(informed.question, nobody_free=False, not_arrived=())
     return StoredTurn(question, "\n\n".join(parts) if parts else None)

@@ -58,7 +58,7 @@ def begin_restored(ledger: Ledger, actor: str, now: Moment) -> None:
 
 
 def consent_from(ledger: Ledger) -> Moment | None:
-    """From when on opt-outs are to be read from Twilio's list; None if nothing was restored, or it is done."""
+    """The time from which opt-outs must be read from Twilio's list; None if nothing was restored, or if it was done."""
     found = ledger.need_one(SELECT_CONSENT_FROM)["consent_from"]
     return None if found is None else float(found)
 

@@ -57,7 +57,7 @@ RECENT, RECENT_FACTOR = 50_000, 10
 """Messages that PostgreSQL reads from the newest on: the first figure at least, and this many for each match wanted."""
 
 LEAST_DIGITS = 3
-"""Fewer digits are in almost every number."""
+"""Shorter runs of digits occur in almost every number."""
 
 PUNCTUATION = frozenset(" +()-.")
 

@@ -1,4 +1,4 @@
-"""The ledger itself: the open connection, the rules it decides by, and this run's epoch."""
+"""The ledger itself: the open connection, the rules, and this run's epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wa_relay.ledger.leases import LEASE
 from wa_relay.model import Moment
 
 if TYPE_CHECKING:
-    # Commands that only read come here to find a customer; the policy's modules would slow their start.
+    # Commands that only read find customers through this module; the policy's modules would slow their start.
     from wa_relay.policy import Rules
 
 COUNT_RUN = "update relay set epoch = epoch + 1, clean_stop = false returning epoch, fence"

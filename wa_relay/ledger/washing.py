@@ -5,7 +5,7 @@ gap between the list of cells and the cells: deleting the row later overwrites t
 customers, one of 200 erased customers was still readable there. `vacuum` would clear it, and block all writing for a
 minute in a database of 4 GB; this reads the file once and writes the gaps that are not empty.
 
-The gap is unallocated: nothing in it means anything to SQLite (file format, "B-tree Pages"). The caller is the only
+The gap is unallocated: SQLite never reads it (file format, "B-tree Pages"). The caller is the only
 writer, has brought the whole log into the file, and has dropped the pages that it keeps in memory.
 """
 

@@ -72,7 +72,7 @@ def _permitted(since: Moment, until: Moment, rules: Rules, phone: str) -> Iterat
 
 
 def _stretches(since: Moment, until: Moment, zone: tzinfo) -> Iterator[tuple[Moment, Moment, float]]:
-    """Cuts a time into pieces with one UTC offset each: (begin, end, offset in seconds)."""
+    """Cuts a span of time into pieces with one UTC offset each: (begin, end, offset in seconds)."""
     at = since
     while at < until:
         offset, ends = _offset(at, zone), min(at + _STRETCH, until)

@@ -40,7 +40,7 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """An opening is due at `due_at` and worthless after `not_after`."""
+    """An opening is due at `due_at` and must not go out after `not_after`."""
 
     due_at: Moment
     not_after: Moment
@@ -194,9 +194,9 @@ def opening_values(
     batch_name: str | None,
     group_name: str | None,
 ) -> dict[str, Scalar]:
-    """The values of an opening's placeholders; the call's own facts stand over its variables."""
+    """The values of an opening's placeholders; the call's own facts take precedence over its variables."""
     values: dict[str, Scalar] = dict(variables)
-    # Over a variable of the same name: the report knows the customer, the variable is what the agent was given.
+    # Before a variable of the same name: the report knows the customer, the variable is what the agent was given.
     values["client_name"] = client_name(name, variables) or rules.default_name
     for key, value in (("agent_name", agent_name), ("batch_name", batch_name), ("group_name", group_name)):
         values[key] = value or values.get(key, "")

@@ -21,7 +21,7 @@ def match_unclear(
     text; a template's text in the list is not what was sent (`body` None), so there time decides.
     The list's times are whole seconds and of another clock, which may be behind ours.
     """
-    # Whatever is sent after the hold is another message: the last seconds are left to the clocks' difference.
+    # A message that was sent after the hold is another one; the last seconds allow for the clocks' difference.
     latest = attempted_at + rules.scaled(HOLD - CLOCK_TOLERANCE) - 1.0
     return [
         message
@@ -43,8 +43,7 @@ FAILURES = frozenset({"failed", "undelivered", "canceled"})
 def receipt_moves(status: str, known: str) -> str | None:
     """The outbox status that a receipt leads to from `known`, None when it changes nothing.
 
-    Receipts come in any order and repeatedly: a message only moves up, and one that was
-    delivered does not fail any more.
+    Receipts come in any order and repeatedly: a message only moves up, and one that was delivered can no longer fail.
     """
     if status in FAILURES:
         return "failed" if known in ("sending", "uncertain", "sent", "queued") else None

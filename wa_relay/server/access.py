@@ -88,7 +88,7 @@ class Access:
 
     async def admit(self, http: web.Request, level: Level) -> Actor:
         """Returns who makes a request of a level in `LEAST_ROLE`; raises `HttpError` (401, 403) if they may not."""
-        # A token that is sent must be right: a wrong one is not rescued by a cookie beside it.
+        # A token that is sent must be right: a cookie beside a wrong one does not help.
         if "X-Service-Token" in http.headers or self.sessions is None:
             self.require(http, "token")
             return BACKEND

@@ -72,7 +72,8 @@ class CallRoutes:
         try:
             async with asyncio.timeout(SENT_WITHIN):
                 while state.message_status in ("queued", "sending") and state.message_id is not None and not state.held:
-                    # The board has no memory: a message that moved between two looks needs a look without a ring.
+                    # The board keeps no rings: a message that moved between two looks is found by looking without a
+                    # ring.
                     await self._board.wait(state.message_id, LOOK_AGAIN)
                     state = await self._ledger.run(calls.call_state, state.key)
         except TimeoutError:

@@ -43,7 +43,7 @@ class HealthRoute:
         return (Route("GET", "/health", self.health),)
 
     async def health(self, _: web.Request) -> web.StreamResponse:
-        """Shows the health with everything that is not for strangers."""
+        """Shows the health, including what strangers must not see."""
         return json_answer((await self._checkup.look()).to_json(inside=True))
 
 
@@ -134,7 +134,7 @@ def _user_change(body: Mapping[str, Json], by: str) -> UserChange:
 
 
 def _who(http: web.Request) -> str:
-    """The user that the command names; the socket is the owner's alone, so it is believed."""
+    """The user that the command names. Only the database's owner can use the socket, so the name is trusted."""
     return _text(http, "by") or "operator"
 
 

@@ -137,7 +137,7 @@ def message_of(body: Mapping[str, Json]) -> HumanMessage:
 
 
 def hours_of(body: Mapping[str, Json]) -> float | None:
-    """Reads for how long a takeover is to last; None for the usual time. Raises `PayloadError`."""
+    """Reads how long a takeover lasts; None for the usual time. Raises `PayloadError`."""
     hours = body.get("hours")
     if hours is None:
         return None
@@ -177,7 +177,7 @@ def _operator(http: web.Request) -> Operator:
 
 
 def _body(http: web.Request) -> Mapping[str, Json]:
-    """Reads a body that may be missing. A page's form that holds its token alone counts as missing."""
+    """Reads a body that may be missing. A page's form with nothing but its token counts as missing."""
     body = http[body_key]
     if not body.strip() or (http.content_type == FORM and form_fields(body).keys() == {"csrf_token"}):
         return {}

@@ -27,7 +27,7 @@ MOST_BEHIND, LONGEST_BEHIND = 1000, 10.0
 """Events, and seconds, that a listener may be behind (contract 9.2)."""
 
 SOCKET_BUFFER, WRITE_BUFFER = 65_536, 16_384
-"""Bytes. Small, so that a listener who does not read is noticed before megabytes wait in the kernel."""
+"""Bytes. Small, so that a listener that does not read is noticed before megabytes wait in the kernel."""
 
 
 def as_bytes(event: Event) -> bytes:

@@ -49,7 +49,7 @@ class Health:
     is_checking: bool = False
 
     def to_json(self, *, inside: bool) -> dict[str, Any]:
-        """Returns the object of `GET /health`; `inside` adds what is not for strangers."""
+        """Returns the object of `GET /health`; `inside` adds what strangers must not see."""
         queue = self.queue
         shown: dict[str, Any] = {
             "status": self.status,

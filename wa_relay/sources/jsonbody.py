@@ -16,8 +16,8 @@ from wa_relay.model import PayloadError
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
-# pydantic_core.from_json is faster and does not replace this: of two equal keys it keeps the last one
-# without a word, 1e999 becomes an infinity, and its errors have a column instead of a field's path.
+# pydantic_core.from_json is faster and does not replace this: of two equal keys it silently keeps the last, 1e999
+# becomes an infinity, and its errors have a column instead of a field's path.
 
 DEPTH_LIMIT = 64
 DIGITS_LIMIT = 40
@@ -25,7 +25,7 @@ DIGITS_LIMIT = 40
 
 @dataclass(frozen=True, slots=True)
 class _Invalid:
-    """Stands in the decoded tree for something invalid, until its path is known."""
+    """Marks something invalid in the decoded tree until its path is known."""
 
     problem: str
 

@@ -193,7 +193,7 @@ class _Round:
                 if not full and self._memory.is_old(page, self._settled, self._now):
                     break
         except UpstreamError as error:
-            # What was listed before is still read: it is the newest.
+            # The pages listed so far are still used: they are the newest.
             self.failure = self.failure or error
             if error.status in _HOPELESS:
                 raise _CutShortError(error) from error
@@ -327,7 +327,7 @@ class _Round:
 
 
 def _about_one(error: UpstreamError) -> bool:
-    """True when the service works and refuses only this one thing: no reason to rest."""
+    """True when the service works and refuses only this request: no reason to pause."""
     return error.status is not None and error.status < 500 and error.status not in _HOPELESS
 
 

@@ -1,4 +1,4 @@
-"""ElevenLabs' post-call webhook: is it signed by them, and which call does it report? Pure.
+"""ElevenLabs' post-call webhook: checks its signature and reads the call that it reports. Pure.
 
 The signature is checked over the raw bytes as they stream in, so that audio of any size can be
 dropped without being kept. What is not an outbound phone call is ignored: the relay's own text

@@ -38,7 +38,7 @@ class CustomerMessage:
 
     @property
     def has_words(self) -> bool:
-        """True if there is text in it that the agent can read."""
+        """True if it has text that the agent can read."""
         return bool(self.content.strip())
 
 

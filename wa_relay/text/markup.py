@@ -58,7 +58,7 @@ def to_whatsapp(markdown: str) -> str:
 
 @cache
 def _parser() -> MarkdownIt:
-    # Heavy: only an answer with marks needs it.
+    # A slow import, which only an answer with marks needs.
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
@@ -109,7 +109,7 @@ def _blocks(tokens: Sequence[Token], source: Sequence[str]) -> str:
 
 
 class _Page:
-    """The lines written so far, and where the next one stands: in which list, quote, heading or table."""
+    """The lines written so far, and the place of the next one: its list, quote, heading or table."""
 
     def __init__(self, source: Sequence[str]) -> None:
         self.lines: list[str] = []
@@ -191,7 +191,7 @@ _HANDLERS: Mapping[str, Callable[[_Page, Token], None]] = {
 
 
 def _bold(runs: Iterable[Run]) -> list[Run]:
-    """A heading's runs. Other bold marks in it would show."""
+    """A heading's runs. Other bold marks in it would be visible."""
     pieces = [piece for run in runs for piece in pieces_of(run)]
     return [
         replace(piece, text=piece.text if piece.address else piece.text.replace("*", ""), style=_with_bold(piece.style))
@@ -242,7 +242,7 @@ class _Inline:
             self._close_link(*self._links.pop())
 
     def _add(self, text: str, *, address: bool = False) -> None:
-        # The same mark twice would show: `_*a*_` is italic once.
+        # A repeated mark would be visible: `_*a*_` is italic only once.
         self.runs.append(Run(text, tuple(dict.fromkeys(self._marks)), address))
 
     def _mark(self, mark: str, nesting: int) -> None:

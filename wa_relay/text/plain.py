@@ -13,7 +13,7 @@ _BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 
 def clean(text: str) -> str:
-    """Takes out what no message may hold: control characters but line breaks and tabs, lone surrogates."""
+    """Removes what no message may hold: lone surrogates, and control characters except line breaks and tabs."""
     return _SURROGATE.sub("\ufffd", _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 

@@ -35,7 +35,7 @@ class Word:
 
 
 def fold(text: str) -> str:
-    """Takes case and accents away: `Adiós` and `ADIOS` become `adios`."""
+    """Removes case and accents: `Adiós` and `ADIOS` become `adios`."""
     parts = unicodedata.normalize("NFD", text.lower())
     return "".join(character for character in parts if not unicodedata.combining(character))
 

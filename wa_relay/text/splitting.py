@@ -1,4 +1,4 @@
-"""Cuts long answers into parts: between words where possible, never inside what belongs together.
+"""Cuts long answers into parts: between words where possible, never within a visible character or an address.
 
 Lengths are UTF-16 units, the larger of the two ways in which Twilio may count its limit of 1,600
 (error 21617).
@@ -105,7 +105,7 @@ def _cut(text: str, start: int, end: int, addresses: list[tuple[int, int]]) -> t
     """Returns where the part that begins at `start` ends, `end` at the latest, and where the next one begins."""
     least = start + (end - start) // 2
     for pattern in _BREAKS:
-        # A cut in the first half wastes the part: a lesser kind of break further on is better.
+        # A cut in the first half wastes the part: a weaker kind of break further on is better.
         if found := _last(pattern, text, least, end):
             return found
     if found := _last(_BREAKS[-1], text, start + 1, least):
@@ -165,7 +165,7 @@ def _spans(text: str) -> list[_Span]:
         mark, at = found.group(), found.start()
         code = opened[-1][0] if opened and opened[-1][0].startswith("`") else ""
         if mark[0] in "\nhH":
-            # Only code continues over a blank line.
+            # Only code continues across a blank line.
             opened = opened if mark[0] != "\n" or code == "```" else []
             continue
         if code and code != mark:

@@ -1,6 +1,6 @@
 """Text with WhatsApp's marks as runs of styles, written so that no mark ever touches a web address. Pure.
 
-WhatsApp takes a mark that touches an address for a part of it: `*Ver: https://x.co/a*` links to `/a*`.
+WhatsApp treats a mark that touches an address as part of it: `*Ver: https://x.co/a*` links to `/a*`.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _words(text: str, style: Style) -> list[Run]:
 
 
 def _detached(pieces: Iterable[Run]) -> list[Run]:
-    """Takes the style from addresses and from what is glued to them; a blank keeps other marks and words away."""
+    """Removes the style from addresses and from text that touches them; a blank keeps other marks and words away."""
     out: list[Run] = []
     for piece in pieces:
         glued = bool(out) and not out[-1].text.isspace() and not piece.text.isspace()
@@ -96,7 +96,7 @@ def _detached(pieces: Iterable[Run]) -> list[Run]:
 
 
 def _part_before(out: list[Run], address: Run) -> None:
-    """Parts the last piece from the address that is glued to it."""
+    """Separates the last piece from the address that touches it."""
     last = out[-1]
     if last.address or last.text[-1] in MARKS or _differs(last, address):
         out.append(Run(" "))
@@ -105,7 +105,7 @@ def _part_before(out: list[Run], address: Run) -> None:
 
 
 def _part_after(address: Run, piece: Run) -> list[Run]:
-    """A piece parted from the address that it is glued to, if a mark or more of an address would stand there."""
+    """Separates a piece from the address that it touches, if a mark or more of an address would stand there."""
     first = piece.text[0]
     # One literal `*` or `_` behind a bare address may well be its own last character.
     marked = first in MARKS and not (address.bare and first in "*_" and piece.text[:2] not in ("**", "__"))
@@ -119,7 +119,7 @@ def _differs(word: Run, address: Run) -> bool:
 
 
 def _without_empty_styles(pieces: list[Run]) -> list[Run]:
-    """Takes the style from stretches that have no letter and no digit: `*!*` behind an address looks like a mistake."""
+    """Removes the style from runs without a letter or a digit: `*!*` behind an address looks like a mistake."""
     out, start = list(pieces), 0
     while start < len(out):
         end = start + 1

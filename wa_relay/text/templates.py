@@ -1,4 +1,4 @@
-"""Openings and template variables: placeholders filled in, and taken out cleanly where nothing is known."""
+"""Openings and template variables: fills placeholders in, and removes those without a value cleanly."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _STEPS = (
 
 
 def _close_gaps(text: str) -> str:
-    """Takes the gaps out: `Hola {x}, …` is `Hola, …`, and `{x}, ¿cómo …` is `¿cómo …`."""
+    """Removes the gaps: `Hola {x}, …` becomes `Hola, …`, and `{x}, ¿cómo …` becomes `¿cómo …`."""
     text = _BRACKETED.sub(_GAP, text)
     text = re.sub(rf"{_GAP}(?:[ \t]*{_GAP})+", _GAP, text)
     for pattern, instead in _STEPS:

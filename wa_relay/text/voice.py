@@ -1,4 +1,4 @@
-"""Takes out what an agent wrote for a voice: audio tags (`[laughs]`), speech and HTML tags. Pure and linear."""
+"""Removes what an agent wrote for a voice: audio tags (`[laughs]`), speech and HTML tags. Pure and linear."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from wa_relay.text.voice_tags import (
 _LONGEST_CUE = 60
 _MOST_WORDS = 4
 _GAP = "\x00"
-"""Stands where something was taken out until the blanks around it are set right. No cleaned text holds it."""
+"""Marks a removed tag until the blanks around it are adjusted. No cleaned text contains it."""
 
 _MARKUP = re.compile(
     r"(?P<code>```.*?```|`[^`\n]*`)"
@@ -51,7 +51,7 @@ def without_voice_marks(text: str) -> str:
 
 
 class _Reader:
-    """Goes over a text once, and remembers the tags that hide or link what stands in them."""
+    """Reads a text once, and remembers the open tags that hide or link their content."""
 
     def __init__(self) -> None:
         self._hidden = ""
