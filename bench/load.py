@@ -105,7 +105,7 @@ class Load:
             await self._by_the_clock(job["rate"])
         else:
             for _, protocol in connections:
-                self._go_on(protocol)
+                self._send_next(protocol)
         await asyncio.wait_for(self._over.wait(), job["seconds"] + 60.0)
         seconds = time.perf_counter() - began
         for transport, _ in connections:
@@ -132,7 +132,7 @@ class Load:
         self.sent_at[number] = time.time()
         protocol.post(number, self._raw[number])
 
-    def _go_on(self, protocol: Connection) -> None:
+    def _send_next(self, protocol: Connection) -> None:
         if self._next < len(self._raw) and time.perf_counter() < self._end:
             number = self._next
             self._next += 1
@@ -147,7 +147,7 @@ class Load:
         if status not in ((403,) if protocol.number in self._forged else (200, 202)):
             self.wrong += 1
         if not self._job.get("rate"):
-            self._go_on(protocol)
+            self._send_next(protocol)
         elif self._waiting:
             self._post(protocol, self._waiting.popleft())
         else:

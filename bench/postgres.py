@@ -33,8 +33,8 @@ def postgres(settings: Settings) -> list[Row]:
                 ("sqlite", _stored(folder, count, "", 1)),
                 ("one", _stored(folder, count, cluster.create(), 1)),
                 ("three", _stored(folder, count, cluster.create(), DAEMONS)),
-                ("whole_sqlite", _whole(folder, whole, "")),
-                ("whole_one", _whole(folder, whole, cluster.create())),
+                ("whole_sqlite", _measure_messages(folder, whole, "")),
+                ("whole_one", _measure_messages(folder, whole, cluster.create())),
             ):
                 found.setdefault(name, []).append(result)
     finally:
@@ -90,7 +90,7 @@ def _stored(folder: Path, count: int, server: str, daemons: int) -> dict[str, fl
         shutil.rmtree(folder)
 
 
-def _whole(folder: Path, count: int, server: str) -> dict[str, float]:
+def _measure_messages(folder: Path, count: int, server: str) -> dict[str, float]:
     """A load of messages, each answered by the agent over HTTP."""
     twilio, elevenlabs = Twilio(), ElevenLabs()
     product = Product(folder, upstreams.settings(twilio, elevenlabs, "http"), server=server)

@@ -82,7 +82,7 @@ def judge(
         refused = {row[0] for row in db.execute("select phone_number from opt_outs where source = 'twilio'")}
         phones = {row[0]: row[1] for row in db.execute("select id, phone_number from conversation_state")}
         turns = db.execute("select count(*) from turns where state in ('open', 'asking')").fetchone()[0]
-        _why(verdict, db, phones.values())
+        _rebuild_from_why(verdict, db, phones.values())
         unheard = {row[0] for row in db.execute(SELECT_UNHEARD)}
         broken_off = {
             int(number)
@@ -114,7 +114,7 @@ def judge(
     return verdict
 
 
-def _why(verdict: Verdict, db: Queries, phones: Iterable[str]) -> None:
+def _rebuild_from_why(verdict: Verdict, db: Queries, phones: Iterable[str]) -> None:
     """The output of `why --json` is enough to rebuild how every message and every call ended."""
     messages: dict[int, str] = {}
     calls: dict[str, str | None] = {}

@@ -79,7 +79,7 @@ def restore(
     if shared:
         _make_safe(config)
     elif file is None:
-        with _alone(config.database.path):
+        with _hold_lock(config.database.path):
             _make_safe(config)
     else:
         _put_back(config, file)
@@ -98,7 +98,7 @@ def _put_back(config: Config, file: Path) -> None:
     database = config.database.path
     # Before the lock, which creates the database's file.
     copies.check(file)
-    with _alone(database):
+    with _hold_lock(database):
         copy = copies.stage(file, database)
         try:
             _make_safe(config.model_copy(update={"database": config.database.model_copy(update={"path": copy})}))
@@ -124,7 +124,7 @@ def _make_safe(config: Config) -> None:
 
 
 @contextmanager
-def _alone(database: Path) -> Iterator[None]:
+def _hold_lock(database: Path) -> Iterator[None]:
     """Holds the lock of a database file; refuses while a daemon runs."""
     lock = DatabaseLock(database)
     lock.take(stamp(time.time()))

@@ -82,7 +82,7 @@ class Bubbles:
         state = Text(f"{count} message{'' if count == 1 else 's'}", style="dim")
         if conversation.overview.status == "opted_out":
             state = Text.assemble(("opted out", "bold red"), self._dot(), state)
-        if (handler := _handler(conversation.overview)) is not None:
+        if (handler := _name_handler(conversation.overview)) is not None:
             state = Text.assemble((clean(one_line(handler)), "bold yellow"), self._dot(), state)
         yield state
         calls = conversation.calls
@@ -153,7 +153,7 @@ class Bubbles:
     def _body(self, message: MessageEntry) -> Text:
         body = Text(self._paper.clean(message.content), overflow="fold")
         if message.attachment is not None:
-            named = self._paper.clean(one_line(_named(message.attachment)))
+            named = self._paper.clean(one_line(_describe_attachment(message.attachment)))
             body = Text.assemble((f"[{named}]", "italic"), "\n" if body else "", body, overflow="fold")
         return body
 
@@ -173,7 +173,7 @@ class Bubbles:
             return [Text(hint, style="yellow", overflow="fold")]
         if message.status != "failed":
             return []
-        return [Text(self._paper.clean(one_line(_why(message))), style="red", overflow="fold")]
+        return [Text(self._paper.clean(one_line(_explain_failure(message))), style="red", overflow="fold")]
 
     def _title(self, message: MessageEntry) -> str:
         if message.kind == "notice":
@@ -208,7 +208,7 @@ class Bubbles:
         return datetime.fromtimestamp(moment, self._timezone).strftime("%H:%M") if same else self._long(moment)
 
 
-def _handler(conversation: Overview) -> str | None:
+def _name_handler(conversation: Overview) -> str | None:
     """Names the handler; None while the agent has the conversation and no person is requested."""
     if conversation.handler == "muted":
         return "muted"
@@ -217,7 +217,7 @@ def _handler(conversation: Overview) -> str | None:
     return f"taken over by {conversation.handler_by}" if conversation.handler == "human" else None
 
 
-def _named(attachment: AttachmentEntry) -> str:
+def _describe_attachment(attachment: AttachmentEntry) -> str:
     """Describes an attachment: its kind, a recording's length, a document's name, and if it could not be read."""
     kind = ATTACHMENTS.get(attachment.type, "file")
     parts = [kind if attachment.name is None else f"{kind} {attachment.name}"]
@@ -228,7 +228,7 @@ def _named(attachment: AttachmentEntry) -> str:
     return ", ".join(parts)
 
 
-def _why(message: MessageEntry) -> str:
+def _explain_failure(message: MessageEntry) -> str:
     """Returns why a message failed, and what to do."""
     reason = message.reason or ""
     if message.error_code:

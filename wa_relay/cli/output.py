@@ -161,7 +161,7 @@ def _plain_locale(env: Mapping[str, str]) -> bool:
     return (env.get("LC_ALL") or category or env.get("LANG")) in {"C", "POSIX"}
 
 
-def _in_plain_words(error: UnicodeError) -> tuple[str, int]:
+def _describe_error(error: UnicodeError) -> tuple[str, int]:
     """Replaces what an encoding can't show: by the letter without its accent, a look-alike, or a name."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
@@ -181,4 +181,4 @@ def _plain(character: str) -> str:
     return f":{unicodedata.name(character, 'sign').lower().replace(' ', '_')}:"
 
 
-codecs.register_error(_PLAIN, _in_plain_words)
+codecs.register_error(_PLAIN, _describe_error)

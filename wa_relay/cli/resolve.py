@@ -50,7 +50,7 @@ def resolve(
             raise typer.BadParameter("name the message: wa-relay resolve ID --resend")
         _list(options, as_json=as_json)
         return
-    number = _number(message_id)
+    number = _read_id(message_id)
     if len(decisions) != 1:
         raise typer.BadParameter("choose one of --sent SID, --resend, --cancel")
     if sent is not None and not control.is_sid(sent):
@@ -93,7 +93,7 @@ def _list(options: Options, *, as_json: bool) -> None:
         minutes = int(row.age_seconds // 60)
         typer.echo(f"{row.id}  {row.phone_number}  {row.kind}  attempted {row.attempted_at} ({minutes} min ago)")
         typer.echo(f"    {one_line(row.content)[:SHOWN]}")
-        typer.echo(f"    {_known(row)}")
+        typer.echo(f"    {_describe_evidence(row)}")
     typer.echo(f"\n{NEXT_STEP}")
 
 
@@ -104,11 +104,11 @@ def _confirm(options: Options, number: int, decision: Decision) -> None:
     row = next((row for row in _uncertain(options) if row.id == number), None)
     if row is not None:
         typer.echo(f"Message {number} to {row.phone_number}: {one_line(row.content)[:SHOWN]}")
-        typer.echo(f"    {_known(row)}")
+        typer.echo(f"    {_describe_evidence(row)}")
     typer.confirm(QUESTIONS[decision].format(id=number), abort=True)
 
 
-def _known(row: Undecided) -> str:
+def _describe_evidence(row: Undecided) -> str:
     """Returns the evidence about the send; before the first look-up, that Twilio may have it."""
     evidence = one_line(row.evidence or "no response")
     if not row.lookups:
@@ -117,7 +117,7 @@ def _known(row: Undecided) -> str:
     return f"{evidence}; look-up {row.lookups}: {found}"
 
 
-def _number(message_id: str) -> int:
+def _read_id(message_id: str) -> int:
     if not (message_id.isascii() and message_id.isdigit() and int(message_id) > 0):
         raise typer.BadParameter("a message id is a whole number, as listed by `wa-relay resolve`")
     return int(message_id)

@@ -61,7 +61,7 @@ def say(
         return {"id": stored.message_id}
 
     stored = change_beside_daemon(options, "/say", {"phone": address, **_body(message)}, directly)
-    result = _result(location_of(load_config(options)), int(stored["id"]), wait)
+    result = _await_result(location_of(load_config(options)), int(stored["id"]), wait)
     show(result, wait, as_json=as_json)
     if not result.succeeded:
         raise typer.Exit(1)
@@ -91,7 +91,7 @@ def _body(message: HumanMessage) -> Json:
     return {"content_sid": message.content_sid, "content_variables": variables, "anyway": message.anyway}
 
 
-def _result(place: Location, message_id: int, wait: float) -> Result:
+def _await_result(place: Location, message_id: int, wait: float) -> Result:
     """Waits until the message has its receipt, for `wait` seconds at most."""
     end = time.monotonic() + wait
     with reading(place) as db:
@@ -99,11 +99,11 @@ def _result(place: Location, message_id: int, wait: float) -> Result:
             message = read_message(db, message_id)
             assert message is not None
             if message.status in FINAL or time.monotonic() >= end:
-                return _of(message)
+                return _result_of(message)
             time.sleep(PAUSE)
 
 
-def _of(message: MessageEntry) -> Result:
+def _result_of(message: MessageEntry) -> Result:
     if message.status == "failed":
         reason = message.reason or "failed"
         why = meaning(message.error_code) if message.error_code else f"{reason}: {REASONS.get(reason, 'see history')}"

@@ -36,7 +36,7 @@ def takeover(
     begun = Begun(time.monotonic)
 
     def directly(ledger: Ledger, now: Moment) -> Json:
-        return _known(handover.take_over(ledger, address, COMMAND_LINE, hours, now, begun), address)
+        return _require_known(handover.take_over(ledger, address, COMMAND_LINE, hours, now, begun), address)
 
     change(ctx.obj, "/takeover", {"phone": address} | ({} if hours is None else {"hours": hours}), directly)
     typer.echo(f"You have the conversation with {address}. Answer with: wa-relay say; give it back with: release")
@@ -47,7 +47,7 @@ def release(ctx: typer.Context, phone_parts: Phone) -> None:
     address = address_of(phone_parts)
 
     def directly(ledger: Ledger, now: Moment) -> Json:
-        return _known(handover.release(ledger, address, COMMAND_LINE, now), address)
+        return _require_known(handover.release(ledger, address, COMMAND_LINE, now), address)
 
     change(ctx.obj, "/release", {"phone": address}, directly)
     typer.echo(f"The agent has the conversation with {address} again.")
@@ -61,7 +61,7 @@ def address_of(parts: list[str]) -> str:
         raise typer.BadParameter(str(error), param_hint="PHONE") from None
 
 
-def _known(conversation_id: int | None, address: str) -> Json:
+def _require_known(conversation_id: int | None, address: str) -> Json:
     if conversation_id is None:
         raise RelayError(f"there is no call and no message with {address}.", permanent=True)
     return {"success": True}

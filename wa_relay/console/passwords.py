@@ -15,7 +15,7 @@ _HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
 
 @functools.cache
-def _nobody() -> str:
+def _decoy_hash() -> str:
     """The hash against which an unknown user's password is checked, so that the response takes as long."""
     return _HASHER.hash("no user has this password")
 
@@ -28,7 +28,7 @@ def hash_password(password: str) -> str:
 def matches(password_hash: str | None, password: str) -> bool:
     """Returns True if the password is the one that was hashed; None (an unknown name) never matches."""
     try:
-        return _HASHER.verify(password_hash or _nobody(), password) and password_hash is not None
+        return _HASHER.verify(password_hash or _decoy_hash(), password) and password_hash is not None
     except (VerificationError, InvalidHashError):
         return False
 

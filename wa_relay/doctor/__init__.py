@@ -43,7 +43,7 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Here:
+class _LocalFacts:
     """The facts of this machine: the daemon, and what waits in the database."""
 
     standing: Standing | None
@@ -70,7 +70,7 @@ async def examine(loaded: Loaded, clock: Callable[[], Moment], *, offline: bool 
         *settings.examine(config, loaded.faults),
         *stored,
         *database.waiting(here.standing),
-        *_daemon(asked, here),
+        *_check_daemon(asked, here),
         *at_twilio,
         *at_elevenlabs.checks,
         account.clock_check({"Twilio": by_twilio, "ElevenLabs": at_elevenlabs.ahead}),
@@ -80,9 +80,9 @@ async def examine(loaded: Loaded, clock: Callable[[], Moment], *, offline: bool 
     return Report(settle(found))
 
 
-async def _look_here(asked: _Asked) -> _Here:
+async def _look_here(asked: _Asked) -> _LocalFacts:
     if "database" in asked.blocked:
-        return _Here(None, None, None if "server" in asked.blocked else await daemon.by_port(asked.config))
+        return _LocalFacts(None, None, None if "server" in asked.blocked else await daemon.by_port(asked.config))
     place = location_of(asked.config)
     holder = None if place.is_shared else await asyncio.to_thread(find_daemon, place.path)
     if place.is_shared:
@@ -91,7 +91,7 @@ async def _look_here(asked: _Asked) -> _Here:
         # The program at that port may serve another file.
         health = await daemon.by_socket(holder) if holder else None
     alive = await asyncio.to_thread(server.daemons_on, place) if place.is_shared and health is None else ()
-    return _Here(await asyncio.to_thread(database.standing_of, place), holder, health, tuple(alive))
+    return _LocalFacts(await asyncio.to_thread(database.standing_of, place), holder, health, tuple(alive))
 
 
 async def _examine_database(asked: _Asked) -> list[Check]:
@@ -103,7 +103,7 @@ async def _examine_database(asked: _Asked) -> list[Check]:
     return await asyncio.to_thread(database.examine, place.path, config.twilio.account_sid, asked.end)
 
 
-def _daemon(asked: _Asked, here: _Here) -> list[Check]:
+def _check_daemon(asked: _Asked, here: _LocalFacts) -> list[Check]:
     if here.health is None and (why := asked.blocked.get("database")):
         return skipped(daemon.NAMES, why)
     if here.health is None and here.elsewhere:
@@ -144,7 +144,7 @@ async def _ask_elevenlabs(asked: _Asked) -> elevenlabs.Found:
     return await elevenlabs.examine(asked.config, asked.clock, asked.end)
 
 
-async def _ask_public(asked: _Asked, here: _Here) -> Check:
+async def _ask_public(asked: _Asked, here: _LocalFacts) -> Check:
     why = asked.blocked.get("public") or asked.blocked.get("server")
     if why:
         return Check(public.URL, "skipped", why)

@@ -112,12 +112,12 @@ def examine(health: Health | None, holder: Holder | None, *, uncertain: int, hel
         message = f"{process}, and did not report its health within {ASK_WITHIN:g} s"
         hung = Check(DAEMON, "fail", message, "check its log; restart it if it hangs: systemctl restart wa-relay")
         return [hung, *skipped((POLLER,), "the daemon does not answer")]
-    poller = _poller(health)
+    poller = _check_poller(health)
     explained = bool(uncertain or held or poller.found or health.services_away)
-    return [_daemon(health, process, explained=explained), poller]
+    return [_check_daemon(health, process, explained=explained), poller]
 
 
-def _daemon(health: Health, process: str, *, explained: bool) -> Check:
+def _check_daemon(health: Health, process: str, *, explained: bool) -> Check:
     if health.version != __version__:
         message = f"{process}, and is version {one_line(health.version)}; this command is {__version__}"
         return Check(DAEMON, "warn", message, "restart the daemon")
@@ -129,7 +129,7 @@ def _daemon(health: Health, process: str, *, explained: bool) -> Check:
     return Check(DAEMON, "ok", process)
 
 
-def _poller(health: Health) -> Check:
+def _check_poller(health: Health) -> Check:
     if not health.poller_enabled:
         return Check(POLLER, "ok", "off (poll.enabled)")
     if health.poller_failures >= AWAY_AFTER:

@@ -38,13 +38,13 @@ def examine(path: Path, account_sid: str, end: float) -> list[Check]:
     """Examines the file without changing it; the search for damage stops at the monotonic time `end`."""
     checks = [sqlite_version(sqlite3.sqlite_version_info[:3])]
     try:
-        folder = _folder(path)
+        folder = _check_folder(path)
         checks.append(folder)
         if folder.status == "fail":
             return [*checks, *skipped((SPACE, DATABASE), "the folder can't be used")]
         checks.append(space(path))
         with closing(open_for_reading(path)) as db:
-            return [*checks, _sound(db, path, account_sid, end)]
+            return [*checks, _check_file(db, path, account_sid, end)]
     except DatabaseMissing:
         fix = "start `wa-relay serve`, which creates it"
         return [*checks, Check(DATABASE, "ok", f"there is no database at {path} yet: {fix}")]
@@ -85,7 +85,7 @@ def space(path: Path) -> Check:
     return Check(SPACE, "warn", message, "free at least 1 GB and 5 %, or move the database (database.path)")
 
 
-def _folder(path: Path) -> Check:
+def _check_folder(path: Path) -> Check:
     folder = path.parent
     if not folder.is_dir():
         return Check(FOLDER, "fail", f"{folder} does not exist", f"create it (mkdir -p {folder}), or set database.path")
@@ -101,7 +101,7 @@ def _folder(path: Path) -> Check:
     return Check(FOLDER, "warn", f"other users may write to {folder} (mode {stat.S_IMODE(mode):04o})", fix)
 
 
-def _sound(db: sqlite3.Connection, path: Path, account_sid: str, end: float) -> Check:
+def _check_file(db: sqlite3.Connection, path: Path, account_sid: str, end: float) -> Check:
     owner = db.execute(store.SELECT_RELAY).fetchone()["account_sid"]
     if owner and account_sid and owner != account_sid:
         message = f"{path} holds the messages of Twilio account {owner}, and the configuration names {account_sid}"
@@ -110,7 +110,7 @@ def _sound(db: sqlite3.Connection, path: Path, account_sid: str, end: float) -> 
     if not os.access(path, os.W_OK):
         fix = "give it to the user that runs wa-relay, or check whether the disk is mounted read-only"
         return Check(DATABASE, "fail", f"this user may not write to {path}", fix)
-    if not _undamaged(db, end):
+    if not _is_undamaged(db, end):
         fix = f"stop wa-relay, keep a copy of the file, then restore a backup or try: sqlite3 {path} .recover"
         return Check(DATABASE, "fail", f"{path} is damaged", fix)
     version = db.execute("pragma user_version").fetchone()[0]
@@ -124,7 +124,7 @@ def _sound(db: sqlite3.Connection, path: Path, account_sid: str, end: float) -> 
     return Check(DATABASE, "ok", str(path))
 
 
-def _undamaged(db: sqlite3.Connection, end: float) -> bool:
+def _is_undamaged(db: sqlite3.Connection, end: float) -> bool:
     """False if SQLite finds damage within the time limit."""
     db.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
     try:
@@ -141,10 +141,10 @@ def waiting(standing: Standing | None) -> list[Check]:
     """The sends that need a decision, and what holds messages back."""
     if standing is None:
         return skipped(WAITING, "there is no database that can be read")
-    return [_sends(standing.uncertain), _pauses(standing)]
+    return [_check_sends(standing.uncertain), _check_pauses(standing)]
 
 
-def _sends(uncertain: int) -> Check:
+def _check_sends(uncertain: int) -> Check:
     if not uncertain:
         return Check(SENDS, "ok", "none")
     what = "1 send has" if uncertain == 1 else f"{uncertain:,} sends have"
@@ -152,7 +152,7 @@ def _sends(uncertain: int) -> Check:
     return Check(SENDS, "warn", message, "decide each: wa-relay resolve")
 
 
-def _pauses(standing: Standing) -> Check:
+def _check_pauses(standing: Standing) -> Check:
     if standing.account_fault:
         message = f"all sending is held because Twilio refuses the account or the sender: {standing.account_fault}"
         fix = "correct that; sending continues as soon as Twilio accepts a message again"

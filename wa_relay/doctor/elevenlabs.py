@@ -58,7 +58,7 @@ async def examine(config: Config, clock: Callable[[], Moment], end: float) -> Fo
         taken = Check(KEY, "ok", "works and can read batch calls")
         if config.elevenlabs.transport == "http":
             return Found([taken, *skipped((AGENTS,), "transport is http: the gateway talks to the agent")], off)
-        checks = await _agents(api, config, batches, end)
+        checks = await _check_agents(api, config, batches, end)
         return Found(checks if checks[0].name == KEY else [taken, *checks], off)
 
 
@@ -81,11 +81,13 @@ def _failed(name: str, error: UpstreamError) -> Check:
     return failed(name, SERVICE, error, credentials="elevenlabs.api_key", address="elevenlabs.base_url")
 
 
-async def _agents(api: ElevenLabs, config: Config, batches: Mapping[str, BatchSummary], end: float) -> list[Check]:
+async def _check_agents(
+    api: ElevenLabs, config: Config, batches: Mapping[str, BatchSummary], end: float
+) -> list[Check]:
     wanted = agents_of(config, tuple(batches))
     if not wanted:
         return skipped((AGENTS,), "poll.agent_ids is empty, and no agent has made batch calls yet")
-    checks = list(await asyncio.gather(*(_agent(api, agent, batches, end) for agent in wanted[:MOST_AGENTS])))
+    checks = list(await asyncio.gather(*(_check_agent(api, agent, batches, end) for agent in wanted[:MOST_AGENTS])))
     if len(wanted) > MOST_AGENTS:
         checks.append(Check(AGENTS, "skipped", f"only the first {MOST_AGENTS} of {len(wanted)} were looked at"))
     if checks and all(check.cause == "credentials" for check in checks):
@@ -101,7 +103,7 @@ def agents_of(config: Config, calling: tuple[str, ...]) -> list[str]:
     return [agent for agent in dict.fromkeys(named) if agent and not SAMPLES.search(agent)]
 
 
-async def _agent(api: ElevenLabs, agent_id: str, batches: Mapping[str, BatchSummary], end: float) -> Check:
+async def _check_agent(api: ElevenLabs, agent_id: str, batches: Mapping[str, BatchSummary], end: float) -> Check:
     name = _name(agent_id)
     try:
         setup = await ask(api.agent_setup(agent_id), SERVICE, end)
@@ -118,22 +120,22 @@ async def _agent(api: ElevenLabs, agent_id: str, batches: Mapping[str, BatchSumm
     if judged.found:
         return judged
     try:
-        return await _variables(api, setup, batches, end) or judged
+        return await _check_variables(api, setup, batches, end) or judged
     except UpstreamError as error:
         why = f"HTTP {error.status}" if error.status else "no answer"
         return Check(name, "ok", f"{judged.message}; its variables could not be compared ({why})")
 
 
-async def _variables(
+async def _check_variables(
     api: ElevenLabs, setup: AgentSetup, batches: Mapping[str, BatchSummary], end: float
 ) -> Check | None:
     """Names the variables that the agent requires and its newest batch lacks; None without any."""
     agent_id, variables = setup.settings.agent_id, setup.variables
-    tools = [ask(_tool(api, each), SERVICE, end) for each in setup.tool_ids[:MOST_TOOLS]]
+    tools = [ask(_fetch_tool_variables(api, each), SERVICE, end) for each in setup.tool_ids[:MOST_TOOLS]]
     for found in await asyncio.gather(*tools):
         variables |= found
     required = variables.from_outside - OWN_VARIABLES
-    brought = await ask(_brought(api, agent_id, batches.get(agent_id)), SERVICE, end) if required else None
+    brought = await ask(_fetch_brought(api, agent_id, batches.get(agent_id)), SERVICE, end) if required else None
     if brought is None:
         return None
     missing = sorted(required - brought.by_all)
@@ -147,7 +149,7 @@ async def _variables(
     return Check(_name(agent_id), "fail", message, fix)
 
 
-async def _tool(api: ElevenLabs, tool_id: str) -> Variables:
+async def _fetch_tool_variables(api: ElevenLabs, tool_id: str) -> Variables:
     try:
         return await api.tool(tool_id)
     except UpstreamError as error:
@@ -157,7 +159,7 @@ async def _tool(api: ElevenLabs, tool_id: str) -> Variables:
         raise
 
 
-async def _brought(api: ElevenLabs, agent_id: str, newest: BatchSummary | None) -> Brought | None:
+async def _fetch_brought(api: ElevenLabs, agent_id: str, newest: BatchSummary | None) -> Brought | None:
     if newest is None:
         page = await anext(api.batch_pages(agent_id), None)
         own = [batch for batch in page.batches if batch.agent_id == agent_id] if page else []

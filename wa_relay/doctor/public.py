@@ -48,7 +48,9 @@ async def examine(config: Config, local: Health | None, end: float, *, elsewhere
     try:
         response = await ask(_request("GET", f"{url}/health"), url, end)
     except UpstreamError as error:
-        return Check(URL, "fail", f"nothing answers: {one_line(error.message)}", _way(config), cause="service")
+        return Check(
+            URL, "fail", f"nothing answers: {one_line(error.message)}", _suggest_connection(config), cause="service"
+        )
     if found := judge(config, response, local, elsewhere=elsewhere):
         return found
     if not config.twilio.auth_token or not config.twilio.account_sid:
@@ -65,10 +67,10 @@ def judge(config: Config, response: Response, local: Health | None, *, elsewhere
     health = health_of(response.body)
     if health is None and status >= 500:
         message = f"a proxy responds at {url} with HTTP {status}: it does not reach the relay behind it"
-        return Check(URL, "fail", message, _way(config), cause="service")
+        return Check(URL, "fail", message, _suggest_connection(config), cause="service")
     if health is None or status not in (200, 503):
         message = f"{url} belongs to another program: HTTP {status}, and the response is not from wa-relay"
-        return Check(URL, "fail", message, _way(config))
+        return Check(URL, "fail", message, _suggest_connection(config))
     if local is None and elsewhere:
         return None
     if local is None:
@@ -76,7 +78,9 @@ def judge(config: Config, response: Response, local: Health | None, *, elsewhere
         return Check(URL, "warn", f"{url} leads to a relay, and none runs on this database", fix)
     # Several daemons may serve one PostgreSQL database: which of them answers is the load balancer's choice.
     if health.instance != local.instance and local.daemons < 2:
-        return Check(URL, "fail", f"{url} leads to another wa-relay, not to the one that runs here", _way(config))
+        return Check(
+            URL, "fail", f"{url} leads to another wa-relay, not to the one that runs here", _suggest_connection(config)
+        )
     return None
 
 
@@ -87,14 +91,14 @@ async def _round_trip(config: Config, end: float) -> Check:
         response = await ask(_probe(config, url), url, end)
     except UpstreamError as error:
         message = f"{url} leads to this relay, and a webhook to it gets no response: {one_line(error.message)}"
-        return Check(URL, "fail", message, _way(config), cause="service")
+        return Check(URL, "fail", message, _suggest_connection(config), cause="service")
     if response.status == 204:
         return Check(URL, "ok", f"{url} leads to this relay, and passes on a signed webhook unchanged")
     code = _error_code(response.body)
     if code == "wrong_account":
         fix = "restart the daemon, so that it uses the configuration's account"
         return Check(URL, "fail", "the daemon serves another Twilio account than the configuration names", fix)
-    if code == "bad_signature" and await _direct(config, end) == 403:
+    if code == "bad_signature" and await _post_past_proxy(config, end) == 403:
         message = "the daemon checks signatures with another twilio.auth_token or server.public_url than this command"
         return Check(URL, "fail", message, "restart the daemon, so that it uses this configuration", cause="signature")
     if code == "bad_signature":
@@ -105,7 +109,7 @@ async def _round_trip(config: Config, end: float) -> Check:
     return Check(URL, "fail", message, fix, cause="signature")
 
 
-async def _direct(config: Config, end: float) -> int | None:
+async def _post_past_proxy(config: Config, end: float) -> int | None:
     """Sends the same webhook past the proxy; returns the status, None without a response."""
     if (url := local_url(config)) is None:
         return None
@@ -158,7 +162,7 @@ def _error_code(body: bytes) -> str:
     return str(data.get("error") or "") if isinstance(data, dict) else ""
 
 
-def _way(config: Config) -> str:
+def _suggest_connection(config: Config) -> str:
     to = local_url(config) or "the port that `wa-relay serve` prints"
     return (
         f"let DNS, certificate and reverse proxy connect {config.server.public_url} to {to}; "

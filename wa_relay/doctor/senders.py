@@ -31,7 +31,7 @@ _SERVER_FAULTS = frozenset({"all", "5xx"})
 def names(config: Config) -> list[str]:
     """The names of the checks, for a set-up that can't be asked for."""
     service = [SERVICE] if config.twilio.messaging_service_sid else []
-    return [*service, *(_named(SENDER, number, config) for number in _numbers(config)), WEBHOOK]
+    return [*service, *(_name_check(SENDER, number, config) for number in _numbers(config)), WEBHOOK]
 
 
 async def examine(setup: AccountSetup, config: Config, end: float) -> list[Check]:
@@ -43,13 +43,13 @@ async def examine(setup: AccountSetup, config: Config, end: float) -> list[Check
     try:
         listed = {each.address: each for each in await ask(setup.senders(), "Twilio", end)}
     except UpstreamError as error:
-        checks += [unreadable(_named(SENDER, number, config), "Twilio", error, IN_CONSOLE) for number in numbers]
+        checks += [unreadable(_name_check(SENDER, number, config), "Twilio", error, IN_CONSOLE) for number in numbers]
         listed = None
     if service is not None:
-        return [*checks, *_with_service(config, service, listed)]
+        return [*checks, *_check_service_senders(config, service, listed)]
     if sid:
-        return [*checks, *(_sender(config, number, listed) for number in numbers if listed is not None)]
-    return [*checks, *_alone(config, listed)]
+        return [*checks, *(_check_sender(config, number, listed) for number in numbers if listed is not None)]
+    return [*checks, *_check_senders(config, listed)]
 
 
 def _numbers(config: Config) -> list[str]:
@@ -57,7 +57,7 @@ def _numbers(config: Config) -> list[str]:
     return [*own, *(each.number for each in config.senders)]
 
 
-def _named(what: str, number: str, config: Config) -> str:
+def _name_check(what: str, number: str, config: Config) -> str:
     return what if number == config.twilio.sender else f"{what} {number.removeprefix('whatsapp:')}"
 
 
@@ -73,19 +73,21 @@ async def _service(setup: AccountSetup, sid: str, end: float) -> tuple[ServiceSe
     return found, []
 
 
-def _alone(config: Config, listed: dict[str, SenderSetup] | None) -> Iterator[Check]:
+def _check_senders(config: Config, listed: dict[str, SenderSetup] | None) -> Iterator[Check]:
     """Returns the senders without a messaging service: each has a separate webhook."""
     for number in _numbers(config):
-        webhook = _named(WEBHOOK, number, config)
+        webhook = _name_check(WEBHOOK, number, config)
         if number == SANDBOX:
-            yield Check(_named(SENDER, number, config), "ok", f"{number} is the sandbox, for phones that joined it")
+            yield Check(
+                _name_check(SENDER, number, config), "ok", f"{number} is the sandbox, for phones that joined it"
+            )
             where = f"the sandbox's webhook can't be read; {SANDBOX_IN_CONSOLE}, has to be:\n{address(config)}"
             yield Check(webhook, "skipped", where)
             continue
         if listed is None:
             yield Check(webhook, "skipped", f"can't be read; {IN_CONSOLE}, has to be:\n{address(config)}")
             continue
-        yield _sender(config, number, listed)
+        yield _check_sender(config, number, listed)
         found = listed.get(number)
         if found is None:
             yield Check(webhook, "skipped", "needs a sender of the account")
@@ -93,7 +95,9 @@ def _alone(config: Config, listed: dict[str, SenderSetup] | None) -> Iterator[Ch
             yield judge_hook(webhook, "the sender", found.hook, config, IN_CONSOLE)
 
 
-def _with_service(config: Config, service: ServiceSetup, listed: dict[str, SenderSetup] | None) -> Iterator[Check]:
+def _check_service_senders(
+    config: Config, service: ServiceSetup, listed: dict[str, SenderSetup] | None
+) -> Iterator[Check]:
     known = [number for number in _numbers(config) if listed is None or number in listed or number == SANDBOX]
     lacking = [number for number in known if number not in service.senders]
     if lacking:
@@ -105,19 +109,19 @@ def _with_service(config: Config, service: ServiceSetup, listed: dict[str, Sende
     else:
         yield Check(SERVICE, "ok", service.sid)
     if listed is not None:
-        yield from (_sender(config, number, listed) for number in _numbers(config))
+        yield from (_check_sender(config, number, listed) for number in _numbers(config))
     if not service.uses_sender_hook:
-        yield _service_hook(config, service)
+        yield _check_service_hook(config, service)
         return
     for number in known or sorted(service.senders):
-        webhook = _named(WEBHOOK, number, config) if known else f"{WEBHOOK} {number.removeprefix('whatsapp:')}"
+        webhook = _name_check(WEBHOOK, number, config) if known else f"{WEBHOOK} {number.removeprefix('whatsapp:')}"
         if listed is None or number not in listed:
             yield Check(webhook, "skipped", f"can't be read; {IN_CONSOLE}, has to be:\n{address(config)}")
         else:
             yield judge_hook(webhook, "the sender", listed[number].hook, config, IN_CONSOLE)
 
 
-def _service_hook(config: Config, service: ServiceSetup) -> Check:
+def _check_service_hook(config: Config, service: ServiceSetup) -> Check:
     if not service.hook.url:
         message = "the messaging service has no request URL: Twilio drops what customers write"
         fix = f"{SERVICE_IN_CONSOLE}: send a webhook to this address"
@@ -125,8 +129,8 @@ def _service_hook(config: Config, service: ServiceSetup) -> Check:
     return judge_hook(WEBHOOK, "the messaging service", service.hook, config, SERVICE_IN_CONSOLE)
 
 
-def _sender(config: Config, number: str, listed: dict[str, SenderSetup]) -> Check:
-    name, found = _named(SENDER, number, config), listed.get(number)
+def _check_sender(config: Config, number: str, listed: dict[str, SenderSetup]) -> Check:
+    name, found = _name_check(SENDER, number, config), listed.get(number)
     if number == SANDBOX:
         return Check(name, "ok", f"{number} is the sandbox, for phones that joined it")
     if found is None:
@@ -154,17 +158,17 @@ def judge_hook(name: str, whose: str, hook: Hook, config: Config, where: str) ->
     if not hook.url:
         return Check(name, "fail", f"{whose} has no webhook for incoming messages{it}", enter)
     url, _, overrides = hook.url.partition("#")
-    if problem := _elsewhere(url, f"{config.server.public_url}{PATH}"):
+    if problem := _find_difference(url, f"{config.server.public_url}{PATH}"):
         return Check(name, "fail", f"{whose}'s webhook has {problem}: {one_line(url)}{it}", enter)
     if hook.method != "POST":
         return Check(name, "fail", f"{whose}'s webhook uses {one_line(hook.method)}", f"{where}: set it to HTTP POST")
-    if not _tried_again(overrides):
+    if not _has_retries(overrides):
         message = f"{whose}'s webhook has no retries: a message that meets a restart comes up to a minute late{it}"
         return Check(name, "warn", message, enter)
     return Check(name, "ok", f"{whose}'s webhook leads to this relay, with retries")
 
 
-def _elsewhere(url: str, wanted: str) -> str | None:
+def _find_difference(url: str, wanted: str) -> str | None:
     given, right = urlsplit(url), urlsplit(wanted)
     if (given.scheme, _host(url)) != (right.scheme, _host(wanted)):
         return "another host"
@@ -180,7 +184,7 @@ def _host(url: str) -> tuple[str, int | None]:
         return "", None
 
 
-def _tried_again(overrides: str) -> bool:
+def _has_retries(overrides: str) -> bool:
     """True if Twilio tries again after a 5xx: not by default, only with `rp`."""
     policy = _POLICY.search(overrides)
     tried = set(policy[1].split(",")) if policy else set()

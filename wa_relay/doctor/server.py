@@ -39,7 +39,7 @@ def examine(place: Location, config: Config) -> list[Check]:
         ]
     except DatabaseFault as error:
         if UNSUPPORTED in error.message:
-            return [*skipped((DATABASE,), "needs a connection without that pooler"), _pooled(), *_rest()]
+            return [*skipped((DATABASE,), "needs a connection without that pooler"), _report_pooler(), *_skip_rest()]
         what, then = sentences(error.message)
         fix = then or "correct database.url, or see docs/operations.md"
         return [Check(DATABASE, "fail", one_line(what), fix), *skipped(NAMES, "needs the database")]
@@ -57,12 +57,12 @@ def daemons_on(place: Location) -> list[str]:
         return []
 
 
-def _rest() -> list[Check]:
+def _skip_rest() -> list[Check]:
     return skipped((STANDBYS, SETTINGS), "needs the database")
 
 
 def _examine(db: Queries, place: Location, config: Config) -> list[Check]:
-    checks = _checks()
+    checks = _import_checks()
     owner, account_sid = checks.owner_of(db), config.twilio.account_sid
     found = Check(DATABASE, "ok", f"{place.shown} (PostgreSQL {checks.version_of(db)})")
     if owner and account_sid and owner != account_sid:
@@ -71,16 +71,16 @@ def _examine(db: Queries, place: Location, config: Config) -> list[Check]:
         )
         fix = "put the first account back, or give the new one its own database (database.url)"
         found = Check(DATABASE, "fail", message, fix)
-    pooler = _pooled() if checks.shares_sessions(place.url) else Check(POOLER, "ok", "none that shares sessions")
-    return [found, pooler, _standbys(db, checks), _settings(db, checks, config)]
+    pooler = _report_pooler() if checks.shares_sessions(place.url) else Check(POOLER, "ok", "none that shares sessions")
+    return [found, pooler, _check_standbys(db, checks), _check_settings(db, checks, config)]
 
 
-def _pooled() -> Check:
+def _report_pooler() -> Check:
     message = "database.url leads to a pooler in transaction mode, which wa-relay can't use: its locks need a session"
     return Check(POOLER, "fail", message, "let database.url lead to PostgreSQL itself, or to a pooler in session mode")
 
 
-def _standbys(db: Queries, checks: ModuleType) -> Check:
+def _check_standbys(db: Queries, checks: ModuleType) -> Check:
     found = checks.standbys(db)
     if any(each.sync_state is None for each in found):
         return Check(STANDBYS, "skipped", "this role may not see them: select * from pg_stat_replication")
@@ -91,7 +91,7 @@ def _standbys(db: Queries, checks: ModuleType) -> Check:
     return Check(STANDBYS, "ok", f"{len(found) - len(late)} of {len(found)} are synchronous" if found else "none")
 
 
-def _settings(db: Queries, checks: ModuleType, config: Config) -> Check:
+def _check_settings(db: Queries, checks: ModuleType, config: Config) -> Check:
     own = settings_of(config)
     for daemon in checks.live_settings(db):
         try:
@@ -108,7 +108,7 @@ def _settings(db: Queries, checks: ModuleType, config: Config) -> Check:
     return Check(SETTINGS, "ok", "the same everywhere")
 
 
-def _checks() -> ModuleType:
+def _import_checks() -> ModuleType:
     # psycopg is an extra.
     from wa_relay.ledger import server_checks
 

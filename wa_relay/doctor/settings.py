@@ -31,7 +31,7 @@ def examine(config: Config, faults: Sequence[Fault]) -> list[Check]:
     if not checks:
         checks.append(Check(NAME, "ok", _source(config)))
     checks += [_faulty(warning, needed=False) for warning in config.warnings]
-    return [*checks, *_openings(config)]
+    return [*checks, *_check_openings(config)]
 
 
 def blocked(config: Config, faults: Sequence[Fault]) -> dict[str, str]:
@@ -63,7 +63,7 @@ def _faulty(fault: Fault, *, needed: bool = True) -> Check:
     return Check(name, "fail" if needed else "warn", f"{what}{where}", fix)
 
 
-def _openings(config: Config) -> Iterator[Check]:
+def _check_openings(config: Config) -> Iterator[Check]:
     messages = config.opening.messages
     if not messages:
         fix = "set opening.completed.body or opening.completed.content_sid, unless this is intended"

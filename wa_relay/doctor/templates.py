@@ -46,7 +46,9 @@ def wanted(config: Config) -> list[Wanted]:
 async def examine(api: Templates, config: Config, stopped: Sequence[StoppedTemplate], end: float) -> list[Check]:
     """Asks Twilio until the loop's time is `end`."""
     holds = {hold.content_sid: hold for hold in stopped}
-    return list(await asyncio.gather(*(_one(api, each, holds.get(each.content_sid), end) for each in wanted(config))))
+    return list(
+        await asyncio.gather(*(_check_template(api, each, holds.get(each.content_sid), end) for each in wanted(config)))
+    )
 
 
 def stopped_only(config: Config, stopped: Sequence[StoppedTemplate], why: str) -> list[Check]:
@@ -58,7 +60,7 @@ def stopped_only(config: Config, stopped: Sequence[StoppedTemplate], why: str) -
     ]
 
 
-async def _one(api: Templates, asked: Wanted, stopped: StoppedTemplate | None, end: float) -> Check:
+async def _check_template(api: Templates, asked: Wanted, stopped: StoppedTemplate | None, end: float) -> Check:
     try:
         found = await ask(api.find(asked.content_sid), "Twilio", end)
     except UpstreamError as error:

@@ -68,7 +68,7 @@ class Line:
 
 def record_deed(ledger: Ledger, deed: Deed, now: Moment) -> None:
     """Appends what a user did to the journal."""
-    conversation_id, phone = _whom(ledger, deed)
+    conversation_id, phone = _find_customer(ledger, deed)
     masked = deed.masked if phone is None else mask(phone)
     facts = {} if masked is None else {"masked": masked}
     entry = Entry(
@@ -115,7 +115,7 @@ def read_log(db: Queries) -> list[Line]:
     ]
 
 
-def _whom(ledger: Ledger, deed: Deed) -> tuple[int | None, str | None]:
+def _find_customer(ledger: Ledger, deed: Deed) -> tuple[int | None, str | None]:
     if deed.address is not None:
         customer = customers.find_customer(ledger, deed.address)
         return (None, deed.address) if customer is None else (customer.id, customer.phone)

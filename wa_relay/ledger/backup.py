@@ -25,7 +25,7 @@ def back_up(database: Path, target: Path) -> int:
     The copy is one moment of the database, without its free space. Raises a `DatabaseFault`, and `RelayError` if the
     target can't be written.
     """
-    copy = _beside(target, ".new")
+    copy = _path_beside(target, ".new")
     old_umask = os.umask(0o077)
     try:
         with closing(file.open_for_reading(database)) as db:
@@ -64,7 +64,7 @@ def check(path: Path) -> None:
 
 def stage(backup: Path, database: Path) -> Path:
     """Copies a backup that was checked beside the database; `replace` puts it in place."""
-    copy = _beside(database, ".restoring")
+    copy = _path_beside(database, ".restoring")
     old_umask = os.umask(0o077)
     try:
         shutil.copyfile(backup, copy)
@@ -91,7 +91,7 @@ def drop(copy: Path) -> None:
         copy.with_name(copy.name + name).unlink(missing_ok=True)
 
 
-def _beside(path: Path, ending: str) -> Path:
+def _path_beside(path: Path, ending: str) -> Path:
     copy = path.with_name(f".{path.name}{ending}")
     # Left by an earlier try that was interrupted.
     with suppress(OSError):

@@ -65,12 +65,12 @@ def has_opted_out(db: Queries, address: str) -> bool:
         (status,) = db.execute(SELECT_STATUS, {"id": conversation_id}).fetchone()
         if status == "opted_out":
             return True
-    return db.execute(SELECT_OPT_OUT_IN_FORCE, _both(address)).fetchone() is not None
+    return db.execute(SELECT_OPT_OUT_IN_FORCE, _both_spellings(address)).fetchone() is not None
 
 
 def stranger_opted_out(ledger: Ledger, address: str) -> bool:
     """True if an opt-out is in force for an address that no conversation has."""
-    if ledger.one(SELECT_OPT_OUT_IN_FORCE, _both(address)) is not None:
+    if ledger.one(SELECT_OPT_OUT_IN_FORCE, _both_spellings(address)) is not None:
         return True
     return forgotten.opted_out_before(ledger, address)
 
@@ -102,7 +102,7 @@ def opt_in(
     ledger: Ledger, address: str, conversation_id: int | None, at: Moment, now: Moment, *, source: str = "customer"
 ) -> None:
     """Opts a customer back in; a confirmation of the opt-out that still waits is cancelled."""
-    ledger.run(END_OPT_OUT, {"at": at, **_both(address)})
+    ledger.run(END_OPT_OUT, {"at": at, **_both_spellings(address)})
     if conversation_id is not None:
         ledger.run(CANCEL_CONFIRMATION, {"now": now, "id": conversation_id})
         ledger.run(END_OPT_OUTS_OF_CUSTOMER, {"at": at, "id": conversation_id})
@@ -135,7 +135,7 @@ def _record(ledger: Ledger, conversation_id: int, reason: str, detail: str, sour
     journal.record(ledger, entry, now)
 
 
-def _both(address: str) -> dict[str, str]:
+def _both_spellings(address: str) -> dict[str, str]:
     both = customers.spellings(address)
     return {"address": both[0], "other": both[-1]}
 

@@ -61,7 +61,7 @@ def _restricted(rules: Rules) -> bool:
 
 def _permitted(since: Moment, until: Moment, rules: Rules, phone: str) -> Iterator[tuple[Moment, Moment]]:
     """Yields the permitted spans between two moments, in order; one span may come in several pieces."""
-    for begins, ends, offset in _stretches(since, until, _zone(rules, phone)):
+    for begins, ends, offset in _split_by_offset(since, until, _zone(rules, phone)):
         first, last = floor((begins + offset) / DAY), floor((ends + offset) / DAY)
         for day in range(first, last + 1):
             midnight = day * DAY - offset
@@ -71,7 +71,7 @@ def _permitted(since: Moment, until: Moment, rules: Rules, phone: str) -> Iterat
                     yield span
 
 
-def _stretches(since: Moment, until: Moment, zone: tzinfo) -> Iterator[tuple[Moment, Moment, float]]:
+def _split_by_offset(since: Moment, until: Moment, zone: tzinfo) -> Iterator[tuple[Moment, Moment, float]]:
     """Cuts a span of time into pieces with one UTC offset each: (begin, end, offset in seconds)."""
     at = since
     while at < until:
@@ -107,7 +107,7 @@ def _hours_of(day: date, rules: Rules) -> tuple[Seconds, ...]:
     written = rules.hours.get(day.weekday())
     if written is not None:
         return _in_seconds(written)
-    return _around(rules.quiet)
+    return _hours_outside(rules.quiet)
 
 
 @lru_cache(maxsize=64)
@@ -116,7 +116,7 @@ def _in_seconds(spans: tuple[tuple[int, int], ...]) -> tuple[Seconds, ...]:
 
 
 @lru_cache(maxsize=64)
-def _around(quiet: tuple[time, time] | None) -> tuple[Seconds, ...]:
+def _hours_outside(quiet: tuple[time, time] | None) -> tuple[Seconds, ...]:
     """Returns what quiet hours leave of a day."""
     if quiet is None:
         return ((0.0, float(DAY)),)

@@ -128,10 +128,10 @@ def unmet_condition(
 
 
 def _all_match(when: Mapping[str, tuple[Scalar, ...]], collected: Mapping[str, Scalar]) -> bool:
-    return all(any(_same(collected.get(name), value) for value in values) for name, values in when.items())
+    return all(any(_equals(collected.get(name), value) for value in values) for name, values in when.items())
 
 
-def _same(collected: Scalar | None, wanted: Scalar) -> bool:
+def _equals(collected: Scalar | None, wanted: Scalar) -> bool:
     """Compares texts without their case; a number is never a text, and a boolean never a number."""
     if isinstance(collected, str) and isinstance(wanted, str):
         return collected.strip().casefold() == wanted.strip().casefold()

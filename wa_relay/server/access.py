@@ -83,7 +83,7 @@ class Access:
         if level == "anyone" or (level == "local" and from_loopback(http)):
             return
         given = _given_token(http)
-        if not (self._is_service(given) or (level == "push" and _same(given, self._push_token))):
+        if not (self._is_service(given) or (level == "push" and _equals(given, self._push_token))):
             raise HttpError(401, "unauthorized", "send the service token in the header X-Service-Token.")
 
     async def admit(self, http: web.Request, level: Level) -> Actor:
@@ -123,7 +123,7 @@ class Access:
         return address
 
     def _is_service(self, given: bytes) -> bool:
-        return _same(given, self._token)
+        return _equals(given, self._token)
 
     def _is_proxy(self, address: str) -> bool:
         parsed = _parsed(address)
@@ -137,7 +137,7 @@ def require_csrf_token(http: web.BaseRequest, body: bytes, actor: Actor) -> None
     given = http.headers.get("X-CSRF-Token", "")
     if not given and http.content_type == FORM:
         given = form_fields(body).get("csrf_token", "")
-    if not _same(given.encode("utf-8", "surrogateescape"), actor.csrf.encode()):
+    if not _equals(given.encode("utf-8", "surrogateescape"), actor.csrf.encode()):
         raise HttpError(403, "bad_csrf_token", "the page is too old: reload it and try again.")
 
 
@@ -157,7 +157,7 @@ def _given_token(http: web.BaseRequest) -> bytes:
     return given[0].encode("utf-8", "surrogateescape") if len(given) == 1 else b""
 
 
-def _same(given: bytes, token: bytes) -> bool:
+def _equals(given: bytes, token: bytes) -> bool:
     # In constant time. A token that is not configured opens nothing.
     return bool(token) and hmac.compare_digest(given, token)
 

@@ -68,7 +68,7 @@ class ControlRoutes:
         """Changes a user of the console, or stores a login link."""
         body = jsonbody.parse_object(http[body_key])
         try:
-            await self._ledger.run(console_users.change_users, _user_change(body, _who(http)), self._clock())
+            await self._ledger.run(console_users.change_users, _user_change(body, _read_user(http)), self._clock())
         except (console_users.NameTaken, console_users.NoSuchUser) as error:
             return error_answer(409, "refused", error.message)
         say("console_users_changed")
@@ -76,7 +76,7 @@ class ControlRoutes:
 
     async def pause(self, http: web.Request) -> web.StreamResponse:
         """Holds openings."""
-        await self._ledger.run(control.pause, _who(http), self._clock())
+        await self._ledger.run(control.pause, _read_user(http), self._clock())
         await until_begun(self._ledger)
         say("paused", by="operator")
         return json_answer({"success": True})
@@ -88,7 +88,7 @@ class ControlRoutes:
             return await self._resume_template(http, template)
         anyway = bool(http[body_key]) and jsonbody.parse_object(http[body_key]).get("anyway") is True
         try:
-            waiting = await self._ledger.run(control.resume, _who(http), self._clock(), anyway)
+            waiting = await self._ledger.run(control.resume, _read_user(http), self._clock(), anyway)
         except ListIncomplete as error:
             return error_answer(409, "list_incomplete", error.message)
         say("resumed", waiting=waiting)
@@ -96,7 +96,7 @@ class ControlRoutes:
         return json_answer({"success": True, "waiting": waiting})
 
     async def _resume_template(self, http: web.Request, template: str) -> web.StreamResponse:
-        if not await self._ledger.run(control.resume_template, template, _who(http), self._clock()):
+        if not await self._ledger.run(control.resume_template, template, _read_user(http), self._clock()):
             return error_answer(409, "not_stopped", f"the template {template[:40]} is not stopped.")
         say("template_resumed", template=template)
         self._send.ring()
@@ -114,7 +114,7 @@ class ControlRoutes:
                 message_id,
                 DECISIONS[decision],
                 sid if isinstance(sid, str) else None,
-                _who(http),
+                _read_user(http),
                 self._clock(),
             )
         except control.NotUncertain as error:
@@ -133,7 +133,7 @@ def _user_change(body: Mapping[str, Json], by: str) -> UserChange:
     raise PayloadError("send an action and a name.", code="invalid_payload")
 
 
-def _who(http: web.Request) -> str:
+def _read_user(http: web.Request) -> str:
     """The user that the command names. Only the database's owner can use the socket, so the name is trusted."""
     return _text(http, "by") or "operator"
 

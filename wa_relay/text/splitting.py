@@ -87,7 +87,7 @@ def _between(opened: str, part: str, closed: str) -> str:
         return before + part + after
     begin, end = 0, len(part)
     while opened and begin < end and (first := outer_addresses(part[begin:end])[0]):
-        begin = _past_blanks(part, begin + first)
+        begin = _skip_blanks(part, begin + first)
     while closed and begin < end and (last := outer_addresses(part[begin:end])[1]) < end - begin:
         end = begin + len(part[begin : begin + last].rstrip())
     body = part[begin:end]
@@ -97,7 +97,7 @@ def _between(opened: str, part: str, closed: str) -> str:
     return part[:begin] + blank + opened + body + closed + part[end:]
 
 
-def _past_blanks(text: str, at: int) -> int:
+def _skip_blanks(text: str, at: int) -> int:
     return at + len(text[at:]) - len(text[at:].lstrip())
 
 
@@ -106,15 +106,15 @@ def _cut(text: str, start: int, end: int, addresses: list[tuple[int, int]]) -> t
     least = start + (end - start) // 2
     for pattern in _BREAKS:
         # A cut in the first half wastes the part: a weaker kind of break further on is better.
-        if found := _last(pattern, text, least, end):
+        if found := _find_last_break(pattern, text, least, end):
             return found
-    if found := _last(_BREAKS[-1], text, start + 1, least):
+    if found := _find_last_break(_BREAKS[-1], text, start + 1, least):
         return found
-    place = _outside(text, start, end, addresses)
+    place = _find_place_outside(text, start, end, addresses)
     return place, place
 
 
-def _last(pattern: re.Pattern[str], text: str, least: int, most: int) -> tuple[int, int] | None:
+def _find_last_break(pattern: re.Pattern[str], text: str, least: int, most: int) -> tuple[int, int] | None:
     """The last break between two places: where it begins and ends."""
     last = None
     for found in pattern.finditer(text, least, most + 1):
@@ -128,15 +128,15 @@ def _last(pattern: re.Pattern[str], text: str, least: int, most: int) -> tuple[i
     return last
 
 
-def _outside(text: str, start: int, end: int, addresses: list[tuple[int, int]]) -> int:
+def _find_place_outside(text: str, start: int, end: int, addresses: list[tuple[int, int]]) -> int:
     """Returns the last place outside addresses and visible characters; `end` without one."""
     index = bisect_left(addresses, (end, 0)) - 1
     if index >= 0 and start < addresses[index][0] and end < addresses[index][1]:
-        return _whole(text, start, addresses[index][0])
-    return _whole(text, start, end)
+        return _find_whole_character(text, start, addresses[index][0])
+    return _find_whole_character(text, start, end)
 
 
-def _whole(text: str, start: int, end: int) -> int:
+def _find_whole_character(text: str, start: int, end: int) -> int:
     for place in range(end, start, -1):
         # Between a mark and its word a mark that is closed and opened again would hold nothing.
         if divides(text, place) and text[place - 1] not in "*_~`" and text[place] not in "*_~`":
