@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -81,18 +81,22 @@ def _copy(source: Location, target: Location, *, move: bool, as_json: bool) -> N
 
 def _show(place: Location, *, as_json: bool) -> None:
     with closing(place.open_for_reading()) as db:
-        facts: dict[str, Any] = {
-            "engine": {"sqlite": "sqlite", "postgres": "postgresql"}[db.name],
-            **copying.describe(db, place.path),
-            "schema": SCHEMA_VERSION,
-            "rows": copying.count_rows(db),
-            "daemons": copying.list_daemons(db, place),
-        }
-    order = ("engine", "version", "schema", "size_bytes", "rows", "daemons")
+        engine = {"sqlite": "sqlite", "postgres": "postgresql"}[db.name]
+        described = copying.describe(db, place.path)
+        counts = copying.count_rows(db)
+        daemons = copying.list_daemons(db, place)
     if as_json:
-        typer.echo(json.dumps({key: facts[key] for key in order}))
+        shown = {
+            "engine": engine,
+            "version": described.version,
+            "schema": SCHEMA_VERSION,
+            "size_bytes": described.size_bytes,
+            "rows": counts,
+            "daemons": [daemon.to_json() for daemon in daemons],
+        }
+        typer.echo(json.dumps(shown))
         return
-    typer.echo(f"{place.shown}: {facts['engine']} {facts['version']}, schema {facts['schema']}")
-    typer.echo(f"{facts['size_bytes']:,} bytes, daemons: {len(facts['daemons'])}")
-    for table, rows in facts["rows"].items():
+    typer.echo(f"{place.shown}: {engine} {described.version}, schema {SCHEMA_VERSION}")
+    typer.echo(f"{described.size_bytes:,} bytes, daemons: {len(daemons)}")
+    for table, rows in counts.items():
         typer.echo(f"{rows:>12,}  {table}")

@@ -12,6 +12,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,9 @@ from wa_relay.ledger.faults import AlreadyServed, DatabaseFault, DatabaseMissing
 from wa_relay.ledger.leases import SEEN_WITHIN
 from wa_relay.ledger.location import Location
 from wa_relay.ledger.lock import DatabaseLock
-from wa_relay.ledger.runs import SELECT_DAEMONS
+from wa_relay.ledger.runs import Alive, read_daemons
 from wa_relay.ledger.sqlite import SqliteEngine, add_functions
 from wa_relay.model import Moment
-from wa_relay.moments import stamp
 
 EVERY = re.findall(r"^create table (\w+)", "".join(schema.EVERY_TABLE), re.MULTILINE)
 TABLES = [table for table in EVERY if not table.startswith("search_")]
@@ -40,6 +40,14 @@ SELECT_SERVER = "select current_setting('server_version') as version, pg_databas
 END_RUNS = "update runs set ended_at = seen_at where ended_at is null"
 STOP_CLEANLY = "update relay set clean_stop = true, leader = null"
 MARK_MOVED = "update relay set moved_to = :place"
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A database: its engine's version, and its size."""
+
+    version: str
+    size_bytes: int
 
 
 class NotEmpty(DatabaseFault):
@@ -98,31 +106,21 @@ def daemon_on(place: Location) -> str | None:
     )
 
 
-def describe(db: Queries, path: Path) -> dict[str, object]:
-    """The engine's version, and the size in bytes."""
+def describe(db: Queries, path: Path) -> Described:
+    """Describes the database that a connection reads; `path` is its file's, if it is a file."""
     if db.name == "sqlite":
         size = sum(each.stat().st_size for suffix in ("", "-wal") if (each := Path(f"{path}{suffix}")).exists())
-        return {"version": sqlite3.sqlite_version, "size_bytes": size}
+        return Described(sqlite3.sqlite_version, size)
     row = db.execute(SELECT_SERVER).fetchone()
-    return {"version": row["version"], "size_bytes": int(row["size"])}
+    return Described(row["version"], int(row["size"]))
 
 
-def list_daemons(db: Queries, place: Location) -> list[dict[str, object]]:
-    """The daemons that run on a database, as `/health` lists them."""
+def list_daemons(db: Queries, place: Location) -> tuple[Alive, ...]:
+    """The daemons that run on a database."""
     if daemon_on(place) is None:
-        return []
+        return ()
     at = 0.0 if db.name == "sqlite" else float(db.execute(SELECT_TIME).fetchone()["at"]) - SEEN_WITHIN
-    return [
-        {
-            "host": row["host"],
-            "pid": row["pid"],
-            "version": row["version"],
-            "since": stamp(row["started_at"]),
-            "last_seen_at": stamp(row["seen_at"]),
-            "leader": bool(row["leader"]),
-        }
-        for row in db.execute(SELECT_DAEMONS, {"since": at})
-    ]
+    return read_daemons(db, at)
 
 
 def _open_source(source: Location) -> Queries:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from wa_relay import __version__
 from wa_relay.ledger import media, sends, turns
@@ -18,6 +19,7 @@ from wa_relay.ledger.engine import Queries, Row
 from wa_relay.ledger.leases import LEASE, SEEN_WITHIN
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
+from wa_relay.moments import stamp
 
 RENEW_RUN = "update runs set seen_at = :at, lease_until = :until where id = :epoch and ended_at is null"
 END_LOST_RUNS = "update runs set ended_at = :at where ended_at is null and lease_until <= :at and id <> :epoch"
@@ -44,6 +46,17 @@ class Alive:
     since: Moment
     last_seen_at: Moment
     leader: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of `daemons` in `/health` and in `wa-relay database info --json`."""
+        return {
+            "host": self.host,
+            "pid": self.pid,
+            "version": self.version,
+            "since": stamp(self.since),
+            "last_seen_at": stamp(self.last_seen_at),
+            "leader": self.leader,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +97,12 @@ def renew(ledger: Ledger, now: Moment) -> Renewed:
 
 def daemons_alive(ledger: Ledger, now: Moment) -> tuple[Alive, ...]:
     """The daemons that were seen in the last 15 s, by the database's clock."""
-    rows = ledger.all(SELECT_DAEMONS, {"since": ledger.db.now(now) - SEEN_WITHIN})
-    return tuple(_alive(row) for row in rows)
+    return read_daemons(ledger.db, ledger.db.now(now) - SEEN_WITHIN)
+
+
+def read_daemons(db: Queries, since: Moment) -> tuple[Alive, ...]:
+    """The daemons that were seen since a moment; reads only."""
+    return tuple(_alive(row) for row in db.execute(SELECT_DAEMONS, {"since": since}))
 
 
 def is_anybody_alive(db: Queries, now: Moment) -> bool:

@@ -78,17 +78,7 @@ class Health:
         if self.daemons is not None:
             shown["clock_offset_seconds"] = round(self.clock_offset, 3)
         if self.daemons is not None and inside:
-            shown["daemons"] = [
-                {
-                    "host": daemon.host,
-                    "pid": daemon.pid,
-                    "version": daemon.version,
-                    "since": stamp(daemon.since),
-                    "last_seen_at": stamp(daemon.last_seen_at),
-                    "leader": daemon.leader,
-                }
-                for daemon in self.daemons
-            ]
+            shown["daemons"] = [daemon.to_json() for daemon in self.daemons]
         shown["upstreams"] = {
             name: {"status": "away" if failures >= AWAY_AFTER else "ok", "consecutive_failures": failures}
             for name, failures in self.upstreams.items()
