@@ -15,9 +15,7 @@ from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.journal import Entry
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
-
-MOST_FAILURES, THROTTLED_FOR = 5, 900.0
-"""Failures of one subject within this many seconds that lock it out for as long."""
+from wa_relay.policy.logins import MOST_FAILURES, THROTTLED_FOR, throttled_until
 
 SELECT_SESSION = """
     select u.name, u.role, u.language from console_sessions s join console_users u on u.id = s.user_id
@@ -144,8 +142,4 @@ def _open(ledger: Ledger, user_id: int, name: str, token_hash: str, ends_at: Mom
 
 def _throttled_until(ledger: Ledger, subject: str, now: Moment) -> Moment | None:
     rows = ledger.all(SELECT_LATEST_FAILURES, {"subject": subject, "limit": MOST_FAILURES})
-    if len(rows) < MOST_FAILURES:
-        return None
-    last, first = rows[0]["failed_at"], rows[-1]["failed_at"]
-    end = float(last) + THROTTLED_FOR
-    return end if last - first <= THROTTLED_FOR and now < end else None
+    return throttled_until([float(row["failed_at"]) for row in rows], now)
