@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from wa_relay.cli.output import Paper
-from wa_relay.cli.report_text import alerts, compared, duration, facts, funnel, group_name, percent, span_text
+from wa_relay.cli.report_text import alerts, compared, duration, facts, group_name, percent, span_text, step_text
 from wa_relay.reports import Figures, Standing, Statistics
+from wa_relay.reports.funnel import funnel_of
 from wa_relay.text.safe import one_line
 
 LONGEST_BAR, NARROW = 30, 60
@@ -51,11 +52,12 @@ def _funnel(figures: Figures, paper: Paper) -> Table:
     grid.add_column()
     grid.add_column(style="dim")
     longest = max(1, min(LONGEST_BAR, paper.console.width - 44))
-    for step, style in zip(funnel(figures), STYLES, strict=True):
+    for step, style in zip(funnel_of(figures), STYLES, strict=True):
+        name, part = step_text(step)
         # Every share above zero is visible, however small.
         length = max(round(step.share * longest), 1 if step.count else 0)
         bar = Text(paper.mark("█", "#") * length, style=style, no_wrap=True)
-        grid.add_row(Text(step.name, style="bold"), f"{step.count:,}", bar, step.part)
+        grid.add_row(Text(name, style="bold"), f"{step.count:,}", bar, part)
     return grid
 
 

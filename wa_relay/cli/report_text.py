@@ -1,12 +1,12 @@
-"""The report's figures as text and as steps, for the table and for the page."""
+"""The report's figures as text, for the table and for the page."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from wa_relay.model import Moment
 from wa_relay.reports import Figures, Standing, Statistics
+from wa_relay.reports.funnel import Step, funnel_of
 
 SKIPPED = {
     "outcome_not_followed": "outcome not followed up",
@@ -21,29 +21,11 @@ NONE = {"day": "unknown end", "batch": "no batch", "group": "no group", "agent":
 """The name of the group without a key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of the funnel. `share` is its part of the calls, 0 to 1, for the bar; `part` is the same as text."""
-
-    name: str
-    count: int
-    share: float
-    part: str
-
-
-def funnel(figures: Figures) -> list[Step]:
-    """Calls, opened, delivered, read, replied: each with its bar, and the share of openings that got that far."""
-    openings = figures.openings
-    steps = [Step("calls", figures.calls, 1.0 if figures.calls else 0.0, "")]
-    for name, count, of, what in (
-        ("opened", openings.sent, figures.calls, "of calls"),
-        ("delivered", openings.delivered, openings.sent, "of opened"),
-        ("read", openings.read, openings.sent, "of opened"),
-        ("replied", figures.replied, openings.sent, "of opened"),
-    ):
-        share = count / figures.calls if figures.calls else 0.0
-        steps.append(Step(name, count, share, f"{percent(count / of)} {what}" if of else ""))
-    return steps
+def step_text(step: Step) -> tuple[str, str]:
+    """The name of a step of the funnel, and its part of the step that it is compared with."""
+    name = "opened" if step.name == "sent" else step.name
+    whole = "opened" if step.whole == "sent" else "calls"
+    return name, "" if step.part is None else f"{percent(step.part)} of {whole}"
 
 
 def facts(figures: Figures) -> list[tuple[str, str]]:
@@ -70,8 +52,8 @@ def facts(figures: Figures) -> list[tuple[str, str]]:
 
 def compared(figures: Figures, before: Figures) -> list[tuple[str, str, str]]:
     """The main figures of a span beside those of the span before: name, figure, figure before."""
-    pairs = zip(funnel(figures), funnel(before), strict=True)
-    rows = [(this.name, f"{this.count:,}", f"{that.count:,}") for this, that in pairs]
+    pairs = zip(funnel_of(figures), funnel_of(before), strict=True)
+    rows = [(step_text(this)[0], f"{this.count:,}", f"{that.count:,}") for this, that in pairs]
     rows.append(("reply rate", percent(figures.reply_rate), percent(before.reply_rate)))
     rows.append(("failed openings", f"{figures.openings.failed:,}", f"{before.openings.failed:,}"))
     rows.append(("opted out", f"{figures.opted_out:,}", f"{before.opted_out:,}"))

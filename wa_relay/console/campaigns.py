@@ -9,6 +9,7 @@ from wa_relay.channel.errors_es import meaning_in_spanish
 from wa_relay.console.messages import Messages
 from wa_relay.reports import Figures, Group, Statistics
 from wa_relay.reports.charts import Bar, Column, columns, rows
+from wa_relay.reports.funnel import funnel_of
 from wa_relay.text.safe import one_line
 
 MOST_GROUPS = 200
@@ -55,23 +56,15 @@ def campaigns(report: Statistics, t: Messages) -> Campaigns:
 
 
 def _funnel(figures: Figures, t: Messages) -> list[Bar]:
-    openings, calls = figures.openings, figures.calls
-    steps = [
-        ("calls", calls, 0, ""),
-        ("sent", openings.sent, calls, "of_calls"),
-        ("delivered", openings.delivered, openings.sent, "of_sent"),
-        ("read", openings.read, openings.sent, "of_sent"),
-        ("replied", figures.replied, openings.sent, "of_sent"),
-    ]
     return [
         Bar(
-            t(f"funnel.{name}"),
-            count / calls if calls else 0.0,
-            f"{count:,}",
-            t(f"funnel.{note}", percent=_percent(count / of)) if of else "",
-            series=3 if name == "replied" else 2,
+            t(f"funnel.{step.name}"),
+            step.share,
+            f"{step.count:,}",
+            "" if step.part is None else t(f"funnel.of_{step.whole}", percent=_percent(step.part)),
+            series=step.series,
         )
-        for name, count, of, note in steps
+        for step in funnel_of(figures)
     ]
 
 
