@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from enum import StrEnum
 from typing import Annotated
 
@@ -20,6 +20,7 @@ from wa_relay.cli.options import Options
 from wa_relay.cli.output import Paper, results, write_document
 from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
+from wa_relay.cli.times import Since, Until, local_minute
 from wa_relay.ledger.location import location_of
 from wa_relay.reports import CallRow
 from wa_relay.text.safe import one_line
@@ -41,12 +42,8 @@ class CallFormat(StrEnum):
 def calls(
     ctx: typer.Context,
     batch: Annotated[str | None, typer.Option(metavar="ID", help="Only the calls of this batch.")] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="Start at a date, a local time, or 7d, 24h, 30m ago.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="End with a date (included) or before a time.")
-    ] = None,
+    since: Since = None,
+    until: Until = None,
     format_: Annotated[
         CallFormat | None, typer.Option("--format", help="The format of the list.", show_default="table")
     ] = None,
@@ -95,16 +92,12 @@ def _print_table(rows: Iterator[CallRow], paper: Paper, timezone: tzinfo) -> Non
 
 
 def _cells(row: CallRow, timezone: tzinfo) -> Iterator[str]:
-    yield "" if row.ended_at is None else _local(row.ended_at, timezone)
+    yield "" if row.ended_at is None else local_minute(row.ended_at, timezone)
     yield row.phone_number
     for text in (row.client_name, row.batch_name or row.batch_id, row.group_name or row.group_id):
         yield one_line(text or "")
     yield row.outcome
     yield ": ".join(part for part in (row.opening_status or "undecided", row.error_code or row.opening_reason) if part)
-    yield "" if row.replied_at is None else _local(row.replied_at, timezone)
+    yield "" if row.replied_at is None else local_minute(row.replied_at, timezone)
     yield str(row.messages)
     yield "opted out" if row.opted_out else row.handler
-
-
-def _local(moment: float, timezone: tzinfo) -> str:
-    return f"{datetime.fromtimestamp(moment, timezone):%Y-%m-%d %H:%M}"

@@ -7,15 +7,16 @@ from typing import Annotated
 
 import typer
 
-from wa_relay import phone, reports
+from wa_relay import reports
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import leave_if_unread
 from wa_relay.cli.pages import Page, page_for
+from wa_relay.cli.phones import Phone, read_phone, unknown
 from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
+from wa_relay.cli.times import Since
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.location import location_of
-from wa_relay.model import RelayError
 from wa_relay.reports import Conversation
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 10_000
@@ -25,23 +26,17 @@ FOLLOW_SECONDS = 0.5
 
 def history(
     ctx: typer.Context,
-    parts: Annotated[list[str], typer.Argument(metavar="PHONE", help="The phone number, with its country code.")],
+    parts: Phone,
     limit: Annotated[
         int, typer.Option("--limit", "-n", help=f"Show only the newest messages, 1 to {MAX_LIMIT}.")
     ] = DEFAULT_LIMIT,
-    since: Annotated[
-        str | None,
-        typer.Option("--since", metavar="WHEN", help="Start at a date, a local time, or 7d, 24h, 30m ago."),
-    ] = None,
+    since: Since = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep showing new messages until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; with --follow, one object per line.")] = False,
 ) -> None:
     """Show a customer's calls and the whole WhatsApp thread."""
     options: Options = ctx.obj
-    try:
-        number = phone.parse(" ".join(parts))
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="PHONE") from None
+    number = read_phone(parts)
     if not 1 <= limit <= MAX_LIMIT:
         raise typer.BadParameter(f"{limit} is not between 1 and {MAX_LIMIT}", param_hint="--limit")
     config = load_config(options)
@@ -52,7 +47,7 @@ def history(
     with reading(location_of(config)) as db:
         found = reports.conversation(db, phone=number, limit=limit, since=start)
         if found is None:
-            raise RelayError(f"there is no call and no message with {number}.", permanent=True)
+            raise unknown(number)
         page = page_for(as_json=as_json, one_line=follow, no_color=options.no_color, timezone=config.timezone)
         page.begin(found)
         if follow:

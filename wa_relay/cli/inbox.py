@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import Annotated
 
 import typer
@@ -13,6 +13,7 @@ from wa_relay.cli.options import Options
 from wa_relay.cli.output import Paper, results
 from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
+from wa_relay.cli.times import local_minute
 from wa_relay.ledger.location import location_of
 from wa_relay.model import Moment
 from wa_relay.reports.inbox import Listed, at_work
@@ -62,5 +63,5 @@ def _state(listed: Listed, timezone: tzinfo, now: Moment) -> str:
         minutes = max(0, int((now - who.waiting_since) // 60))
         given_back = "" if who.handler == "human" else "; the agent has it, because no person came"
         return f"waits for a person since {minutes} min ({who.handler_reason or 'requested'}){given_back}"
-    until = datetime.fromtimestamp(who.handler_until or now, timezone).strftime("%Y-%m-%d %H:%M")
+    until = local_minute(who.handler_until or now, timezone)
     return f"taken over by {who.handler_by} until {until}"

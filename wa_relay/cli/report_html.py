@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from html import escape
 
 from wa_relay.channel.errors_es import meaning_in_spanish
 from wa_relay.cli.report_labels import LABELS, REASONS_ES, Labels
 from wa_relay.cli.report_text import duration, percent
+from wa_relay.cli.times import local_minute
 from wa_relay.model import Moment
 from wa_relay.moments import stamp
 from wa_relay.reports import Figures, Group, Standing, Statistics
 from wa_relay.reports.charts import CHART_CSS, Bar, Column, columns, rows
 from wa_relay.reports.figures import Loss
+from wa_relay.reports.funnel import funnel_of
 from wa_relay.text.safe import one_line
 
 MOST_GROUPS = 200
@@ -105,14 +107,10 @@ def _span(page: Page, labels: Labels) -> str:
     report, zone = page.report, page.timezone
     parts = []
     if report.since is not None:
-        parts.append(labels["from"].format(at=_local(report.since, zone)))
+        parts.append(labels["from"].format(at=local_minute(report.since, zone)))
     if report.until is not None:
-        parts.append(labels["until"].format(at=_local(report.until, zone)))
+        parts.append(labels["until"].format(at=local_minute(report.until, zone)))
     return f"{' '.join(parts) or labels['everything']} ({zone})"
-
-
-def _local(at: Moment, zone: tzinfo) -> str:
-    return datetime.fromtimestamp(at, zone).strftime("%Y-%m-%d %H:%M")
 
 
 def _alerts(standing: Standing, labels: Labels) -> list[str]:
@@ -129,23 +127,15 @@ def _alerts(standing: Standing, labels: Labels) -> list[str]:
 
 
 def _funnel(figures: Figures, labels: Labels) -> list[Bar]:
-    openings, calls = figures.openings, figures.calls
-    steps = (
-        ("calls", calls, 0, ""),
-        ("sent", openings.sent, calls, "of_calls"),
-        ("delivered", openings.delivered, openings.sent, "of_sent"),
-        ("read", openings.read, openings.sent, "of_sent"),
-        ("replied", figures.replied, openings.sent, "of_sent"),
-    )
     return [
         Bar(
-            labels[name],
-            count / calls if calls else 0.0,
-            f"{count:,}",
-            f"{percent(count / of)} {labels[note]}" if of else "",
-            series=3 if name == "replied" else 2,
+            labels[step.name],
+            step.share,
+            f"{step.count:,}",
+            "" if step.part is None else f"{percent(step.part)} {labels[f'of_{step.whole}']}",
+            series=step.series,
         )
-        for name, count, of, note in steps
+        for step in funnel_of(figures)
     ]
 
 

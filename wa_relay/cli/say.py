@@ -11,10 +11,11 @@ import typer
 from wa_relay.channel.errors import meaning
 from wa_relay.cli.change import Json, change_beside_daemon
 from wa_relay.cli.options import Options
+from wa_relay.cli.phones import read_phone
 from wa_relay.cli.reading import reading
 from wa_relay.cli.sent import FINAL, Result, show
 from wa_relay.cli.settings import load_config
-from wa_relay.cli.takeover import COMMAND_LINE, address_of
+from wa_relay.cli.takeover import COMMAND_LINE
 from wa_relay.ledger import human
 from wa_relay.ledger.beginnings import Begun
 from wa_relay.ledger.human import HumanMessage
@@ -48,7 +49,7 @@ def say(
 ) -> None:
     """Send a message as a person and wait for its receipt. It takes the conversation over."""
     options: Options = ctx.obj
-    address, message = address_of([to]), _message(text, template, var or [], anyway=anyway)
+    address, message = read_phone([to]), _message(text, template, var or [], anyway=anyway)
     if not 0 <= wait <= MAX_WAIT:
         raise typer.BadParameter(f"must be 0 to {MAX_WAIT:g} seconds", param_hint="--wait")
 

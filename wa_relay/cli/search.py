@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import Annotated
 
 import typer
@@ -12,6 +12,7 @@ from wa_relay.cli.options import Options
 from wa_relay.cli.output import Paper, results, write_document
 from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
+from wa_relay.cli.times import local_minute
 from wa_relay.ledger.location import location_of
 from wa_relay.ledger.search import Found, find
 from wa_relay.moments import moment
@@ -50,12 +51,8 @@ def search(
 
 
 def _print(found: Found, paper: Paper, timezone: tzinfo) -> None:
-    when = "not sent" if found.sent_at is None else f"{_local(found.sent_at, timezone):%Y-%m-%d %H:%M}"
+    when = "not sent" if found.sent_at is None else local_minute(moment(found.sent_at), timezone)
     who = " ".join(part for part in (found.phone, one_line(found.client_name or "")) if part)
     arrow = paper.mark("←", "<-") if found.direction == "inbound" else paper.mark("→", "->")
     paper.console.print(paper.clean(f"{when}  {arrow} {who}  (message {found.message_id})"), style="bold")
     paper.console.print(paper.clean(f"    {one_line(found.snippet)}"))
-
-
-def _local(sent_at: str, timezone: tzinfo) -> datetime:
-    return datetime.fromtimestamp(moment(sent_at), timezone)

@@ -21,6 +21,7 @@ from wa_relay.cli.report_csv import as_csv
 from wa_relay.cli.report_html import Page, as_html
 from wa_relay.cli.report_table import table
 from wa_relay.cli.settings import load_config
+from wa_relay.cli.times import Since, Until
 from wa_relay.config import Config
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.location import location_of
@@ -62,12 +63,8 @@ class Format(StrEnum):
 
 def stats(
     ctx: typer.Context,
-    since: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="Start at a date, a local time, or 7d, 24h, 30m ago.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="End with a date (included) or before a time.")
-    ] = None,
+    since: Since = None,
+    until: Until = None,
     by: Annotated[By | None, typer.Option(help="Also count by day, batch, group, agent or customer.")] = None,
     format_: Annotated[
         Format | None, typer.Option("--format", help="The format of the report.", show_default="table")
