@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wa_relay.sources.numbers import dialled
+from wa_relay.sources.numbers import read_dialled
 
 
 @pytest.mark.parametrize(
@@ -20,11 +20,11 @@ from wa_relay.sources.numbers import dialled
     ],
 )
 def test_a_number_without_its_plus_is_read_as_an_international_number(written: str, read: str) -> None:
-    assert dialled(written) == read
+    assert read_dialled(written) == read
 
 
 @pytest.mark.parametrize(
     "written", [None, "", "3001112233", "600111222", "57300", "anonymous", "573001112233x", "sip:573001112233", "+57"]
 )
 def test_a_number_that_no_country_has_is_not_completed(written: str | None) -> None:
-    assert dialled(written) is None
+    assert read_dialled(written) is None

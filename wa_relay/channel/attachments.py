@@ -49,7 +49,7 @@ class ListedFile:
 
 def read_attachment(values: Mapping[str, str]) -> Attachment | None:
     """Reads what a form holds beside its text: a file, a place, a reaction. None for a form with text alone."""
-    content_type = essence(values.get("MediaContentType0", ""))
+    content_type = media_type_of(values.get("MediaContentType0", ""))
     url = values.get("MediaUrl0") or None
     kind = _type(values, content_type)
     if kind is None:
@@ -64,7 +64,7 @@ def read_attachment(values: Mapping[str, str]) -> Attachment | None:
 
 def listed_attachment(file: ListedFile, body: str) -> Attachment:
     """Reads a message's file as Twilio lists it. The list does not name the type of the message."""
-    content_type = essence(file.content_type)
+    content_type = media_type_of(file.content_type)
     kind = _type_of_content(content_type)
     name = _line(body, LONGEST_NAME) or None if kind == "document" else None
     return Attachment(kind, content_type, file.url, name)
@@ -87,7 +87,7 @@ def read_referral(values: Mapping[str, str]) -> Referral | None:
     return None if referral == Referral() else referral
 
 
-def essence(content_type: str) -> str | None:
+def media_type_of(content_type: str) -> str | None:
     """The type and subtype of a content type in lower case; None for an invalid one."""
     found = content_type.partition(";")[0].strip().lower()
     return found if _CONTENT_TYPE.fullmatch(found) else None

@@ -24,7 +24,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from wa_relay.channel.attachments import essence
+from wa_relay.channel.attachments import media_type_of
 from wa_relay.channel.sniffing import SNIFFED, found_kind
 from wa_relay.http import retry_after
 from wa_relay.policy import CHUNK, OCTETS, kind_of, same_kind
@@ -171,7 +171,7 @@ class MediaFetcher:
         announced: str | None,
         keep: Callable[[int, bytes], Awaitable[None]],
     ) -> Fetched:
-        served = essence(answer.headers.get("Content-Type", ""))
+        served = media_type_of(answer.headers.get("Content-Type", ""))
         # A page served as a picture would run in the browser of whoever opens it in the console.
         if served not in (None, OCTETS) and not same_kind(announced, kind_of(served)):
             raise MediaError("other_kind", f"{announced} was announced, {served} came", permanent=True)

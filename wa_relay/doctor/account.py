@@ -39,7 +39,7 @@ async def examine(
     else:
         found = _standing(twilio.account_sid, status)
     headers = last_headers.get()
-    return found, ahead(headers.get("Date") if headers else None, clock())
+    return found, seconds_ahead(headers.get("Date") if headers else None, clock())
 
 
 def _refused(error: UpstreamError) -> Check:
@@ -57,7 +57,7 @@ def _standing(account_sid: str, status: str) -> Check:
     return Check(ACCOUNT, "fail", f"{account_sid} is {one_line(status)}", "see the Twilio console for the reason")
 
 
-def ahead(date: str | None, now: Moment) -> float | None:
+def seconds_ahead(date: str | None, now: Moment) -> float | None:
     """Returns by how many seconds `now` is ahead of a header `Date`; None without one that can be read."""
     try:
         return now - parsedate_to_datetime(date).timestamp() if date else None

@@ -68,7 +68,7 @@ async def ask(request: Awaitable[T], service: str, end: float) -> T:
         raise UpstreamError(f"{service} did not answer within {LIMIT:g} s") from None
 
 
-def sentences(text: str) -> tuple[str, str | None]:
+def split_message(text: str) -> tuple[str, str | None]:
     """Splits a message into what happened (its first sentence) and what to do (the rest)."""
     what, _, then = text.partition(". ")
     return what.rstrip("."), then.rstrip(".") or None

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from wa_relay import reports
-from wa_relay.doctor.check import Check, sentences, skipped
+from wa_relay.doctor.check import Check, skipped, split_message
 from wa_relay.ledger import store
 from wa_relay.ledger.faults import DatabaseFault, DatabaseMissing
 from wa_relay.ledger.file import SCHEMA_VERSION, fault_of, open_for_reading
@@ -42,7 +42,7 @@ def examine(path: Path, account_sid: str, end: float) -> list[Check]:
         checks.append(folder)
         if folder.status == "fail":
             return [*checks, *skipped((SPACE, DATABASE), "the folder can't be used")]
-        checks.append(space(path))
+        checks.append(check_space(path))
         with closing(open_for_reading(path)) as db:
             return [*checks, _check_file(db, path, account_sid, end)]
     except DatabaseMissing:
@@ -50,7 +50,7 @@ def examine(path: Path, account_sid: str, end: float) -> list[Check]:
         return [*checks, Check(DATABASE, "ok", f"there is no database at {path} yet: {fix}")]
     except (DatabaseFault, sqlite3.Error, OSError) as error:
         fault = error if isinstance(error, DatabaseFault) else _as_fault(error, path)
-        what, then = sentences(fault.message)
+        what, then = split_message(fault.message)
         return [*checks, Check(DATABASE, "fail", what, then or "see docs/operations.md, Backup and restore")]
 
 
@@ -75,7 +75,7 @@ def sqlite_version(version: tuple[int, ...]) -> Check:
     return Check("SQLite", "ok", f"{written}; {note}")
 
 
-def space(path: Path) -> Check:
+def check_space(path: Path) -> Check:
     """Checks if the file system of the database has room."""
     usage = shutil.disk_usage(path.parent)
     shown = f"{usage.free / GIGABYTE:,.2f} GB of {usage.total / GIGABYTE:,.2f} GB free"

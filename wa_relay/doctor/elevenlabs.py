@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from wa_relay.config import Config
 from wa_relay.config.checks import SAMPLES
-from wa_relay.doctor.account import ahead
+from wa_relay.doctor.account import seconds_ahead
 from wa_relay.doctor.check import LIMIT, Check, ask, skipped
 from wa_relay.doctor.upstreams import failed, unreadable
 from wa_relay.elevenlabs.client import BatchSummary, ElevenLabs
@@ -52,9 +52,9 @@ async def examine(config: Config, clock: Callable[[], Moment], end: float) -> Fo
         try:
             batches = await ask(_newest_batches(api), SERVICE, end)
         except UpstreamError as error:
-            off = ahead(api.last_date, clock())
+            off = seconds_ahead(api.last_date, clock())
             return Found([_failed(KEY, error), *skipped((AGENTS,), "ElevenLabs can't be asked")], off)
-        off = ahead(api.last_date, clock())
+        off = seconds_ahead(api.last_date, clock())
         taken = Check(KEY, "ok", "works and can read batch calls")
         if config.elevenlabs.transport == "http":
             return Found([taken, *skipped((AGENTS,), "transport is http: the gateway talks to the agent")], off)

@@ -6,7 +6,7 @@ from contextlib import closing
 from types import ModuleType
 
 from wa_relay.config import Config
-from wa_relay.doctor.check import Check, sentences, skipped
+from wa_relay.doctor.check import Check, skipped, split_message
 from wa_relay.doctor.database import DATABASE
 from wa_relay.ledger.copying import list_daemons
 from wa_relay.ledger.engine import Queries
@@ -30,7 +30,7 @@ def examine(place: Location, config: Config) -> list[Check]:
             except db.Error as error:
                 raise place.fault_of(error) from error
     except DatabaseMissing as error:
-        what, then = sentences(error.message)
+        what, then = split_message(error.message)
         if not error.no_tables:
             return [Check(DATABASE, "fail", what, then or "create it"), *skipped(NAMES, "needs the database")]
         return [
@@ -40,7 +40,7 @@ def examine(place: Location, config: Config) -> list[Check]:
     except DatabaseFault as error:
         if UNSUPPORTED in error.message:
             return [*skipped((DATABASE,), "needs a connection without that pooler"), _report_pooler(), *_skip_rest()]
-        what, then = sentences(error.message)
+        what, then = split_message(error.message)
         fix = then or "correct database.url, or see docs/operations.md"
         return [Check(DATABASE, "fail", one_line(what), fix), *skipped(NAMES, "needs the database")]
 
@@ -50,7 +50,7 @@ def daemons_on(place: Location) -> list[str]:
     try:
         with closing(place.open_for_reading()) as db:
             try:
-                return [f"pid {each['pid']} on {one_line(str(each['host']))}" for each in list_daemons(db, place)]
+                return [f"pid {each.pid} on {one_line(each.host)}" for each in list_daemons(db, place)]
             except db.Error:
                 return []
     except DatabaseFault:
@@ -81,7 +81,7 @@ def _report_pooler() -> Check:
 
 
 def _check_standbys(db: Queries, checks: ModuleType) -> Check:
-    found = checks.standbys(db)
+    found = checks.list_standbys(db)
     if any(each.sync_state is None for each in found):
         return Check(STANDBYS, "skipped", "this role may not see them: select * from pg_stat_replication")
     late = [one_line(each.name) for each in found if each.sync_state == "async"]
@@ -97,7 +97,7 @@ def _check_settings(db: Queries, checks: ModuleType, config: Config) -> Check:
         try:
             keys = compare_settings(own, daemon.settings)
         except SettingsDiffer as error:
-            what, then = sentences(error.message)
+            what, then = split_message(error.message)
             return Check(SETTINGS, "fail", what, then or "give all daemons the same")
         if keys:
             message = (

@@ -67,7 +67,7 @@ async def _check_template(api: Templates, asked: Wanted, stopped: StoppedTemplat
         return _stopped(asked, stopped) if stopped else unreadable(asked.name, "Twilio", error, IN_CONSOLE)
     if found is None:
         message = f"the account has no template {asked.content_sid}"
-        return Check(asked.name, "fail", message, f"correct {_keys(asked, 'content_sid')}")
+        return Check(asked.name, "fail", message, f"correct {_keys(asked)}")
     judged = judge(asked, found)
     return _stopped(asked, stopped) if stopped and not judged.found else judged
 
@@ -85,11 +85,11 @@ def judge(asked: Wanted, template: Template) -> Check:
         fix = "wait for the approval: until then WhatsApp refuses it"
         return Check(asked.name, "fail", f"{called} is still being reviewed by WhatsApp", fix)
     if approval in ("paused", "disabled"):
-        fix = f"see its quality in the {IN_CONSOLE}, or set {_keys(asked, 'content_sid')} to another one"
+        fix = f"see its quality in the {IN_CONSOLE}, or set {_keys(asked)} to another one"
         return Check(asked.name, "fail", f"{called} is {approval} by WhatsApp", fix)
     if approval != "approved":
         why = f" ({one_line(template.rejection)})" if template.rejection else ""
-        fix = f"submit it for approval in the {IN_CONSOLE}, or set {_keys(asked, 'content_sid')} to another one"
+        fix = f"submit it for approval in the {IN_CONSOLE}, or set {_keys(asked)} to another one"
         return Check(asked.name, "fail", f"{called} is not approved: {one_line(template.approval)}{why}", fix)
     for key, variables in asked.uses:
         if fault := _variables_fault(asked.name, key, called, template, variables):
@@ -110,5 +110,5 @@ def _variables_fault(
     return None
 
 
-def _keys(asked: Wanted, last: str) -> str:
-    return " and ".join(f"{key}{'_' if key == 'reply.reopen' else '.'}{last}" for key, _ in asked.uses)
+def _keys(asked: Wanted) -> str:
+    return " and ".join(f"{key}{'_' if key == 'reply.reopen' else '.'}content_sid" for key, _ in asked.uses)

@@ -201,7 +201,7 @@ def _merge(ledger: Ledger, older: int, younger: int, now: Moment) -> None:
     ledger.run(UPDATE_THREAD, columns)
     if "opted_out" in (kept.status, gone.status):
         consent.silence(ledger, older, "merged", now)
-    _settle_handling(ledger, older, handlings[0], policy.stricter(*handlings), now)
+    _settle_handling(ledger, older, handlings[0], policy.choose_stricter(*handlings), now)
     _cancel_twice(ledger, older, now)
     entry = journal.Entry("merge", None, MERGED, conversation_id=older, facts={"younger": younger})
     journal.record(ledger, entry, now)

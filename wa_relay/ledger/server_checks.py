@@ -43,7 +43,7 @@ def owner_of(db: Queries) -> str:
     return str(db.execute(SELECT_OWNER, {}).fetchone()["account_sid"] or "")
 
 
-def standbys(db: Queries) -> list[Standby]:
+def list_standbys(db: Queries) -> list[Standby]:
     """The servers that follow this one."""
     rows = db.execute(SELECT_STANDBYS, {}).fetchall()
     return [Standby(str(row["application_name"] or "a standby"), row["sync_state"]) for row in rows]

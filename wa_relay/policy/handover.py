@@ -164,7 +164,7 @@ def refuses_human_message(
 STRICTNESS: dict[Handler, int] = {"agent": 0, "muted": 1, "human": 2}
 
 
-def stricter(one: Handling, other: Handling) -> Handling:
+def choose_stricter(one: Handling, other: Handling) -> Handling:
     """Combines the handlers of two merged conversations: a person before a mute before the agent.
 
     Of two equal ones the longer one wins, and a person who has come before one who was requested.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.elevenlabs.shapes import Batch, BatchSummary, Conversation, Recipient
 from wa_relay.model import Call, Moment, UpstreamError
-from wa_relay.sources.survey import Rejection, call_key, end_may_come, failed_call, finished_call, latest
+from wa_relay.sources.survey import Rejection, call_key, end_may_come, failed_call, finished_call, latest_of
 
 AT_ONCE = 8
 
@@ -45,7 +45,7 @@ async def _changed_since(api: ElevenLabs, since: Moment, agent_ids: Sequence[str
     for agent_id in agent_ids or (None,):
         async for page in api.batch_pages(agent_id):
             for batch in page.batches:
-                if not batch.whatsapp and latest(batch.updated_at, batch.created_at) >= since:
+                if not batch.whatsapp and latest_of(batch.updated_at, batch.created_at) >= since:
                     yield batch.id
 
 
@@ -81,4 +81,4 @@ def _ended_at(listed: ListedCall, now: Moment) -> Moment:
     """Returns when a call ended; now for one that is not over."""
     if listed.call is not None and listed.call.ended_at is not None:
         return listed.call.ended_at
-    return now if listed.call is None else latest(listed.recipient.updated_at, listed.recipient.created_at)
+    return now if listed.call is None else latest_of(listed.recipient.updated_at, listed.recipient.created_at)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from wa_relay.elevenlabs.shapes import BatchPage, BatchSummary
 from wa_relay.model import Moment
-from wa_relay.sources.survey import Rejection, latest, stale, untouched
+from wa_relay.sources.survey import Rejection, is_stale, is_untouched, latest_of
 
 FULL_LISTING = 3600.0
 """Seconds after which every batch is listed again: only then does a change in an old, settled one show."""
@@ -53,7 +53,7 @@ class PollMemory:
         since = now - self._horizon
         return all(
             (batch.whatsapp or settled.get(batch.id) == batch.mark)
-            and latest(batch.created_at, batch.updated_at, batch.scheduled_for) < since
+            and latest_of(batch.created_at, batch.updated_at, batch.scheduled_for) < since
             for batch in page.batches
         )
 
@@ -80,13 +80,13 @@ class PollMemory:
         """
         since = now - self._horizon
         for batch_id, batch in list(self._watched.items()):
-            if settled.get(batch_id) == batch.mark and latest(batch.scheduled_for) < since:
+            if settled.get(batch_id) == batch.mark and latest_of(batch.scheduled_for) < since:
                 del self._watched[batch_id]
         seen = {batch.id for batch in listed}
         return [
             batch_id
             for batch_id, batch in self._watched.items()
-            if batch_id not in seen and not (untouched(batch) and latest(batch.scheduled_for) > now)
+            if batch_id not in seen and not (is_untouched(batch) and latest_of(batch.scheduled_for) > now)
         ]
 
     # --- conversations
@@ -106,7 +106,7 @@ class PollMemory:
         (`reported`) are unreliable, and serve only to recognise calls that are long over.
         """
         missing = self._missing.get(key) or _Missing(now, now)
-        if stale(now, *reported) or not 0.0 <= now - missing.since < DETAILS_LAG:
+        if is_stale(now, *reported) or not 0.0 <= now - missing.since < DETAILS_LAG:
             self._missing.pop(key, None)
             return False
         self._missing[key] = _Missing(missing.since, now)

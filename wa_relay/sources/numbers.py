@@ -7,7 +7,7 @@ from wa_relay.phone import e164, international
 _SEPARATORS = str.maketrans("", "", " -.()\u00a0")
 
 
-def dialled(number: str | None) -> str | None:
+def read_dialled(number: str | None) -> str | None:
     """Returns a dialled number as E.164, or None if it can't be written to.
 
     A number without its `+` is read as an international number if some country has it. A country

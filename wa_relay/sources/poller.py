@@ -23,8 +23,8 @@ from wa_relay.sources.survey import (
     end_may_come,
     failed_call,
     finished_call,
+    is_stale,
     outcome_of,
-    stale,
     survey,
     worth_reading,
 )
@@ -291,7 +291,7 @@ class _Round:
             except UpstreamError as error:
                 if error.status == 404:
                     return _Missing.LAGS if self._memory.may_lag(key, self._now, *changes) else _Missing.GONE
-                return _Missing.GONE if _about_one(error) and stale(self._now, *changes) else error
+                return _Missing.GONE if _about_one(error) and is_stale(self._now, *changes) else error
         self._memory.note_found(key)
         return conversation
 

@@ -19,7 +19,7 @@ from wa_relay.elevenlabs.shapes import Conversation, conversation_from
 from wa_relay.elevenlabs.values import readable
 from wa_relay.model import BatchHint, Call, Moment, PayloadError
 from wa_relay.sources.jsonbody import Json
-from wa_relay.sources.numbers import dialled
+from wa_relay.sources.numbers import read_dialled
 from wa_relay.sources.survey import Rejection
 
 MAX_AGE = 1800.0
@@ -131,7 +131,7 @@ def _failure(data: Mapping[str, Json], reported_at: Json) -> Call | BatchHint | 
 def _call(
     conversation: Conversation, numbers: Sequence[str | None], ended_at: Moment | None
 ) -> Call | BatchHint | Rejection:
-    phone = next((phone for phone in map(dialled, numbers) if phone), None)
+    phone = next((phone for phone in map(read_dialled, numbers) if phone), None)
     if phone is None:
         return Rejection(
             "number_unusable",

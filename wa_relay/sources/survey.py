@@ -11,7 +11,7 @@ from typing import Literal
 
 from wa_relay.elevenlabs.shapes import Batch, BatchSummary, Conversation, Recipient
 from wa_relay.model import FINAL_OUTCOMES, BatchHint, Call, Moment
-from wa_relay.sources.numbers import dialled
+from wa_relay.sources.numbers import read_dialled
 
 OPEN_BATCHES = frozenset({"pending", "in_progress"})
 PATIENCE = 86400.0
@@ -55,14 +55,14 @@ def worth_reading(listed: Iterable[BatchSummary], settled: Mapping[str, str]) ->
     fresh = {
         batch.id: batch
         for batch in listed
-        if not batch.whatsapp and settled.get(batch.id) != batch.mark and not untouched(batch)
+        if not batch.whatsapp and settled.get(batch.id) != batch.mark and not is_untouched(batch)
     }
     return sorted(
-        fresh.values(), key=lambda b: (b.status in OPEN_BATCHES, latest(b.updated_at, b.created_at)), reverse=True
+        fresh.values(), key=lambda b: (b.status in OPEN_BATCHES, latest_of(b.updated_at, b.created_at)), reverse=True
     )
 
 
-def untouched(batch: BatchSummary) -> bool:
+def is_untouched(batch: BatchSummary) -> bool:
     """True for a scheduled batch that has dialled no recipient."""
     return batch.status == "pending" and batch.dispatched == 0 and not batch.finished and not batch.retries
 
@@ -75,13 +75,13 @@ def survey(batch: Batch, now: Moment) -> Survey:
     """
     ended: dict[str, Recipient] = {}
     open_rows: list[Recipient] = []
-    for recipient in sorted(batch.recipients, key=lambda r: latest(r.updated_at, r.created_at), reverse=True):
+    for recipient in sorted(batch.recipients, key=lambda r: latest_of(r.updated_at, r.created_at), reverse=True):
         key = call_key(batch.summary.id, recipient)
         if key is not None:
             ended.setdefault(key, recipient)
         elif not _never_dialled(batch.summary, recipient):
             open_rows.append(recipient)
-    given_up = [r for r in open_rows if stale(now, r.updated_at, batch.summary.updated_at)]
+    given_up = [r for r in open_rows if is_stale(now, r.updated_at, batch.summary.updated_at)]
     unsettled = batch.summary.status in OPEN_BATCHES or len(given_up) < len(open_rows)
     return Survey(ended, unsettled, () if unsettled else tuple(given_up))
 
@@ -101,12 +101,12 @@ def _never_dialled(batch: BatchSummary, recipient: Recipient) -> bool:
     )
 
 
-def stale(now: Moment, *changes: Moment | None) -> bool:
+def is_stale(now: Moment, *changes: Moment | None) -> bool:
     """True when the last known change is too old for more to come."""
-    return now - latest(*changes) > PATIENCE
+    return now - latest_of(*changes) > PATIENCE
 
 
-def latest(*moments: Moment | None) -> Moment:
+def latest_of(*moments: Moment | None) -> Moment:
     """Returns the latest of the known moments, 0 without any."""
     return max((moment for moment in moments if moment is not None), default=0.0)
 
@@ -148,7 +148,7 @@ def finished_call(batch: BatchSummary, recipient: Recipient, conversation: Conve
 def end_may_come(batch: BatchSummary, recipient: Recipient, conversation: Conversation, now: Moment) -> bool:
     """True while a conversation has not shown its end yet and may still do so."""
     shown = conversation.ended_at is not None or conversation.status in ("done", "failed")
-    return not shown and not stale(now, conversation.started_at, recipient.updated_at, batch.updated_at)
+    return not shown and not is_stale(now, conversation.started_at, recipient.updated_at, batch.updated_at)
 
 
 def outcome_of(batch: Batch, hint: BatchHint) -> Call | None:
@@ -181,7 +181,7 @@ def _call(
     batch: BatchSummary, recipient: Recipient, ended_at: Moment | None, other_phone: str | None = None
 ) -> Call | Rejection:
     key = call_key(batch.id, recipient)
-    phone = dialled(recipient.phone) or dialled(other_phone)
+    phone = read_dialled(recipient.phone) or read_dialled(other_phone)
     if phone is None or key is None:
         return Rejection("number_unusable", key, batch.id, recipient.id, recipient.phone or other_phone)
     return Call(
