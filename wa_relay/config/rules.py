@@ -53,7 +53,6 @@ def rules_of(config: Config) -> Rules:
         return_keywords=request_forms(config.opt_out.return_keywords),
         opt_out_phrases=opt_out_phrases() if config.opt_out.phrases else frozenset(),
         alerts=frozenset(config.alerts.events) if config.alerts.url else frozenset(),
-        threads_kept=config.retention.threads_days * 24 * HOUR,
         transcribes=config.media.voice_notes == "transcribe",
         # A gateway takes text alone.
         files_to_agent=config.media.files == "agent" and config.elevenlabs.transport == "websocket",

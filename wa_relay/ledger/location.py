@@ -67,10 +67,6 @@ class Location:
         return _server().fault_of(error) if self.url else file.fault_of(error, self.path)  # type: ignore[arg-type]
 
 
-def _without_password(found: re.Match[str]) -> str:
-    return f"{found[1]}@" if found[1] is not None else f"{found[2]}***"
-
-
 def location_of(config: Config) -> Location:
     """The place that the configuration names."""
     return Location(config.database.path, config.database.url.reveal())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wa_relay.ledger.engine import Engine, Parameters, Queries
+from wa_relay.ledger.engine import Engine, Parameters
 from wa_relay.ledger.leases import LEASE
 from wa_relay.model import Moment
 
@@ -27,8 +27,6 @@ SELECT_RELAY = """
     select fence, epoch, account_sid, started_at, watching, openings_begun, watch_epoch, last_push_at, swept_to,
         clean_stop, probed_at
     from relay"""
-SELECT_ASYNCHRONOUS = "select 1 from pg_stat_replication where sync_state = 'async' limit 1"
-SELECT_SYNCHRONOUS = "select 1 from pg_stat_replication where sync_state in ('sync', 'quorum') limit 1"
 NOTHING: Parameters = {}
 
 
@@ -113,10 +111,3 @@ def end_run(ledger: Ledger, *, is_checked: bool = True) -> None:
     ledger.run(END_RUN, {"epoch": ledger.epoch})
     if is_checked:
         ledger.run(MARK_CLEAN_STOP)
-
-
-def is_asynchronous(db: Queries) -> bool:
-    """True for a server whose standbys, if it has any, may lack what was committed."""
-    if db.execute(SELECT_SYNCHRONOUS).fetchone() is not None:
-        return False
-    return db.execute(SELECT_ASYNCHRONOUS).fetchone() is not None

@@ -83,7 +83,6 @@ class Rules:
     handover_wait: float = 30 * 60.0
     handover_unanswered: float = 15 * 60.0
     alerts: frozenset[str] = frozenset()
-    threads_kept: float = 0.0
     transcribes: bool = True
     files_to_agent: bool = True
     media_kept: float = 7 * 86400.0
