@@ -6,7 +6,7 @@ import pytest
 
 from tests.engines import REFUSED
 from tests.ledger.conftest import NOW, call, written
-from wa_relay.ledger import calls, files, inbox, media, questions, turns
+from wa_relay.ledger import calls, inbox, media, media_files, questions, turns
 from wa_relay.ledger.media import DueFile, FetchedFile, Heard
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Attachment
@@ -87,8 +87,8 @@ def test_a_picture_goes_with_its_turn_once_it_is_there(known: Ledger) -> None:
     file = fetch(known, NOW + 6, b"jpeg")
     (job,) = turns.claim_turns(known, 5, NOW + 7).jobs
     assert [(each.media, each.size) for each in job.question.files] == [(file.id, 4)]
-    assert files.read_chunk(known.db, file.id, 0) == b"jpeg"
-    assert files.read_chunk(known.db, file.id, 1) is None
+    assert media_files.read_chunk(known.db, file.id, 0) == b"jpeg"
+    assert media_files.read_chunk(known.db, file.id, 1) is None
 
 
 def test_a_sticker_is_fetched_and_holds_nothing(known: Ledger) -> None:
@@ -105,7 +105,7 @@ def test_nothing_is_due_for_an_opted_out_customer_until_they_are_back(known: Led
     assert len(media.claim(known, 5, 0, NOW + 3).fetches) == 1
 
 
-def test_what_came_longer_ago_than_files_are_kept_is_not_fetched_any_more(known: Ledger) -> None:
+def test_a_file_older_than_the_retention_is_not_fetched(known: Ledger) -> None:
     receive(known, None, "baja", NOW, "SM1")
     receive(known, VOICE, at=NOW + 1)
     receive(known, None, "alta", NOW + 8 * 86400, "SM3")
@@ -165,8 +165,8 @@ def test_files_are_deleted_when_they_have_been_kept_long_enough_and_their_turn_i
     (job,) = turns.claim_turns(known, 5, NOW + 5).jobs
     turns.finish_turn(known, job.turn_id, ["Sí."], None, NOW + 6)
     assert media.delete_expired(known, NOW + week) == 1
-    assert files.read_chunk(known.db, file.id, 0) is None
-    assert files.find_file(known.db, f"public{file.id}") is None
+    assert media_files.read_chunk(known.db, file.id, 0) is None
+    assert media_files.find_file(known.db, f"public{file.id}") is None
 
 
 def test_a_picture_that_the_agent_has_had_is_named_in_the_thread(known: Ledger) -> None:
