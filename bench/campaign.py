@@ -214,13 +214,13 @@ class Campaign:
 
     async def _measure(self, url: str, hosts: list[Host]) -> None:
         postmaster = self._cluster.pid
-        began = said = time.monotonic()
+        began = reported_at = time.monotonic()
         before = self._cpu(hosts, postmaster)
         while len(self._openings()) < self._calls and not await asyncio.to_thread(self._is_over, url):
             assert time.monotonic() - began < LONGEST, f"{len(self._openings()):,} of {self._calls:,} openings"
             await asyncio.sleep(0.5)
-            if (now := time.monotonic()) > said + 10.0:
-                said = now
+            if (now := time.monotonic()) > reported_at + 10.0:
+                reported_at = now
                 print(f"{now - began:.0f} s: {len(self._openings()):,} openings", flush=True)
         seconds = time.monotonic() - began
         spent = {name: after - before[name] for name, after in self._cpu(hosts, postmaster).items()}

@@ -12,7 +12,7 @@ from tests.e2e.stage import free_port
 
 
 class Balancer:
-    """Forwards connections to the ports of daemons, in random order; one that nobody accepts is closed."""
+    """Forwards connections to the ports of daemons, in random order; closes a connection that no daemon accepts."""
 
     def __init__(self, ports: Sequence[int], seed: int = 0) -> None:
         self._ports = list(ports)

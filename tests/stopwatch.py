@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class Stopwatch:
-    """Starts when it is made."""
+    """A stopwatch that starts when it is created."""
 
     def __init__(self) -> None:
         self._began, self._waited = time.monotonic(), waited()

@@ -1,4 +1,4 @@
-"""A ledger on a real file in which things happen, one after the other, by a clock in the test's hand."""
+"""A ledger on a real file in which events happen one after the other, by a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RULES = Rules(
 
 
 class Story:
-    """Drives the ledger as the daemon would. `now` is moved by the test; every send is accepted after 0.5 s."""
+    """Drives the ledger as the daemon would. The test sets `now`; every send is accepted after 0.5 s."""
 
     def __init__(self, place: Place | Path) -> None:
         place = Place(place, None) if isinstance(place, Path) else place
@@ -41,7 +41,7 @@ class Story:
         self._sids = 0
 
     def close(self) -> None:
-        """Leaves the file as a stopped daemon does."""
+        """Closes the file as a daemon that stops does."""
         store.end_run(self.ledger)
         self.ledger.db.close()
 
@@ -73,7 +73,7 @@ class Story:
         )
 
     def answer(self, *parts: str, after: float = 3.0) -> None:
-        """The agent answers what was asked, `after` seconds later; without parts it fails to."""
+        """The agent answers `after` seconds later; without parts, it fails."""
         self.now += after
         for job in turns.claim_turns(self.ledger, 100, self.now).jobs:
             if parts:

@@ -1,4 +1,4 @@
-"""One sweep of a list of Twilio's that a test has made."""
+"""One sweep of a list of Twilio's that a test has prepared."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from wa_relay.policy import Rules
 
 
 class InboundList:
-    """Twilio's list, of which nothing but pages of inbound messages is asked."""
+    """Twilio's list, asked for nothing but pages of inbound messages."""
 
     senders: tuple[str | None, ...] = (None,)
 
     async def inbound_page(self, following: str | None, sender: str | None, /) -> Page:
-        """One page: `following` is what the one before it named."""
+        """One page: `following` is the continuation that the page before it named."""
         raise AssertionError(f"a test's list says what its pages are: {following}, {sender}")
 
     async def files_of(self, sid: str, /) -> tuple[ListedFile, ...]:
@@ -35,7 +35,7 @@ class InboundList:
 
 
 async def sweep(ledger: LedgerThread, pages: InboundList, rules: Rules, now: Moment) -> None:
-    """Brings what the list shows into the ledger."""
+    """Stores the listed messages in the ledger."""
     await Reconciler(
         ledger,
         pages,

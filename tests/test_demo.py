@@ -1,4 +1,4 @@
-"""`wa-relay demo` as a separate process: the story it prints, and how it ends when the story does not happen."""
+"""`wa-relay demo` as a separate process: the story it prints, and how it ends when a step does not happen."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ELSEWHERE = {
     "ELEVENLABS_API_KEY_FILE": "/nowhere",
     "http_proxy": "http://127.0.0.1:9",
 }
-"""Settings that a real relay's operator may have in the environment: none of it reaches the demo."""
+"""Settings that a real relay's operator may have in the environment: none of them reaches the demo."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,14 @@ from tests.story import NOW, Story
 from tests.test_docs import command_lines
 
 SAFE = {"history", "stats", "why", "inbox", "calls", "search", "context", "opt-out export", "opt-out list", "retention"}
-"""What changes nothing, asks no service and needs no daemon."""
+"""The commands that change nothing, ask no service and need no daemon."""
 
 LEFT_OUT = {"--follow", "--output", "--config"}
 CUSTOMERS = ("+573138539155", "+573001234567")
 
 
 def examples() -> list[list[str]]:
-    """Each line once, without its program and what would not end or write elsewhere."""
+    """Each line once, without its program and without options that never end or write to a file."""
     found: dict[str, list[str]] = {}
     for _, words in command_lines():
         arguments = words[1:]

@@ -74,7 +74,7 @@ def test_every_label_value_is_there_from_the_start_and_nothing_of_a_person(tmp_p
                 assert found["wa_relay_webhook_seconds_count"][frozenset((path,))] == 0
 
 
-def test_what_happens_is_counted(tmp_path: Path) -> None:
+def test_events_are_counted(tmp_path: Path) -> None:
     with serving(tmp_path) as one:
         phone = new_phone()
         report = payload(new_key(), phone)

@@ -41,7 +41,7 @@ class Scripted:
         return [frame for frame in self.frames if frame["type"] == kind]
 
     async def hear(self, socket: Socket, kind: str) -> dict[str, object]:
-        """Reads until a frame of that type came."""
+        """Reads until a frame of that type arrives."""
         while True:
             message = await socket.receive(5.0)
             if message.type is not WSMsgType.TEXT:
@@ -129,7 +129,7 @@ async def scripted(service: Scripted) -> AsyncIterator[Scripted]:
 
 
 async def begin(service: Scripted, socket: Socket, greeting: str = "") -> None:
-    """Initiation, metadata, perhaps a greeting, the customer's words."""
+    """Initiation, metadata, perhaps a greeting, the customer's text."""
     await service.hear(socket, "conversation_initiation_client_data")
     body = {"conversation_id": f"conv_{service.sessions}"}
     await socket.send_json({"type": "conversation_initiation_metadata", "conversation_initiation_metadata_event": body})

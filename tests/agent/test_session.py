@@ -1,4 +1,4 @@
-"""Turns over real sockets: sessions, tries, limits, and what goes wrong on the way."""
+"""Turns over real sockets: sessions, tries, limits, and failures."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def ask(service: Scripted, *, turn_timeout: float = 3.0, limits: TryLimits = QUI
 
 
 def outcome_of(service: Scripted) -> tuple[Result | RelayError, list[int]]:
-    """What one question led to, and how many frames the service had heard when tools were noted."""
+    """The result of one question, and the number of frames that the service had received when tools were noted."""
     noted: list[int] = []
 
     async def note(*, handover: bool = False) -> None:
@@ -148,7 +148,7 @@ def test_a_turn_whose_tools_are_seen_is_asked_again() -> None:
 
 
 def refused(service: Scripted, *, turn_timeout: float = 3.0, signing: bool = True) -> AgentError:
-    """The error of a question that gets no answer."""
+    """The error of a question without an answer."""
     with pytest.raises(AgentError) as caught:
         ask(service, turn_timeout=turn_timeout, signing=signing)
     return caught.value
@@ -161,7 +161,7 @@ def test_an_answer_comes_with_its_session() -> None:
 
 
 def test_the_agent_gets_the_call_and_is_asked_once() -> None:
-    """Variables without the service's own, the recap, the words."""
+    """Variables without the service's own, the recap, the text."""
     service = Scripted([answers("Cuesta $99")], settings())
     ask(service)
     assert service.of("conversation_initiation_client_data") == [
@@ -239,7 +239,7 @@ def test_the_settings_are_read_once() -> None:
 
 @pytest.mark.parametrize("first", [silent, empty, closes(1002, "llm_timeout"), closes(1011), lost])
 def test_a_session_without_text_is_followed_by_a_fresh_one(first: Script) -> None:
-    """Whatever kept the text away."""
+    """For every cause of a missing text."""
     service = Scripted([first, answers("Cuesta $99")], settings())
     assert ask(service, turn_timeout=1.0).text == "Cuesta $99"
     assert service.sessions == 2
@@ -309,7 +309,7 @@ def test_a_refused_signed_url_is_permanent(status: int, words: str, signing: boo
 
 @pytest.mark.parametrize("signing", [True, False])
 @pytest.mark.parametrize("status", [500, 503])
-def test_a_signed_url_that_is_not_to_be_had_is_tried_again(status: int, signing: bool) -> None:
+def test_a_signed_url_that_is_not_available_is_tried_again(status: int, signing: bool) -> None:
     """Twice, after a pause."""
     service = Scripted([answers("Cuesta $99")], settings(), sign_statuses=[status, status])
     assert ask(service, signing=signing).text == "Cuesta $99"

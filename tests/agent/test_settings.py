@@ -31,7 +31,7 @@ class Kept(logging.Handler):
         self.records.append(record)
 
 
-def test_settings_that_can_not_be_read_are_gone_without_and_the_log_says_whose_and_why() -> None:
+def test_a_turn_continues_without_unreadable_settings_and_the_log_says_whose_and_why() -> None:
     handler = Kept()
     LOGGER.addHandler(handler)
     try:

@@ -1,4 +1,4 @@
-"""The tries of a turn, and how turns share a service that is away."""
+"""The tries of a turn, and how turns share an unavailable service."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def log() -> Iterator[StringIO]:
 def attempts(
     *outcomes: Answer | Silence | TryFailedError,
 ) -> tuple[Callable[[float], Awaitable[Answer | Silence]], list[float]]:
-    """Plays the outcomes, the last one for ever; notes when each try was made."""
+    """Plays the outcomes, repeating the last one; notes when each try was made."""
     made: list[float] = []
 
     async def attempt(_deadline: float) -> Answer | Silence:
@@ -46,7 +46,7 @@ def attempts(
     return attempt, made
 
 
-def test_a_service_that_is_away_is_tried_by_one_turn_at_a_time_and_let_go_when_it_is_back() -> None:
+def test_a_service_that_is_away_is_tried_by_one_turn_at_a_time_until_it_is_back() -> None:
     async def scenario() -> None:
         circuit, pause = Circuit(pause=0.2), 0.2
         away, made = attempts(TryFailedError("refused", away=True))

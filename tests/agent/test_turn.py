@@ -82,7 +82,7 @@ def queue(status: str) -> Event:
 
 
 class Play:
-    """A turn with a clock in the hand: notes what was sent and when the outcome came."""
+    """A turn with a clock that the test sets: notes the sent frames and the time of the outcome."""
 
     def __init__(
         self, *, greeting: Greeting = NONE, announces_end: bool = False, text_only: bool = False, asked: bool = True
@@ -113,7 +113,7 @@ class Play:
         return self
 
     def wait(self, seconds: float) -> Play:
-        """Lets time pass as the carrier does: a tick at each `wake_at`."""
+        """Lets time pass as the session does: a tick at each `wake_at`."""
         until = self.now + seconds
         for _ in range(100):
             if self.turn.outcome is not None or self.turn.wake_at > until:
@@ -389,13 +389,13 @@ def test_the_end_of_the_greeting_ends_no_answer_without_an_id() -> None:
 
 
 def test_an_answer_under_the_greetings_id_is_an_answer() -> None:
-    """Ids are a hint; other words are other words."""
+    """Ids are a hint: different text is not the greeting."""
     play = Play(greeting=HELLO).hear(response("Hola Ana, soy Laura.", 1), response("Cuesta $99", 1))
     assert play.wait(SETTLE).answer == "Cuesta $99"
 
 
 def test_the_text_of_the_greeting_repeated_later_is_an_answer() -> None:
-    """Once the greeting came, the same words are what the agent answers."""
+    """Once the greeting has come, the same text is an answer."""
     play = Play(greeting=HELLO).hear(response("Hola Ana, soy Laura.", 1), response("Hola Ana, soy Laura.", 2))
     assert play.wait(SETTLE).answer == "Hola Ana, soy Laura."
 
@@ -428,7 +428,7 @@ def test_an_agent_without_first_message_has_no_greeting(first_message: str | Non
 
 
 def test_an_answer_settles_after_the_quiet_and_not_before() -> None:
-    """Each further word begins the quiet anew; pings don't."""
+    """Each further text restarts the quiet; pings don't."""
     play = Play().hear(response("Uno", 2)).wait(SETTLE - 0.1).hear(response("Dos", 3), ping(1))
     play.wait(SETTLE - 0.1).hear(ping(2))
     assert play.outcome is None
@@ -513,7 +513,7 @@ def test_a_tool_that_never_answers_holds_the_end_back_for_so_long() -> None:
 
 
 def test_a_tool_without_text_after_it_ends_the_turn_with_the_text_before() -> None:
-    """Not every tool is followed by words."""
+    """Not every tool is followed by text."""
     play = Play().hear(response("Anotado", 2), tool_request(), tool_response()).wait(DEADLINE)
     assert play.answer == "Anotado"
     assert play.now == SETTLE * UNSEEN_WORK
@@ -532,7 +532,7 @@ def test_end_call_and_a_normal_close_give_the_goodbye() -> None:
 
 
 def test_a_reply_after_the_outcome_changes_nothing() -> None:
-    """A slow tool's words come too late."""
+    """Text after a slow tool comes too late."""
     play = Play().hear(PLAN, complete(2)).hear(response("Algo más", 3), ping(8))
     assert play.answer == "El plan cuesta $99"
     assert "pong" not in play.kinds()
@@ -551,7 +551,7 @@ def test_an_announced_end_without_text_asks_for_a_fresh_session_at_once() -> Non
 
 
 def test_an_empty_answer_while_a_tool_runs_is_not_the_end() -> None:
-    """A model may go to its tool without a word."""
+    """A model may call its tool without writing anything first."""
     play = Play().hear(response(""), tool_request()).wait(30.0)
     assert play.outcome is None
     assert play.hear(tool_response(), PLAN).wait(SETTLE).answer == "El plan cuesta $99"
@@ -565,7 +565,7 @@ def test_no_answer_at_all_ends_at_the_deadline() -> None:
 
 
 def test_the_deadline_takes_what_is_there() -> None:
-    """Words that never settle are an answer in the end."""
+    """Text that never settles becomes an answer at the deadline."""
     play = Play()
     for number in range(40):
         play.hear(response(f"Frase {number}.", number)).wait(SETTLE - 0.5)
@@ -593,7 +593,7 @@ def test_a_queue_that_gives_up_fails_and_may_be_tried_again() -> None:
     assert "queue" in play.outcome.reason
 
 
-# --- what a client has to answer ---
+# --- requests that a client must answer ---
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -633,7 +633,7 @@ def test_an_mcp_tool_at_work_holds_the_end_back() -> None:
     assert play.hear(mcp("success"), response("$99", 3)).wait(SETTLE).answer == "Un momento…\n\n$99"
 
 
-# --- closes and errors, in words ---
+# --- closes and errors, with their sentences ---
 
 
 def test_a_normal_close_after_the_question_and_without_text_is_silence() -> None:

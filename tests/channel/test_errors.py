@@ -1,4 +1,4 @@
-"""Twilio's codes and answers by what is to be done about them."""
+"""Twilio's codes and answers, by the reaction to them."""
 
 from __future__ import annotations
 
@@ -146,9 +146,6 @@ def test_every_code_is_explained_and_an_unknown_one_says_where_to_look() -> None
     assert meaning("InvalidSandboxRequest") == meaning("63015")
     assert meaning(None) == meaning("") == "Twilio gave no code"
     assert len(meaning("9" * 5000)) < 300
-
-
-NOON = 1_795_608_000.0  # Wed, 25 Nov 2026 12:00:00 GMT
 
 
 def test_the_codes_that_hold_everything_are_those_of_the_account_and_the_sender() -> None:

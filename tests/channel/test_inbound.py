@@ -219,7 +219,7 @@ def test_a_listed_documents_body_is_its_name() -> None:
     )
 
 
-def test_who_and_what_is_read_from_a_form() -> None:
+def test_a_form_shows_its_sender_and_its_content() -> None:
     found = inbound.parse_inbound(sample("inbound_text"))
     assert (found.phone, found.user_id) == ("+34600111222", "ES.1000000000000001")
     assert (found.profile_name, found.written_at) == ("Ana Prueba", None)
@@ -230,7 +230,7 @@ def test_who_and_what_is_read_from_a_form() -> None:
 @pytest.mark.parametrize(
     "sender", ["", "+34600111222", "whatsapp:", "whatsapp:Ana", "sms:+34600111222", "whatsapp:+34"]
 )
-def test_a_form_that_names_nobody_is_refused_with_the_field(sender: str) -> None:
+def test_a_form_without_a_sender_is_refused_with_the_field(sender: str) -> None:
     with pytest.raises(PayloadError) as refused:
         read(From=sender)
     assert refused.value.code == "invalid_payload"

@@ -1,4 +1,4 @@
-"""Fetching files: from our account's address alone, within a limit, and never by a way inside."""
+"""Fetching files: from our account's address alone, within a limit, and never from an internal address."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_name_that_resolves_to_a_public_address_and_then_to_127_0_0_1_is_not_f
 
 
 @pytest.mark.parametrize("answers", [["127.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["::1"], ["10.0.0.8"]])
-def test_a_redirect_to_a_name_with_a_private_address_reaches_nobody(answers: list[str]) -> None:
+def test_a_redirect_to_a_name_with_a_private_address_is_not_followed(answers: list[str]) -> None:
     async def scenario() -> None:
         async with Host(serving()) as inside:
             evil = f"http://media.evil.test:{inside.port}/x"

@@ -1,4 +1,4 @@
-"""Runs the reading commands as processes of their own, with nothing of this one's environment in them."""
+"""Runs the reading commands as separate processes, without this process's environment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMPLETE = {
     "WA_RELAY_SERVER_TOKEN": "0" * 64,
     "WA_RELAY_SERVER_PORT": "0",
 }
-"""What `serve` needs, by environment; nobody listens at the services' addresses."""
+"""The settings that `serve` needs, by environment; nothing listens at the services' addresses."""
 
 
 def environment(database: Path, **more: str) -> dict[str, str]:

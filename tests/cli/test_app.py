@@ -120,7 +120,7 @@ def test_a_secret_is_never_printed(tmp_path: Path) -> None:
     assert "hidden" not in out + err
 
 
-def test_nobody_by_that_number_ends_with_1(tmp_path: Path, database: Path) -> None:
+def test_an_unknown_number_ends_with_1(tmp_path: Path, database: Path) -> None:
     code, out, err = run(tmp_path, "history", "+57", "313", "853-9155")
     assert (code, out) == (1, "")
     assert "+573138539155" in err

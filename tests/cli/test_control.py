@@ -26,7 +26,7 @@ SID = "SM" + "0123456789abcdef" * 2
 
 
 def unclear(folder: Path) -> int:
-    """Leaves a database with one opening whose fate is unknown; returns its id."""
+    """Leaves a database with one uncertain opening; returns its id."""
     story = Story(folder / "wa-relay.db")
     story.call("conv_1")
     ((message_id, _),) = story.send(Unclear("no answer"))

@@ -88,7 +88,8 @@ NOT_A_FAULT = {
     *((name, empty) for name in ("serve", "send-test", "pause", "resume", "resolve-cancel")),
     ("pause", damaged_rows),
 }
-"""`serve` creates a database and `send-test` needs none; an empty file is filled; the row of `pause` is whole."""
+"""`serve` creates a database and `send-test` needs none; an empty file is filled; the row that `pause` reads is
+undamaged."""
 
 
 @pytest.fixture

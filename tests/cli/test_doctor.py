@@ -189,7 +189,7 @@ def test_a_configuration_file_that_is_not_there_is_a_check_that_fails(tmp_path: 
     run(scenario())
 
 
-def test_what_others_may_read_or_change_is_a_warning_with_its_chmod(tmp_path: Path) -> None:
+def test_a_file_that_others_may_read_or_change_is_a_warning_with_its_chmod(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with healthy(tmp_path, start=False) as s:
             file.open_for_writing(s.relay.database, account_sid="", now=time.time()).connection.close()

@@ -29,7 +29,7 @@ def test_it_writes_the_example_for_its_owner_alone(tmp_path: Path, arguments: li
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "folder"])
-def test_what_is_there_stays_as_it_is(tmp_path: Path, kind: str) -> None:
+def test_an_existing_file_stays_as_it_is(tmp_path: Path, kind: str) -> None:
     path, other = tmp_path / "config.toml", tmp_path / "other.toml"
     if kind == "file":
         path.write_text("mine")

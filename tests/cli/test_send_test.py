@@ -133,7 +133,7 @@ def test_a_failure_by_receipt_is_explained(tmp_path: Path, status: Any) -> None:
         (Fault("F5"), "uncertain", None, "Check Twilio's log"),
     ],
 )
-def test_what_twilio_does_not_take_is_tried_once_and_fails(
+def test_a_message_that_twilio_does_not_take_is_tried_once_and_fails(
     tmp_path: Path, fault: Fault, status: str, error_code: str | None, words: str
 ) -> None:
     async def scenario() -> None:
@@ -162,7 +162,7 @@ def test_without_a_network_it_is_a_passing_fault(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_who_opted_out_is_not_written_to_until_they_return(tmp_path: Path) -> None:
+def test_a_customer_who_opted_out_is_not_written_to_until_they_return(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, start=False) as s:
             _opt_out(s.relay.database, "+573001112233", returned_at=2.0)

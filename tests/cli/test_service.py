@@ -79,7 +79,7 @@ def test_the_unit_waits_longer_than_the_daemon_takes_to_stop() -> None:
     assert STOP_SECONDS >= SEND_GRACE + 10
 
 
-def test_what_lies_in_a_home_or_in_a_temporary_folder_stays_visible() -> None:
+def test_files_in_a_home_or_in_a_temporary_folder_stay_visible() -> None:
     usual = settings(serve_unit(installation(Path("/var/lib/wa-relay/wa-relay.db"))))
     assert (usual["ProtectHome"], usual["PrivateTmp"]) == ("yes", "yes")
     home = settings(serve_unit(installation(Path("/home/ana/wa-relay.db"))))

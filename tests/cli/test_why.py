@@ -71,7 +71,7 @@ def test_a_turn_shows_that_it_was_asked_and_how_it_ended(story: Story) -> None:
     assert ("fallback", "turn_failed") in found
 
 
-def test_who_acted_is_named(story: Story) -> None:
+def test_the_person_who_acted_is_named(story: Story) -> None:
     story.call("conv_1")
     story.send(Unclear("read timeout"))
     control.resolve(story.ledger, 1, "cancel", None, "luis", story.now)

@@ -1,4 +1,4 @@
-"""Runs any command as a separate process, with nothing of this one's environment in it."""
+"""Runs any command as a separate process, without this process's environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def command(*arguments: str) -> Sequence[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """A plain terminal's."""
+    """The environment of a plain terminal."""
     return {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **more}
 
 

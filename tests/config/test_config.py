@@ -1,4 +1,4 @@
-"""The layers of the configuration: where it is found, what it is by default, what beats what."""
+"""The layers of the configuration: where the file is found, the defaults, and which source takes precedence."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_without_a_file_the_database_is_in_the_working_folder(tmp_path: Path) ->
     assert load(None, {"WA_RELAY_DATABASE_PATH": "/var/x.db"}, cwd=tmp_path).database.path == Path("/var/x.db")
 
 
-# What beats what
+# Precedence
 
 
 def test_a_flag_beats_the_environment_which_beats_the_file(tmp_path: Path) -> None:

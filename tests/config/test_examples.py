@@ -1,4 +1,4 @@
-"""The example configuration and the commands' own help are what they say."""
+"""The example configuration and the commands' own help are true."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_a_placeholder_is_not_a_token(tmp_path: Path, token: str) -> None:
     assert (fault.key, fault.source) == ("server.token", "environment variable MICROSERVICE_TOKEN")
 
 
-def test_what_is_wrong_and_what_is_missing_are_listed_at_once(tmp_path: Path) -> None:
+def test_wrong_and_missing_keys_are_listed_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(
             None,

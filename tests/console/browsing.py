@@ -1,4 +1,4 @@
-"""A real Chromium for the tests, and what it must never do: speak to anybody else, or report an error."""
+"""A real Chromium for the tests, which must never contact another host or report an error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FLAGS = (
 )
 AXE = Path(str(axe_playwright_python.__file__)).with_name("axe.min.js")
 WITHIN = 10_000
-"""Milliseconds in which what is waited for must be there."""
+"""Milliseconds within which an awaited element must appear."""
 
 
 @contextmanager

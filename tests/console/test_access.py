@@ -59,7 +59,7 @@ def test_every_role_reads_every_page(served: Served, visitor: Make, phone: str, 
     assert "unsafe-eval" not in policy
 
 
-def test_what_was_decided_is_told_in_the_language_of_the_page(served: Served, oscar: Visitor) -> None:
+def test_decisions_are_shown_in_the_language_of_the_page(served: Served, oscar: Visitor) -> None:
     number = new_phone()
     served.opened(number)
     served.form("/webhook/twilio/incoming", served.inbound(number, "¿Cuánto cuesta?"))

@@ -1,4 +1,4 @@
-"""Attacks on the console, each with what must come of it; docs/security.md lists them."""
+"""Attacks on the console, each with its required result; docs/security.md lists them."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_link_of_a_user_who_was_removed_opens_nothing(served: Served, visitor:
     assert visitor().http.post("/console/login", data={"link": token}).status_code == 401
 
 
-def test_what_a_customer_writes_ends_no_session_and_changes_no_page(served: Served, oscar: Visitor) -> None:
+def test_a_customers_text_ends_no_session_and_changes_no_page(served: Served, oscar: Visitor) -> None:
     phone = new_phone()
     served.opened(phone, "</title></head><body onload=alert(1)>")
     for text in (

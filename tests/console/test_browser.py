@@ -64,7 +64,7 @@ def row(number: int) -> str:
     return f'[data-conversation="{number}"]'
 
 
-def test_what_a_customer_writes_appears_in_the_inbox_within_a_second(oscar: Window, served: Served) -> None:
+def test_a_customers_message_appears_in_the_inbox_within_a_second(oscar: Window, served: Served) -> None:
     phone, number = met(served, "Eva Soto")
     served.call("POST", f"/api/conversations/{phone}/takeover", json={})
     oscar.open("/console/")
@@ -101,7 +101,7 @@ def test_a_conversation_is_taken_answered_read_and_given_back(oscar: Window, ser
     assert any("de 8 a 12" in text for text in contexts), "the agent knows what the person wrote"
 
 
-def test_what_is_being_typed_stays_while_the_page_changes(oscar: Window, served: Served) -> None:
+def test_typed_text_stays_while_the_page_changes(oscar: Window, served: Served) -> None:
     phone, number = met(served, "Marta Díaz", "Hola")
     served.call("POST", f"/api/conversations/{phone}/takeover", json={})
     oscar.open(f"/console/conversations/{number}")

@@ -37,7 +37,7 @@ class Visitor:
         return self.http.get(path, **more)
 
     def post(self, path: str, json: Any = None, **more: Any) -> httpx.Response:
-        """Does what the script of a page does: JSON, with the session's token."""
+        """Posts as a page's script does: JSON, with the session's token."""
         headers = {"X-CSRF-Token": self.csrf, **more.pop("headers", {})}
         return self.http.post(path, json={} if json is None else json, headers=headers, **more)
 

@@ -156,14 +156,14 @@ class SeveralMachine:
         running = [asyncio.create_task(each) for each in endless]
         around = [asyncio.create_task(crowd.arrive()), asyncio.create_task(crowd.operate(HOLD))]
         lives = [asyncio.create_task(fleet.live(host, lambda: self._over(fleet))) for host in fleet.hosts]
-        said = 0
+        reported = 0
         while not all(life.done() for life in lives):
             await asyncio.wait([*lives, *running], timeout=5, return_when=asyncio.FIRST_COMPLETED)
             for task in (*lives, *running):
                 if task.done():
                     task.result()
-            if (struck := sum(fleet.seen.values())) // 100 > said:
-                said = struck // 100
+            if (struck := sum(fleet.seen.values())) // 100 > reported:
+                reported = struck // 100
                 self._say(f"{dict(fleet.seen)}, {len(self._twilio.journal.entries('accepted'))} accepted")
         crowd.busy = False
         for task in running:

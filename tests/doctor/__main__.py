@@ -1,4 +1,4 @@
-"""Plants each fault alone and writes what doctor says into the table of a page: `python -m tests.doctor PAGE`."""
+"""Plants each fault alone and writes doctor's finding into the table of a page: `python -m tests.doctor PAGE`."""
 
 from __future__ import annotations
 

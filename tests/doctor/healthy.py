@@ -1,4 +1,4 @@
-"""A set-up in which nothing is wrong, and a way to look at it."""
+"""A set-up without faults, and a way to examine it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The faults of which doctor has to name each alone, and how each is planted."""
+"""The faults that doctor must find, each by itself, and how each is planted."""
 
 from __future__ import annotations
 
@@ -58,9 +58,8 @@ Plant = Callable[[Ground], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A fault: its name in the contract, how it is planted, and what doctor says of it.
-
-    Faults of the same `place` can't be planted beside each other.
+    """A fault: its name in the contract, how it is planted, and doctor's finding. Faults of the same `place` can't be
+    planted together.
     """
 
     name: str

@@ -20,7 +20,7 @@ def beside(fault: Planted) -> Planted:
     if fault.place in ("url", "sender"):
         taken |= {"sender", "url"}
     if fault.place in ("twilio", "key"):
-        # What can't be asked can't be wrong.
+        # A setting that can't be queried is not reported.
         taken |= {"twilio", "sender", "template", "key", "agent", "poller"}
     if fault.place in ("sender", "template", "agent", "poller"):
         taken |= {"twilio", "key", "poller"}
@@ -28,7 +28,7 @@ def beside(fault: Planted) -> Planted:
 
 
 SAMPLED = [
-    # All of them take minutes: every sixth stands in the suite, and `make soak` plants the rest.
+    # All of them take minutes: every sixth is in the suite, and `make soak` plants the rest.
     pytest.param(fault, id=fault.name, marks=[pytest.mark.soak] if number % 6 else [])
     for number, fault in enumerate(FAULTS)
 ]

@@ -1,4 +1,4 @@
-"""Set-ups that differ, in none of which anything is wrong."""
+"""Different set-ups without faults."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_variables_that_tools_assign_or_the_service_supplies_are_not_asked_of_a_
     run(scenario())
 
 
-def test_what_a_tool_takes_from_variables_is_asked_of_the_batch(tmp_path: Path) -> None:
+def test_a_tools_variables_must_be_in_the_batch(tmp_path: Path) -> None:
     async def scenario() -> None:
         agent = replace(GOOD_AGENT, tool_ids=("tool_crm",))
         async with healthy(tmp_path, agent=agent) as s:
@@ -174,7 +174,7 @@ def test_what_a_tool_takes_from_variables_is_asked_of_the_batch(tmp_path: Path) 
     run(scenario())
 
 
-def test_what_twilio_does_not_show_is_skipped_with_the_place_to_look(tmp_path: Path) -> None:
+def test_a_setting_that_twilio_does_not_show_is_skipped_with_the_place_to_look(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with healthy(tmp_path, twilio=good_twilio()) as s:
             s.twilio.configure(forbidden=("senders", "content"))

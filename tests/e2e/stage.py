@@ -49,7 +49,7 @@ LISTENING = re.compile(r"listens on (http://\S+)")
 
 
 def run(scenario: Coroutine[Any, Any, T], within: float = 180.0) -> T:
-    """Plays a scenario, for at most so many seconds."""
+    """Plays a scenario for at most `within` seconds."""
     return asyncio.run(asyncio.wait_for(scenario, within))
 
 
@@ -64,7 +64,7 @@ def payload(
 
 
 async def until(condition: Callable[[], T | None], within: float = 40.0, what: str = "") -> T:
-    """What the condition gives as soon as it gives something true. Raises AssertionError after so many seconds."""
+    """Returns the condition's value once it is true. Raises AssertionError after `within` seconds."""
     end = time.monotonic() + within
     while True:
         if found := condition():
@@ -75,7 +75,7 @@ async def until(condition: Callable[[], T | None], within: float = 40.0, what: s
 
 @dataclass(slots=True)
 class Answer:
-    """What the daemon answered: status, headers, and the body, as JSON where it is."""
+    """The daemon's answer: status, headers, and the body, as JSON if it is JSON."""
 
     status: int
     headers: Mapping[str, str]
@@ -162,7 +162,7 @@ class Relay:
         return await asyncio.wait_for(process.wait(), 150)
 
     async def kill(self) -> None:
-        """Ends the daemon as a power cut would."""
+        """Kills the daemon, as a power cut would."""
         await self.stop(signal.SIGKILL)
 
 
@@ -190,11 +190,11 @@ class Stage:
         return (await self.call("GET", f"/api/conversations/{phone}")).json
 
     def bodies(self, phone: str = ANA) -> list[str]:
-        """What Twilio took for that person, oldest first: the truth about what was sent."""
+        """The messages that Twilio took for that person, oldest first: the truth about what was sent."""
         return [message.body for message in self.twilio.accepted(phone)]
 
     async def sent(self, count: int, phone: str = ANA, within: float = 40.0) -> list[str]:
-        """Waits until Twilio has taken so many messages for that person."""
+        """Waits until Twilio has taken `count` messages for that person."""
         return await until(
             lambda: found if len(found := self.bodies(phone)) >= count else None,
             within,
@@ -250,7 +250,7 @@ async def stage(
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on just now."""
+    """A port of this machine on which nothing listens at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""What becomes of a turn: silence, tools, no room at ElevenLabs, and variables that the campaign left empty."""
+"""The outcomes of a turn: silence, tools, no capacity at ElevenLabs, and variables that the campaign left empty."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_variable_that_the_campaign_left_empty_does_not_end_the_session(tmp_pa
     run(scenario())
 
 
-def test_what_is_written_while_the_agent_thinks_is_asked_with_the_rest_and_answered_once(tmp_path: Path) -> None:
+def test_messages_that_come_while_the_agent_thinks_are_asked_with_the_rest_and_answered_once(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path) as s:
             await s.report()

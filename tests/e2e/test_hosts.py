@@ -82,7 +82,7 @@ class Live:
         return Ended(*self.wait(self.daemons.relays[host].command(*arguments)))
 
     def health(self, host: int = 0) -> Any:
-        """What a host says of itself."""
+        """The health that a host reports."""
         return self.wait(self.daemons.health(self.daemons.relays[host])).json
 
     def differing(self, changes: dict[str, dict[str, Any]]) -> Relay:

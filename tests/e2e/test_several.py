@@ -106,7 +106,7 @@ def test_a_call_that_all_daemons_hear_of_at_once_is_followed_by_one_opening(tmp_
                 wave = payloads[begin : begin + 25]
                 await asyncio.gather(*(daemons.report(relay, each) for each in wave for relay in daemons.relays))
             await until(lambda: len(daemons.stage.twilio.accepted()) >= len(phones), 60)
-            await asyncio.sleep(1.0)  # what would be sent twice is sent by then
+            await asyncio.sleep(1.0)  # a second send would have happened by then
             counts = Counter(message.to for message in daemons.stage.twilio.accepted())
             assert counts == dict.fromkeys(phones, 1)
             listed = (await daemons.health(daemons.relays[2])).json["daemons"]

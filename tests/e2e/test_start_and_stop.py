@@ -1,4 +1,4 @@
-"""How the daemon begins and ends: what it finds out first, what holds it, and what it finishes."""
+"""How the daemon starts and stops: what it checks first, what delays it, and what it finishes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.stopwatch import Stopwatch
 from wa_relay.standins.twilio import Fault
 
 
-def test_who_opted_out_while_the_daemon_was_down_is_not_written_to_after_the_start(tmp_path: Path) -> None:
+def test_a_customer_who_opted_out_while_the_daemon_was_down_is_not_written_to_after_the_start(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path) as s:
             assert (await s.relay.command("pause"))[0] == 0

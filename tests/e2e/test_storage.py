@@ -49,7 +49,7 @@ def rows(database: Path) -> int:
 
 
 async def _refused(s: Stage) -> None:
-    """A webhook gets its 503 in time, the health says why, and the loop goes on meanwhile."""
+    """A webhook gets its 503 in time, the health says why, and the loop continues meanwhile."""
     watch = Stopwatch()
     written = await s.twilio.customer_writes(ANA, "¿Hola?")
     assert written.status == 503

@@ -1,4 +1,4 @@
-"""A ledger on either engine, with the clock in the test's hand."""
+"""A ledger on either engine, with a clock that the test sets."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def test_the_log_says_who_did_what_to_whom(story: Story, db: Queries) -> None:
     ]
 
 
-def test_what_an_operation_refuses_is_nobodys_deed(story: Story, db: Queries) -> None:
+def test_a_refused_operation_leaves_no_deed(story: Story, db: Queries) -> None:
     def refuse(_ledger: object) -> None:
         raise LookupError
 

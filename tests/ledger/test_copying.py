@@ -18,8 +18,6 @@ from wa_relay.ledger import copying
 from wa_relay.ledger.faults import DatabaseMoved
 from wa_relay.ledger.location import Location
 
-INSERT = "insert into strangers (phone_number, content, received_at) values ('+57', '', 0)"
-
 
 def _fill(story: Story) -> None:
     for number, phone in enumerate((LUIS, EVA)):

@@ -82,7 +82,7 @@ def test_a_text_in_an_open_window_needs_no_slot(make_ledger: Make) -> None:
     assert [(job.outgoing.to, job.outgoing.content_sid) for job in jobs] == [(phone(2), None)]
 
 
-def test_what_provably_was_not_sent_takes_no_slot(make_ledger: Make) -> None:
+def test_a_message_that_provably_was_not_sent_takes_no_slot(make_ledger: Make) -> None:
     ledger = make_ledger(daily_limit=1, **AGE)
     report(ledger, 1)
     (job,) = claims.claim_messages(ledger, 5, NOW).jobs

@@ -147,7 +147,7 @@ def test_nothing_of_the_customer_is_left_in_any_table(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("by", [None, "day", "batch", "group", "agent"])
-def test_what_is_counted_stays_as_it_was(ledger: Ledger, by: Any) -> None:
+def test_the_reports_counts_stay_as_they_were(ledger: Ledger, by: Any) -> None:
     a_whole_story(ledger)
     calls.record_call(ledger, call("conv_2", phone=EVA, batch_id="batch_2", batch_name="Nov"), NOW)
     before = figures(ledger, by)
@@ -184,7 +184,7 @@ def test_nothing_is_erased_while_a_message_is_in_flight(ledger: Ledger) -> None:
     assert PHONE in stored(ledger)
 
 
-def test_what_waits_for_an_erased_customer_is_never_sent(ledger: Ledger) -> None:
+def test_waiting_messages_of_an_erased_customer_are_never_sent(ledger: Ledger) -> None:
     calls.record_call(ledger, call(), NOW)
     erasing.erase(ledger, PHONE, None, NOW)
     assert claims.claim_messages(ledger, 5, NOW + 10).jobs == ()

@@ -159,7 +159,7 @@ def test_the_database_refuses_a_takeover_that_leaves_the_agents_turn_open(ledger
         )
 
 
-def test_the_database_refuses_a_handover_that_says_not_when(ledger: Ledger) -> None:
+def test_the_database_refuses_a_handover_without_its_time(ledger: Ledger) -> None:
     with pytest.raises(REFUSED, match="states when and why"):
         ledger.run(
             "update conversation_state set handler = 'human', handler_by = 'x', handler_reason = 'api',"
@@ -176,7 +176,7 @@ def test_a_message_of_a_person_takes_over_goes_out_as_written_and_answers_everyt
     assert _asked(ledger, NOW + 61) == []
 
 
-def test_what_the_customer_writes_after_the_person_is_asked_at_the_release(ledger: Ledger) -> None:
+def test_messages_after_the_persons_are_asked_at_the_release(ledger: Ledger) -> None:
     _say_within_window(ledger)
     inbox.record_inbound(ledger, written("¿y mañana?", sid="SM2"), NOW + 10)
     inbox.record_inbound(ledger, written("¿a qué hora?", sid="SM3"), NOW + 20)
@@ -279,7 +279,7 @@ def test_a_takeover_that_nobody_prolongs_ends_by_itself(ledger: Ledger) -> None:
     assert _handling(ledger) == Handling()
 
 
-def test_what_the_agent_says_in_the_turn_in_which_it_asks_for_a_person_goes_out(ledger: Ledger) -> None:
+def test_the_agents_text_in_the_turn_in_which_it_asks_for_a_person_goes_out(ledger: Ledger) -> None:
     inbox.record_inbound(ledger, written("quiero hablar con alguien"), NOW)
     (job,) = _asked(ledger, NOW + 3)
     assert handover.request_in_turn(ledger, job.turn_id, NOW + 4)

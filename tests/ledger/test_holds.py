@@ -51,7 +51,7 @@ def test_three_codes_of_the_account_in_a_row_by_receipts_hold_everything(ledger:
     assert control.queue_health(ledger, NOW + 6).paused == "account"
     calls.record_call(ledger, call("conv_9", phone="+573000000009"), NOW + 6)
     assert claims.claim_messages(ledger, 5, NOW + 500).jobs == ()
-    # What a receipt has failed stays failed.
+    # A message that failed by a receipt stays failed.
     rows = ledger.all("select status from conversation_messages where id <= 3")
     assert {row["status"] for row in rows} == {"failed"}
 

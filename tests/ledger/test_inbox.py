@@ -86,7 +86,7 @@ def test_a_failed_turn_says_the_fallback_once_and_is_part_of_the_next_question(k
     assert _notices(known) == ["fallback", "fallback"]
 
 
-def test_what_came_while_a_failing_turn_was_asked_is_asked_with_it(known: Ledger) -> None:
+def test_messages_that_came_while_a_failing_turn_was_asked_are_asked_with_it(known: Ledger) -> None:
     inbox.record_inbound(known, written("uno", sid="SM1"), NOW)
     first = _turn(known, NOW + 2)
     inbox.record_inbound(known, written("dos", sid="SM2"), NOW + 3)
@@ -152,7 +152,7 @@ def test_a_second_stop_leaves_the_confirmation_that_waits(known: Ledger) -> None
     assert [job.outgoing.body for job in jobs] == ["Listo, no te escribiremos más."]
 
 
-def test_who_comes_back_before_the_confirmation_has_left_does_not_get_it_any_more(known: Ledger) -> None:
+def test_a_customer_who_returns_before_the_confirmation_was_sent_does_not_get_it(known: Ledger) -> None:
     for second, word in enumerate(["baja", "alta"]):
         inbox.record_inbound(known, written(word, sid=f"SM{second}"), NOW + second)
     assert claims.claim_messages(known, 5, NOW + 2).jobs == ()
@@ -204,7 +204,7 @@ def test_an_answer_that_comes_after_the_opt_out_is_dropped(known: Ledger) -> Non
     assert turns.finish_turn(known, job.turn_id, ["tarde"], None, NOW + 4) == []
 
 
-def test_who_comes_back_is_answered_by_the_agent(known: Ledger) -> None:
+def test_a_customer_who_returns_is_answered_by_the_agent(known: Ledger) -> None:
     inbox.record_inbound(known, written("baja", sid="SM1"), NOW)
     assert inbox.record_inbound(known, written("¿sigues?", sid="SM2"), NOW + 1).effect == "silent"
     assert inbox.record_inbound(known, written("ALTA", sid="SM3"), NOW + 2).effect == "turn"
@@ -245,7 +245,7 @@ def test_a_stranger_is_put_to_an_agent_where_that_is_wanted(make_ledger: Callabl
     assert (question.agent_id, question.call_key) == ("agent_front", None)
 
 
-def test_what_was_written_before_the_database_is_neither_stored_nor_answered(
+def test_a_message_from_before_the_database_is_neither_stored_nor_answered(
     make_ledger: Callable[..., Ledger],
 ) -> None:
     ledger = make_ledger(NOW, unknown_sender="agent", unknown_agent_id="agent_front")
@@ -283,7 +283,7 @@ OURS = frozenset({"+14155238886"})
 
 
 @pytest.mark.parametrize("unknown_sender", ["ignore", "fallback", "agent"])
-def test_what_is_written_to_a_number_that_is_not_ours_goes_to_nobody(
+def test_a_message_to_a_number_that_is_not_ours_belongs_to_no_customer(
     make_ledger: Callable[..., Ledger], unknown_sender: str
 ) -> None:
     ledger = make_ledger(own_numbers=OURS, unknown_sender=unknown_sender, unknown_agent_id="agent_9")
@@ -294,7 +294,7 @@ def test_what_is_written_to_a_number_that_is_not_ours_goes_to_nobody(
 
 
 @pytest.mark.parametrize(("own", "to"), [(OURS, "+14155238886"), (OURS, None), (frozenset(), "+14155550123")])
-def test_what_is_written_to_one_of_our_numbers_or_to_none_is_a_customers(
+def test_a_message_to_one_of_our_numbers_or_to_none_belongs_to_a_customer(
     make_ledger: Callable[..., Ledger], own: frozenset[str], to: str | None
 ) -> None:
     ledger = make_ledger(own_numbers=own)

@@ -52,7 +52,7 @@ def test_a_reader_continues_after_the_id_that_it_has_seen(ledger: Ledger) -> Non
     assert journal.newest_id(ledger.db) == rest[-1].id
 
 
-def test_what_was_rolled_back_is_not_in_the_journal(ledger: Ledger) -> None:
+def test_a_change_that_was_rolled_back_is_not_in_the_journal(ledger: Ledger) -> None:
     ledger.db.execute("begin")
     calls.record_call(ledger, call(), NOW)
     ledger.db.execute("rollback")

@@ -1,4 +1,4 @@
-"""The lock: one holder at a time, and a command of a moment keeps no daemon from starting."""
+"""The lock: one holder at a time, and a short command keeps no daemon from starting."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_daemon_that_holds_the_lock_is_not_waited_for(tmp_path: Path) -> None:
     assert watch.seconds < 5.0
 
 
-def test_what_a_killed_daemon_wrote_turns_nobody_away_while_a_command_holds_the_lock(tmp_path: Path) -> None:
+def test_a_killed_daemons_entry_refuses_nobody_while_a_command_holds_the_lock(tmp_path: Path) -> None:
     command = _held(tmp_path / "relay.db", "/run/relay.sock", _ended())
     ending = threading.Timer(0.2, command.release)
     ending.start()
@@ -142,7 +142,7 @@ def test_reading_in_the_daemon_keeps_the_locks_of_its_writer(tmp_path: Path) -> 
         file.open_for_reading(database).close()
         with pytest.raises(AlreadyServed):
             DatabaseLock(database).take("14:04")
-        # SQLite's shared lock on the file: without it, the last reader to leave takes the log for its own.
+        # SQLite's shared lock on the file: without it, the last reader to close would delete the log as its own.
         program = "import fcntl, sys; f = open(sys.argv[1], 'rb+'); fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 510, "
         command = [sys.executable, "-c", program + "0x40000002)", str(database)]
         taken = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

@@ -103,7 +103,7 @@ def test_all_messages_keep_their_order_and_the_latest_call_counts(ledger: Ledger
     assert state["phone_number"] == PHONE
 
 
-def test_what_both_gather_is_one_question(ledger: Ledger) -> None:
+def test_the_open_turns_of_both_become_one_question(ledger: Ledger) -> None:
     _two(ledger)
     _write(ledger, 1, 10, "uno")
     _write(ledger, 2, 11, "dos", phone=OTHER)

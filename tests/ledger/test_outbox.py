@@ -133,7 +133,7 @@ def test_the_file_refuses_a_way_out_of_a_final_status(ledger: Ledger) -> None:
         ledger.run("update conversation_messages set status = 'queued', reason = null where id = 1")
 
 
-def test_what_was_on_the_wire_at_a_crash_is_looked_up_at_once_and_not_sent_again(
+def test_a_send_under_way_at_a_crash_is_looked_up_at_once_and_not_repeated(
     make_ledger: Callable[..., Ledger],
 ) -> None:
     ledger = make_ledger()
@@ -154,7 +154,7 @@ def test_what_was_on_the_wire_at_a_crash_is_looked_up_at_once_and_not_sent_again
         {"direction": "inbound"},
         {"body": "otra cosa"},
         {"created_at": NOW - 6.0},
-        {"created_at": NOW + 599.0},  # what goes out after the hold is another message
+        {"created_at": NOW + 599.0},  # a message that is sent after the hold is another one
         {"created_at": None},
     ],
 )
@@ -301,7 +301,7 @@ def test_a_refusal_for_the_account_holds_everything_and_fails_nothing(ledger: Le
     assert len(_claim(ledger, NOW + 10)) == 1
 
 
-def test_what_comes_back_to_the_queue_after_an_opt_out_is_not_sent(ledger: Ledger) -> None:
+def test_a_message_that_returns_to_the_queue_after_an_opt_out_is_not_sent(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
     inbox.record_inbound(ledger, written("BAJA"), NOW)

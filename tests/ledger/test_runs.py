@@ -144,7 +144,7 @@ def test_an_opt_out_and_a_claim_do_not_cross(start: Start) -> None:
     assert consent.opt_out(first, PHONE, "customer", NOW)
     claiming = threading.Thread(target=claim)
     claiming.start()
-    claiming.join(0.5)  # long enough to cross, if it could
+    claiming.join(0.5)  # long enough for both to overlap, if they could
     first.db.commit()
     claiming.join(10)
     assert claimed == [0]

@@ -1,4 +1,4 @@
-"""Orders of events that are unlikely and possible: what may never follow from them."""
+"""Unlikely but possible orders of events, and what must never follow from them."""
 
 from __future__ import annotations
 

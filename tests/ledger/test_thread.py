@@ -1,4 +1,4 @@
-"""The thread that owns the connection: what it does when the storage fails it in the middle."""
+"""The thread that owns the connection: its behaviour when the storage fails halfway."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_log_is_brought_into_the_main_file_every_few_operations(tmp_path: Pa
         async with _ledger(path, *[CHECKPOINT] * failing) as ledger:
             for number in range(CHECKPOINT_EVERY * (1 + failing)):
                 await ledger.run(_write, number)
-            # Its turn comes after whatever the last one left to do.
+            # Its turn comes after the work that the last one left.
             found = await ledger.run(lambda _ledger: _in_the_main_file(path))
             # After one that fails, how long the next one is put off depends on the disk.
             while failing and not found:
@@ -111,7 +111,7 @@ def test_a_reader_that_takes_its_time_holds_back_no_operation(tmp_path: Path) ->
     asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
-def test_what_is_handed_over_later_finds_what_came_before_it(tmp_path: Path) -> None:
+def test_a_later_operation_finds_the_changes_of_an_earlier_one(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with _ledger(tmp_path / "relay.db") as ledger:
             written = ledger.hand_over(_write, 1)

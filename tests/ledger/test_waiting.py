@@ -113,7 +113,7 @@ def test_an_opening_that_is_due_is_not_cancelled_by_a_message(ledger: Ledger) ->
     assert opening(ledger) == ("queued", None)
 
 
-def test_what_the_customer_wrote_before_the_call_ended_cancels_nothing(make_ledger: Make) -> None:
+def test_a_message_from_before_the_end_of_the_call_cancels_nothing(make_ledger: Make) -> None:
     ledger = make_ledger(openings=LATER)
     calls.record_call(ledger, call("conv_0", ended_at=NOW - 1800.0), NOW - 1700.0)
     calls.record_call(ledger, call(), NOW)
@@ -130,7 +130,7 @@ def test_a_delayed_opening_is_sent_after_its_delay(make_ledger: Make) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [(3600.0, 600.0), (600.0, 3600.0), (3600.0, 0.0)])
-def test_what_waits_follows_the_configuration_of_the_latest_start(
+def test_waiting_openings_follow_the_configuration_of_the_latest_start(
     make_ledger: Make, before: float, after: float
 ) -> None:
     ledger = make_ledger(openings={"completed": OpeningText("Hola", delay=before)})

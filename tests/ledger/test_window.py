@@ -57,7 +57,7 @@ def _messages(ledger: Ledger) -> list[tuple[Any, ...]]:
     return [(row["kind"], row["status"], row["reason"]) for row in ledger.all(SELECT_ALL)]
 
 
-def test_what_waits_behind_an_answer_that_met_63016_fails_with_it(ledger: Ledger) -> None:
+def test_messages_behind_an_answer_that_met_63016_fail_with_it(ledger: Ledger) -> None:
     first = _answered(ledger)
     _refused(ledger, first, 12)
     assert _messages(ledger)[2:] == [

@@ -11,7 +11,7 @@ from wa_relay.loops.announcements import AT_MOST_EVERY, Announcements
 from wa_relay.loops.bell import Wakers
 
 
-def test_what_is_due_elsewhere_rings_its_bell_when_it_is_due() -> None:
+def test_work_that_another_daemon_announces_rings_its_bell_when_it_is_due() -> None:
     async def scenario() -> None:
         wakers = Wakers()
         announcements = Announcements(Location(Path()), 1, wakers, time.time)

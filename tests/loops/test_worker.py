@@ -1,4 +1,4 @@
-"""The workers around a claim: what a fault in the middle of a job leaves behind, and what a stop does."""
+"""The workers around a claim: the state after a fault halfway through a job, and after a stop."""
 
 from __future__ import annotations
 

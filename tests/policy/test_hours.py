@@ -163,7 +163,7 @@ def test_days_that_are_all_closed_never_open_and_are_found_out_quickly() -> None
 
 
 def _is_open(moment: float, rules: Rules) -> bool:
-    """The verdict of the rules on one moment, read off the wall clock."""
+    """The decision of the rules for one moment, by the wall clock."""
     import holidays
 
     local = datetime.fromtimestamp(moment, rules.timezone)

@@ -69,7 +69,7 @@ def test_a_call_that_ended_before_the_fence_is_history_from_any_source(source: A
     assert isinstance(plan(call, fence=NOW - 59.1), Write)  # ends come in whole seconds
 
 
-def test_who_has_opted_out_is_not_written_to() -> None:
+def test_a_customer_who_has_opted_out_is_not_written_to() -> None:
     assert plan(customer=CustomerFacts(opted_out=True)) == Skip("opted_out")
 
 
@@ -342,7 +342,7 @@ def test_receipts_only_move_a_message_up_in_whatever_order_they_come(receipts: l
         ("something", "sent", None),
     ],
 )
-def test_what_a_receipt_does(status: str, known: str, moved: str | None) -> None:
+def test_a_receipt_moves_a_message_only_up(status: str, known: str, moved: str | None) -> None:
     assert policy.receipt_moves(status, known) == moved
 
 

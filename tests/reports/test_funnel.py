@@ -1,4 +1,4 @@
-"""Whatever becomes of the openings, the steps of the funnel and their losses add up."""
+"""For any fate of the openings, the steps of the funnel and their losses add up."""
 
 from __future__ import annotations
 

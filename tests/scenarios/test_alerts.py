@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.e2e.stage import ANA, Stage, payload, run, stage, until
 from wa_relay.standins.elevenlabs import Fault, Scenario
-from wa_relay.standins.receiver import Failure, ReceivedAlert, ReceiverStandin
+from wa_relay.standins.receiver import Failure, ReceiverStandin
 from wa_relay.standins.twilio import Attachment
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -30,10 +30,6 @@ async def alerted(
             yield s, receiver
     finally:
         await receiver.stop()
-
-
-def of_type(receiver: ReceiverStandin, type_: str) -> list[ReceivedAlert]:
-    return [alert for alert in receiver.alerts if alert.type == type_]
 
 
 def correct(receiver: ReceiverStandin) -> bool:

@@ -247,7 +247,7 @@ def test_a_reaction_is_stored_and_not_answered(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_what_can_not_be_read_gets_the_notice_once_and_is_noted_in_the_next_question(tmp_path: Path) -> None:
+def test_an_unreadable_message_gets_the_notice_once_and_is_noted_in_the_next_question(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path) as s:
             await opened(s)

@@ -75,7 +75,7 @@ def test_a_conversation_begins_at_its_agents_number_and_follows_the_customer_to_
     run(scenario())
 
 
-def test_what_was_written_to_a_further_number_is_swept_too(tmp_path: Path) -> None:
+def test_messages_to_a_further_number_are_swept_too(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path, twilio=_twilio(), env={"WA_RELAY_SENDER": SENDERS}) as s:
             s.elevenlabs.add_agent(Agent(SALES_AGENT, client_events=CHAT_EVENTS))

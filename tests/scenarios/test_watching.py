@@ -72,7 +72,7 @@ def test_tail_of_one_customer_shows_nobody_else_and_ends_with_130(tmp_path: Path
     run(scenario(), 180.0)
 
 
-def test_what_was_written_is_found_within_two_seconds_by_command_and_api(tmp_path: Path) -> None:
+def test_a_new_text_is_found_within_two_seconds_by_command_and_api(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with stage(tmp_path) as s:
             await s.report(payload("conv_1", ANA))

@@ -1,4 +1,4 @@
-"""Holds every answer that a test gets against the description that the daemon gives of itself."""
+"""Checks every answer that a test gets against the API description that the daemon serves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A daemon that a whole module of tests asks: it runs beside them, on a loop of its own."""
+"""A daemon for a whole module of tests: it runs beside them, on its own event loop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _numbers = itertools.count(1)
 
 
 class Served:
-    """The stage of a module's daemon, to be asked from a test's own thread."""
+    """The stage of a module's daemon, used from a test's own thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on: Stage) -> None:
         self._loop, self.stage, self.relay, self.twilio, self.elevenlabs = loop, on, on.relay, on.twilio, on.elevenlabs
@@ -126,7 +126,7 @@ class Served:
         return key
 
     def raw(self, request: bytes, within: float = 5.0) -> bytes:
-        """All that the daemon answers to these bytes until it closes the connection, or has answered whole."""
+        """The daemon's whole answer to these bytes, until it is complete or the connection is closed."""
         with socket.create_connection(("127.0.0.1", self.relay.port), timeout=within) as connection:
             connection.sendall(request)
             return read_answers(connection, 1)
@@ -177,12 +177,12 @@ def serving(
 
 
 def new_phone() -> str:
-    """A number that nobody had yet."""
+    """A number that no test has used yet."""
     return f"+57310{next(_numbers):07d}"
 
 
 def new_key() -> str:
-    """A call's id that was not there yet."""
+    """A call's id that no test has used yet."""
     return f"conv_{next(_numbers):028d}"
 
 

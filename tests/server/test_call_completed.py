@@ -15,20 +15,20 @@ from tests.server.served import Served, new_key, new_phone, paths_of, refused, s
 from tests.stopwatch import Stopwatch
 from wa_relay.standins.twilio import Fault
 
-Told = dict[str, Any]
+Report = dict[str, Any]
 ALL = ("success", "status", "conversation_id", "whatsapp_message_id", "elevenlabs_conversation_id", "duplicate")
 
 
-def fresh(**changes: Any) -> Told:
-    """A report of a call that is not known, of a person who is not known."""
-    data: Told = payload(new_key(), new_phone())
+def fresh(**changes: Any) -> Report:
+    """A report of an unknown call to an unknown customer."""
+    data: Report = payload(new_key(), new_phone())
     data["recipient"] |= changes.pop("recipient", {})
     return data | changes
 
 
 @pytest.fixture(scope="module")
 def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A daemon that writes to nobody twice an hour, and after a failed call by a template."""
+    """A daemon that sends a customer at most one opening an hour, and a template after a failed call."""
     settings: dict[str, dict[str, Any]] = {
         "opening": {"burst_limit": 0, "min_gap_hours": 1},
         "opening.failed": {"content_sid": "HX" + "0" * 32, "content_variables": {"1": "{plan}"}},
@@ -129,7 +129,7 @@ def test_a_call_of_days_ago_is_too_old(served: Served, days: int) -> None:
     assert served.twilio.accepted(data["recipient"]["phone_number"]) == []
 
 
-def test_what_ended_before_the_database_was_made_is_too_old(served: Served) -> None:
+def test_a_call_that_ended_before_the_database_was_made_is_too_old(served: Served) -> None:
     answer = served.report(fresh(ended_at_unix=time.time() - 3600))
     assert (answer.status, answer.json["status"], answer.json["reason"]) == (200, "skipped", "too_old")
 
@@ -138,8 +138,8 @@ def test_an_end_of_null_is_none(served: Served) -> None:
     assert served.report(fresh(ended_at_unix=None)).json["status"] == "message_sent"
 
 
-def test_what_may_be_missing_may_be_missing_or_null(served: Served) -> None:
-    reports: list[Told] = [
+def test_optional_fields_may_be_missing_or_null(served: Served) -> None:
+    reports: list[Report] = [
         {"agent_id": "agent_x", "recipient": {"phone_number": new_phone(), "status": "completed"}},
         fresh(batch_id=None, batch_name=None, agent_name=None, call_metadata=None, phone_number_id=None)
         | {"recipient": {"phone_number": new_phone(), "status": "completed", "variables": None, "id": None}},
@@ -205,7 +205,7 @@ def test_an_outcome_without_an_opening_is_stored_and_skipped(served: Served, sta
     assert again.json == answer.json | {"duplicate": True}
 
 
-def test_who_has_opted_out_is_skipped(served: Served) -> None:
+def test_a_customer_who_has_opted_out_is_skipped(served: Served) -> None:
     phone = new_phone()
     served.opened(phone)
     served.form("/webhook/twilio/incoming", served.inbound(phone, "¡Baja!"))
@@ -214,7 +214,7 @@ def test_who_has_opted_out_is_skipped(served: Served) -> None:
     assert served.conversation(phone)["status"] == "opted_out"
 
 
-def test_who_was_written_to_a_little_ago_is_skipped(ruled: Served) -> None:
+def test_a_customer_who_got_an_opening_recently_is_skipped(ruled: Served) -> None:
     phone = new_phone()
     ruled.opened(phone)
     answer = ruled.report(fresh(recipient={"phone_number": phone}))
@@ -251,7 +251,7 @@ def test_a_permanent_refusal_by_twilio_is_a_failure(served: Served, code: int) -
 
 
 @pytest.mark.parametrize("fault", ["F5", "F9", "F11", "F13"])
-def test_what_twilio_leaves_unclear_is_queued(served: Served, fault: str) -> None:
+def test_an_opening_with_an_unclear_result_is_queued(served: Served, fault: str) -> None:
     served.twilio.faults.next("create", Fault(fault, made=False))
     answer = served.report(data := fresh())
     assert (answer.status, tuple(answer.json), answer.json["status"]) == (202, ALL, "message_queued")
@@ -260,13 +260,13 @@ def test_what_twilio_leaves_unclear_is_queued(served: Served, fault: str) -> Non
     served.run(served.stage.relay.command("resolve", "--yes", "--cancel", str(_uncertain(served, data))))
 
 
-def _uncertain(served: Served, data: Told) -> int:
+def _uncertain(served: Served, data: Report) -> int:
     message = served.conversation(data["recipient"]["phone_number"])["messages"][0]
     assert message["status"] == "uncertain"
     return int(message["id"])
 
 
-def test_what_twilio_puts_off_or_leaves_open_is_queued_after_5_seconds(served: Served) -> None:
+def test_an_opening_that_twilio_puts_off_or_leaves_open_is_queued_after_5_seconds(served: Served) -> None:
     served.twilio.faults.next("create", Fault("F12", retry_after="6"))
     put_off, before = fresh(), served.relay.log.count("opening_put_off")
     waiting = served.begin(served.stage.report(put_off))
@@ -316,7 +316,7 @@ def test_a_duplicate_fills_in_what_the_first_report_lacked(served: Served) -> No
     }
     phone = full["recipient"]["phone_number"]
     assert served.report(bare).json["duplicate"] is False
-    before: Told = served.conversation(phone)
+    before: Report = served.conversation(phone)
     assert (before["client_name"], before["calls"][0]["batch_id"], before["calls"][0]["group_name"]) == (None,) * 3
     assert served.report(full).json["duplicate"] is True
     assert served.report(fresh() | bare | {"batch_name": "otra", "call_metadata": {"group_name": "Otro"}}).status == 200
@@ -364,7 +364,7 @@ def test_the_document_s_payload_is_taken_to_the_letter(served: Served) -> None:
     assert answer.json["elevenlabs_conversation_id"] == "conv_9601k8pjchj6fnvamdmbsvdq5ptv"
 
 
-_WAYS: dict[str, Callable[[Told], Told]] = {
+_WAYS: dict[str, Callable[[Report], Report]] = {
     "the top level": lambda data: data | {"conversation_id": data["recipient"].pop("conversation_id")},
     "both": lambda data: data | {"conversation_id": data["recipient"]["conversation_id"]},
 }

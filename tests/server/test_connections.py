@@ -1,4 +1,4 @@
-"""The connection itself: what trickles in, what is not HTTP, what continues after an error."""
+"""The connection itself: trickling requests, bytes that are not HTTP, and requests after an error."""
 
 from __future__ import annotations
 
@@ -107,5 +107,7 @@ def test_a_client_that_goes_away_in_the_middle_leaves_no_trace(served: Served) -
 
 
 @pytest.mark.parametrize("name", TRICKLES)
-def test_what_has_not_arrived_whole_after_10_seconds_is_closed(trickling: dict[str, Future[float]], name: str) -> None:
+def test_a_request_that_is_incomplete_after_10_seconds_is_closed(
+    trickling: dict[str, Future[float]], name: str
+) -> None:
     assert 9.0 < trickling[name].result(25) < 12.5

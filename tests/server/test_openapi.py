@@ -1,4 +1,4 @@
-"""`GET /openapi.json` is OpenAPI 3.1 and describes what there is; every answer in these tests is held against it."""
+"""`GET /openapi.json` is OpenAPI 3.1 and describes every route; every answer in these tests is checked against it."""
 
 from __future__ import annotations
 
@@ -101,5 +101,5 @@ def test_every_route_is_described_with_every_status() -> None:
 @pytest.mark.parametrize(
     ("method", "path"), [key for key in EXPECTED if 400 in EXPECTED[key] and EXPECTED[key] is not CHANGE]
 )
-def test_what_wants_a_body_says_so(method: str, path: str) -> None:
+def test_a_route_that_needs_a_body_describes_it(method: str, path: str) -> None:
     assert OPERATIONS[method, path]["requestBody"]["required"] is True

@@ -110,7 +110,7 @@ def test_of_several_digests_any_may_match_and_spaces_say_nothing(served: Served)
         assert served.webhook(PING, signature=signature).status == 200
 
 
-def test_what_is_signed_and_no_json_object_is_refused(served: Served) -> None:
+def test_a_signed_body_that_is_not_a_json_object_is_refused(served: Served) -> None:
     for body in (b"", b"not json", b"[]", b"null", b'{"type": "a", "type": "b"}', b'{"x": NaN}', b"\xff", b"[" * 99999):
         refused(served.webhook(body), 400, "invalid_json")
 
@@ -124,7 +124,7 @@ def test_an_unknown_type_is_taken(served: Served) -> None:
         assert served.webhook(event(kind, None)).status == 200
 
 
-def test_what_its_type_always_has_is_named_where_it_lacks(served: Served) -> None:
+def test_a_missing_field_of_the_events_type_is_named(served: Served) -> None:
     assert paths_of(refused(served.webhook(b"{}"), 422, "invalid_payload")) == {"type"}
     assert paths_of(refused(served.webhook(event("post_call_transcription", [])), 422, "invalid_payload")) == {"data"}
     named = paths_of(refused(served.webhook(event("post_call_transcription", {})), 422, "invalid_payload"))

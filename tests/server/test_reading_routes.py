@@ -40,7 +40,7 @@ STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 @pytest.fixture(scope="module")
 def thread(served: Served) -> str:
-    """Somebody with an opening and five messages that nobody answers: they have opted out."""
+    """A customer with an opening and five unanswered messages, who has opted out."""
     phone = new_phone()
     served.opened(phone, "Ana García")
     for text in ("baja", "1", "2", "3", "4"):
@@ -51,7 +51,7 @@ def thread(served: Served) -> str:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A daemon that nothing has happened to, and that answers strangers."""
+    """A daemon with an empty database, which answers strangers."""
     with serving(tmp_path_factory.mktemp("alone"), {"reply": {"unknown_sender": "fallback"}}) as one:
         yield one
 
@@ -78,7 +78,7 @@ def test_a_person_is_found_however_the_number_is_written(served: Served, thread:
         assert served.call("GET", f"/api/conversations/{spelled}").json["phone_number"] == thread, spelled
 
 
-def test_nobody_is_an_unknown_conversation(served: Served) -> None:
+def test_an_unknown_number_is_an_unknown_conversation(served: Served) -> None:
     for somebody in ("+573000000000", "CO.1A2b", "US.ENT.abc", "+999999999999999"):
         refused(served.call("GET", f"/api/conversations/{somebody}"), 404, "unknown_conversation")
 
@@ -260,7 +260,7 @@ def test_the_metrics_want_the_token_of_what_was_forwarded(served: Served, name: 
     assert served.call("GET", "/metrics", headers=headers).status == 200
 
 
-def test_who_hides_the_number_is_found_by_the_user_s_id(alone: Served) -> None:
+def test_a_customer_who_hides_the_number_is_found_by_the_user_id(alone: Served) -> None:
     assert alone.form(INCOMING, alone.inbound("CO.1A2b3C")).status == 200
     shown = alone.call("GET", "/api/conversations/CO.1A2b3C").json
     assert (shown["phone_number"], shown["agent_id"], shown["calls"]) == ("CO.1A2b3C", None, [])

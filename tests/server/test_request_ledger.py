@@ -1,4 +1,4 @@
-"""The ledger as requests use it: a request does not wait for ever."""
+"""The ledger as requests use it: a request does not wait forever."""
 
 from __future__ import annotations
 

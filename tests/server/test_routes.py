@@ -18,7 +18,7 @@ ASKED = ("/api/conversations/+573001234567", "/api/stats", "/health", "/metrics"
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 @pytest.mark.parametrize("path", POSTED)
-def test_what_is_posted_takes_no_other_method(served: Served, path: str, method: str) -> None:
+def test_a_post_route_takes_no_other_method(served: Served, path: str, method: str) -> None:
     answer = served.call(method, path)
     assert answer.status == 405
     assert answer.headers["Allow"] == "POST"
@@ -29,7 +29,7 @@ def test_what_is_posted_takes_no_other_method(served: Served, path: str, method:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 @pytest.mark.parametrize("path", ASKED)
-def test_what_is_asked_takes_no_other_method(served: Served, path: str, method: str) -> None:
+def test_a_get_route_takes_no_other_method(served: Served, path: str, method: str) -> None:
     assert refused(answer := served.call(method, path), 405, "method_not_allowed")
     assert answer.headers["Allow"] == "GET, HEAD"
 

@@ -52,7 +52,7 @@ def test_all_that_is_wrong_is_named_at_once(sending: Served) -> None:
     assert paths_of(refused(ask(sending, new_phone(), "\u200b"), 422, "invalid_payload")) == {"message"}
 
 
-def test_who_has_opted_out_is_not_written_to(sending: Served) -> None:
+def test_a_customer_who_has_opted_out_is_not_written_to(sending: Served) -> None:
     phone = new_phone()
     sending.form("/webhook/twilio/incoming", sending.inbound(phone, "STOP"))
     assert paths_of(refused(ask(sending, phone), 422, "invalid_payload")) == {"to"}
@@ -68,7 +68,7 @@ def _failed(answer: Answer) -> object:
 
 
 @pytest.mark.parametrize("code", [21211, 63016, 21617])
-def test_what_twilio_refuses_has_failed_with_its_code(sending: Served, code: int) -> None:
+def test_a_message_that_twilio_refuses_has_failed_with_its_code(sending: Served, code: int) -> None:
     sending.twilio.faults.next("create", Fault("F20", code=code))
     assert _failed(ask(sending, new_phone())) == str(code)
 
@@ -79,7 +79,7 @@ def test_an_account_that_is_refused_has_failed_with_its_code(sending: Served) ->
 
 
 @pytest.mark.parametrize("fault", [Fault("F12", retry_after="60"), Fault("F12")])
-def test_what_twilio_puts_off_is_not_sent(sending: Served, fault: Fault) -> None:
+def test_a_message_that_twilio_puts_off_is_not_sent(sending: Served, fault: Fault) -> None:
     sending.twilio.faults.next("create", fault)
     phone = new_phone()
     _failed(ask(sending, phone))
@@ -87,7 +87,7 @@ def test_what_twilio_puts_off_is_not_sent(sending: Served, fault: Fault) -> None
 
 
 @pytest.mark.parametrize("fault", ["F5", "F6", "F9", "F10", "F11", "F14", "F15"])
-def test_what_is_unclear_is_uncertain(sending: Served, fault: str) -> None:
+def test_a_message_with_an_unclear_result_is_uncertain(sending: Served, fault: str) -> None:
     sending.twilio.faults.next("create", Fault(fault))
     answer = ask(sending, new_phone())
     assert (answer.status, answer.json) == (
@@ -110,6 +110,6 @@ def test_nothing_of_it_is_left_waiting(sending: Served) -> None:
     assert (shown["queue"]["pending"], shown["queue"]["uncertain"]) == (0, 0)
 
 
-def test_what_is_not_accepted_within_10_seconds_has_failed(unaccepted: Future[Answer]) -> None:
+def test_a_message_that_is_not_accepted_within_10_seconds_has_failed(unaccepted: Future[Answer]) -> None:
     assert _failed(unaccepted.result(20)) is None
     assert "not sent" not in unaccepted.result().json["message"], "it may be at Twilio already"

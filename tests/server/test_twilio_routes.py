@@ -129,7 +129,7 @@ def test_a_field_may_be_missing(served: Served, lacks: str) -> None:
         ),
     ],
 )
-def test_a_sender_who_is_nobody_is_named(served: Served, sender: str) -> None:
+def test_an_invalid_sender_is_named(served: Served, sender: str) -> None:
     fields = served.inbound("") | {"From": sender}
     assert paths_of(refused(served.form(INCOMING, fields), 422, "invalid_payload")) == {"From"}
 

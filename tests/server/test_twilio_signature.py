@@ -1,4 +1,4 @@
-"""`X-Twilio-Signature`: what is taken, and every known way around it."""
+"""`X-Twilio-Signature`: what is accepted, and every known way around it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _nothing_came(served: Served, phone: str, before: int) -> None:
 
 @pytest.fixture(scope="module")
 def known(served: Served) -> str:
-    """Somebody whose messages would be stored."""
+    """A customer whose messages would be stored."""
     phone = new_phone()
     served.opened(phone)
     served.until(lambda: served.conversation(phone)["messages"][0]["status"] == "read")
@@ -72,7 +72,7 @@ def test_a_signature_for_another_address_is_bad(served: Served, known: str) -> N
     _nothing_came(served, known, 1)
 
 
-def test_what_the_client_says_of_the_address_counts_for_nothing(served: Served, known: str) -> None:
+def test_the_clients_own_claims_about_the_address_are_ignored(served: Served, known: str) -> None:
     fields, _ = _form(served, known)
     headers = {
         "Host": "evil.example",

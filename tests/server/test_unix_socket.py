@@ -1,4 +1,4 @@
-"""A control socket stands beside its database, however deep that lies."""
+"""A control socket is beside its database, however deep that is."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from tests.server.served import head_of
 
 
 def trickled(connection: socket.socket, pieces: Iterator[bytes]) -> float:
-    """Sends a piece every now and then until the daemon closes the connection; returns after how many seconds."""
+    """Sends a piece now and then until the daemon closes the connection; returns the seconds until then."""
     began = time.monotonic()
     connection.settimeout(0.4)
     with connection:

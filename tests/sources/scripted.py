@@ -21,7 +21,7 @@ START = 1_763_800_000
 
 @dataclass
 class Answer:
-    """One HTTP answer; `hang` holds it back for ever, `drop` closes the connection after the headers."""
+    """One HTTP answer; `hang` never sends it, `drop` closes the connection after the headers."""
 
     body: bytes = b"{}"
     status: int = 200
@@ -32,7 +32,7 @@ class Answer:
 
 @dataclass
 class Scripted:
-    """The service's side: batches and conversations as they stand, and answers that beat them."""
+    """The service's side: batches and conversations, and answers that take precedence over them."""
 
     batches: dict[str, dict[str, Any]] = field(default_factory=dict)
     conversations: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Poll rounds against a scripted service: what is recorded, what is requested, what is left alone."""
+"""Poll rounds against a scripted service: what is recorded, what is requested, and what is not."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_a_conversation_that_was_deleted_long_ago_is_not_waited_for() -> None:
 @pytest.mark.parametrize(
     "metadata", [{"text_only": True}, {"phone_call": {"direction": "inbound", "external_number": "+573138539155"}}]
 )
-def test_what_is_not_an_outbound_phone_call_is_not_recorded(metadata: dict[str, Any]) -> None:
+def test_only_outbound_phone_calls_are_recorded(metadata: dict[str, Any]) -> None:
     script = scripted(batch(recipient(1)))
     script.conversations["conv_1"] = conversation(1, **metadata)
     book, _ = polled(script)
@@ -460,7 +460,7 @@ def test_a_refusal_of_the_account_ends_the_round_at_once(status: int) -> None:
     assert len(script.of("/conversations/")) == 1
 
 
-def test_what_was_fetched_before_a_refusal_is_kept() -> None:
+def test_conversations_fetched_before_a_refusal_are_kept() -> None:
     script = scripted(batch(recipient(1), recipient(2)))
     script.answers["/v1/convai/conversations/conv_2"] = json_answer({}, 429)
     book, report = polled(script)

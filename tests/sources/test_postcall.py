@@ -130,7 +130,7 @@ def test_a_call_of_a_batch_waits_for_its_batch() -> None:
         conversation(1, "brand-new"),
     ],
 )
-def test_what_is_not_a_finished_outbound_phone_call_is_ignored(data: dict[str, Any]) -> None:
+def test_an_event_without_a_finished_outbound_phone_call_is_ignored(data: dict[str, Any]) -> None:
     assert isinstance(parse(webhook(data)), Ignored)
 
 

@@ -49,7 +49,7 @@ async def played(agent: Agent = AGENT, **changes: object) -> AsyncIterator[Eleve
 async def text_agent(
     standin: ElevenLabsStandin, *, turn_timeout: float = 5.0, settle: float = 0.2, tries: int = 1
 ) -> AsyncIterator[TextAgent]:
-    """Our own client of the sessions, trying once."""
+    """Our own client of the sessions, with a single try."""
     async with ElevenLabs(standin.url, KEY) as api, aiohttp.ClientSession() as http:
         agent = TextAgent(
             api, http, turn_timeout=turn_timeout, settle=settle, base_url=standin.url, limits=TryLimits(tries=tries)
@@ -78,7 +78,7 @@ class Raw:
         await self.socket.send_str(json.dumps({"type": kind, **data}))
 
     async def begin(self, **data: object) -> dict[str, Any]:
-        """Sends the initiation and gives the metadata."""
+        """Sends the initiation and returns the metadata."""
         await self.say("conversation_initiation_client_data", **data)
         return await self.hear("conversation_initiation_metadata")
 
@@ -91,7 +91,7 @@ class Raw:
         return event
 
     async def hear(self, kind: str) -> dict[str, Any]:
-        """Reads on until an event of that type."""
+        """Reads until an event of that type."""
         while True:
             event = await self.event()
             if event["type"] == kind:

@@ -1,4 +1,4 @@
-"""Every way an agent's session may go, driven by our own client and frame by frame."""
+"""Every course of an agent's session, driven by our own client and frame by frame."""
 
 from __future__ import annotations
 

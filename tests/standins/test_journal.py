@@ -24,7 +24,7 @@ def test_entries_are_numbered_dated_and_found_by_kind() -> None:
     ]
 
 
-def test_what_is_awaited_may_have_been_noted_before_or_come_later_or_never() -> None:
+def test_an_awaited_entry_may_exist_already_or_come_later_or_never() -> None:
     async def scenario() -> None:
         journal = Journal()
         journal.note("before")

@@ -81,7 +81,7 @@ def test_an_alert_is_acknowledged_and_recorded() -> None:
     run(scenario())
 
 
-def test_what_is_wrongly_signed_is_refused_and_a_violation() -> None:
+def test_a_wrongly_signed_request_is_refused_and_a_violation() -> None:
     async def scenario() -> None:
         async with receiving() as receiver:
             other = "whsec_" + base64.b64encode(b"o" * 32).decode()

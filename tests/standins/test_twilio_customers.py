@@ -169,7 +169,7 @@ def test_a_message_can_be_posted_after_the_next_one() -> None:
     run(scenario())
 
 
-def test_what_our_own_reader_makes_of_a_form_is_what_was_written() -> None:
+def test_our_own_reader_reads_a_form_as_it_was_written() -> None:
     from wa_relay.channel.inbound import parse_inbound
 
     async def scenario() -> None:

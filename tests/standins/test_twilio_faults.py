@@ -333,7 +333,7 @@ def test_the_list_and_a_fetch_go_wrong_too(operation: str, kind: str) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:wa_relay.channel.transport")
 @pytest.mark.parametrize("kind", sorted(PLAYABLE["create"]))
 def test_our_own_client_never_takes_a_fault_for_an_answer(kind: str) -> None:
-    """Where the message exists, or may exist, it has to be unclear; where it can't, it may be sent again."""
+    """If the message exists, or may exist, the result must be unclear; if it can't exist, it may be sent again."""
 
     async def scenario() -> None:
         async with playing(delays=None) as standin, aiohttp.ClientSession() as http:

@@ -33,7 +33,7 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
 
 @asynccontextmanager
 async def playing(**options: Any) -> AsyncIterator[TwilioStandin]:
-    """A stand-in that runs meanwhile; quick, and with no window by default."""
+    """A running stand-in; fast, and without a window by default."""
     standin = TwilioStandin(**{"delays": FAST, "enforce_window": False, **options})
     await standin.start()
     try:
@@ -122,7 +122,7 @@ class Listener:
 
 @asynccontextmanager
 async def listening(**options: Any) -> AsyncIterator[Listener]:
-    """A listener that runs meanwhile."""
+    """A running listener."""
     listener = Listener(**options)
     runner = web.ServerRunner(web.Server(listener.answer), shutdown_timeout=0.1)
     await runner.setup()
@@ -135,7 +135,7 @@ async def listening(**options: Any) -> AsyncIterator[Listener]:
 
 
 def follows_description(answer: object, path: str, method: str, status: int) -> None:
-    """Raises when an answer is not as the official OpenAPI description says, or has what it does not name."""
+    """Raises if an answer does not match the official OpenAPI description, or has fields that it does not name."""
     whole = _plain(json.loads(SPEC.read_text()))
     content = whole["paths"][path][method]["responses"][str(status)]["content"]
     schema = next(iter(content.values()))["schema"]

@@ -1,4 +1,4 @@
-"""Cleaning, keywords, and whether there is anything to see."""
+"""Cleaning, keywords, and visibility."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_normal_form_is_its_own(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a", "5", "$", "🙏", "👍🏽", "...", "—", "¿?", "*a*"])
-def test_what_a_person_can_see_is_visible(text: str) -> None:
+def test_a_text_with_a_visible_character_is_visible(text: str) -> None:
     assert visible(text)
 
 

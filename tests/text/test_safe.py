@@ -32,7 +32,7 @@ from wa_relay.text.safe import csv_cell, one_line, printable
         ("¡Mañana! 👍🏽", "¡Mañana! 👍🏽"),
     ],
 )
-def test_what_a_terminal_would_obey_is_shown(written: str, shown: str) -> None:
+def test_control_characters_for_a_terminal_are_shown_as_escapes(written: str, shown: str) -> None:
     assert printable(written) == shown
 
 

@@ -26,7 +26,7 @@ MARKED = "*_~`"
 
 
 def bare(text: str) -> str:
-    """A text without blanks and marks: what no cut may take away or change."""
+    """A text without blanks and marks, which no cut may remove or change."""
     return "".join(character for character in text if not character.isspace() and character not in MARKED)
 
 

@@ -1,4 +1,4 @@
-"""Placeholders filled in, and taken out cleanly where nothing is known."""
+"""Placeholders filled in, and removed cleanly if they have no value."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ from wa_relay.text.voice import without_voice_marks
         ("Ho<b>la</b>", "Hola"),
     ],
 )
-def test_what_is_written_for_a_voice_is_not_shown(written: str, shown: str) -> None:
+def test_markup_for_a_voice_is_removed(written: str, shown: str) -> None:
     assert to_whatsapp(written) == shown
 
 

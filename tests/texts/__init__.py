@@ -1,1 +1,1 @@
-"""Generated texts through the whole way of a message: webhook, ledger, agent's answer, cut, send."""
+"""Generated texts on the whole way of a message: webhook, ledger, agent's answer, cut, send."""

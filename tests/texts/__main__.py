@@ -13,10 +13,10 @@ from tests.texts.way import Broken, Way, texts
 
 
 def main() -> None:
-    """Carries the texts, prints how many, and ends with 1 at the first that did not arrive whole."""
+    """Carries the texts and prints their number. Exits with 1 at the first that did not arrive whole."""
     parser = argparse.ArgumentParser(prog="python -m tests.texts", description=__doc__)
     parser.add_argument("--texts", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=None, help="repeats a run's dice")
+    parser.add_argument("--seed", type=int, default=None, help="repeat the random choices of a run")
     asked = parser.parse_args()
     seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(1_000_000)
     began = time.monotonic()
@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def carry(folder: Path, count: int, seed: int) -> int:
-    """Carries generated texts; returns in how many parts they were sent back."""
+    """Carries generated texts; returns the number of parts in which they were sent back."""
     way = Way(folder)
     written = texts(random.Random(seed))
     way.ledger.db.execute("begin immediate")

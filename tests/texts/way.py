@@ -1,4 +1,4 @@
-"""The way of one text: what a customer writes reaches the agent whole, and the agent's answer reaches the customer."""
+"""The way of one text: a customer's text reaches the agent whole, and the agent's answer reaches the customer."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Broken(AssertionError):
 
 
 def texts(dice: random.Random) -> Iterator[str]:
-    """Texts without end: words, emoji, addresses and Markdown, and now and then anything at all."""
+    """An endless stream of texts: words, emoji, addresses and Markdown, and now and then arbitrary characters."""
     while True:
         if dice.random() < 0.1:
             yield "".join(chr(_scalar(dice)) for _ in range(dice.randrange(1, 400)))
@@ -87,7 +87,7 @@ def texts(dice: random.Random) -> Iterator[str]:
 def _scalar(dice: random.Random) -> int:
     while True:
         code = dice.choice((dice.randrange(1, 0x250), dice.randrange(1, 0x3000), dice.randrange(1, 0x110000)))
-        # A part of nothing but what shows nothing is left out.
+        # A part without a visible character is left out.
         if unicodedata.category(chr(code)) not in ("Cc", "Cn", "Co", "Cs"):
             return code
 
@@ -117,7 +117,7 @@ class Way:
         received = inbox.record_inbound(self.ledger, message, at + 1)
         (job,) = turns.claim_turns(self.ledger, 9, at + 2).jobs or (None,)
         if job is None or received.effect != "turn":
-            raise Broken(f"the text reached nobody: {text!r}")
+            raise Broken(f"the text did not reach the agent: {text!r}")
         if job.question.text != text:
             raise Broken(f"the agent was asked {job.question.text!r} instead of {text!r}")
         whole = to_whatsapp(text)
@@ -153,19 +153,19 @@ def _posted(number: int, phone: str, text: str) -> inbound.Fields:
 
 
 def bare(text: str) -> str:
-    """A text without blanks and marks: what no cut may take away or change."""
+    """A text without blanks and marks, which no cut may remove or change."""
     return "".join(each for each in text if not each.isspace() and each not in MARKS)
 
 
 def check(whole: str, parts: list[str]) -> None:
-    """Raises `Broken` unless the parts are the whole text: nothing lost, and nothing divided that belongs together."""
+    """Raises `Broken` unless the parts are the whole text, with nothing lost and no visible character divided."""
     if bare("".join(parts)) != bare("".join(part for part in split(whole, 10**9) if visible(part))):
-        raise Broken(f"something was lost: {whole!r} {parts!r}")
+        raise Broken(f"text was lost: {whole!r} {parts!r}")
     if any(units(part) > LIMIT for part in parts):
         raise Broken(f"a part is too long: {whole!r}")
     for part in parts[1:]:
         if not divides("x" + part, 1):
-            raise Broken(f"what is seen as one character was divided: {whole!r} {parts!r}")
+            raise Broken(f"a visible character was divided: {whole!r} {parts!r}")
     for each in ADDRESSES:
         if sum(part.count(each) for part in parts) < whole.count(each):
             raise Broken(f"the address {each} was divided: {whole!r} {parts!r}")
