@@ -1,6 +1,6 @@
 """An example receiver of wa-relay's alerts: verifies each one, and passes it on to Slack and by e-mail.
 
-Standard library only. The secret is in WA_RELAY_ALERTS_SECRET; SLACK_WEBHOOK_URL and ALERT_MAIL_TO say where to.
+Standard library only. The secret is in WA_RELAY_ALERTS_SECRET; SLACK_WEBHOOK_URL and ALERT_MAIL_TO name the targets.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAIL_TO, MAIL_FROM = os.environ.get("ALERT_MAIL_TO", ""), os.environ.get("ALERT_
 MAIL_SERVER = os.environ.get("ALERT_MAIL_SERVER", "localhost:25")
 CONSOLE = os.environ.get("WA_RELAY_CONSOLE_URL", "")  # e.g. https://relay.example.com/console
 TOLERANCE, LONGEST = 300, 65_536
-HANDLED: OrderedDict[str, None] = OrderedDict()  # a restart forgets it: then an alert may come twice
+HANDLED: OrderedDict[str, None] = OrderedDict()  # lost in a restart: an alert may then come twice
 
 TEXTS = {
     "handover.wanted": "Un cliente pide hablar con una persona: {phone_number}",
@@ -55,7 +55,7 @@ def is_genuine(headers, body: bytes, now: float) -> bool:
 
 
 def text_of(alert: dict) -> str:
-    """The sentence for people."""
+    """The sentence that people read."""
     data = defaultdict(lambda: "?", {name: value for name, value in alert["data"].items() if value is not None})
     text = TEXTS.get(alert["type"], alert["type"]).format_map(data)
     if CONSOLE and "conversation_id" in data:
@@ -107,7 +107,7 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *arguments: object) -> None:
-        """Logs nothing: the path and the address say nothing of use."""
+        """Logs nothing: the path and the address are of no use."""
 
 
 def main() -> None:

@@ -132,12 +132,12 @@ class Running:
 
 
 def run(arguments: Sequence[str], config: Path) -> str:
-    """What a command prints on a terminal, with its colours."""
+    """Returns what a command prints on a terminal, with its colours."""
     return Running(arguments, config).finish()
 
 
 def served(config: Path) -> str:
-    """What `serve` prints from its start to Ctrl-C."""
+    """Returns what `serve` prints from its start to Ctrl-C."""
     daemon = Running(("serve",), config)
     while "listens on" not in daemon.printed and daemon.read(within=ENDS_WITHIN):
         pass
@@ -148,7 +148,7 @@ def served(config: Path) -> str:
 
 
 async def followed(s: Stage) -> str:
-    """What `tail` prints while a customer writes and gets an answer."""
+    """Returns what `tail` prints while a customer writes and gets an answer."""
     following = Running(("tail",), s.daemon.config)
     # It shows what happens from its start on, and does not say when that is.
     for _ in range(FIRST_EVENT_TRIES):
@@ -177,7 +177,7 @@ def second_config(first: Path) -> Path:
 
 
 def picture(name: str, arguments: Sequence[str], printed: str) -> str:
-    """The terminal after a command, as an SVG."""
+    """Draws the terminal after a command, as an SVG."""
     console = recording(COLUMNS)
     written = " ".join(f'"{each}"' if " " in each else each for each in arguments)
     console.print(Text.assemble(("$ ", "dim"), (f"wa-relay {written}", "bold")))

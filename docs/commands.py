@@ -18,7 +18,7 @@ EXIT_CODES = {
     1: "the operation failed: Twilio refused, no customer with that number, a message that is not uncertain, `init` "
     "over an existing file, an output file that can't be written, a failed check of `doctor`",
     2: "wrong usage: an unknown command or option, an invalid phone number, date or id",
-    65: "the database is from a newer version, or the file is something else",
+    65: "the database is from a newer version, or the file is not a database of wa-relay",
     74: "the database is missing (for commands that only read), damaged, or can't be read or written",
     75: "a temporary failure: another daemon holds the database, the port is taken, no network",
     78: "invalid configuration: every fault is listed, with file, key and what to do",

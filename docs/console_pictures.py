@@ -1,6 +1,6 @@
 """Makes the console's pictures: `python docs/console_pictures.py docs/pictures`.
 
-A daemon between the stand-ins gets calls and webhooks; a Chromium shows what the console makes of them, step by step.
+A daemon between the stand-ins gets calls and webhooks; a Chromium shows the console, step by step.
 """
 
 from __future__ import annotations
