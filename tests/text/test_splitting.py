@@ -57,6 +57,7 @@ def test_no_emoji_flag_or_accent_is_divided(wholes: list[str], limit: int) -> No
         while len(taken) < len(part):
             taken += left.pop(0)
         assert taken == part
+    assert left == []
 
 
 @pytest.mark.parametrize("limit", range(40, 56))
