@@ -229,7 +229,7 @@ class _Carrier:
                 return await self._socket.receive(within)
             except TimeoutError:
                 return None
-        # A pending receive must not be cancelled: a message that it has taken would be lost.
+        # A pending receive must not be cancelled: a message that it has already taken would be lost.
         receiving = self._receiving = self._receiving or asyncio.create_task(self._socket.receive())
         uploading = self._uploading
         waits = {receiving} if uploading is None else {receiving, uploading}
@@ -254,7 +254,7 @@ class _Carrier:
             await self._send(self._turn.received(message.data, now))
         elif message.type is aiohttp.WSMsgType.CLOSE:
             self._turn.closed(message.data, message.extra or "")
-        # Text sessions carry no audio: binary frames are ignored, anything else is an end.
+        # Text sessions carry no audio: binary frames are ignored, any other frame ends the session.
         elif message.type is not aiohttp.WSMsgType.BINARY:
             self._turn.closed(None, "")
 

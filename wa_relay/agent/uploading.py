@@ -1,4 +1,4 @@
-"""Giving a turn's files to its live session. A file belongs to one session: each try uploads it again."""
+"""Gives a turn's files to its live session. A file belongs to one session, so each try uploads it again."""
 
 from __future__ import annotations
 

@@ -235,7 +235,7 @@ class TwilioChannel:
         # An entry without a SID is useless: it can't be adopted, and it can't be answered once.
         messages = tuple(found for entry in entries if isinstance(entry, Mapping) and (found := _listed(entry)).sid)
         after = data.get("next_page_uri")
-        # A page that names itself as the next one would be read for ever.
+        # A page that names itself as the next one would be read forever.
         repeats = after == following and following is not None
         return Page(messages, after if isinstance(after, str) and after and not repeats else None)
 

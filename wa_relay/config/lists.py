@@ -29,7 +29,7 @@ ALERTS = (
     "sender.limited",
     "disk.low",
 )
-"""The alerts that there are."""
+"""Every type of alert."""
 
 SPAN = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])\s*-\s*([01]?[0-9]|2[0-4]):([0-5][0-9])", re.ASCII)
 DAY = 24 * 60

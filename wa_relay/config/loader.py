@@ -86,7 +86,7 @@ def read(
 
 
 def _validated(written: Layer) -> tuple[Tables, list[Fault]]:
-    """Reads all values at once. Those that are wrong are left out, so that their defaults stand in."""
+    """Reads all values at once. Wrong ones are left out, so that their defaults are used."""
     values = {name: given.value for name, given in written.values.items()}
     try:
         return Tables.model_validate(_nested(values)), []

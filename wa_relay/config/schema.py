@@ -250,7 +250,7 @@ class Console(Table):
 
 
 class Retention(Table):
-    """Threads whose last message is older are erased; 0 keeps them for ever."""
+    """Threads whose last message is older are erased; 0 keeps them forever."""
 
     threads_days: Amount = 0.0
 

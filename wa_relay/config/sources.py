@@ -194,7 +194,7 @@ def _add_variable(layer: Layer, key: Key, env: Mapping[str, str], cwd: Path) -> 
 
 
 def _value_of(key: Key, text: str) -> object:
-    """Returns what TOML would give for a text, or the text itself if it is nothing else: pydantic then refuses it."""
+    """Returns the value that TOML has for a text, or the text itself if there is none: pydantic then refuses it."""
     if key.type is bool:
         return BOOLEANS.get(text.strip().lower(), text)
     if key.type in (int, float):
@@ -222,7 +222,7 @@ def _json_of(text: str) -> object:
 
 
 def _add_secret_file(layer: Layer, key: Key, name: str, written: str, cwd: Path) -> None:
-    # Somebody may have written the secret itself where its file belongs: that is not an absolute path.
+    # A user may have written the secret itself instead of its file: that is not an absolute path.
     where = f"environment variable {name} ({written})" if written.startswith("/") else f"environment variable {name}"
     try:
         secret = _text_of(cwd / written).rstrip("\r\n")

@@ -118,7 +118,7 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
         call_details.fill_in(ledger, known, call, now)
         return call_state(ledger, known.key)
     backend_pushes = _note_push(ledger, call, now)
-    # Erased, but their opt-out stays in force: counted, never written to.
+    # The customer was erased, but the opt-out stays in force: the call is counted, and no message is sent.
     if customer is None and forgotten.opted_out_before(ledger, call.phone):
         return _count_forgotten(ledger, call, now)
     if customer is None:

@@ -131,7 +131,7 @@ class Claimed:
 
 
 def claim_messages(ledger: Ledger, limit: int, now: Moment, sender: str | None = None) -> Claimed:
-    """Marks what may be sent now as being sent: replies first, at most one message a conversation.
+    """Marks the messages that may go out now as `sending`: replies first, at most one for each conversation.
 
     `sender` restricts it to one of our numbers, "" to messages whose number the messaging service chooses.
 
@@ -247,7 +247,7 @@ class _Claim:
         else:
             self.jobs.append(job)
             if job.outgoing.content_sid is not None:
-                # Not only when Twilio accepts: an uncertain send may have used Meta's slot.
+                # Also before Twilio accepts: an uncertain send may have used Meta's slot.
                 self._daily.count(message.sender, message.conversation_id)
                 self._count_template_probe(job.outgoing.content_sid)
 

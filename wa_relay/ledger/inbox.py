@@ -111,12 +111,12 @@ def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
         _keep_strangers_message(ledger, inbound, written)
         return Received("stranger")
     customer = _learn_addresses(ledger, inbound, customer, now)
-    # What was read of the customer holds unless two conversations have just become one.
+    # The customer that was read is still right unless two conversations have just become one.
     return _store(ledger, inbound, customer, written, now, writer if customer is writer.customer else None)
 
 
 def _is_strangers(ledger: Ledger, inbound: Inbound, writer: Writer | None) -> bool:
-    """True if the message was stored when whoever wrote it was a stranger."""
+    """True if the message was stored when its author was a stranger."""
     if writer is not None:
         return writer.known_before
     return inbound.sid is not None and ledger.one(SELECT_STRANGERS_MESSAGE, {"sid": inbound.sid}) is not None
@@ -238,7 +238,7 @@ def _store(
         consent.opt_in(ledger, customer.phone, customer.id, consent.written_at(inbound, now), now)
         media.begin_all(ledger, customer.id, now)
         customer, writer = replace(customer, status="active"), None
-    # Twilio has answered what carries an OptOutType itself.
+    # Twilio itself has answered a message with an OptOutType.
     if inbound.opt_out is not None:
         return received
     if customer.status == "opted_out" or window_ends_at <= now:
@@ -344,7 +344,7 @@ def record_transcript(ledger: Ledger, media_id: int, heard: Heard, now: Moment) 
     message_id, conversation_id = stored
     customer = customers.get_customer(ledger, conversation_id)
     received = Received("turn", message_id, conversation_id, now)
-    # Somebody who says "alto" in a long voice note rarely asks for no more messages.
+    # A customer who says "alto" in a long voice note rarely asks for no more messages.
     if not policy.is_spoken_request(heard.text):
         return received
     sent_at = float(ledger.need_one(SELECT_TIME_OF_MESSAGE, {"id": message_id})[0])

@@ -1,7 +1,7 @@
-"""What daemons on one PostgreSQL database announce to each other: that something has become due, and when.
+"""The announcements of daemons on one PostgreSQL database to each other: that work has become due, and when.
 
-The announcement is part of the transaction that makes it due (`PostgresEngine.announce`). It only wakes: what is due
-is in the tables, and whoever misses an announcement finds it at the next timed look.
+The announcement is part of the transaction that makes it due (`PostgresEngine.announce`). It only wakes: due work is in
+the tables, and a daemon that misses an announcement finds it at the next timed look.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ class Statements:
         try:
             results = self._pipeline(bound)
         except psycopg.Error:
-            # It would stay in pipeline mode, in which every further command fails.
+            # The connection would stay in pipeline mode, in which every later command fails.
             self._pgconn.finish()
             raise
         for result in results:
@@ -170,7 +170,7 @@ class Statements:
         return results
 
     def _next_result(self) -> pq.abc.PGresult | None:
-        # Its own wait would keep the interpreter's lock.
+        # libpq's own wait would keep the interpreter's lock.
         while self._pgconn.is_busy():
             self._readable.poll()
             self._pgconn.consume_input()

@@ -51,7 +51,7 @@ KILLED = Proof("run", "the process ended while it was being sent")
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The consequence of a send's result. `alarm` is a sentence for an operator who must look at it."""
+    """The consequence of a send's result. `alarm` is a sentence for an operator who must act."""
 
     message_id: int
     status: str
@@ -163,7 +163,7 @@ def end(
 
 def follow_refusal(ledger: Ledger, message: Outbound, code: str | None, now: Moment) -> None:
     """Applies what a code means besides: 21610 is an opt-out, 63016 a closed window, 30036 an answer that expired."""
-    # The customer opted out at Twilio, beside us: the state here must agree before the next send.
+    # The customer opted out at Twilio, not here: the state here must agree before the next send.
     if code == "21610":
         consent.opt_out(ledger, message.address, "twilio", now)
     elif code == "63016":

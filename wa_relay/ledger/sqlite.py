@@ -18,8 +18,8 @@ CHECKPOINT_EVERY, CHECKPOINT_SHARE = 32, 0.1
 the time that its two syncs may take: where a sync is slow it is done as much less often.
 
 SQLite does it by itself inside the commit that makes the log 1,000 pages long, and the caller of that commit
-waits for two more syncs and for as many pages as different people wrote. Little and often, beside the event loop's
-work on the answers, most of it is hidden.
+waits for two more syncs and for as many pages as different people wrote. In small and frequent steps beside the event
+loop's work on the answers, most of that time is hidden.
 """
 
 CHECKPOINT = "pragma wal_checkpoint(passive)"
@@ -116,10 +116,10 @@ class SqliteEngine(sqlite3.Connection):
         return clock
 
     def hold_lease(self, run: int) -> None:
-        """The lock file sees to it that one daemon runs."""
+        """The file's lock makes sure that one daemon runs."""
 
     def lease_holds(self) -> bool:
-        """A daemon keeps its file."""
+        """A file's daemon can't lose it to another."""
         return True
 
     def find_commit(self) -> bool:
@@ -131,7 +131,7 @@ class SqliteEngine(sqlite3.Connection):
         self._in_log += operations
         if self._in_log < CHECKPOINT_EVERY or time.monotonic() < self._checkpoint_from:
             return
-        # A failed one loses nothing: what is in the log is stored, and the next one takes it along.
+        # A failed one loses nothing: the log is durable, and the next one includes it.
         with contextlib.suppress(sqlite3.Error):
             self.execute(CHECKPOINT).fetchone()
         self._in_log = 0

@@ -32,7 +32,7 @@ BACKLOG = 20_000
 
 
 FIND_COMMIT_EVERY = 0.2
-"""Seconds between two tries to find out about a commit."""
+"""Seconds between two tries to find out whether a commit was made."""
 
 
 class _Job(NamedTuple):
@@ -89,7 +89,7 @@ class LedgerThread:
     def hand_over(
         self, operation: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> asyncio.Future[T]:
-        """Puts one operation behind those that wait: what is handed over after it finds what it did.
+        """Queues one operation: operations that are handed over later find its changes.
 
         The future brings what `run` returns and raises.
         """
@@ -118,7 +118,7 @@ class LedgerThread:
     def _run(self) -> None:
         while group := self._next_group():
             outcomes = self._alone(group[0]) if group[0].operation is _scrub else self._commit(group)
-            # The loop is gone when the process is being torn down: no caller waits any more.
+            # The event loop is gone when the process ends: no caller waits any more.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(_deliver, outcomes)
             # After the results are handed out: nobody waits for upkeep.

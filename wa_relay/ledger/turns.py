@@ -36,7 +36,7 @@ CANCEL_TURNS = """
     update turns set state = 'cancelled', finished_at = :now
     where conversation_id = :conversation_id and (state = 'open' or state = 'asking')
     returning id"""
-"""Spelt with `or` so that SQLite uses the two indexes that hold nothing else."""
+"""Written with `or` so that SQLite uses the two partial indexes."""
 
 SELECT_DUE_TURNS = """
     select t.id, t.conversation_id, s.call_id, s.agent_id, s.phone_number, s.elevenlabs_conversation_id, t.put_offs
@@ -202,7 +202,7 @@ def take_answer(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: 
     turn = _asked(ledger, turn_id)
     record_try(ledger, turn_id, "answered" if parts else "silent", now, session_id=session_id)
     gathering = None if turn is None else ledger.one(SELECT_OPEN_TURN, {"conversation_id": turn.conversation_id})
-    # An answer to half of what the customer wrote reads as if the rest was ignored.
+    # An answer to half of the customer's messages reads as if the rest were ignored.
     if turn is not None and gathering is not None and _may_ask_again(turn, ledger.rules.ask_again):
         ledger.write(COUNT_ASKED_AGAIN, {"turn_id": turn_id})
         _record(ledger, turn, "asked_again", "the customer wrote more while the agent was answering", now)
@@ -305,7 +305,7 @@ def put_off_turn(ledger: Ledger, turn_id: int, due_at: Moment, now: Moment, why:
     record_try(ledger, turn_id, "no_capacity", now, why)
     if turn is None or turn.tools_ran:
         return False
-    # From the first refusal, so that a service without capacity can't keep a customer waiting for ever.
+    # From the first refusal, so that a service without capacity can't keep a customer waiting forever.
     end = (now if turn.put_off_at is None else turn.put_off_at) + PUT_OFF_LIMIT
     if now >= end:
         return False
@@ -340,7 +340,7 @@ def rescue_turns(ledger: Ledger, now: Moment) -> int:
         if turn.tools_ran:
             fail_turn(ledger, turn.id, INTERRUPTED, now)
         elif turn.tries >= policy.TURN_TRIES:
-            # A turn that crashes the process would crash every start after it.
+            # A turn that crashes the process would crash every later start.
             fail_turn(ledger, turn.id, f"begun {turn.tries} times without an end", now)
         else:
             _record(ledger, turn, "given_back", "the process ended while the agent was being asked", now)

@@ -1,4 +1,5 @@
-"""Alarms: what no single event shows, turned into alerts when it begins: failing webhooks and rounds, a full disk."""
+"""Alarms: conditions that no single event shows (failing webhooks and rounds, a full disk), raised as alerts when they
+begin."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ class Alarms:
         return new
 
     def retract(self, alert: Alert) -> None:
-        """Takes back an alarm whose alert could not be stored: the next look raises it again."""
+        """Withdraws an alarm whose alert could not be stored: the next look raises it again."""
         self._on.discard(alert.subject)
 
     def _conditions(self, now: Moment) -> Iterator[tuple[Alert, bool]]:

@@ -140,7 +140,7 @@ class Alerting:
         warn("alert_not_acknowledged", alert=alert.webhook_id, type=alert.type, why=evidence, again_in=again_in)
 
     async def _try(self, http: aiohttp.ClientSession, alert: DueAlert) -> tuple[str, bool]:
-        """Posts an alert once. Returns what came of it as text, and whether it is acknowledged."""
+        """Posts an alert once. Returns the result as text, and whether it is acknowledged."""
         headers = signed_headers(self._receiver.key, alert.webhook_id, alert.body, self._clock())
         try:
             answer = await fetch(
@@ -161,7 +161,7 @@ class Alerting:
         return f"HTTP {answer.status}", 200 <= answer.status < 300
 
     async def _store(self, operation: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Stores what came of a try, however long the storage is away: otherwise it would be posted every second."""
+        """Stores the result of a try, however long the storage is away: otherwise it would be posted every second."""
         while True:
             try:
                 return await self._ledger.run(operation, *args, **kwargs)

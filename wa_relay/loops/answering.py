@@ -105,7 +105,7 @@ class TurnWorker(Worker):
         return len(claimed.jobs) + claimed.answered == room, rest_until(claimed.next_due, now)
 
     async def _run_turn(self, job: TurnJob, session: int) -> None:
-        """Asks one turn and stores what came of it. `session` is its place among the open sessions."""
+        """Asks one turn and stores the result. `session` is its place among the open sessions."""
         admitted: bool | None = None
         try:
             admitted = await self._answer(job)
@@ -117,7 +117,7 @@ class TurnWorker(Worker):
             # The daemon that took over asks the turn again.
             return
         except Exception as error:
-            # A turn that is asked again for ever would hold back everything that the customer writes.
+            # A turn that is asked again forever would hold back everything that the customer writes.
             fail("turn_fault", error, turn=job.turn_id)
             await self._persist(turns.fail_turn, job.turn_id, f"unexpected: {type(error).__name__}", self._clock())
             self._wakers.send.ring()

@@ -13,7 +13,7 @@ from wa_relay.model import Moment
 
 AT_ONCE = 50
 LONGEST_REST = 1.0
-"""Seconds between two looks: a takeover may be shorter than any rest that was planned before it."""
+"""Seconds between two looks: a takeover may end sooner than a longer pause would."""
 
 KEYS_EVERY = 3600.0
 """Seconds between two looks for keys that are too old."""

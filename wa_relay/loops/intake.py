@@ -111,7 +111,7 @@ class Intake:
         self.failures = 0
 
     def announce_new_call(self, call: Call, state: CallState, source: Source) -> None:
-        """Logs a call that was not known before, and wakes those who act on it."""
+        """Logs a call that was not known before, and wakes the loops that act on it."""
         if not state.created:
             return
         metrics.count_call(source, call.outcome)
@@ -252,7 +252,7 @@ class Intake:
     async def _record_hinted(self, call: Call) -> None:
         try:
             state = await self._ledger.run(calls.record_call, call, self._clock())
-        # The hint is dropped all the same: asked again, it would conflict for ever.
+        # The hint is dropped all the same: it would conflict at every try.
         except CallConflict as error:
             warn("call_conflict", call=call.key, what=error.message)
         else:
@@ -304,7 +304,7 @@ class Intake:
         return len(overdue)
 
     def _announce_decision(self, decided: Decided) -> None:
-        """Logs what became of a call that waited for facts, and wakes the sender for its opening."""
+        """Logs the decision about a call that waited for facts, and wakes the sender for its opening."""
         say(
             "call_decided",
             call=decided.key,

@@ -1,4 +1,4 @@
-"""The worker for customers' files: fetches them, has recordings transcribed, deletes what is kept no longer.
+"""The worker for customers' files: fetches them, has recordings transcribed, deletes those that are kept no longer.
 
 Files stream through in parts, so that many large ones take no memory; each part is stored by a separate operation,
 between those of the webhooks.
@@ -124,7 +124,7 @@ class MediaWorker(Worker):
 
         async def keep(number: int, part: bytes) -> None:
             if file.purpose == "card" and number == 0:
-                # A contact card is a few hundred bytes: what does not fit into the first part is not one.
+                # A contact card is a few hundred bytes: a longer file is not one.
                 card.extend(part)
             if held:
                 await self._ledger.run(media.store_chunk, file.id, *held.pop())
@@ -181,7 +181,7 @@ class MediaWorker(Worker):
     async def _failed(
         self, file: DueFile, reason: str, evidence: str, *, permanent: bool, after: float | None = None
     ) -> None:
-        """Gives a file up, or tries its step again after a pause that grows."""
+        """Gives a file up, or plans its step again after a growing pause."""
         now = self._clock()
         if not permanent:
             pause = retry_delay(file.tries, after, base=MEDIA_RETRY_BASE, cap=MEDIA_RETRY_CAP)

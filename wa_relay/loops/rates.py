@@ -11,7 +11,7 @@ from wa_relay.phone import address
 from wa_relay.policy import Rules
 
 POOL = ""
-"""Stands for messages whose number the messaging service chooses."""
+"""The name for messages whose number the messaging service chooses."""
 
 
 @dataclass(slots=True)

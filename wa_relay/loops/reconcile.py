@@ -1,4 +1,4 @@
-"""Asks for what was not reported: uncertain sends, receipts and inbound messages that did not come.
+"""Asks for missing reports: about uncertain sends, receipts and inbound messages.
 
 All of it asks Twilio's list, and none of it ever sends. It runs beside the workers and holds none
 of them back. A look-up that fails does not count: it is made again later.
@@ -82,14 +82,14 @@ class Reconciler:
         self.swept_once = asyncio.Event()
 
     async def follow_sends(self) -> None:
-        """Runs for ever: look-ups, holds that end, receipts to fetch, openings that expire."""
+        """Runs until cancelled: look-ups, holds that end, receipts to fetch, openings that expire."""
         while True:
             self._wakers.lookup.clear()
             await self._guarded(self._follow_once)
             await self._wakers.lookup.wait(self._rules.scaled(TICK) if self._rules.divisor > 1 else TICK)
 
     async def sweep_inbound(self) -> None:
-        """Runs for ever: a sweep at the start, then whenever its bell rings or a minute has passed."""
+        """Runs until cancelled: a sweep at the start, then whenever its bell rings or a minute has passed."""
         for tries in itertools.count():
             self._wakers.sweep.clear()
             done = await self._guarded(self.sweep)
@@ -204,7 +204,7 @@ class Reconciler:
             receipt = Receipt(sid, listed.status, error_code=listed.error_code)
             noted = await self._ledger.run(receipts.record_receipt, receipt, self._clock())
             follow_receipt(self._wakers, receipt, noted, by="fetch")
-        # Counted last: a kill after the count of the last poll would lose its receipt for ever.
+        # Counted last: a kill after the count of the last poll would lose its receipt forever.
         await self._ledger.run(receipts.poll_answered, message_id, self._clock())
 
     def _again_at(self, error: UpstreamError) -> Moment:

@@ -120,7 +120,7 @@ class SendWorker(Worker):
         except LeaseLost:
             return
         except Exception as error:
-            # Left as `sending` it would hold its conversation for ever, unnoticed.
+            # Left as `sending`, it would silently hold its conversation forever.
             fail("result_fault", error, message=message_id)
             result = Unclear(f"its result could not be stored: {type(error).__name__}")
             finished = await self._persist(sends.finish_send, message_id, result, self._clock())

@@ -1,4 +1,4 @@
-"""The read side: what became of the calls, asked of the database beside the one that writes it.
+"""The read side: the outcome of the calls, read from the database beside its writer.
 
 Every function takes a connection from `ledger.file.open_for_reading` and answers with frozen
 values that know their JSON. `conversation` is one customer's thread, `statistics` the report,

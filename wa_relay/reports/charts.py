@@ -39,7 +39,7 @@ MOST_COLUMNS = 92
 """The most columns that can still be distinguished; a longer row shows its last ones."""
 
 LEAST_WIDTH = 0.5
-"""Percent: what is there is seen, however small a part it is."""
+"""Percent: every share above zero is visible, however small."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def arrival(http: web.BaseRequest) -> asyncio.Timeout:
 
 def too_slow(http: web.BaseRequest) -> ConnectionError:
     """Closes the connection of a request whose body trickles in, and returns the error to raise."""
-    # No answer: a client that sends a byte a second would read it as slowly.
+    # No answer: a client that sends a byte a second would read it just as slowly.
     if http.transport is not None:
         http.transport.close()
     return ConnectionResetError("the request did not arrive within 10 s")

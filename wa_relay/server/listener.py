@@ -64,8 +64,8 @@ class RequestLedger:
         # A caller must learn soon that nothing was stored, while it can still repeat its request.
         future = self._ledger.hand_over(operation, *args, **kwargs)
         waiting, loop = self._waiting, asyncio.get_running_loop()
-        # The ledger answers in order: what is done stands in front. One timer for all waiting requests, instead of a
-        # timeout for each, saves 2 % of a stored webhook.
+        # The ledger answers in order, so finished operations are at the front. One timer for all waiting requests,
+        # instead of a timeout for each, saves 2 % of a stored webhook.
         while waiting and waiting[0][1].done():
             waiting.popleft()
         waiting.append((loop.time() + self._within, future))
@@ -103,12 +103,12 @@ def application(routes: Iterable[Route], access: Access) -> web.Application:
                 # A browser asks too: it must not cache the answer or guess its type.
                 answer.headers.setdefault("Cache-Control", "no-store")
                 answer.headers.setdefault("X-Content-Type-Options", "nosniff")
-        # The client has gone: there is nobody to answer.
+        # The client has gone, so there is no one to answer.
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:
             answer = _answer_error(request, error)
-            # The rest of the body would be taken for the next request on this connection.
+            # The rest of the body would be read as the next request on this connection.
             if not request.content.is_eof():
                 answer.force_close()
         if route is not None and route.path in metrics.WEBHOOK_CODES:

@@ -130,7 +130,7 @@ class WebhookRoutes:
         inbound.require_readable(fields)
         account = inbound.account_of(fields)
         if account is not None and account != self._trust.account_sid:
-            # Rightly signed: two accounts are mixed up in a configuration; it is not an attack.
+            # The signature is right: a configuration mixes up two accounts, and it is not an attack.
             warn("wrong_account", account=account)
             raise HttpError(403, "wrong_account", "this relay serves another Twilio account.")
         return fields
