@@ -74,6 +74,16 @@ def test_no_statement_walks_through_a_whole_table(empty: sqlite3.Connection, nam
     assert walks == []
 
 
+def test_no_constraint_makes_a_list_for_each_new_row(empty: sqlite3.Connection) -> None:
+    tables = re.findall(r"create table (\w+)", "".join(schema.EVERY_TABLE))
+    listed = [
+        table
+        for table in tables
+        if "OpenEphemeral" in [step["opcode"] for step in empty.execute(f"explain insert into {table} default values")]
+    ]
+    assert listed == []
+
+
 @pytest.fixture(scope="module")
 def server(cluster: Cluster) -> Iterator[psycopg.Connection[Any]]:
     url = cluster.copy(NOW)
