@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 import pytest
@@ -10,8 +11,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
-from wa_relay.http import Answer, AnswerTooLarge, fetch, retry_after
+from wa_relay.http import Answer, AnswerTooLarge, Poster, fetch, retry_after
 
 DATE = "Wed, 25 Nov 2026 12:00:00 GMT"
 
@@ -94,3 +96,138 @@ def test_a_redirect_is_not_followed() -> None:
 def test_an_answer_that_does_not_come_in_time_is_given_up() -> None:
     with pytest.raises(TimeoutError):
         get("/slow", within=0.1)
+
+
+class Wire:
+    """A server that gives one answer to every request, and keeps what it got by connection."""
+
+    def __init__(self, answer: bytes, *, closes: bool = False) -> None:
+        self.connections: list[list[bytes]] = []
+        self._answer, self._closes = answer, closes
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answers the requests of one connection."""
+        requests: list[bytes] = []
+        self.connections.append(requests)
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+                requests.append(head + await reader.readexactly(length))
+                writer.write(self._answer)
+                if self._closes:
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        writer.close()
+
+
+HEADERS = {"Content-Type": "application/json", "xi-api-key": "key"}
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def on_wire(wire: Wire, use: Callable[[aiohttp.ClientSession, str], Awaitable[None]]) -> None:
+    """Runs requests to a server of this test."""
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        async with server, aiohttp.ClientSession() as http:
+            await use(http, f"http://{host}:{port}/base")
+
+    asyncio.run(scenario())
+
+
+def post_once(wire: Wire, *, limit: int = 1000, within: float = 2.0) -> Answer:
+    """The answer to one post."""
+    answers: list[Answer] = []
+
+    async def use(http: aiohttp.ClientSession, url: str) -> None:
+        answers.append(await Poster(http, url, HEADERS).post("/a%20b", b"{}", limit=limit, within=within))
+
+    on_wire(wire, use)
+    return answers[0]
+
+
+def test_a_post_says_what_aiohttps_own_request_says() -> None:
+    wire = Wire(OK + b"Content-Length: 2\r\n\r\nok")
+
+    async def use(http: aiohttp.ClientSession, url: str) -> None:
+        await Poster(http, url + "/", HEADERS).post("/a%20b", b"{}", limit=1000, within=2.0)
+        await fetch(http, "POST", URL(f"{url}/a%20b", encoded=True), limit=9, within=2.0, data=b"{}", headers=HEADERS)
+
+    on_wire(wire, use)
+    ours, theirs = [sorted(request.split(b"\r\n")) for request in wire.connections[0]]
+    assert ours == theirs
+
+
+def test_posts_use_the_connection_of_the_one_before() -> None:
+    wire = Wire(OK + b"Content-Length: 2\r\n\r\nok")
+
+    async def use(http: aiohttp.ClientSession, url: str) -> None:
+        poster = Poster(http, url, HEADERS)
+        for _ in range(3):
+            assert (await poster.post("/", b"{}", limit=1000, within=2.0)).body == b"ok"
+
+    on_wire(wire, use)
+    assert [len(requests) for requests in wire.connections] == [3]
+
+
+@pytest.mark.parametrize(
+    ("answer", "closes", "status", "body"),
+    [
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n1\r\n!\r\n0\r\n\r\n", False, 200, b"ok!"),
+        (OK + b"\r\nuntil the end", True, 200, b"until the end"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\nok", False, 200, b"ok"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", False, 204, b""),
+        (b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", False, 302, b""),
+    ],
+)
+def test_a_post_reads_every_form_of_an_answer(answer: bytes, closes: bool, status: int, body: bytes) -> None:
+    wire = Wire(answer, closes=closes)
+    found = post_once(wire)
+    assert (found.status, found.body) == (status, body)
+    assert len(wire.connections) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "closes", "error"),
+    [
+        (b"no such thing\r\n\r\n", False, aiohttp.ClientPayloadError),
+        (b"", True, aiohttp.ServerDisconnectedError),
+        (OK + b"Content-Length: 9\r\n\r\nhalf", True, aiohttp.ClientPayloadError),
+        (OK + b"Content-Length: 1001\r\n\r\n" + b"x" * 1001, False, AnswerTooLarge),
+        (b"", False, TimeoutError),
+    ],
+)
+def test_a_post_without_a_whole_answer_fails_and_its_connection_is_not_used_again(
+    answer: bytes, closes: bool, error: type[Exception]
+) -> None:
+    wire = Wire(answer, closes=closes)
+
+    async def use(http: aiohttp.ClientSession, url: str) -> None:
+        poster = Poster(http, url, HEADERS)
+        for _ in range(2):
+            with pytest.raises(error):
+                await poster.post("/", b"{}", limit=1000, within=0.2)
+
+    on_wire(wire, use)
+    assert [len(requests) for requests in wire.connections] == [1, 1]
+
+
+def test_a_post_to_nobody_shows_that_nothing_left() -> None:
+    async def scenario() -> None:
+        async with aiohttp.ClientSession() as http:
+            await Poster(http, "http://127.0.0.1:9", HEADERS).post("/", b"{}", limit=1000, within=2.0)
+
+    with pytest.raises(aiohttp.ClientConnectorError):
+        asyncio.run(scenario())
+
+
+def test_a_post_refuses_a_header_that_would_be_two() -> None:
+    async def scenario() -> None:
+        async with aiohttp.ClientSession() as http:
+            Poster(http, "http://127.0.0.1:9", {"xi-api-key": "key\r\nHost: other"})
+
+    with pytest.raises(ValueError, match="line break"):
+        asyncio.run(scenario())

@@ -10,13 +10,12 @@ import json
 from urllib.parse import quote
 
 import aiohttp
-from yarl import URL
 
 from wa_relay.agent.recap import question_text
 from wa_relay.agent.tries import Tries, TryFailedError
 from wa_relay.elevenlabs.refusals import detail, lacks_capacity
 from wa_relay.http import Answer as HttpAnswer
-from wa_relay.http import AnswerTooLarge, fetch, retry_after
+from wa_relay.http import AnswerTooLarge, Poster, retry_after
 from wa_relay.model import AgentError, Answer, Moment, NoteTools, NoteTry, Question, Silence, Unreadable
 from wa_relay.policy import TryLimits
 
@@ -51,9 +50,8 @@ class GatewayAgent:
         turn_timeout: float,
         limits: TryLimits | None = None,
     ) -> None:
-        self._http = http
-        self._base_url = base_url.rstrip("/")
-        self._headers = {"xi-api-key": api_key, "Content-Type": "application/json", "Accept": "application/json"}
+        headers = {"xi-api-key": api_key, "Content-Type": "application/json", "Accept": "application/json"}
+        self._poster = Poster(http, base_url, headers)
         self._tries = Tries(turn_timeout, limits)
 
     async def file_limit(self, _agent_id: str) -> int:
@@ -69,19 +67,17 @@ class GatewayAgent:
         """
         if question.call_key is None:
             raise AgentError(_NO_CALL, permanent=True)
-        url = URL(f"{self._base_url}/v1/convai/conversations/{quote(question.call_key, safe='')}/message", encoded=True)
+        path = f"/v1/convai/conversations/{quote(question.call_key, safe='')}/message"
         body = json.dumps({"message": question_text(question), "mode": "text"}).encode()
         ids = {"agent": question.agent_id, "call": question.call_key}
         return await self._tries.first_answer(
-            lambda deadline: self._try(url, body, deadline), ids=ids, note_try=note_try
+            lambda deadline: self._try(path, body, deadline), ids=ids, note_try=note_try
         )
 
-    async def _try(self, url: URL, body: bytes, deadline: Moment) -> Answer:
+    async def _try(self, path: str, body: bytes, deadline: Moment) -> Answer:
         within = deadline - asyncio.get_running_loop().time()
         try:
-            answer = await fetch(
-                self._http, "POST", url, limit=_MAX_BODY, within=within, data=body, headers=self._headers
-            )
+            answer = await self._poster.post(path, body, limit=_MAX_BODY, within=within)
         except AnswerTooLarge as error:
             raise TryFailedError(f"the gateway's answer is over {_MAX_BODY} bytes", permanent=True) from error
         except TimeoutError as error:

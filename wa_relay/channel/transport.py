@@ -75,8 +75,8 @@ class Transport(AsyncHttpClient):  # type: ignore[misc]
             limit=LARGEST_ANSWER,
             within=self._total,
             params=_texts(params),
-            data=_form(data),
-            headers={**(headers or {}), **(_basic(*auth) if auth else {})},
+            data=None if data is None else form(data),
+            headers={**(headers or {}), **(basic(*auth) if auth else {})},
         )
         last_headers.set(answer.headers)
         return Response(answer.status, answer.body.decode("utf-8", "replace"), answer.headers)
@@ -123,7 +123,7 @@ class AccountApi:
         return data
 
 
-def _basic(user: str, password: str) -> dict[str, str]:
+def basic(user: str, password: str) -> dict[str, str]:
     """HTTP basic authentication in UTF-8 (RFC 7617)."""
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
@@ -132,6 +132,7 @@ def _texts(values: dict[str, object] | None) -> dict[str, Any] | None:
     return None if values is None else {key: str(value) for key, value in values.items()}
 
 
-def _form(values: dict[str, object] | None) -> bytes | None:
+def form(values: Mapping[str, object]) -> bytes:
+    """The body of a form."""
     # Given as fields, aiohttp prepares for a multipart body first; the client has set the content type.
-    return None if values is None else urlencode({key: str(value) for key, value in values.items()}).encode()
+    return urlencode({key: str(value) for key, value in values.items()}).encode()
