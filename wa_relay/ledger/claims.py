@@ -7,6 +7,7 @@ which run it is. `sends` deals with the result.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
@@ -33,7 +34,9 @@ SELECT_DUE = """
     order by m.due_at limit :limit"""
 SELECT_DUE_REPLIES = SELECT_DUE.format(kind="m.kind <> 'opening'")
 SELECT_DUE_OPENINGS = SELECT_DUE.format(kind="m.kind = 'opening'")
-SELECT_IN_FLIGHT = "select 1 from conversation_messages where conversation_id = :id and in_flight"
+SELECT_STANDING = """
+    select watching, exists (select 1 from merges) as merging, exists (select 1 from holds) as holding from relay"""
+"""Says which of the rarer rules a claim has to ask at all."""
 
 MARK_SENDING = f"""
     update conversation_messages set status = 'sending', in_flight = true, sends = sends + 1, attempted_at = :now,
@@ -45,7 +48,7 @@ DEFER_MESSAGE = "update conversation_messages set due_at = :due_at, waits_for = 
 COUNT_BURST = """
     select count(*) as due from conversation_messages
     where status = 'queued' and kind = 'opening' and due_at <= :by and not released and coalesce(epoch, 0) < :epoch"""
-COUNT_BEGUN = "update relay set openings_begun = openings_begun + 1 where watching"
+COUNT_BEGUN = "update relay set openings_begun = openings_begun + :count where watching"
 END_WATCH = "update relay set watching = false"
 SELECT_EXPIRED = """
     select id from conversation_messages
@@ -138,29 +141,31 @@ def claim_messages(ledger: Ledger, limit: int, now: Moment, sender: str | None =
     Every rule of sending is asked here, in the transaction that makes the mark: account and
     operator holds, the breaker, consent, window, quiet hours, expiry, order and pair limit.
     """
-    merging.merge_idle(ledger, now)
-    holds.end_limits(ledger, now)
-    held = holds.all_holds(ledger)
+    watching, merges, holding = ledger.need_one(SELECT_STANDING)
+    if merges:
+        merging.merge_idle(ledger, now)
+    held: list[policy.Hold] = []
+    if holding:
+        holds.end_limits(ledger, now)
+        held = holds.all_holds(ledger)
     gate = policy.gate(held, ledger.rules, now)
-    if not gate.everything:
-        return Claimed((), next_due=outbox.next_due(ledger))
-    if gate.sender is not None and sender not in (None, gate.sender):
+    if not gate.everything or (gate.sender is not None and sender not in (None, gate.sender)):
         return Claimed((), next_due=outbox.next_due(ledger))
     if gate.probing:
         # One probe at a time: the next one when this one has failed, or has brought no result.
         limit = min(limit, 1)
-    burst = _trips_breaker(ledger, now) if gate.openings else 0
-    claim = _Claim(
-        ledger, limit, gate.openings and not burst, gate.sender if sender is None else sender, tuple(held), now
-    )
+    burst = _trips_breaker(ledger, now) if watching and gate.openings else 0
+    openings_go = gate.openings and not burst
+    claim = _Claim(ledger, limit, openings_go, gate.sender if sender is None else sender, tuple(held), now)
     if gate.openings_first:
         claim.take_openings()
     claim.take_replies()
     if not gate.openings_first:
         claim.take_openings()
-    if claim.jobs:
-        for hold in gate.probing:
-            holds.count_probe(ledger, hold, now)
+    if claim.new_openings and watching:
+        ledger.write(COUNT_BEGUN, {"count": claim.new_openings})
+    for hold in gate.probing if claim.jobs else ():
+        holds.count_probe(ledger, hold, now)
     return Claimed(tuple(claim.jobs), tuple(claim.ended), burst, outbox.next_due(ledger))
 
 
@@ -175,8 +180,6 @@ def expire(ledger: Ledger, now: Moment) -> list[int]:
 def _trips_breaker(ledger: Ledger, now: Moment) -> int:
     """Holds openings if more than the limit became due since the start. Returns how many are held, 0 for none."""
     relay = ledger.need_one(SELECT_RELAY)
-    if not relay["watching"]:
-        return 0
     limit, end = ledger.rules.burst_limit, relay["started_at"] + policy.BURST_WATCH
     # The first look after the minute still counts: in it, sending may have been held.
     due: int = ledger.need_one(COUNT_BURST, {"by": min(now, end), "epoch": relay["watch_epoch"]})["due"] if limit else 0
@@ -196,6 +199,7 @@ class _Claim:
     ) -> None:
         self.jobs: list[SendJob] = []
         self.ended: list[tuple[int, str]] = []
+        self.new_openings = 0
         self._ledger = ledger
         self._limit = limit
         self._openings = openings
@@ -203,6 +207,7 @@ class _Claim:
         self._limited = {hold.name: hold.probe_at for hold in held if hold.subject == "limited"}
         self._templates = {hold.name: hold for hold in held if hold.subject == "template"}
         self._now = now
+        self._begun: set[int] = set()
         self._daily = DailyLimit(ledger, now)
 
     def take_replies(self) -> None:
@@ -223,14 +228,14 @@ class _Claim:
         for row in self._ledger.all(sql, parameters | {"now": self._now}):
             if len(self.jobs) >= self._limit:
                 return
+            message = _Due(*row)
             # One before it in this claim may have begun for the same customer.
-            if not self._ledger.one(SELECT_IN_FLIGHT, {"id": row["conversation_id"]}):
-                self._take_one(_Due(*row))
+            if message.conversation_id not in self._begun:
+                self._take_one(message)
 
     def _take_one(self, message: _Due) -> None:
         # In the transaction of the mark: an opt-out or a takeover of a second ago still counts.
-        reason = _worthless(message, self._now)
-        if reason is not None:
+        if (reason := _worthless(message, self._now)) is not None:
             sends.end(self._ledger, message.id, reason, Proof("rule", WHY_WORTHLESS[reason]), self._now)
             if reason == "handed_over":
                 handover.keep_question(self._ledger, message.conversation_id, message.turn_id, message.part, self._now)
@@ -246,6 +251,9 @@ class _Claim:
             self.ended.append((message.id, job))
         else:
             self.jobs.append(job)
+            self._begun.add(message.conversation_id)
+            # An opening that was begun in this run before, and did not go out, is already counted.
+            self.new_openings += call is not None and message.epoch != self._ledger.epoch
             if job.outgoing.content_sid is not None:
                 # Also before Twilio accepts: an uncertain send may have used Meta's slot.
                 self._daily.count(message.sender, message.conversation_id)
@@ -340,38 +348,31 @@ def _defer(ledger: Ledger, message: _Due, due_at: Moment, why: str, now: Moment)
 def _begin(ledger: Ledger, message: _Due, call: KnownCall | None, now: Moment) -> SendJob | str:
     """Marks one message as being sent; returns the reason instead when its text can't be made."""
     content, call_key = message.content, None
-    outgoing = _as_written(message)
-    if call is not None:
+    if call is None:
+        body, content_sid, variables = _as_written(message)
+    else:
         # Rendered again now: a name may have come with a later report, and the settings may have changed since.
         rendered = openings.render_opening(ledger, call, now)
-        reason = _unsendable(ledger, message.id, rendered, now)
-        if reason is not None:
+        if (reason := _unsendable(ledger, message.id, rendered, now)) is not None:
             return reason
-        # An opening that was begun in this run before, and did not go out, is already counted.
-        if message.epoch != ledger.epoch:
-            ledger.write(COUNT_BEGUN)
         content, call_key = rendered.content, call.key
-        template = (rendered.content_sid, rendered.content_variables)
-        outgoing = Outgoing(message.id, message.address, rendered.body, *template)
-    outgoing = replace(
-        outgoing,
-        validity_seconds=policy.validity(
-            message.kind,
-            template=outgoing.content_sid is not None,
-            window_ends_at=message.window_ends_at,
-            phone=message.address,
-            rules=ledger.rules,
-            now=now,
-        ),
-        sender=message.sender,
+        body, content_sid, variables = rendered.body, rendered.content_sid, rendered.content_variables
+    validity = policy.validity(
+        message.kind,
+        template=content_sid is not None,
+        window_ends_at=message.window_ends_at,
+        phone=message.address,
+        rules=ledger.rules,
+        now=now,
     )
+    outgoing = Outgoing(message.id, message.address, body, content_sid, variables, validity, message.sender)
     parameters = {
         "id": message.id,
         "epoch": ledger.epoch,
         "content": content,
-        "content_sid": outgoing.content_sid,
-        "to_address": outgoing.to,
-        "variables": outbox.as_json(outgoing.content_variables),
+        "content_sid": content_sid,
+        "to_address": message.address,
+        "variables": outbox.as_json(variables),
     }
     if ledger.run(MARK_SENDING, parameters | CLAIMED.columns(now)) != 1:
         raise LookupError(f"message {message.id} was not queued; without its mark it would be sent twice")
@@ -380,12 +381,11 @@ def _begin(ledger: Ledger, message: _Due, call: KnownCall | None, now: Moment) -
     return SendJob(outgoing, message.conversation_id, message.kind, call_key)
 
 
-def _as_written(message: _Due) -> Outgoing:
-    """The request for a message that is sent as stored: a text, or a template other than an opening's."""
-    if message.content_sid is None or message.kind == "opening":
-        return Outgoing(message.id, message.address, body=message.content)
-    variables = json.loads(message.content_variables or "{}")
-    return Outgoing(message.id, message.address, content_sid=message.content_sid, content_variables=variables)
+def _as_written(message: _Due) -> tuple[str | None, str | None, Mapping[str, str] | None]:
+    """Text, or template and variables, of a message that is sent as stored: of any but an opening."""
+    if message.content_sid is None:
+        return message.content, None, None
+    return None, message.content_sid, json.loads(message.content_variables or "{}")
 
 
 def _unsendable(ledger: Ledger, message_id: int, rendered: policy.Rendered, now: Moment) -> str | None:

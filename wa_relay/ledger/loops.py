@@ -34,13 +34,14 @@ def repeats_itself(ledger: Ledger, conversation_id: int, message_id: int, text: 
     return policy.is_loop(states)
 
 
-def exceeds_turns(ledger: Ledger, conversation_id: int, now: Moment) -> bool:
+def exceeds_turns(ledger: Ledger, conversation_id: int, message_count: int, now: Moment) -> bool:
     """True if the turn that is due is one more than a customer may have in an hour.
 
-    Only turns that have ended count, so that one that is asked again is one turn.
+    Only turns that have ended count, so that one that is asked again is one turn. `message_count` is that of the whole
+    thread: a short one need not be counted again.
     """
     most = ledger.rules.max_turns_per_hour
-    if not most:
+    if not most or message_count <= most:
         return False
     since = now - policy.TURNS_SPAN
     # A turn's messages may be older than its start: it may have been put off.

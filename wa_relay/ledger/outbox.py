@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from wa_relay.ledger.engine import Row
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
 
@@ -25,22 +24,21 @@ opt-out), one of our rules (expiry, an empty variable), or this run of the daemo
 INSERT_OUTBOUND = """
     insert into conversation_messages (conversation_id, direction, kind, notice, content, status, call_id, turn_id,
         part, to_address, created_at, due_at, not_after, sender, author, content_sid, content_variables)
-    select id, 'outbound', :kind, :notice, :content, 'queued', :call_id, :turn_id, :part, :to_address, :now, :due_at,
-        :not_after, sender, :author, :content_sid, :content_variables
-    from conversation_state where id = :conversation_id"""
+    values (:conversation_id, 'outbound', :kind, :notice, :content, 'queued', :call_id, :turn_id, :part, :to_address,
+        :now, :due_at, :not_after, (select sender from conversation_state where id = :conversation_id), :author,
+        :content_sid, :content_variables)"""
 COUNT_OUTBOUND = "update conversation_state set message_count = message_count + 1 where id = :id"
 SELECT_OUTBOUND = """
     select m.id, m.conversation_id, m.kind, m.status, m.reason, m.content, m.content_sid, m.twilio_message_id,
         m.call_id, m.turn_id, m.part, m.sends, m.attempted_at, m.accepted_at, m.in_flight, m.lookups, m.polls,
-        m.receipt, m.sender, coalesce(m.to_address, s.phone_number) as address
+        m.receipt, m.sender, coalesce(m.to_address, s.phone_number) as address{more}
     from conversation_messages m join conversation_state s on s.id = m.conversation_id
     where m.direction = 'outbound' and {where}"""
-SELECT_OUTBOUND_BY_ID = SELECT_OUTBOUND.format(where="m.id = :id")
-SELECT_OUTBOUND_BY_SID = SELECT_OUTBOUND.format(where="m.twilio_message_id = :sid")
-SELECT_NEXT_REPLY = "select min(due_at) as due from conversation_messages where status = 'queued' and kind <> 'opening'"
-SELECT_NEXT_OPENING = (
-    "select min(due_at) as due from conversation_messages where status = 'queued' and kind = 'opening'"
-)
+SELECT_OUTBOUND_BY_ID = SELECT_OUTBOUND.format(more="", where="m.id = :id")
+SELECT_OUTBOUND_BY_SID = SELECT_OUTBOUND.format(more="", where="m.twilio_message_id = :sid")
+SELECT_NEXT_DUE = """
+    select (select min(due_at) from conversation_messages where status = 'queued' and kind <> 'opening') as reply,
+        (select min(due_at) from conversation_messages where status = 'queued' and kind = 'opening') as opening"""
 
 MOVED = "moved_at = :now, moved_by = :by, moved_code = :by_code, moved_actor = :actor, evidence = :evidence"
 """The columns of a move, for the statements that change a status; `Proof.columns` fills them."""
@@ -72,7 +70,10 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
-    """An outbound message's row. `sender` is None for the default sender; `address` is where it goes or went."""
+    """An outbound message's row; the columns of `SELECT_OUTBOUND` in order.
+
+    `sender` is None for the default sender; `address` is where it goes or went.
+    """
 
     id: int
     conversation_id: int
@@ -151,46 +152,20 @@ def as_json(variables: Mapping[str, str] | None) -> str | None:
 def find_message(ledger: Ledger, message_id: int) -> Outbound | None:
     """An outbound message by our id, None without one."""
     row = ledger.one(SELECT_OUTBOUND_BY_ID, {"id": message_id})
-    return None if row is None else _outbound(row)
+    return None if row is None else Outbound(*row)
 
 
 def find_message_by_sid(ledger: Ledger, sid: str) -> Outbound | None:
     """An outbound message by Twilio's SID, None without one."""
     row = ledger.one(SELECT_OUTBOUND_BY_SID, {"sid": sid})
-    return None if row is None else _outbound(row)
+    return None if row is None else Outbound(*row)
 
 
 def get_message(ledger: Ledger, message_id: int) -> Outbound:
     """An outbound message that must be there; raises `LookupError` otherwise."""
-    return _outbound(ledger.need_one(SELECT_OUTBOUND_BY_ID, {"id": message_id}))
+    return Outbound(*ledger.need_one(SELECT_OUTBOUND_BY_ID, {"id": message_id}))
 
 
 def next_due(ledger: Ledger) -> Moment | None:
     """The earliest due time in the outbox, None for an empty one."""
-    moments = [ledger.need_one(sql)["due"] for sql in (SELECT_NEXT_REPLY, SELECT_NEXT_OPENING)]
-    return min((moment for moment in moments if moment is not None), default=None)
-
-
-def _outbound(row: Row) -> Outbound:
-    return Outbound(
-        id=row["id"],
-        conversation_id=row["conversation_id"],
-        kind=row["kind"],
-        status=row["status"],
-        reason=row["reason"],
-        content=row["content"],
-        content_sid=row["content_sid"],
-        sid=row["twilio_message_id"],
-        call_id=row["call_id"],
-        turn_id=row["turn_id"],
-        part=row["part"],
-        sends=row["sends"],
-        attempted_at=row["attempted_at"],
-        accepted_at=row["accepted_at"],
-        in_flight=bool(row["in_flight"]),
-        lookups=row["lookups"],
-        polls=row["polls"],
-        receipt=row["receipt"],
-        sender=row["sender"],
-        address=row["address"],
-    )
+    return min((moment for moment in ledger.need_one(SELECT_NEXT_DUE) if moment is not None), default=None)

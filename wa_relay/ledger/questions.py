@@ -59,7 +59,10 @@ SPEAKERS: dict[str, Literal["customer", "agent", "operator"]] = {"customer": "cu
 
 @dataclass(frozen=True, slots=True)
 class DueTurn:
-    """A turn that may be asked now. `call_id` and `call_key` are those of the conversation's latest call."""
+    """A turn that may be asked now. `call_id` and `call_key` are those of the conversation's latest call.
+
+    `message_count` is that of the whole thread. `wants_details` is true if the call lacks details that are not due yet.
+    """
 
     id: int
     conversation_id: int
@@ -68,6 +71,8 @@ class DueTurn:
     phone: str
     call_key: str
     put_offs: int
+    message_count: int = 0
+    wants_details: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from wa_relay import policy
 from wa_relay.ledger import consent, handover, holds, human, turns, window
-from wa_relay.ledger.outbox import MOVED, Outbound, Proof, get_message
+from wa_relay.ledger.outbox import MOVED, SELECT_OUTBOUND, Outbound, Proof, get_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Moment, NotSent, SendRefused, SendResult, Unclear
 from wa_relay.moments import stamp
@@ -19,7 +19,7 @@ MARK_SENT = f"""
     update conversation_messages set status = 'sent', twilio_message_id = :sid, in_flight = false, accepted_at = :at,
         sent_at = :stamp, poll_at = :poll_at, lookup_at = null, due_at = null, {MOVED}
     where id = :id"""
-NOTE_SENT = "update conversation_state set last_message_at = greatest(last_message_at, :stamp) where id = :id"
+NOTE_SENT = "update conversation_state set last_message_at = :stamp where id = :id and last_message_at < :stamp"
 # All parts of an answer go to one address, also when the customer's conversations are merged in between.
 FREE_NEXT_PART = """
     update conversation_messages set due_at = :due, to_address = coalesce(to_address, :address)
@@ -39,6 +39,17 @@ MARK_FAILED = f"""
     update conversation_messages set status = 'failed', reason = :reason, error_code = :code, error_message = :message,
         in_flight = false, failed_at = :now, lookup_at = null, poll_at = null, {MOVED}
     where id = :id"""
+SELECT_ACCEPTED = SELECT_OUTBOUND.format(
+    more=""",
+        exists (select 1 from conversation_messages o where o.twilio_message_id = :sid) as owned,
+        exists (select 1 from conversation_messages n
+            where n.turn_id = m.turn_id and n.part = m.part + 1 and n.direction = 'outbound' and n.status = 'queued')
+            as followed,
+        exists (select 1 from holds where subject = 'account' and name = '') as account_held""",
+    where="m.id = :id",
+)
+"""The message that Twilio has accepted, with what its acceptance may change: four statements took 3 % of a message."""
+
 SELECT_SID_OWNER = "select id from conversation_messages where twilio_message_id = :sid"
 SELECT_LEFT_SENDING = """
     select m.id from conversation_messages m
@@ -62,16 +73,9 @@ class Finished:
 
 def finish_send(ledger: Ledger, message_id: int, result: SendResult, now: Moment) -> Finished:
     """Moves a message by the result of its send; one that a receipt has moved meanwhile stays there."""
-    message = get_message(ledger, message_id)
     if isinstance(result, Accepted):
-        # Any acceptance proves that the account works again, not only that of a probe.
-        holds.end_account_hold(ledger, now)
-        done = accept(ledger, message, result.sid, ACCEPTED, message.attempted_at, now)
-        if done.status != "sending":
-            return done
-        # Another message has that SID: an operator has to find out what became of this one.
-        proof = Proof("http", f"Twilio accepted it as {result.sid}, which another message has")
-        return replace(_become_uncertain(ledger, message, proof, now), alarm=done.alarm)
+        return _accepted(ledger, message_id, result.sid, now)
+    message = get_message(ledger, message_id)
     if message.status != "sending":
         return Finished(message_id, message.status, message.reason)
     if isinstance(result, NotSent):
@@ -81,16 +85,45 @@ def finish_send(ledger: Ledger, message_id: int, result: SendResult, now: Moment
     return _refused(ledger, message, result, now)
 
 
+def _accepted(ledger: Ledger, message_id: int, sid: str, now: Moment) -> Finished:
+    *columns, owned, followed, account_held = ledger.need_one(SELECT_ACCEPTED, {"id": message_id, "sid": sid})
+    message = Outbound(*columns)
+    # Any acceptance proves that the account works again, not only that of a probe.
+    if account_held:
+        holds.end_account_hold(ledger, now)
+    done = _adopt(ledger, message, sid, ACCEPTED, message.attempted_at, now, owned=owned, followed=followed)
+    if done.status != "sending":
+        return done
+    # Another message has that SID: an operator has to find out what became of this one.
+    proof = Proof("http", f"Twilio accepted it as {sid}, which another message has")
+    return replace(_become_uncertain(ledger, message, proof, now), alarm=done.alarm)
+
+
 def accept(ledger: Ledger, message: Outbound, sid: str, proof: Proof, at: Moment | None, now: Moment) -> Finished:
     """Adopts a SID for a message: Twilio has it. A SID other than the known one is an alarm.
 
     `at` is when Twilio accepted it, as far as that is known; a response proves that it is now.
     """
+    owned = ledger.one(SELECT_SID_OWNER, {"sid": sid}) is not None
+    return _adopt(ledger, message, sid, proof, at, now, owned=owned, followed=True)
+
+
+def _adopt(
+    ledger: Ledger,
+    message: Outbound,
+    sid: str,
+    proof: Proof,
+    at: Moment | None,
+    now: Moment,
+    *,
+    owned: bool,
+    followed: bool,
+) -> Finished:
+    """`owned` is true if a message has that SID, `followed` if a further part of the answer may wait for this one."""
     if message.sid == sid:
         return Finished(message.id, message.status)
-    owner = ledger.one(SELECT_SID_OWNER, {"sid": sid})
     # Not adopted: a row has one SID, and a person must know that Twilio may have delivered two messages.
-    if message.sid is not None or owner is not None or message.status == "failed":
+    if message.sid is not None or owned or message.status == "failed":
         why = f"message {message.id} is {message.status} and Twilio also has {sid}: it may have been sent twice"
         return Finished(message.id, message.status, alarm=why)
     estimated = at if at is not None else now
@@ -105,7 +138,8 @@ def accept(ledger: Ledger, message: Outbound, sid: str, proof: Proof, at: Moment
     }
     ledger.write(MARK_SENT, parameters | proof.columns(now))
     ledger.write(NOTE_SENT, {"stamp": stamp(estimated), "id": message.conversation_id})
-    free_next_part(ledger, message, now + policy.PART_PAUSE)
+    if followed:
+        free_next_part(ledger, message, now + policy.PART_PAUSE)
     return Finished(message.id, "sent")
 
 

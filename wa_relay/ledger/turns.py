@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from wa_relay import policy
 from wa_relay.ledger import alerts, handover, journal, loops, media, notices, questions, wanted_details
+from wa_relay.ledger.asked import AskedTurn, EndingTurn, find_asked, find_ending, left_asking
 from wa_relay.ledger.customers import OpenTurn
 from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.questions import DueTurn, TurnJob
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.tries import record_try
+from wa_relay.ledger.tries import TriedTurn, record_end, record_try
 from wa_relay.model import Moment, Scalar
 
 SELECT_OPEN_TURN = """
@@ -39,7 +40,9 @@ CANCEL_TURNS = """
 """Written with `or` so that SQLite uses the two partial indexes."""
 
 SELECT_DUE_TURNS = """
-    select t.id, t.conversation_id, s.call_id, s.agent_id, s.phone_number, s.elevenlabs_conversation_id, t.put_offs
+    select t.id, t.conversation_id, s.call_id, s.agent_id, s.phone_number, s.elevenlabs_conversation_id, t.put_offs,
+        s.message_count, exists (select 1 from calls c
+            where c.id = s.call_id and c.lacks_details and c.details_at is null)
     from turns t join conversation_state s on s.id = t.conversation_id
     where t.state = 'open' and t.due_at <= :now
         and not s.merging
@@ -52,12 +55,6 @@ BEGIN_TURN = """
     update turns set state = 'asking', tries = tries + 1, begun_at = :now, call_id = :call_id, epoch = :epoch
     where id = :turn_id"""
 
-SELECT_ASKED_TURN = """
-    select id, conversation_id, call_id, tries, tools_ran, put_off_at, asked_again from turns
-    where id = :turn_id and state = 'asking'"""
-SELECT_LEFT_ASKING = """
-    select id, conversation_id, call_id, tries, tools_ran, put_off_at, asked_again from turns
-    where state = 'asking' and not exists (select 1 from runs where runs.id = turns.epoch and runs.ended_at is null)"""
 MARK_ANSWERED = """
     update turns set state = 'answered', finished_at = :now, session_id = :session_id, error = null
     where id = :turn_id"""
@@ -88,19 +85,6 @@ MARK_TEXT_ONLY_SENT = """
 INTERRUPTED = "interrupted after a tool may have run"
 PUT_OFF_LIMIT = 600.0
 """Seconds in which a turn may be put off for lack of capacity, from the first time (contract 7.1)."""
-
-
-@dataclass(frozen=True, slots=True)
-class AskedTurn:
-    """A turn that is being asked."""
-
-    id: int
-    conversation_id: int
-    call_id: int | None
-    tries: int
-    tools_ran: bool
-    put_off_at: Moment | None
-    asked_again: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +151,15 @@ def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
     for row in ledger.all(SELECT_DUE_TURNS, {"now": now, "limit": limit}):
         turn = DueTurn(*row)
         # Counted where a turn is asked, since that is what costs money; a burst of messages is one turn.
-        if loops.exceeds_turns(ledger, turn.conversation_id, now):
+        if loops.exceeds_turns(ledger, turn.conversation_id, turn.message_count, now):
             handover.mute(ledger, turn.conversation_id, "too_many_turns", now)
             notices.queue_fallback(ledger, turn.conversation_id, turn.call_id, turn.id, now, reason="too_many_turns")
             answered += 1
             continue
         # The call is chosen now: a customer may have been called again since they wrote.
         ledger.write(BEGIN_TURN, {"now": now, "call_id": turn.call_id, "epoch": ledger.epoch, "turn_id": turn.id})
-        wanted_details.want(ledger, turn.conversation_id, now + wanted_details.TURN_FETCHES_FIRST)
+        if turn.wants_details:
+            wanted_details.want(ledger, turn.conversation_id, now + wanted_details.TURN_FETCHES_FIRST)
         messages = questions.messages_of_turn(ledger, turn.id)
         if any(message.has_words or message.file is not None for _, message in messages):
             _record(ledger, turn, "asked", "the agent is asked", now, messages=len(messages))
@@ -199,19 +184,22 @@ def take_answer(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: 
 
     That happens when the customer wrote more meanwhile, a few times at most, and never after a tool may have run.
     """
-    turn = _asked(ledger, turn_id)
-    record_try(ledger, turn_id, "answered" if parts else "silent", now, session_id=session_id)
-    gathering = None if turn is None else ledger.one(SELECT_OPEN_TURN, {"conversation_id": turn.conversation_id})
+    ending = find_ending(ledger, turn_id)
+    if ending is None:
+        return True
+    turn, gathering_due_at = ending.turn, ending.gathering_due_at
+    tried = TriedTurn(turn_id, ending.conversation_id, ending.call_id, being_asked=turn is not None)
+    record_end(ledger, tried, "answered" if parts else "silent", now, session_id=session_id)
     # An answer to half of the customer's messages reads as if the rest were ignored.
-    if turn is not None and gathering is not None and _may_ask_again(turn, ledger.rules.ask_again):
+    if turn is not None and gathering_due_at is not None and _may_ask_again(turn, ledger.rules.ask_again):
         ledger.write(COUNT_ASKED_AGAIN, {"turn_id": turn_id})
         _record(ledger, turn, "asked_again", "the customer wrote more while the agent was answering", now)
-        _reopen(ledger, turn, max(now, OpenTurn(*gathering).due_at))
+        _reopen(ledger, turn, max(now, gathering_due_at))
         return False
     if parts:
-        finish_turn(ledger, turn_id, parts, session_id, now)
+        _finish_answered(ledger, ending, parts, session_id, now)
     else:
-        finish_silent(ledger, turn_id, session_id, now)
+        _finish_silent(ledger, ending, session_id, now)
     return True
 
 
@@ -224,18 +212,24 @@ def finish_turn(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: 
 
     A turn that is not being asked any more (the customer opted out meanwhile) takes no answer.
     """
-    turn = _asked(ledger, turn_id)
+    ending = find_ending(ledger, turn_id)
+    return [] if ending is None else _finish_answered(ledger, ending, parts, session_id, now)
+
+
+def _finish_answered(
+    ledger: Ledger, ending: EndingTurn, parts: Sequence[str], session_id: str | None, now: Moment
+) -> list[int]:
+    turn = ending.turn
     if turn is None:
         return []
-    ledger.write(MARK_ANSWERED, {"now": now, "session_id": session_id, "turn_id": turn_id})
+    ledger.write(MARK_ANSWERED, {"now": now, "session_id": session_id, "turn_id": turn.id})
     _record(ledger, turn, "answered", "the agent answered", now, session=session_id, parts=len(parts))
-    ledger.write(ALLOW_FALLBACK, {"conversation_id": turn.conversation_id})
-    alerts.clear_agent_failures(ledger, turn.conversation_id)
+    _note_that_agent_works(ledger, ending)
     message_ids = []
     for number, part in enumerate(parts):
         # A further part becomes due by the acceptance or the receipt of the one before it.
         due = now if number == 0 else None
-        reply = NewMessage(turn.conversation_id, "reply", part, due, turn.call_id, turn_id, number)
+        reply = NewMessage(turn.conversation_id, "reply", part, due, turn.call_id, turn.id, number)
         message_ids.append(queue_message(ledger, reply, now))
     return message_ids
 
@@ -245,14 +239,26 @@ def finish_silent(ledger: Ledger, turn_id: int, session_id: str | None, now: Mom
 
     Nothing is sent, and what was asked is not asked again.
     """
-    turn = _asked(ledger, turn_id)
+    ending = find_ending(ledger, turn_id)
+    return ending is not None and _finish_silent(ledger, ending, session_id, now)
+
+
+def _finish_silent(ledger: Ledger, ending: EndingTurn, session_id: str | None, now: Moment) -> bool:
+    turn = ending.turn
     if turn is None:
         return False
-    ledger.write(MARK_SILENT, {"now": now, "session_id": session_id, "turn_id": turn_id})
+    ledger.write(MARK_SILENT, {"now": now, "session_id": session_id, "turn_id": turn.id})
     _record(ledger, turn, "silent", "the agent answered with silence", now, session=session_id)
-    ledger.write(ALLOW_FALLBACK, {"conversation_id": turn.conversation_id})
-    alerts.clear_agent_failures(ledger, turn.conversation_id)
+    _note_that_agent_works(ledger, ending)
     return True
+
+
+def _note_that_agent_works(ledger: Ledger, ending: EndingTurn) -> None:
+    """Allows the customer's next notice, and ends the row of the agent's failures."""
+    if ending.noticed:
+        ledger.write(ALLOW_FALLBACK, {"conversation_id": ending.conversation_id})
+    if ending.agent_failed:
+        alerts.clear_agent_failures(ledger, ending.conversation_id)
 
 
 def fail_turn(ledger: Ledger, turn_id: int, error: str, now: Moment) -> bool:
@@ -261,7 +267,7 @@ def fail_turn(ledger: Ledger, turn_id: int, error: str, now: Moment) -> bool:
     Its question becomes part of the next turn's, unless a tool may have run: that question is never asked again. A turn
     in which the agent requested a person ends in silence: the notice has answered it.
     """
-    turn = _asked(ledger, turn_id)
+    turn = find_asked(ledger, turn_id)
     if turn is None:
         return False
     if handover.has_person(ledger, turn.conversation_id):
@@ -301,7 +307,7 @@ def put_off_turn(ledger: Ledger, turn_id: int, due_at: Moment, now: Moment, why:
     False when the turn can't wait: it has been put off for ten minutes, a tool may have run, or it is not being
     asked any more. The caller then fails it.
     """
-    turn = _asked(ledger, turn_id)
+    turn = find_asked(ledger, turn_id)
     record_try(ledger, turn_id, "no_capacity", now, why)
     if turn is None or turn.tools_ran:
         return False
@@ -318,7 +324,7 @@ def put_off_turn(ledger: Ledger, turn_id: int, due_at: Moment, now: Moment, why:
 
 def reopen_turn(ledger: Ledger, turn_id: int, due_at: Moment) -> None:
     """Gives back a turn that was not finished. One whose tools may have run fails instead."""
-    turn = _asked(ledger, turn_id)
+    turn = find_asked(ledger, turn_id)
     if turn is None:
         return
     record_try(ledger, turn_id, "interrupted", due_at)
@@ -334,7 +340,7 @@ def rescue_turns(ledger: Ledger, now: Moment) -> int:
 
     A turn fails instead if a tool may have run, or if it has begun too often without an end.
     """
-    turns = [AskedTurn(*row) for row in ledger.all(SELECT_LEFT_ASKING)]
+    turns = left_asking(ledger)
     for turn in turns:
         record_try(ledger, turn.id, "interrupted", now)
         if turn.tools_ran:
@@ -346,11 +352,6 @@ def rescue_turns(ledger: Ledger, now: Moment) -> int:
             _record(ledger, turn, "given_back", "the process ended while the agent was being asked", now)
             _reopen(ledger, turn, now)
     return len(turns)
-
-
-def _asked(ledger: Ledger, turn_id: int) -> AskedTurn | None:
-    row = ledger.one(SELECT_ASKED_TURN, {"turn_id": turn_id})
-    return None if row is None else AskedTurn(*row)
 
 
 def _reopen(ledger: Ledger, turn: AskedTurn, due_at: Moment) -> None:
@@ -382,7 +383,7 @@ def _record(
 
 def finish_unreadable(ledger: Ledger, turn_id: int, now: Moment) -> bool:
     """Ends a turn whose files the agent could not be given, and that holds nothing else. False if it is not asked."""
-    turn = _asked(ledger, turn_id)
+    turn = find_asked(ledger, turn_id)
     if turn is None:
         return False
     _answer_with_notice(ledger, turn, now)
