@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wa_relay.loops.bell import Bell
+from wa_relay.loops.bell import Bell, Board, Move
 
 
 def test_a_wait_ends_when_the_bell_rings_or_when_its_time_is_over() -> None:
@@ -62,5 +62,23 @@ def test_a_cancellation_that_meets_the_bell_is_not_lost(later: int) -> None:
         if waiting.cancel():
             with pytest.raises(asyncio.CancelledError):
                 await waiting
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
+def test_who_waits_for_a_message_gets_its_move_or_nothing_when_the_time_is_over() -> None:
+    async def scenario() -> None:
+        board = Board()
+        assert await board.wait(1, 0.01) is None
+        waiting = [asyncio.create_task(board.wait(number, 3600.0)) for number in (1, 1, 2, 3)]
+        await asyncio.sleep(0)
+        board.announce(1, Move("SM1"))
+        board.announce(2)
+        board.announce(2, Move("SM2"))
+        waiting[3].cancel()
+        moves = await asyncio.gather(*waiting, return_exceptions=True)
+        assert moves[:3] == [Move("SM1"), Move("SM1"), Move(None)]
+        assert isinstance(moves[3], asyncio.CancelledError)
+        assert not board._waiting
 
     asyncio.run(asyncio.wait_for(scenario(), 30))

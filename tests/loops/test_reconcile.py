@@ -94,7 +94,7 @@ def _fetched(folder: Path, status: str, meanwhile: str | None = None) -> tuple[W
             await asyncio.wait([waiting], timeout=0.5)
         following.cancel()
         await ledger.close()
-        return wakers, waiting.done() and waiting.result()
+        return wakers, waiting.done() and waiting.result() is not None
 
     return asyncio.run(scenario())
 

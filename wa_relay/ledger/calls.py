@@ -11,7 +11,6 @@ from wa_relay import policy
 from wa_relay.ledger import (
     batches,
     call_details,
-    consent,
     customers,
     failed_calls,
     forgotten,
@@ -26,7 +25,7 @@ from wa_relay.ledger.openings import KnownCall
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Call, Moment
 from wa_relay.moments import stamp
-from wa_relay.phone import mask
+from wa_relay.phone import mask, other_spelling
 
 SELECT_CALL_STATE = """
     select calls.id, calls.elevenlabs_conversation_id, calls.conversation_id, calls.skipped,
@@ -34,13 +33,25 @@ SELECT_CALL_STATE = """
         exists (select 1 from holds where subject in ('operator', 'burst', 'account', 'sender'))
     from calls left join conversation_messages m on m.call_id = calls.id and m.kind = 'opening'
     where calls.elevenlabs_conversation_id = :key"""
-SELECT_ANY_HOLD = "select exists (select 1 from holds where subject in ('operator', 'burst', 'account', 'sender'))"
+SELECT_REPORTED = """
+    select exists (select 1 from calls where elevenlabs_conversation_id = :key) as known,
+        exists (select 1 from addresses where address = :address)
+            or exists (select 1 from addresses where address = :other) as called,
+        exists (select 1 from opt_outs where phone_number = :address and returned_at is null)
+            or exists (select 1 from opt_outs where phone_number = :other and returned_at is null) as opted_out,
+        exists (select 1 from call_hints where elevenlabs_conversation_id = :key) as hinted,
+        exists (select 1 from holds where subject <> 'limited' and subject <> 'template') as held,
+        last_push_at
+    from relay"""
+"""Says which tables a reported call is looked up in: for a campaign's call, in none."""
+
 SELECT_LAST_CALL = "select max(coalesce(ended_at, recorded_at)) from calls where conversation_id = :id"
 INSERT_CALLED_CONVERSATION = """
     insert into conversation_state
         (phone_number, client_name, elevenlabs_conversation_id, agent_id, status, started_at, last_message_at,
-        created_at, sender)
-    values (:phone, :name, :key, :agent_id, :status, :stamp, :stamp, :now, :sender)"""
+        created_at, sender, call_summary)
+    values (:phone, :name, :key, :agent_id, :status, :stamp, :stamp, :now, :sender, :summary)"""
+POINT_AT_FIRST_CALL = "update conversation_state set call_id = :call_id where id = :id"
 POINT_AT_CALL = """
     update conversation_state set call_id = :call_id, elevenlabs_conversation_id = :key, agent_id = :agent_id,
         client_name = coalesce(:name, client_name), call_summary = :summary
@@ -69,8 +80,20 @@ DROP_DETAILS = "update calls set details_at = null, lacks_details = false where 
 Plan = policy.Skip | policy.Write | policy.Wait
 Details = Literal["known", "later", "due"]
 
-PUSHES_RECENTLY = 86400.0
-"""Seconds after a push in which the backend counts as one that reports calls itself."""
+PUSHES_RECENTLY, NOTE_PUSH_EVERY = 86400.0, 60.0
+"""Seconds after a push in which the backend counts as one that reports calls itself, and between two notes of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reported:
+    """What is stored about a reported call; the columns of `SELECT_REPORTED` in order."""
+
+    known: bool
+    called: bool
+    opted_out: bool
+    hinted: bool
+    held: bool
+    last_push_at: Moment | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,26 +126,28 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
 
     Raises `CallConflict` if the call is known with another customer's phone; nothing changes then.
     """
-    known, customer = openings.find_call(ledger, call.key), None
+    other = other_spelling(call.phone) or call.phone
+    reported = _Reported(*ledger.need_one(SELECT_REPORTED, {"key": call.key, "address": call.phone, "other": other}))
+    known, customer = openings.find_call(ledger, call.key) if reported.known else None, None
     if known is None:
         if forgotten.is_forgotten(ledger, "call", call.key):
             return _forgotten_state(call)
-        customer = customers.find_customer(ledger, call.phone)
+        customer = customers.find_customer(ledger, call.phone) if reported.called else None
         # A webhook reports a failed call under its conversation, the batch under `<batch>/<recipient>`.
         same = None if customer is None else failed_calls.find_duplicate_failure(ledger, call, customer.id)
         known = None if same is None else openings.find_call(ledger, same)
     if known is not None:
         # Before anything is written: a conflict that has changed nothing need not be undone.
         _refuse_conflict(ledger, known, call)
-        _note_push(ledger, call, now)
+        _note_push(ledger, call, reported.last_push_at, now)
         call_details.fill_in(ledger, known, call, now)
         return call_state(ledger, known.key)
-    backend_pushes = _note_push(ledger, call, now)
+    backend_pushes = _note_push(ledger, call, reported.last_push_at, now)
     # The customer was erased, but the opt-out stays in force: the call is counted, and no message is sent.
     if customer is None and forgotten.opted_out_before(ledger, call.phone):
-        return _count_forgotten(ledger, call, now)
+        return _count_forgotten(ledger, call, reported, now)
     if customer is None:
-        opted_out = consent.stranger_opted_out(ledger, call.phone)
+        opted_out = bool(reported.opted_out)
     else:
         if call.phone != customer.phone:
             # The batch dialled another spelling of a known number, which the customer's next message may come from.
@@ -130,7 +155,7 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
         opted_out = customer.status == "opted_out"
     facts = waiting.customer_facts(ledger, None if customer is None else customer.id, opted_out=opted_out)
     plan = plan_call(ledger, call, facts, now, backend_pushes=backend_pushes)
-    return _insert(ledger, call, customer, plan, opted_out, now)
+    return _insert(ledger, call, customer, plan, reported, opted_out, now)
 
 
 def plan_call(
@@ -162,24 +187,34 @@ def as_created(state: CallState) -> CallState:
     return replace(state, created=True)
 
 
+def as_accepted(state: CallState, sid: str) -> CallState:
+    """The state of a call whose opening Twilio has just accepted."""
+    return replace(state, message_status="sent", sid=sid)
+
+
 def unknown_calls(ledger: Ledger, keys: Sequence[str]) -> set[str]:
     """Those of the keys that no call has, or had when it was erased."""
     found = (row[0] for row in ledger.all(SELECT_UNKNOWN_KEYS[ledger.db.name], {"keys": json.dumps(list(keys))}))
     return {key for key in found if not forgotten.is_forgotten(ledger, "call", key)}
 
 
-def _note_push(ledger: Ledger, call: Call, now: Moment) -> bool:
+def _note_push(ledger: Ledger, call: Call, last_push_at: Moment | None, now: Moment) -> bool:
     """Remembers that the backend reports calls. True if it did so in the last 24 hours."""
-    if call.source == "push":
+    if call.source != "push":
+        return _is_recent(last_push_at, now)
+    if last_push_at is None or not 0.0 <= now - last_push_at < NOTE_PUSH_EVERY:
         ledger.run(MARK_PUSHED, {"now": now})
-        return True
-    return pushes_recently(ledger, now)
+    return True
 
 
 def pushes_recently(ledger: Ledger, now: Moment) -> bool:
     """True if the backend has reported a call in the last 24 hours."""
     row = ledger.one(SELECT_LAST_PUSH)
-    return row is not None and row[0] is not None and now - row[0] < PUSHES_RECENTLY
+    return row is not None and _is_recent(row[0], now)
+
+
+def _is_recent(last_push_at: Moment | None, now: Moment) -> bool:
+    return last_push_at is not None and now - last_push_at < PUSHES_RECENTLY
 
 
 def _forgotten_state(call: Call) -> CallState:
@@ -187,7 +222,7 @@ def _forgotten_state(call: Call) -> CallState:
     return CallState(0, call.key, 0, "forgotten")
 
 
-def _count_forgotten(ledger: Ledger, call: Call, now: Moment) -> CallState:
+def _count_forgotten(ledger: Ledger, call: Call, reported: _Reported, now: Moment) -> CallState:
     """Counts a call to a forgotten customer who had opted out: nothing of it says who that is."""
     (trace,) = forgotten.traces_of(ledger, [("call", call.key)], now)
     forgotten.remember(ledger, [trace])
@@ -195,7 +230,7 @@ def _count_forgotten(ledger: Ledger, call: Call, now: Moment) -> CallState:
     counted = forgotten.anonymous(call, f"{forgotten.ERASED}{trace.hash}")
     facts = policy.CustomerFacts(opted_out=True)
     plan = policy.plan_opening(counted, facts, ledger.rules, fence=ledger.fence, backend_pushes=False, now=now)
-    _insert(ledger, counted, None, plan, True, now)
+    _insert(ledger, counted, None, plan, reported, True, now)
     ledger.run(MARK_ANONYMOUS, {"key": counted.key, "now": now})
     ledger.run(DROP_DETAILS, {"key": counted.key})
     return replace(call_state(ledger, counted.key), created=True)
@@ -218,6 +253,7 @@ def _insert(
     call: Call,
     customer: Customer | None,
     plan: Plan,
+    reported: _Reported,
     opted_out: bool,
     now: Moment,
 ) -> CallState:
@@ -238,14 +274,18 @@ def _insert(
             "stamp": stamp(now),
             "now": now,
             "sender": customers.first_sender(ledger.rules, call.agent_id),
+            "summary": call.summary,
         }
         conversation_id = customers.open_conversation(ledger, INSERT_CALLED_CONVERSATION, conversation, now)
     call_id, details = _insert_call(ledger, call, conversation_id, plan, now)
     ended_at = call.ended_at if call.ended_at is not None else now
-    if last_call is None or ended_at >= last_call:
+    if customer is None:
+        ledger.write(POINT_AT_FIRST_CALL, {"call_id": call_id, "id": conversation_id})
+    elif last_call is None or ended_at >= last_call:
         latest = {"call_id": call_id, "key": call.key, "agent_id": call.agent_id, "name": name}
         ledger.run(POINT_AT_CALL, latest | {"summary": call.summary, "id": conversation_id})
-    batches.drop_hint(ledger, call.key)
+    if reported.hinted:
+        batches.drop_hint(ledger, call.key)
     openings.record_decision(ledger, conversation_id, call_id, plan, now, source=call.source, outcome=call.outcome)
     message_id = None
     if isinstance(plan, policy.Write):
@@ -260,7 +300,7 @@ def _insert(
         message_id=message_id,
         message_status=None if message_id is None else "queued",
         due_at=plan.due_at if isinstance(plan, policy.Write) else None,
-        held=bool(ledger.need_one(SELECT_ANY_HOLD)[0]),
+        held=bool(reported.held),
         details=details,
         created=True,
     )

@@ -10,31 +10,42 @@ from dataclasses import dataclass, field
 from wa_relay.model import Moment
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A message has moved. `sid` is Twilio's if it has just accepted the message, None for any other move."""
+
+    sid: str | None = None
+
+
 class Board:
     """The place where a request waits until a message moves."""
 
     def __init__(self) -> None:
-        self._waiting: defaultdict[int, list[asyncio.Future[None]]] = defaultdict(list)
+        self._waiting: defaultdict[int, list[asyncio.Future[Move | None]]] = defaultdict(list)
 
-    async def wait(self, message_id: int, within: float) -> bool:
-        """Returns True if the message moved, False if `within` seconds passed first."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def wait(self, message_id: int, within: float) -> Move | None:
+        """Returns the message's move, None if `within` seconds pass first."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Move | None] = loop.create_future()
+        timer = loop.call_later(within, _settle, future, None)
         self._waiting[message_id].append(future)
         try:
-            await asyncio.wait_for(future, within)
-        except TimeoutError:
-            return False
+            return await future
         finally:
+            timer.cancel()
             self._waiting[message_id].remove(future)
             if not self._waiting[message_id]:
                 del self._waiting[message_id]
-        return True
 
-    def announce(self, message_id: int) -> None:
+    def announce(self, message_id: int, move: Move = Move()) -> None:
         """Wakes the requests that wait on a message."""
         for future in self._waiting.get(message_id, ()):
-            if not future.done():
-                future.set_result(None)
+            _settle(future, move)
+
+
+def _settle(future: asyncio.Future[Move | None], move: Move | None) -> None:
+    if not future.done():
+        future.set_result(move)
 
 
 class Bell:

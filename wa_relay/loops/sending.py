@@ -16,7 +16,7 @@ from wa_relay.ledger.faults import LeaseLost
 from wa_relay.ledger.sends import Finished
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import fail, say, warn
-from wa_relay.loops.bell import Wakers
+from wa_relay.loops.bell import Move, Wakers
 from wa_relay.loops.rates import Rates
 from wa_relay.loops.worker import IDLE, Worker, rest_until
 from wa_relay.model import Accepted, Moment, NotSent, Outgoing, SendRefused, SendResult, Unclear
@@ -126,7 +126,10 @@ class SendWorker(Worker):
             finished = await self._persist(sends.finish_send, message_id, result, self._clock())
         self._note(result)
         self._log(job, result, finished)
-        self._wakers.board.announce(message_id)
+        sid = None
+        if isinstance(result, Accepted) and finished.status == "sent" and finished.alarm is None:
+            sid = result.sid
+        self._wakers.board.announce(message_id, Move(sid))
         # The end of this send may free the next message of its conversation, or this one is due again.
         if self._held_back or finished.due_at is not None:
             self.bell.ring()
