@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from wa_relay import policy
 from wa_relay.ledger import journal
@@ -208,5 +208,7 @@ def _record_wait(ledger: Ledger, call: KnownCall, message_id: int, due_at: Momen
 
 
 def _known(row: Row) -> KnownCall:
-    collected = None if row["collected"] is None else json.loads(row["collected"])
-    return replace(KnownCall(*row), variables=json.loads(row["variables"]), collected=collected)
+    columns = dict(zip(KnownCall.__slots__, row, strict=True))
+    columns["variables"] = json.loads(row["variables"])
+    columns["collected"] = None if row["collected"] is None else json.loads(row["collected"])
+    return KnownCall(**columns)
