@@ -149,6 +149,20 @@ def test_a_conflict_takes_back_its_own_operation_and_repeats_no_other(tmp_path: 
     asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
+def test_operations_that_succeed_take_no_savepoint(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with closing(file.open_for_writing(tmp_path / "relay.db", account_sid="AC1", now=NOW).connection) as db:
+            statements: list[str] = []
+            db.set_trace_callback(statements.append)
+            ledger = LedgerThread(Ledger(db, RULES))
+            await asyncio.gather(*(ledger.hand_over(_write, number) for number in range(20)))
+            await ledger.close()
+            assert sum("insert into strangers" in each for each in statements) == 20
+            assert not [each for each in statements if each.startswith(("savepoint", "release"))]
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
 def test_an_operation_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
     def half(ledger: Ledger) -> None:
         _write(ledger, 1)

@@ -133,11 +133,6 @@ class Engine(Queries, Protocol):
         """Inserts a row into a table with a key, and returns that key."""
         ...
 
-    @property
-    def savepoints_are_cheap(self) -> bool:
-        """True if every operation may have a savepoint; otherwise only those of a group that has failed half-way."""
-        ...
-
     def savepoint(self) -> None:
         """Begins an operation, which can be undone alone."""
         ...

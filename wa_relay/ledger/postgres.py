@@ -250,8 +250,6 @@ class PostgresEngine:
         self._announced.clear()
         return f"{NOTIFY.format(channel=CHANNEL, payload=f'{self._run or 0} {words}')}; " if words else ""
 
-    savepoints_are_cheap = False
-
     @property
     def is_shared(self) -> bool:
         """Any number of daemons may run."""

@@ -109,8 +109,6 @@ class SqliteEngine(sqlite3.Connection):
 
     is_shared = False
 
-    savepoints_are_cheap = True
-
     def now(self, clock: Moment) -> Moment:
         """A file has no clock."""
         return clock

@@ -1,10 +1,10 @@
 """The ledger's only asynchronous door: one thread that owns the connection.
 
 All operations that wait run in one transaction and share its commit, since a commit's sync costs far more than what
-it makes durable. Each operation has a savepoint, so that one that fails (a conflict) undoes itself and nothing else.
+it makes durable. An operation that fails (a conflict) undoes itself and nothing else: one that has not changed anything
+yet costs nothing; when one fails half-way, the group is undone and runs once more, with a savepoint for each operation.
 
-On PostgreSQL a savepoint costs two round trips. There an operation that fails before it has changed anything costs
-nothing; when one fails half-way, the group is undone and runs once more, with savepoints.
+A savepoint for every operation from the start was 3 % of a stored webhook on SQLite, and two round trips on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -158,14 +158,11 @@ class LedgerThread:
             return [_Outcome(job.future, None, self._refusal(error))]
 
     def _commit(self, group: list[_Job]) -> list[_Outcome]:
-        careful = self._operation_with_savepoint
         try:
             try:
-                outcomes = self._transaction(
-                    group, careful if self._ledger.db.savepoints_are_cheap else self._operation
-                )
+                outcomes = self._transaction(group, self._operation)
             except _HalfWay:
-                outcomes = self._transaction(group, careful)
+                outcomes = self._transaction(group, self._operation_with_savepoint)
         except Exception as error:
             refusal = self._refusal(error)
             return [_Outcome(job.future, None, refusal) for job in group]
