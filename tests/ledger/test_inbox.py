@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 
 import pytest
 
+from tests.engines import only_sqlite
 from tests.ledger.conftest import NOW, PHONE, call, end_runs, written
 from wa_relay.ledger import calls, claims, consent, control, inbox, questions, sends, turns
 from wa_relay.ledger.questions import TurnJob
+from wa_relay.ledger.sqlite import SqliteEngine
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Attachment, AttachmentType, Line, Unclear
 
@@ -36,6 +39,25 @@ def test_the_same_message_again_changes_nothing(known: Ledger) -> None:
     assert inbox.record_inbound(known, written(), NOW).effect == "turn"
     assert inbox.record_inbound(known, written(), NOW + 1).effect == "duplicate"
     assert inbox.record_inbound(known, written(written_at=NOW), NOW + 60).effect == "duplicate"
+
+
+@only_sqlite
+def test_a_customers_message_takes_five_statements(ledger: Ledger) -> None:
+    calls.record_call(ledger, call(summary="Preguntó por el plan."), NOW)
+    claims.claim_messages(ledger, 5, NOW)
+    sends.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
+    assert isinstance(ledger.db, SqliteEngine)
+    statements: list[str] = []
+    ledger.db.set_trace_callback(statements.append)
+    inbox.record_inbound(ledger, written(), NOW)
+    # A trigger's statements appear as the one that fired it once more.
+    assert [" ".join(each.split()[:3]).partition(",")[0] for each, _ in groupby(statements)] == [
+        "select s.id",
+        "insert into conversation_messages",
+        "update conversation_state set",
+        "insert into turns",
+        "update conversation_messages set",
+    ]
 
 
 def test_a_form_without_a_sid_is_a_message_of_its_own(known: Ledger) -> None:

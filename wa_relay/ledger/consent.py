@@ -6,7 +6,6 @@ An opt-out holds for the customer, however the number is spelled.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Literal
 
 from wa_relay.ledger import customers, forgotten, held, journal, turns
@@ -119,7 +118,7 @@ def learn_address(ledger: Ledger, customer: Customer, address: str, now: Moment)
     silence(ledger, customer.id, "keyword", now)
     detail = "an address turned out to be this customer's, and had opted out"
     _record(ledger, customer.id, "out", detail, "customer", now)
-    return replace(customer, status="opted_out")
+    return customer._replace(status="opted_out")
 
 
 def silence(ledger: Ledger, conversation_id: int, source: str, now: Moment) -> None:

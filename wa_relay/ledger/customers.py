@@ -9,8 +9,7 @@ have no index for it.)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.store import Ledger
@@ -33,7 +32,10 @@ SELECT_WRITER = f"""
     select {CUSTOMER_COLUMNS}, t.id as turn_id, t.first_at, t.due_at, t.put_off_at,
         exists (select 1 from strangers w where w.twilio_message_id = :sid) as known_before,
         exists (select 1 from conversation_messages o
-            where o.conversation_id = s.id and o.kind = 'opening' and o.status = 'queued') as opening_waits
+            where o.conversation_id = s.id and o.kind = 'opening' and o.status = 'queued') as opening_waits,
+        case when s.window_ends_at > :now then false else exists (select 1 from calls c
+            where c.id = s.call_id and c.lacks_details and c.details_at is null) end as wants_details,
+        exists (select 1 from forgotten) as some_forgotten
     from addresses a join conversation_state s on s.id = a.conversation_id
         left join turns t on t.conversation_id = s.id and t.state = 'open'
     where a.address = :address"""
@@ -54,8 +56,7 @@ SHOW_NUMBER = """
     where id = :id and not exists (select 1 from conversation_state o where o.phone_number = :address)"""
 
 
-@dataclass(frozen=True, slots=True)
-class Customer:
+class Customer(NamedTuple):
     """A customer's conversation. `call_id` is the latest call, None for a stranger; `user_id` the latest BSUID.
 
     `phone` is the BSUID while no number is known. `reply_to` is the address that wrote last, None until one has.
@@ -78,8 +79,7 @@ class Customer:
     window_ends_at: Moment | None
 
 
-@dataclass(frozen=True, slots=True)
-class OpenTurn:
+class OpenTurn(NamedTuple):
     """The turn that gathers what a customer writes. `put_off_at` is when it was first put off, None if never."""
 
     id: int
@@ -88,17 +88,20 @@ class OpenTurn:
     put_off_at: Moment | None
 
 
-@dataclass(frozen=True, slots=True)
-class Writer:
+class Writer(NamedTuple):
     """A customer who has just written, with what their message asks for: read together, for one round trip.
 
     `known_before` is true if the message was stored before, when its customer was a stranger. `turn` is the open one.
+    `wants_details` is true if this message makes the details of the latest call due. `some_forgotten` is false while no
+    customer was forgotten.
     """
 
     customer: Customer
     turn: OpenTurn | None
     known_before: bool
     opening_waits: bool
+    wants_details: bool
+    some_forgotten: bool
 
 
 def is_number(address: str) -> bool:
@@ -122,15 +125,15 @@ def find_customer(ledger: Ledger, *addresses: str | None) -> Customer | None:
     return None
 
 
-def find_writer(ledger: Ledger, sid: str | None, *addresses: str | None) -> Writer | None:
+def find_writer(ledger: Ledger, sid: str | None, now: Moment, *addresses: str | None) -> Writer | None:
     """The same customer as `find_customer`, with what the message with this SID asks for."""
     for address in addresses:
         for spelling in () if address is None else spellings(address):
-            row = ledger.one(SELECT_WRITER, {"address": spelling, "sid": sid})
+            row = ledger.one(SELECT_WRITER, {"address": spelling, "sid": sid, "now": now})
             if row is not None:
-                *customer, turn_id, first_at, due_at, put_off_at, known_before, opening_waits = row
+                *customer, turn_id, first_at, due_at, put_off_at, known, waits, wants, some = row
                 turn = None if turn_id is None else OpenTurn(turn_id, first_at, due_at, put_off_at)
-                return Writer(Customer(*customer), turn, bool(known_before), bool(opening_waits))
+                return Writer(Customer(*customer), turn, bool(known), bool(waits), bool(wants), bool(some))
     return None
 
 

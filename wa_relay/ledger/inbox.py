@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from dataclasses import asdict
+from typing import Literal, NamedTuple
 
 from wa_relay import policy
 from wa_relay.ledger import (
@@ -25,6 +25,7 @@ from wa_relay.ledger import (
     window,
 )
 from wa_relay.ledger.customers import Customer, Writer
+from wa_relay.ledger.faults import NotInserted
 from wa_relay.ledger.media import Heard
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
@@ -36,7 +37,7 @@ INSERT_INBOUND = """
         call_id, attachment, latitude, longitude, reply_to, tapped, referral, created_at, accepted_at)
     values (:conversation_id, 'inbound', 'customer', :content, :sid, :stamp, 'received', :call_id, :attachment,
         :latitude, :longitude, :reply_to, :tapped, :referral, :now, :written_at)
-    on conflict do nothing returning id"""
+    on conflict do nothing"""
 SELECT_MESSAGE_OF_CONVERSATION = """
     select id from conversation_messages where twilio_message_id = :sid and conversation_id = :conversation_id"""
 SELECT_MESSAGE_BY_SID = "select 1 from conversation_messages where twilio_message_id = :sid"
@@ -73,8 +74,7 @@ WHY_UNANSWERED = {
 Effect = Literal["turn", "duplicate", "stranger", "before_fence", "opted_out", "silent", "notice", "held"]
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """The result of storing an inbound message. `due_at` is when its turn is due, None without one."""
 
     effect: Effect
@@ -97,11 +97,11 @@ def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
     # A listing's times are whole seconds, cut off: what may lie after the fence counts as after it.
     if inbound.written_at is not None and written + 1.0 <= ledger.fence:
         return Received("before_fence")
-    writer = customers.find_writer(ledger, inbound.sid, inbound.phone, inbound.wa_id, inbound.user_id)
+    writer = customers.find_writer(ledger, inbound.sid, now, inbound.phone, inbound.wa_id, inbound.user_id)
     if _is_strangers(ledger, inbound, writer):
         return Received("duplicate")
     # The sweep lists a day of messages: an erased one must not come back by it.
-    if forgotten.is_forgotten(ledger, "message", inbound.sid):
+    if (writer is None or writer.some_forgotten) and forgotten.is_forgotten(ledger, "message", inbound.sid):
         return Received("duplicate")
     if writer is None:
         return _receive_stranger(ledger, inbound, written, now)
@@ -190,12 +190,13 @@ def _keep_strangers_message(ledger: Ledger, inbound: Inbound, written: Moment) -
 def _store(
     ledger: Ledger, inbound: Inbound, customer: Customer, written: Moment, now: Moment, writer: Writer | None = None
 ) -> Received:
-    attachment = inbound.attachment
+    attachment, at = inbound.attachment, consent.written_at(inbound, now)
+    sent_at = stamp(written)
     message = {
         "conversation_id": customer.id,
         "content": content_of(inbound.text, attachment),
         "sid": inbound.sid,
-        "stamp": stamp(written),
+        "stamp": sent_at,
         "call_id": customer.call_id,
         "attachment": None if attachment is None else attachment.type,
         "latitude": None if attachment is None else attachment.latitude,
@@ -204,21 +205,22 @@ def _store(
         "tapped": inbound.tapped,
         "referral": None if inbound.referral is None else json.dumps(asdict(inbound.referral), ensure_ascii=False),
         "now": now,
-        "written_at": consent.written_at(inbound, now),
+        "written_at": at,
     }
-    row = ledger.one(INSERT_INBOUND, message)
-    if row is None:
+    try:
+        message_id = ledger.insert(INSERT_INBOUND, message)
+    except NotInserted:
         return Received("duplicate")
     if attachment is not None:
-        media.store_file(ledger, row[0], customer.id, attachment, now)
+        media.store_file(ledger, message_id, customer.id, attachment, now)
     # By the time of writing: the window of a message that the sweep found late has run since then.
     window_ends_at = written + policy.WINDOW
     to = _number_written_to(inbound)
     if to is not None and to != customer.sender:
         customers.follow_to_sender(ledger, customer.id, to, window_ends_at)
-    noted = {"stamp": stamp(written), "window": window_ends_at, "user_id": inbound.user_id, "id": customer.id}
-    ledger.write(NOTE_INBOUND, noted | {"written_at": message["written_at"]})
-    received = Received("silent", row[0], customer.id)
+    noted = {"stamp": sent_at, "window": window_ends_at, "user_id": inbound.user_id, "written_at": at}
+    ledger.write(NOTE_INBOUND, {**noted, "id": customer.id})
+    received = Received("silent", message_id, customer.id)
     # A thumbs-up opens the window like any message, but is not a question.
     if attachment is not None and attachment.type == "reaction":
         return received
@@ -237,7 +239,7 @@ def _store(
         forgotten.come_back(ledger, customer.phone, inbound.phone, inbound.wa_id, inbound.user_id)
         consent.opt_in(ledger, customer.phone, customer.id, consent.written_at(inbound, now), now)
         media.begin_all(ledger, customer.id, now)
-        customer, writer = replace(customer, status="active"), None
+        customer, writer = customer._replace(status="active"), None
     # Twilio itself has answered a message with an OptOutType.
     if inbound.opt_out is not None:
         return received
@@ -251,7 +253,7 @@ def _opt_out(ledger: Ledger, inbound: Inbound, customer: Customer, received: Rec
     new = consent.opt_out(ledger, customer.phone, source, now, consent.written_at(inbound, now))
     if new and not inbound.opt_out and ledger.rules.confirmation:
         notices.queue_notice(ledger, customer.id, customer.call_id, "opt_out", ledger.rules.confirmation, None, now)
-    return replace(received, effect="opted_out")
+    return received._replace(effect="opted_out")
 
 
 def _unanswered(ledger: Ledger, received: Received, reason: str, now: Moment) -> Received:
@@ -275,7 +277,7 @@ def _answer(
     if _asks_for_person(ledger, inbound):
         asked_at = consent.written_at(inbound, now)
         requested = handover.request(ledger, customer.id, "keyword", asked_at, now)
-        return replace(received, effect="notice", due_at=now) if requested else received
+        return received._replace(effect="notice", due_at=now) if requested else received
     if customer.handler != "agent":
         return _hold(ledger, customer, received, now)
     # Two machines that answer each other repeat their text. A button or a caption is repeated by people, too.
@@ -288,7 +290,7 @@ def _answer(
         if mode == "fallback":
             queued = notices.queue_fallback(ledger, customer.id, None, None, now)
             if queued:
-                return replace(received, effect="notice", due_at=now)
+                return received._replace(effect="notice", due_at=now)
             return _unanswered(ledger, received, "fallback_sent", now)
         if not customer.agent_id:
             if mode != "agent":
@@ -296,7 +298,7 @@ def _answer(
             ledger.run(SET_AGENT, {"agent_id": ledger.rules.unknown_agent_id, "id": customer.id})
     # The debounce is time enough for the details: the turn need not wait for them. While the window is open, they were
     # fetched with its first message, or the turn fetches them.
-    if customer.call_id is not None and (customer.window_ends_at is None or customer.window_ends_at <= now):
+    if writer is None or writer.wants_details:
         wanted_details.want(ledger, customer.id, now)
     due = turns.join_turn(
         ledger,
@@ -309,7 +311,7 @@ def _answer(
     )
     if inbound.attachment is not None:
         media.begin(ledger, received.message_id, now)
-    return replace(received, effect="turn", due_at=due)
+    return Received("turn", received.message_id, customer.id, due)
 
 
 def _asks_for_person(ledger: Ledger, inbound: Inbound) -> bool:
@@ -325,7 +327,7 @@ def _hold(ledger: Ledger, customer: Customer, received: Received, now: Moment) -
     wanted_details.want(ledger, customer.id, now)
     if customer.handler == "human":
         media.begin(ledger, received.message_id, now)
-    return replace(_unanswered(ledger, received, "held", now), effect="held")
+    return _unanswered(ledger, received, "held", now)._replace(effect="held")
 
 
 def _answered_message(ledger: Ledger, inbound: Inbound, conversation_id: int) -> int | None:
@@ -358,4 +360,4 @@ def record_transcript(ledger: Ledger, media_id: int, heard: Heard, now: Moment) 
         and _asks_for_person(ledger, spoken)
         and handover.request(ledger, conversation_id, "keyword", sent_at, now)
     )
-    return replace(received, effect="notice") if requested else received
+    return received._replace(effect="notice") if requested else received

@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
 from wa_relay.ledger.engine import EngineName, Parameters, Work
-from wa_relay.ledger.faults import CommitLost, LeaseLost
+from wa_relay.ledger.faults import CommitLost, LeaseLost, NotInserted
 from wa_relay.ledger.leases import LEASE
 from wa_relay.ledger.prepared import Rows, Statements, Unusual
 from wa_relay.model import Moment
@@ -289,7 +289,7 @@ class PostgresEngine:
         """Inserts a row, and returns its key."""
         row = self.execute(sql if "returning id" in sql else f"{sql} returning id", parameters).fetchone()
         if row is None:
-            raise LookupError(f"no row was inserted: {' '.join(sql.split())[:120]}")
+            raise NotInserted(f"no row was inserted: {' '.join(sql.split())[:120]}")
         return int(row[0])
 
     def savepoint(self) -> None:

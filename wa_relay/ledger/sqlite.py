@@ -10,7 +10,7 @@ from typing import Any
 
 from wa_relay.ledger import washing
 from wa_relay.ledger.engine import EngineName, Parameters, Work
-from wa_relay.ledger.faults import StorageUnavailable
+from wa_relay.ledger.faults import NotInserted, StorageUnavailable
 from wa_relay.model import Moment
 
 CHECKPOINT_EVERY, CHECKPOINT_SHARE = 32, 0.1
@@ -89,10 +89,12 @@ class SqliteEngine(sqlite3.Connection):
         """
         cursor = self.execute(sql, parameters)
         row = cursor.fetchone()
-        found = cursor.lastrowid if row is None else int(row[0])
-        if found is None:
-            raise LookupError(f"no row was inserted: {' '.join(sql.split())[:120]}")
-        return found
+        if row is not None:
+            return int(row[0])
+        # Where a conflict left the row out, `lastrowid` is that of an earlier one.
+        if cursor.rowcount != 1 or cursor.lastrowid is None:
+            raise NotInserted(f"no row was inserted: {' '.join(sql.split())[:120]}")
+        return cursor.lastrowid
 
     def savepoint(self) -> None:
         """Begins an operation."""
