@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 Moment = float
 Scalar = str | int | float | bool
@@ -177,8 +177,7 @@ class Referral:
     source_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+class Inbound(NamedTuple):
     """A customer's message, from the webhook or from a listing.
 
     `phone` is `+57…`, or the user id (`CO.1A2b…`) of a customer who hides the number. `text` is what the customer

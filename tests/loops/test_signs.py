@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -38,10 +37,10 @@ def test_a_message_found_by_the_listing_counts_until_its_webhook_comes(webhooks:
     async def scenario() -> None:
         wakers, signs = Wakers(), Signs()
         for number in range(3):
-            message = replace(MESSAGE, sid=f"SM{number}")
+            message = MESSAGE._replace(sid=f"SM{number}")
             follow_inbound(wakers, signs, message, Received("turn", number, 1, NOW), NOW, listed=True)
         for number in range(webhooks):
-            follow_inbound(wakers, signs, replace(MESSAGE, sid=f"SM{number}"), Received("duplicate"), NOW)
+            follow_inbound(wakers, signs, MESSAGE._replace(sid=f"SM{number}"), Received("duplicate"), NOW)
         assert signs.found_by_listing.reached(NOW) == reached
 
     asyncio.run(scenario())

@@ -175,7 +175,7 @@ def test_our_own_reader_reads_a_form_as_it_was_written() -> None:
     async def scenario() -> None:
         async with playing() as standin:
             written = await standin.customer_writes(ANA, "¿Qué precio tiene?")
-            read = parse_inbound(tuple(written.form.items()))
+            read = parse_inbound(written.form)
             assert (read.phone, read.text, read.sid) == (ANA, "¿Qué precio tiene?", written.sid)
 
     run(scenario())

@@ -49,15 +49,15 @@ class ListedFile:
 
 def read_attachment(values: Mapping[str, str]) -> Attachment | None:
     """Reads what a form holds beside its text: a file, a place, a reaction. None for a form with text alone."""
-    content_type = media_type_of(values.get("MediaContentType0", ""))
-    url = values.get("MediaUrl0") or None
-    kind = _type(values, content_type)
+    kind = _type(values)
     if kind is None:
         return None
     if kind == "location":
         return _place(values)
     if kind == "reaction":
         return Attachment("reaction")
+    content_type = media_type_of(values.get("MediaContentType0", ""))
+    url = values.get("MediaUrl0") or None
     name = _line(values.get("Body", ""), LONGEST_NAME) or None if kind == "document" else None
     return Attachment(kind, content_type, url, name)
 
@@ -80,10 +80,9 @@ def read_tap(values: Mapping[str, str]) -> str | None:
 
 def read_referral(values: Mapping[str, str]) -> Referral | None:
     """Reads the advertisement through which a message came, None without one."""
-    given = [values.get(name) for name in _REFERRAL]
-    if not any(given):
+    if values.keys().isdisjoint(_REFERRAL):
         return None
-    referral = Referral(*(_clean(value or "") for value in given))
+    referral = Referral(*(_clean(values.get(name, "")) for name in _REFERRAL))
     return None if referral == Referral() else referral
 
 
@@ -93,13 +92,13 @@ def media_type_of(content_type: str) -> str | None:
     return found if _CONTENT_TYPE.fullmatch(found) else None
 
 
-def _type(values: Mapping[str, str], content_type: str | None) -> AttachmentType | None:
+def _type(values: Mapping[str, str]) -> AttachmentType | None:
     named = _TYPES.get(values.get("MessageType", "").lower())
     if named is not None:
         return named
     count = values.get("NumMedia", "0")
     if count.isascii() and count.isdigit() and int(count[:4]) > 0:
-        return _type_of_content(content_type)
+        return _type_of_content(media_type_of(values.get("MediaContentType0", "")))
     return "location" if values.get("Latitude") and values.get("Longitude") else None
 
 

