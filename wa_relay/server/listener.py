@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -56,32 +55,21 @@ class RequestLedger:
     def __init__(self, ledger: LedgerThread, *, within: float = STORE_DEADLINE) -> None:
         self._ledger = ledger
         self._within = within
-        self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
 
     async def run(self, operation: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs an operation of the ledger; raises `StorageUnavailable` if it takes too long."""
         # A caller must learn soon that nothing was stored, while it can still repeat its request.
         future = self._ledger.hand_over(operation, *args, **kwargs)
-        waiting, loop = self._waiting, asyncio.get_running_loop()
-        # The ledger answers in order, so finished operations are at the front. One timer for all waiting requests,
-        # instead of a timeout for each, saves 2 % of a stored webhook.
-        while waiting and waiting[0][1].done():
-            waiting.popleft()
-        waiting.append((loop.time() + self._within, future))
-        if self._timer is None:
-            self._timer = loop.call_later(self._within, self._refuse_late)
-        return await future
+        timer = asyncio.get_running_loop().call_later(self._within, self._refuse, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
 
-    def _refuse_late(self) -> None:
-        """Ends the wait of every request that is over its deadline."""
-        waiting, loop = self._waiting, asyncio.get_running_loop()
-        while waiting and (waiting[0][1].done() or waiting[0][0] <= loop.time()):
-            _, future = waiting.popleft()
-            if not future.done():
-                message = f"the database did not answer within {self._within:g} s: try again."
-                future.set_exception(StorageUnavailable(message, retry_after=2.0))
-        self._timer = loop.call_at(waiting[0][0], self._refuse_late) if waiting else None
+    def _refuse(self, future: asyncio.Future[Any]) -> None:
+        if not future.done():
+            message = f"the database did not answer within {self._within:g} s: try again."
+            future.set_exception(StorageUnavailable(message, retry_after=2.0))
 
 
 def application(routes: Iterable[Route], access: Access) -> web.Application:
