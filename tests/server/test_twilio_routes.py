@@ -48,6 +48,22 @@ def test_a_message_is_answered_with_an_empty_response_and_stored(served: Served)
     )
 
 
+@pytest.mark.parametrize("path", ["/webhook/twilio/%69ncoming", f"{INCOMING}?source=console", INCOMING + "?"])
+def test_the_webhooks_path_may_be_written_otherwise(served: Served, path: str) -> None:
+    phone = new_phone()
+    served.opened(phone)
+    fields = served.inbound(phone, "Hola")
+    body = urlencode(fields).encode()
+    for signed, expected in ((path, b"200 OK"), (path + "x", b"403 Forbidden")):
+        signature = sign(served.twilio.settings.auth_token, served.relay.url + signed, fields)
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: relay\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            f"Content-Length: {len(body)}\r\nX-Twilio-Signature: {signature}\r\nConnection: close\r\n\r\n"
+        )
+        assert served.raw(head.encode() + body).startswith(b"HTTP/1.1 " + expected)
+    assert [message["content"] for message in messages(served, phone)] == ["Hola"]
+
+
 def test_the_ready_answer_to_a_message_is_the_one_that_aiohttp_makes(served: Served) -> None:
     fields = {"From": f"whatsapp:{new_phone()}", "Body": "Hola"}
     body = urlencode(fields).encode()
