@@ -18,13 +18,14 @@ from bench.report import Row, Settings, at_most, middle
 from bench.twilio_form import ACCOUNT, message_sid, phone
 from bench.webhooks import WAITS, post
 from tests.big_ledger import make
-from wa_relay import reports
 from wa_relay.ledger import claims, file, inbox, questions, store, turns
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound
 from wa_relay.policy import Rules
-from wa_relay.reports import Grouping, Span
+from wa_relay.reports import conversation, statistics
+from wa_relay.reports.spans import Span
+from wa_relay.reports.statistics import Grouping
 
 T = TypeVar("T")
 PEOPLE = 100_000
@@ -178,7 +179,7 @@ def _drain(ledger: Ledger, claim: Callable[[float], tuple[T, ...]]) -> tuple[lis
 def _reading(big: Path) -> list[Row]:
     db, dice = file.open_for_reading(big), random.Random(1)
     histories = sorted(
-        _seconds(lambda: reports.conversation(db, phone=phone(dice.randrange(1, 20_000)), limit=100))
+        _seconds(lambda: conversation.conversation(db, phone=phone(dice.randrange(1, 20_000)), limit=100))
         for _ in range(200)
     )
     rows = [
@@ -202,7 +203,7 @@ def _reading(big: Path) -> list[Row]:
 
 def _report(db: Queries, by: Grouping | None) -> tuple[float, float]:
     began, before = time.perf_counter(), time.process_time()
-    reports.stats(db, span=Span(), by=by, timezone=BOGOTA)
+    statistics.stats(db, span=Span(), by=by, timezone=BOGOTA)
     return time.perf_counter() - began, time.process_time() - before
 
 

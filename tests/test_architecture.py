@@ -11,6 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "wa_relay"
 ROOMS = (
+    ("basics",),
     ("model",),
     ("moments", "phone", "text"),
     ("http", "logs", "metrics", "policy"),
@@ -34,6 +35,7 @@ STANDINS_KNOW = {"model", "phone"}
 """A stand-in that shared the product's code would share its mistakes."""
 
 PURE = (
+    "basics",
     "model",
     "policy",
     "text",
@@ -48,6 +50,7 @@ PURE = (
     "agent/greeting",
     "agent/closing",
     "channel/errors",
+    "channel/refusals",
     "channel/inbound",
     "channel/attachments",
     "channel/sniffing",

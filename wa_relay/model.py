@@ -1,7 +1,6 @@
 """The values that the rooms of wa-relay exchange: frozen and typed.
 
-Nothing here reads a clock, a file or a socket. Every moment is a `Moment`:
-seconds since the Unix epoch, UTC, as a float.
+Nothing here reads a clock, a file or a socket. The names of `basics` can be imported from here too.
 """
 
 from __future__ import annotations
@@ -10,14 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
-Moment = float
-Scalar = str | int | float | bool
-
-Span = tuple[int, int]
-"""Part of a day in minutes since midnight; the end is exclusive, 1,440 at most."""
-
-WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-"""The days of the week as settings name them; the place of each is Python's `weekday()`."""
+from wa_relay.basics import WEEKDAYS as WEEKDAYS
+from wa_relay.basics import Moment as Moment
+from wa_relay.basics import RelayError as RelayError
+from wa_relay.basics import Scalar as Scalar
+from wa_relay.basics import Span as Span
 
 Source = Literal["push", "poll", "webhook"]
 Outcome = str  # the recipient's status, as ElevenLabs writes it
@@ -27,20 +23,6 @@ FINAL_OUTCOMES = frozenset({"completed", "voicemail", "failed", "cancelled"})
 
 NAME_VARIABLES = ("client_name", "customer_name", "name", "nombre")
 """Dynamic variables that may hold the customer's name, in the order they are asked."""
-
-
-class RelayError(Exception):
-    """An error that crosses a layer: says what happened and whether to try again.
-
-    `permanent` is true when the same request will fail again. `retry_after` is the pause
-    in seconds that the other side asked for, None when it asked for none.
-    """
-
-    def __init__(self, message: str, *, permanent: bool = False, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.permanent = permanent
-        self.retry_after = retry_after
 
 
 class UpstreamError(RelayError):

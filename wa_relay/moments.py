@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from wa_relay.model import Moment
+from wa_relay.basics import Moment
 
 
 def stamp(moment: Moment) -> str:

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wa_relay import policy
-from wa_relay.channel.errors import CODES, classify, meaning
+from wa_relay.channel.errors import CODES, meaning
 from wa_relay.channel.errors_es import MEANINGS, meaning_in_spanish
+from wa_relay.channel.refusals import classify
 from wa_relay.model import NotSent, SendRefused, Unclear
 
 MOMENTARY = ["20429", "20500", "20503", "14107", "30001", "63018", "21611", "63009", "63010", "63012", "63017", "63019"]

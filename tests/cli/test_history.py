@@ -15,9 +15,9 @@ from rich.cells import cell_len
 
 from tests.cli.running import COMMAND, ROOT, environment, printed, run
 from tests.story import ANA, NOW, Story
-from wa_relay import reports
 from wa_relay.ledger.file import open_for_reading
 from wa_relay.model import Attachment, SendRefused, Unclear
+from wa_relay.reports import conversation
 
 HOSTILE = "[bold red]rojo[/] \x1b]52;c;ZXZpbA==\x07 \u202eoculto :smile: \x9b31m"
 
@@ -150,7 +150,7 @@ def test_latin_1_keeps_its_accents(thread: Story) -> None:
 
 def test_json_is_the_conversations_object_in_utf_8_whatever_the_locale(thread: Story) -> None:
     db = open_for_reading(thread.path)
-    wanted = reports.conversation(db, phone=ANA, limit=100)
+    wanted = conversation.conversation(db, phone=ANA, limit=100)
     db.close()
     assert wanted is not None
     for env in ({}, {"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}):

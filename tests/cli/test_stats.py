@@ -18,13 +18,14 @@ from rich.cells import cell_len
 
 from tests.cli.running import environment, printed, run
 from tests.story import BOGOTA, LUIS, Story
-from wa_relay import reports
 from wa_relay.cli.report_labels import EN, ES, REASONS_ES
 from wa_relay.cli.report_text import alerts
 from wa_relay.ledger import control
 from wa_relay.ledger.file import open_for_reading
 from wa_relay.model import Unclear
-from wa_relay.reports import Standing, StoppedTemplate
+from wa_relay.reports import spans, statistics
+from wa_relay.reports.decisions import Standing
+from wa_relay.reports.figures import StoppedTemplate
 from wa_relay.reports.tally import NOT_YET, REASONS, SKIPPED
 
 HOSTILE = '=cmd|" /C calc"!A1<script>alert(1)</script>'
@@ -46,11 +47,11 @@ def story(tmp_path: Path) -> Iterator[Story]:
     written_story.close()
 
 
-def wanted(story: Story, by: reports.Grouping | None = None) -> object:
+def wanted(story: Story, by: statistics.Grouping | None = None) -> object:
     """The report as the read side makes it."""
     db = open_for_reading(story.path)
     try:
-        return reports.stats(db, span=reports.Span(), by=by, timezone=BOGOTA).to_json()
+        return statistics.stats(db, span=spans.Span(), by=by, timezone=BOGOTA).to_json()
     finally:
         db.close()
 
@@ -147,7 +148,7 @@ def test_without_traffic_everything_of_the_calls_is_counted_the_same(story: Stor
     left_out = {"messages", "turns", "costs"}
     db = open_for_reading(story.path)
     whole, calls = (
-        reports.stats(db, span=reports.Span(), by="batch", timezone=BOGOTA, traffic=traffic).to_json()
+        statistics.stats(db, span=spans.Span(), by="batch", timezone=BOGOTA, traffic=traffic).to_json()
         for traffic in (True, False)
     )
     db.close()
@@ -315,7 +316,7 @@ def test_no_database_ends_with_74(tmp_path: Path) -> None:
 
 FROZEN = """
 from freezegun import freeze_time
-from wa_relay import reports
+from wa_relay.reports import spans, statistics
 from wa_relay.cli.report_labels import EN, ES, REASONS_ES
 from wa_relay.cli.report_text import alerts
 from wa_relay.cli.app import run

@@ -18,7 +18,7 @@ from tests.crash.traffic import SALES
 from tests.crash.verdict import ASKED, Sent, Verdict, message_id_of, too_late
 from tests.e2e.stage import TOKEN
 from wa_relay.ledger.engine import Queries
-from wa_relay.reports import why
+from wa_relay.reports.why import why
 from wa_relay.standins.elevenlabs import ElevenLabsStandin
 from wa_relay.standins.journal import Entry
 from wa_relay.standins.twilio import SANDBOX, TwilioStandin

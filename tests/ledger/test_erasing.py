@@ -11,11 +11,11 @@ import pytest
 
 from tests.engines import only_sqlite
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay import reports
 from wa_relay.ledger import batches, calls, claims, consent, erasing, forgotten, inbox, receipts, sends, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, BatchHint, Receipt, Unclear
-from wa_relay.reports import Span
+from wa_relay.reports import statistics
+from wa_relay.reports.spans import Span
 
 EVA, BSUID = "+573004445566", "CO.1A2b3C4d"
 SECRETS = ("3138539155", "Ana", "precio", "Premium", "conv_1", "SM1", "CO.1A2b", "rcpt_9", "sess_1", "SM" + "0" * 31)
@@ -133,7 +133,7 @@ TABLE_NAMES = {
 
 def figures(ledger: Ledger, by: Any = None) -> Any:
     """The report."""
-    found = reports.stats(ledger.db, span=Span(None, None), by=by, timezone=ledger.rules.timezone)
+    found = statistics.stats(ledger.db, span=Span(None, None), by=by, timezone=ledger.rules.timezone)
     return found.to_json()
 
 

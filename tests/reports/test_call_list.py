@@ -7,13 +7,14 @@ import io
 from typing import Any
 
 from tests.story import ANA, EVA, LUIS, NOW, Story
-from wa_relay import reports
 from wa_relay.ledger.engine import Queries
-from wa_relay.reports import CallRow, Span
+from wa_relay.reports import call_list
+from wa_relay.reports.call_list import CallRow
+from wa_relay.reports.spans import Span
 
 
 def rows(db: Queries, *, since: float | None = None, until: float | None = None, **more: Any) -> list[CallRow]:
-    return list(reports.list_calls(db, span=Span(since, until), **more))
+    return list(call_list.list_calls(db, span=Span(since, until), **more))
 
 
 def test_a_call_that_was_answered_has_all_that_became_of_it(story: Story, db: Queries) -> None:
@@ -98,7 +99,7 @@ def test_a_span_and_a_batch_choose_the_calls(story: Story, db: Queries) -> None:
 
 def test_a_spreadsheet_takes_no_text_for_a_formula(story: Story, db: Queries) -> None:
     story.call("conv_1", client_name='=HYPERLINK("http://x")\nx')
-    header, row = csv.reader(io.StringIO("".join(reports.calls_csv(rows(db)))))
+    header, row = csv.reader(io.StringIO("".join(call_list.calls_csv(rows(db)))))
     shown = dict(zip(header, row, strict=True))
     assert shown["client_name"] == """'=HYPERLINK("http://x") x"""
     assert shown["phone_number"] == f"'{ANA}"

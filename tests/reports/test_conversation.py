@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tests.engines import only_sqlite
 from tests.story import ANA, LUIS, NOW, Story
-from wa_relay import reports
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.sqlite import SqliteEngine
 from wa_relay.model import SendRefused, Unclear
 from wa_relay.moments import stamp
+from wa_relay.reports import conversation, decisions
 
 
 def test_the_object_has_the_fields_of_the_contract_in_its_order(story: Story, db: Queries) -> None:
@@ -17,7 +17,7 @@ def test_the_object_has_the_fields_of_the_contract_in_its_order(story: Story, db
     story.receipt(sid, "read")
     story.now += 60.0
     story.write("Sí me interesa, ¿precio?")
-    found = reports.conversation(db, phone=ANA, limit=100)
+    found = conversation.conversation(db, phone=ANA, limit=100)
     assert found is not None
     shown = found.to_json(story.now)
     assert list(shown) == [
@@ -65,7 +65,7 @@ def test_a_message_that_was_not_accepted_has_no_time_and_a_reason(story: Story, 
     story.send(SendRefused("63016", "outside the window", "message"))
     story.call("conv_2", LUIS)
     story.send(Unclear("read timeout"))
-    ana, luis = reports.conversation(db, phone=ANA, limit=9), reports.conversation(db, phone=LUIS, limit=9)
+    ana, luis = conversation.conversation(db, phone=ANA, limit=9), conversation.conversation(db, phone=LUIS, limit=9)
     assert ana is not None
     assert luis is not None
     message = ana.messages[0].to_json()
@@ -80,15 +80,15 @@ def test_the_newest_messages_come_oldest_first_and_before_pages_back(story: Stor
     for number in range(5):
         story.now += 1.0
         story.write(f"mensaje {number}")
-    newest = reports.conversation(db, phone=ANA, limit=2)
+    newest = conversation.conversation(db, phone=ANA, limit=2)
     assert newest is not None
     assert [message.content for message in newest.messages] == ["mensaje 3", "mensaje 4"]
     assert newest.overview.message_count == 6
     assert newest.newest == newest.messages[-1].id
-    earlier = reports.conversation(db, phone=ANA, limit=2, before=newest.messages[0].id)
+    earlier = conversation.conversation(db, phone=ANA, limit=2, before=newest.messages[0].id)
     assert earlier is not None
     assert [message.content for message in earlier.messages] == ["mensaje 1", "mensaje 2"]
-    recent = reports.conversation(db, phone=ANA, limit=100, since=story.now)
+    recent = conversation.conversation(db, phone=ANA, limit=100, since=story.now)
     assert recent is not None
     assert [message.content for message in recent.messages] == ["mensaje 4"]
 
@@ -96,7 +96,7 @@ def test_the_newest_messages_come_oldest_first_and_before_pages_back(story: Stor
 def test_calls_come_newest_first_and_the_thread_points_at_the_latest(story: Story, db: Queries) -> None:
     story.call("conv_late", ended_at=NOW - 10)
     story.call("conv_early", ended_at=NOW - 500)
-    found = reports.conversation(db, phone=ANA, limit=9)
+    found = conversation.conversation(db, phone=ANA, limit=9)
     assert found is not None
     assert [call.key for call in found.calls] == ["conv_late", "conv_early"]
     assert found.overview.call_key == "conv_late"
@@ -105,8 +105,8 @@ def test_calls_come_newest_first_and_the_thread_points_at_the_latest(story: Stor
 def test_an_unknown_number_finds_none_and_a_hidden_number_is_found_by_its_user_id(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.write("hola", user_id="CO.1A2b")
-    assert reports.conversation(db, phone=LUIS, limit=9) is None
-    found = reports.conversation(db, phone="CO.1A2b", limit=9)
+    assert conversation.conversation(db, phone=LUIS, limit=9) is None
+    found = conversation.conversation(db, phone="CO.1A2b", limit=9)
     assert found is not None
     assert found.phone == ANA
 
@@ -117,8 +117,8 @@ def test_no_query_for_one_customer_scans_all_of_them(story: Story, db: Queries) 
     asked: list[str] = []
     assert isinstance(db, SqliteEngine)
     db.set_trace_callback(asked.append)
-    reports.conversation(db, phone=ANA, limit=9, before=99, since=NOW - 1)
-    reports.conversation(db, phone="CO.none", limit=9)
+    conversation.conversation(db, phone=ANA, limit=9, before=99, since=NOW - 1)
+    conversation.conversation(db, phone="CO.none", limit=9)
     db.set_trace_callback(None)
     queries = [sql for sql in asked if sql.lstrip().startswith("select")]
     assert len(queries) == 7
@@ -130,7 +130,7 @@ def test_no_query_for_one_customer_scans_all_of_them(story: Story, db: Queries) 
 def test_what_needs_a_decision_is_listed_with_its_age(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.send(Unclear("read timeout"))
-    (row,) = reports.uncertain(db, NOW + 90.0)
+    (row,) = decisions.uncertain(db, NOW + 90.0)
     assert row.to_json() == {
         "id": 1,
         "phone_number": ANA,
@@ -140,4 +140,4 @@ def test_what_needs_a_decision_is_listed_with_its_age(story: Story, db: Queries)
         "age_seconds": 90.0,
         "evidence": "read timeout",
     }
-    assert reports.standing(db).uncertain == 1
+    assert decisions.standing(db).uncertain == 1

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 from tests.ledger.conftest import NOW, PHONE, call, make_ledger, written
-from wa_relay import reports
 from wa_relay.ledger import calls, claims, human, inbox, sends, turns
 from wa_relay.ledger.human import HumanMessage
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted
 from wa_relay.policy import OpeningText, Operator
+from wa_relay.reports import statistics
 from wa_relay.reports.spans import Span
 
 __all__ = ["make_ledger"]
@@ -40,11 +40,11 @@ def test_texts_and_templates_are_counted_for_everything_and_for_each_customer(
     message = HumanMessage(content_sid="HX" + "2" * 32, content_variables={})
     human.write(ledger, PHONE, message, Operator("ana", "cli"), None, NOW + 30)
     _sent(ledger, 30)
-    report = reports.stats(ledger.db, span=Span(None, None), by="conversation", timezone=BOGOTA).to_json()
+    report = statistics.stats(ledger.db, span=Span(None, None), by="conversation", timezone=BOGOTA).to_json()
     assert report["costs"] == {"turns": 1, "parts": 2, "templates": {"opening": 2, "human": 1}}
     assert {group["key"]: group["costs"] for group in report["groups"]} == {
         PHONE: {"turns": 1, "parts": 2, "templates": {"opening": 1, "human": 1}},
         OTHER: {"turns": 0, "parts": 0, "templates": {"opening": 1}},
     }
-    later = reports.stats(ledger.db, span=Span(NOW + 25, None), by=None, timezone=BOGOTA).to_json()
+    later = statistics.stats(ledger.db, span=Span(NOW + 25, None), by=None, timezone=BOGOTA).to_json()
     assert later["costs"] == {"turns": 0, "parts": 0, "templates": {"human": 1}}

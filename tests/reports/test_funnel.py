@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.story import BOGOTA, Story
-from wa_relay import reports
 from wa_relay.ledger.file import open_for_reading
 from wa_relay.model import Accepted, NotSent, SendRefused, SendResult, Unclear
-from wa_relay.reports import Figures
+from wa_relay.reports import spans, statistics
+from wa_relay.reports.figures import Figures
 
 RESULTS = ("accepted", "refused", "unclear", "busy", "waiting")
 RECEIPTS = ("", "sent", "delivered", "read", "failed", "undelivered")
@@ -50,7 +50,7 @@ def figures_of(fates: list[Fate]) -> Figures:
         story.close()
         db = open_for_reading(Path(folder) / "relay.db")
         try:
-            return reports.stats(db, span=reports.Span(), by=None, timezone=BOGOTA).total
+            return statistics.stats(db, span=spans.Span(), by=None, timezone=BOGOTA).total
         finally:
             db.close()
 

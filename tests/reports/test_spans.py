@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from wa_relay.moments import stamp
-from wa_relay.reports import Span, SpanError, span
+from wa_relay.reports.spans import Span, SpanError, span
 
 NOW = 1_795_000_000.7  # 2026-11-18T11:06:40.7Z
 BOGOTA = ZoneInfo("America/Bogota")

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.big_ledger import NOW, make
-from wa_relay import reports
 from wa_relay.ledger.file import open_for_reading
-from wa_relay.reports import Span
+from wa_relay.reports import conversation, statistics
+from wa_relay.reports.spans import Span
 
 BOGOTA = ZoneInfo("America/Bogota")
 
@@ -32,12 +32,12 @@ def test_one_person_is_found_in_10_ms_and_a_report_is_made_in_time(tmp_path: Pat
     make(tmp_path / "relay.db")
     db = open_for_reading(tmp_path / "relay.db")
     assert db.execute("select count(*) from conversation_messages").fetchone()[0] >= 1_000_000
-    assert best(lambda: reports.conversation(db, phone="+573000050000", limit=100)) <= 0.010
+    assert best(lambda: conversation.conversation(db, phone="+573000050000", limit=100)) <= 0.010
     whole = {
-        by: best(lambda by=by: reports.stats(db, span=Span(), by=by, timezone=BOGOTA))  # type: ignore[misc]
+        by: best(lambda by=by: statistics.stats(db, span=Span(), by=by, timezone=BOGOTA))  # type: ignore[misc]
         for by in (None, "day", "batch", "group", "agent")
     }
-    week = best(lambda: reports.stats(db, span=Span(NOW - 7 * 86400.0, None), by="batch", timezone=BOGOTA))
+    week = best(lambda: statistics.stats(db, span=Span(NOW - 7 * 86400.0, None), by="batch", timezone=BOGOTA))
     db.close()
     assert week <= 1.0
     assert max(whole.values()) <= 1.0, whole

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from tests.story import ANA, BOGOTA, EVA, LUIS, NOW, Story
-from wa_relay import reports
 from wa_relay.ledger import claims, control
 from wa_relay.ledger.engine import Queries
 from wa_relay.model import Attachment, SendRefused, Unclear
-from wa_relay.reports import Grouping, Span
+from wa_relay.reports import conversation, spans, statistics
+from wa_relay.reports.spans import Span
+from wa_relay.reports.statistics import Grouping
 from wa_relay.reports.tally import median, percentile
 
 EVERYTHING = Span()
@@ -19,7 +20,7 @@ EVERYTHING = Span()
 
 def figures(db: Queries, span: Span = EVERYTHING, by: Grouping | None = None) -> dict[str, Any]:
     """The report as programs get it."""
-    return reports.stats(db, span=span, by=by, timezone=BOGOTA).to_json()
+    return statistics.stats(db, span=span, by=by, timezone=BOGOTA).to_json()
 
 
 def groups(db: Queries, by: Grouping, span: Span = EVERYTHING) -> dict[str | None, dict[str, Any]]:
@@ -205,7 +206,7 @@ def test_failures_without_a_code_are_shown_by_their_reason(story: Story, db: Que
 
 
 def test_days_are_those_of_the_timezone(story: Story, db: Queries) -> None:
-    midnight = reports.span("2026-11-19", None, BOGOTA, NOW).since
+    midnight = spans.span("2026-11-19", None, BOGOTA, NOW).since
     assert midnight is not None
     story.now = midnight - 1.0
     story.call("conv_1", ended_at=midnight - 1.0)
@@ -284,7 +285,7 @@ def test_statistics_and_history_agree_on_the_messages(story: Story, db: Queries)
     story.write("Hola")
     story.answer("Claro")
     story.send()
-    thread = reports.conversation(db, phone=ANA, limit=100)
+    thread = conversation.conversation(db, phone=ANA, limit=100)
     assert thread is not None
     sent = [message for message in thread.messages if message.direction == "outbound" and message.sent_at]
     assert figures(db)["messages"] == {"inbound": len(thread.messages) - len(sent), "outbound": len(sent)}

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from wa_relay.model import NotSent, Scope, SendRefused, SendResult, Unclear
-
 Kind = Literal["momentary", "wait", "message", "customer", "template", "sender", "account"]
 
 CODES: dict[str, tuple[Kind, str]] = {
@@ -141,8 +139,6 @@ CODES: dict[str, tuple[Kind, str]] = {
     "63112": ("account", "Meta has disabled the WhatsApp account: appeal in Meta's Business Manager"),
 }
 
-LONG_WAIT = 3600.0
-
 
 def meaning(code: str | None) -> str:
     """A sentence that says what a code means and what to do; there is one for every code."""
@@ -154,29 +150,3 @@ def meaning(code: str | None) -> str:
     if code == "InvalidSandboxRequest":
         return CODES["63015"][1]
     return f"code {code[:40]} is unknown: look it up in Twilio's error dictionary. The message is not sent again"
-
-
-def scope_of(code: str | None) -> Scope:
-    """Returns the scope of a code; an unknown code concerns its message alone."""
-    kind: Kind = CODES.get(code or "", ("message", ""))[0]
-    return "message" if kind == "momentary" or kind == "wait" else kind
-
-
-def classify(status: int, code: str | None, message: str, retry_after: float | None) -> SendResult:
-    """Decides what an HTTP response other than an acceptance means for a send.
-
-    4xx and 429 say that nothing was sent; 5xx, redirects and 408 leave it open. `retry_after` is
-    in seconds, None when Twilio named no pause.
-    """
-    kind, sentence = CODES.get(code or "", ("message", meaning(code)))
-    if status == 429:
-        pause = LONG_WAIT if kind == "wait" else retry_after
-        return NotSent(f"429 {code or ''}".strip(), pause, code=code, busy=kind != "wait")
-    if not 400 <= status < 500 or status == 408:
-        return Unclear(f"HTTP {status}", code)
-    if status == 401 and kind not in ("account", "sender"):
-        return SendRefused(code or "401", CODES["20003"][1], "account", message)
-    if kind in ("momentary", "wait"):
-        return NotSent(f"HTTP {status} {code}", LONG_WAIT if kind == "wait" else retry_after, code=code)
-    meant = sentence if code else f"Twilio refused with HTTP {status}"
-    return SendRefused(code or str(status), meant, scope_of(code), message)

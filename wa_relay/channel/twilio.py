@@ -15,7 +15,8 @@ from twilio.http.response import Response
 from twilio.rest import Client
 
 from wa_relay.channel.attachments import ListedFile
-from wa_relay.channel.errors import classify, meaning
+from wa_relay.channel.errors import meaning
+from wa_relay.channel.refusals import classify
 from wa_relay.channel.transport import LARGEST_ANSWER, TWILIO, Transport, asked_pause, basic, form, host_beside
 from wa_relay.config import Twilio
 from wa_relay.http import Answer, AnswerTooLarge, Poster, TooLateToBegin, retry_after

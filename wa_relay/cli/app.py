@@ -13,9 +13,9 @@ from typer._completion_classes import completion_init
 from typer._completion_shared import get_completion_script
 
 from wa_relay import __version__
+from wa_relay.basics import RelayError
 from wa_relay.cli.lazy import Entry, LazyGroup
 from wa_relay.cli.options import Options
-from wa_relay.model import RelayError
 from wa_relay.text.safe import one_line
 
 SUMMARY = "Continues ElevenLabs voice-agent calls over WhatsApp."

@@ -14,11 +14,12 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
+from wa_relay.basics import Moment
 from wa_relay.channel.errors import meaning
 from wa_relay.cli.output import Paper
-from wa_relay.model import Moment
-from wa_relay.reports import REASONS, CallEntry, Conversation, MessageEntry, Overview
 from wa_relay.reports.attachments import AttachmentEntry
+from wa_relay.reports.conversation import CallEntry, Conversation, MessageEntry, Overview
+from wa_relay.reports.tally import REASONS
 from wa_relay.text.safe import one_line
 
 WIDEST, SHARE = 100, 0.75

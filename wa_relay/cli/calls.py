@@ -15,14 +15,14 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from wa_relay import reports
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import Paper, results, write_document
 from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
 from wa_relay.cli.times import Since, Until, local_minute
 from wa_relay.ledger.location import location_of
-from wa_relay.reports import CallRow
+from wa_relay.reports import call_list, spans
+from wa_relay.reports.call_list import CallRow
 from wa_relay.text.safe import one_line
 
 AT_ONCE = 500
@@ -56,15 +56,15 @@ def calls(
     form = CallFormat.json if as_json else format_ or CallFormat.table
     config = load_config(options)
     try:
-        span = reports.span(since, until, config.timezone, time.time())
-    except reports.SpanError as error:
+        span = spans.span(since, until, config.timezone, time.time())
+    except spans.SpanError as error:
         raise typer.BadParameter(error.message, param_hint=f"--{error.path}") from None
     with reading(location_of(config)) as db:
-        rows = reports.list_calls(db, span=span, batch=batch)
+        rows = call_list.list_calls(db, span=span, batch=batch)
         if form is CallFormat.table:
             _print_table(rows, results(no_color=options.no_color), config.timezone)
             return
-        lines = reports.calls_csv(rows) if form is CallFormat.csv else _json_lines(rows)
+        lines = call_list.calls_csv(rows) if form is CallFormat.csv else _json_lines(rows)
         while part := "".join(itertools.islice(lines, AT_ONCE)):
             write_document(part)
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from wa_relay import reports
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import leave_if_unread
 from wa_relay.cli.pages import Page, page_for
@@ -17,7 +16,8 @@ from wa_relay.cli.settings import load_config
 from wa_relay.cli.times import Since
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.location import location_of
-from wa_relay.reports import Conversation
+from wa_relay.reports import conversation, spans
+from wa_relay.reports.conversation import Conversation
 
 DEFAULT_LIMIT, MAX_LIMIT = 100, 10_000
 FOLLOW_SECONDS = 0.5
@@ -41,11 +41,11 @@ def history(
         raise typer.BadParameter(f"{limit} is not between 1 and {MAX_LIMIT}", param_hint="--limit")
     config = load_config(options)
     try:
-        start = reports.span(since, None, config.timezone, time.time()).since
-    except reports.SpanError as error:
+        start = spans.span(since, None, config.timezone, time.time()).since
+    except spans.SpanError as error:
         raise typer.BadParameter(error.message, param_hint=f"--{error.path}") from None
     with reading(location_of(config)) as db:
-        found = reports.conversation(db, phone=number, limit=limit, since=start)
+        found = conversation.conversation(db, phone=number, limit=limit, since=start)
         if found is None:
             raise unknown(number)
         page = page_for(as_json=as_json, one_line=follow, no_color=options.no_color, timezone=config.timezone)
@@ -62,7 +62,7 @@ def _follow(db: Queries, shown: Conversation, page: Page) -> None:
         latest = db.version()
         if latest != version:
             version = latest
-            current = reports.conversation(db, phone=shown.phone, limit=MAX_LIMIT)
+            current = conversation.conversation(db, phone=shown.phone, limit=MAX_LIMIT)
             if current is not None:
                 page.go_on(current)
         leave_if_unread()

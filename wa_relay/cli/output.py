@@ -17,7 +17,7 @@ from typing import NoReturn, TextIO
 import typer
 from rich.console import Console
 
-from wa_relay.model import RelayError
+from wa_relay.basics import RelayError
 from wa_relay.text.safe import printable
 
 _PLAIN = "wa_relay.plain"

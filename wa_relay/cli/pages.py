@@ -10,7 +10,7 @@ from typing import Protocol
 
 from wa_relay.cli.bubbles import Bubbles
 from wa_relay.cli.output import Paper, results, write_document
-from wa_relay.reports import Conversation, MessageEntry
+from wa_relay.reports.conversation import Conversation, MessageEntry
 
 
 class Page(Protocol):

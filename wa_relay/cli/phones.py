@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wa_relay import phone
-from wa_relay.model import RelayError
+from wa_relay.basics import RelayError
 
 Phone = Annotated[list[str], typer.Argument(metavar="PHONE", help="The phone number, with its country code.")]
 

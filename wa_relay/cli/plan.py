@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from wa_relay import policy, reports
+from wa_relay import policy
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import results, write_document
 from wa_relay.cli.reading import reading
@@ -25,6 +25,7 @@ from wa_relay.ledger.preview import Preview, Previewer
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, RelayError, UpstreamError
 from wa_relay.moments import optional_stamp
+from wa_relay.reports import spans
 from wa_relay.server.presence import find_daemon
 from wa_relay.sources.listing import ListedCall, list_calls
 from wa_relay.text.safe import one_line
@@ -76,8 +77,8 @@ def plan(
     config = load_config(options)
     now = time.time()
     try:
-        start = reports.span(since, None, config.timezone, now).since
-    except reports.SpanError as error:
+        start = spans.span(since, None, config.timezone, now).since
+    except spans.SpanError as error:
         raise typer.BadParameter(error.message, param_hint=f"--{error.path}") from None
     rows = list(_decide(config, _listed(config, batch, start, now), now))
     if as_json:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 
 from wa_relay.moments import optional_stamp
-from wa_relay.reports import Figures, Statistics
+from wa_relay.reports.figures import Figures, Statistics
 from wa_relay.text.safe import csv_cell, one_line
 
 SKIP_REASONS = (

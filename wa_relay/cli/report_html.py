@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from html import escape
 
+from wa_relay.basics import Moment
 from wa_relay.channel.errors_es import meaning_in_spanish
 from wa_relay.cli.report_labels import LABELS, REASONS_ES, Labels
 from wa_relay.cli.report_text import duration, percent
 from wa_relay.cli.times import local_minute
-from wa_relay.model import Moment
 from wa_relay.moments import stamp
-from wa_relay.reports import Figures, Group, Standing, Statistics
 from wa_relay.reports.charts import CHART_CSS, Bar, Column, columns, rows
-from wa_relay.reports.figures import Loss
+from wa_relay.reports.decisions import Standing
+from wa_relay.reports.figures import Figures, Group, Loss, Statistics
 from wa_relay.reports.funnel import funnel_of
 from wa_relay.text.safe import one_line
 

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from wa_relay.cli.output import Paper
 from wa_relay.cli.report_text import alerts, compared, duration, facts, group_name, percent, span_text, step_text
-from wa_relay.reports import Figures, Standing, Statistics
+from wa_relay.reports.decisions import Standing
+from wa_relay.reports.figures import Figures, Statistics
 from wa_relay.reports.funnel import funnel_of
 from wa_relay.text.safe import one_line
 

@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from wa_relay import reports
 from wa_relay.cli.change import Json, change, cli_actor
 from wa_relay.cli.options import Options
 from wa_relay.cli.reading import reading
@@ -19,7 +18,8 @@ from wa_relay.ledger.control import Decision
 from wa_relay.ledger.location import location_of
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
-from wa_relay.reports import Undecided
+from wa_relay.reports import decisions
+from wa_relay.reports.decisions import Undecided
 from wa_relay.text.safe import one_line
 
 SHOWN = 200
@@ -78,7 +78,7 @@ def _decide(options: Options, number: int, decision: Decision, sid: str | None) 
 
 def _uncertain(options: Options) -> list[Undecided]:
     with reading(location_of(load_config(options))) as db:
-        return reports.uncertain(db, time.time())
+        return decisions.uncertain(db, time.time())
 
 
 def _list(options: Options, *, as_json: bool) -> None:

@@ -23,8 +23,9 @@ from wa_relay.ledger.location import Location, location_of
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, RelayError
 from wa_relay.policy import LONGEST_HUMAN_MESSAGE
-from wa_relay.reports import REASONS, MessageEntry
+from wa_relay.reports.conversation import MessageEntry
 from wa_relay.reports.conversation import message as read_message
+from wa_relay.reports.tally import REASONS
 from wa_relay.text.plain import visible
 
 MAX_WAIT = 3600.0

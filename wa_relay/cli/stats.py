@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-from wa_relay import reports
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import on_file, results, write_document, write_file
 from wa_relay.cli.reading import reading
@@ -25,8 +24,11 @@ from wa_relay.cli.times import Since, Until
 from wa_relay.config import Config
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.location import location_of
-from wa_relay.reports import Span, Standing, Statistics
+from wa_relay.reports import decisions, spans, statistics
+from wa_relay.reports.decisions import Standing
+from wa_relay.reports.figures import Statistics
 from wa_relay.reports.limits import Limit, LimitError, limits_of
+from wa_relay.reports.spans import Span
 from wa_relay.reports.statistics import Grouping
 
 FILE_WIDTH = 100
@@ -84,18 +86,18 @@ def stats(
     config = load_config(options)
     now = time.time()
     try:
-        span = reports.span(since, until, config.timezone, now)
-        before = reports.span_before(span, now) if compare else None
-    except reports.SpanError as error:
+        span = spans.span(since, until, config.timezone, now)
+        before = spans.span_before(span, now) if compare else None
+    except spans.SpanError as error:
         raise typer.BadParameter(error.message, param_hint=f"--{error.path}") from None
     limits = _limits(fail_on)
     group: Grouping | None = None if by is None else GROUPINGS[by]
     with reading(location_of(config)) as db:
-        report = reports.stats(db, span=span, by=group, timezone=config.timezone)
+        report = statistics.stats(db, span=span, by=group, timezone=config.timezone)
         if before is not None:
-            previous = reports.stats(db, span=before, by=group, timezone=config.timezone)
+            previous = statistics.stats(db, span=before, by=group, timezone=config.timezone)
             report = replace(report, previous=previous)
-        standing = reports.standing(db)
+        standing = decisions.standing(db)
         page = _page(db, config, report) if form is Format.html else None
     if form is Format.table and output is None:
         _print_table(report, standing, config.timezone, no_color=options.no_color)
@@ -125,7 +127,7 @@ def _page(db: Queries, config: Config, report: Statistics) -> Page:
     span = Span(report.since, report.until)
 
     def grouped(by: Grouping) -> Statistics:
-        return report if report.by == by else reports.stats(db, span=span, by=by, timezone=config.timezone)
+        return report if report.by == by else statistics.stats(db, span=span, by=by, timezone=config.timezone)
 
     groups = report if report.by not in (None, "day") else grouped("batch")
     return Page(report, grouped("day"), groups, config.timezone, config.general.language)

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from wa_relay import reports
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import Paper, results, write_document
 from wa_relay.cli.phones import Phone
 from wa_relay.cli.reading import read_customer
-from wa_relay.reports import Decision
+from wa_relay.reports.why import Decision
+from wa_relay.reports.why import why as decisions_about
 
 
 def why(
@@ -23,7 +23,7 @@ def why(
 ) -> None:
     """Show every decision about a customer, with its time and its rule."""
     options: Options = ctx.obj
-    config, _, decisions = read_customer(options, phone, lambda _config, db, number: reports.why(db, number))
+    config, _, decisions = read_customer(options, phone, lambda _config, db, number: decisions_about(db, number))
     if as_json:
         rows = [decision.to_json() for decision in decisions]
         write_document(json.dumps(rows, ensure_ascii=False, indent=2) + "\n")

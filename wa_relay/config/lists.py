@@ -11,9 +11,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, PlainValidator
 
+from wa_relay.basics import WEEKDAYS, Scalar, Span
 from wa_relay.config.faults import WrongValueError, nearest_name
 from wa_relay.config.values import Word, list_of, name_of_type, shown
-from wa_relay.model import WEEKDAYS, Scalar, Span
 
 ALERTS = (
     "handover.wanted",

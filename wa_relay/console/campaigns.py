@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from wa_relay.channel.errors_es import meaning_in_spanish
 from wa_relay.console.messages import Messages
-from wa_relay.reports import Figures, Group, Statistics
 from wa_relay.reports.charts import Bar, Column, columns, rows
+from wa_relay.reports.figures import Figures, Group, Statistics
 from wa_relay.reports.funnel import funnel_of
 from wa_relay.text.safe import one_line
 

@@ -9,19 +9,19 @@ from typing import IO
 
 from aiohttp import web
 
-from wa_relay import reports
 from wa_relay.console.render import HEADERS
 from wa_relay.ledger.engine import Queries
 from wa_relay.model import Moment
+from wa_relay.reports import call_list, spans
 from wa_relay.reports.export import export
 
 CHUNK = 64 * 1024
 
 
-def write_calls(db: Queries, span: reports.Span) -> IO[bytes]:
+def write_calls(db: Queries, span: spans.Span) -> IO[bytes]:
     """Writes the calls of a span as CSV into a temporary file, and returns it at its beginning; reads only."""
     file = tempfile.TemporaryFile()  # noqa: SIM115 - closed once it is sent
-    for line in reports.calls_csv(reports.list_calls(db, span=span)):
+    for line in call_list.calls_csv(call_list.list_calls(db, span=span)):
         file.write(line.encode("utf-8", "replace"))
     file.seek(0)
     return file

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from wa_relay import reports
 from wa_relay.console import campaigns, downloads, lists, threads
 from wa_relay.console.login import is_below_console, login_path
 from wa_relay.console.render import Clock, Pages, redirect
@@ -24,7 +23,7 @@ from wa_relay.ledger.reader import Reader
 from wa_relay.loops.forgetting import Forgetter, UnknownCustomer
 from wa_relay.model import Moment
 from wa_relay.phone import mask
-from wa_relay.reports import inbox
+from wa_relay.reports import conversation, decisions, inbox, spans, statistics
 from wa_relay.reports.conversation import overview
 from wa_relay.reports.decisions import count_waiting
 from wa_relay.server.access import Access, Actor, Role, require_csrf_token
@@ -41,8 +40,8 @@ PAGE, NEWEST = 50, 200
 """Conversations on a page of the inbox, and messages on a page of a thread."""
 
 LANGUAGES: dict[str, Literal["es", "en"]] = {"es": "es", "en": "en"}
-GROUPINGS: tuple[reports.Grouping, ...] = ("batch", "day", "group", "agent")
-USUAL_GROUPING: reports.Grouping = "batch"
+GROUPINGS: tuple[statistics.Grouping, ...] = ("batch", "day", "group", "agent")
+USUAL_GROUPING: statistics.Grouping = "batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ class PageRoutes:
             if older is not None:
                 return redirect(f"{self.pages.place.home}conversations/{older}")
             return await self._error(http, actor, 404, "unknown_conversation")
-        found = await self.reader.read(reports.conversation, phone=phone, limit=NEWEST, before=earlier)
+        found = await self.reader.read(conversation.conversation, phone=phone, limit=NEWEST, before=earlier)
         if found is None:
             return await self._error(http, actor, 404, "unknown_conversation")
         if found.overview.unread and actor.may("operator"):
@@ -164,7 +163,7 @@ class PageRoutes:
         since, until = http.query.get("since", ""), http.query.get("until", "")
         span, fault = self._span(http)
         report = await self.reader.read(
-            functools.partial(reports.stats, span=span, by=by, timezone=self.timezone, traffic=False)
+            functools.partial(statistics.stats, span=span, by=by, timezone=self.timezone, traffic=False)
         )
         shown = campaigns.campaigns(report, t)
         return await self._page("campaigns.html", actor, shown=shown, by=by, since=since, until=until, fault=fault)
@@ -181,8 +180,8 @@ class PageRoutes:
     async def system(self, _http: web.Request, actor: Actor) -> web.StreamResponse:
         """Health, queue, sends with an unknown outcome, holds."""
         health = await self.checkup.look()
-        undecided = await self.reader.read(reports.uncertain, self.clock())
-        standing = await self.reader.read(reports.standing)
+        undecided = await self.reader.read(decisions.uncertain, self.clock())
+        standing = await self.reader.read(decisions.standing)
         shown = health.to_json(inside=True)
         t = self.pages.messages(actor.language)
         return await self._page(
@@ -230,13 +229,13 @@ class PageRoutes:
         """A path that leads nowhere."""
         return await self._error(http, actor, 404, "not_found")
 
-    def _span(self, http: web.Request) -> tuple[reports.Span, str]:
+    def _span(self, http: web.Request) -> tuple[spans.Span, str]:
         """The time that the query asks for, and what is wrong with it; everything if anything is."""
         asked = (http.query.get("since") or None, http.query.get("until") or None)
         try:
-            return reports.span(*asked, self.timezone, self.clock()), ""
-        except reports.SpanError as error:
-            return reports.Span(), error.message
+            return spans.span(*asked, self.timezone, self.clock()), ""
+        except spans.SpanError as error:
+            return spans.Span(), error.message
 
     def _guarded(self, handler: Handler, role: Role) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Lets a handler see only sessions of at least that role; all others are sent to the login."""

@@ -24,7 +24,7 @@ from wa_relay.doctor.daemon import Health
 from wa_relay.ledger.location import location_of
 from wa_relay.ledger.lock import Holder
 from wa_relay.model import Moment
-from wa_relay.reports import Standing
+from wa_relay.reports.decisions import Standing
 from wa_relay.server.presence import find_daemon
 
 __all__ = ["Check", "Report", "examine"]

@@ -11,7 +11,7 @@ from wa_relay.config import Config
 from wa_relay.doctor.check import Check, ask
 from wa_relay.doctor.upstreams import unreadable
 from wa_relay.model import UpstreamError
-from wa_relay.reports import StoppedTemplate
+from wa_relay.reports.figures import StoppedTemplate
 from wa_relay.text.safe import one_line
 
 IN_CONSOLE = "Twilio console, Messaging, Content Template Builder"

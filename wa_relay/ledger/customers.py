@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from wa_relay.basics import Moment
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import Moment
 from wa_relay.phone import other_spelling
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from wa_relay.model import Moment
+from wa_relay.basics import Moment
 
 EngineName = Literal["sqlite", "postgres"]
 Work = Literal["send", "turn", "media"]

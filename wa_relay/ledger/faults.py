@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wa_relay.model import RelayError
+from wa_relay.basics import RelayError
 
 
 class DatabaseFault(RelayError):

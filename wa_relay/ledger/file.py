@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from wa_relay.basics import Moment
 from wa_relay.ledger.dialects import statements
 from wa_relay.ledger.engine import Opened
 from wa_relay.ledger.faults import (
@@ -21,7 +22,6 @@ from wa_relay.ledger.faults import (
 )
 from wa_relay.ledger.lock import path_in_use
 from wa_relay.ledger.sqlite import SqliteEngine, add_functions
-from wa_relay.model import Moment
 
 if TYPE_CHECKING:
     from sqlite_utils import Database

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from wa_relay.basics import Moment
 from wa_relay.ledger import file
 from wa_relay.ledger.engine import Engine, Opened, Queries, Work
 from wa_relay.ledger.faults import DatabaseFault, DatabaseUnusable
-from wa_relay.model import Moment
 
 if TYPE_CHECKING:
     from wa_relay.config import Config

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from wa_relay.basics import Moment
 from wa_relay.ledger import washing
 from wa_relay.ledger.engine import EngineName, Parameters, Work
 from wa_relay.ledger.faults import NotInserted, StorageUnavailable
-from wa_relay.model import Moment
 
 CHECKPOINT_EVERY, CHECKPOINT_SHARE = 32, 0.1
 """Operations after which the log is brought into the main file, once their results are on their way, and the part of

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wa_relay.basics import Moment
 from wa_relay.ledger.engine import Engine, Parameters
 from wa_relay.ledger.leases import LEASE
-from wa_relay.model import Moment
 
 if TYPE_CHECKING:
     # Commands that only read find customers through this module; the policy's modules would slow their start.

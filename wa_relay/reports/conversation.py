@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from wa_relay.basics import Moment
 from wa_relay.ledger import customers
 from wa_relay.ledger.engine import Queries, Row
-from wa_relay.model import Moment
 from wa_relay.moments import moment, optional_stamp, stamp
 from wa_relay.reports.attachments import (
     ATTACHMENT_COLUMNS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from wa_relay.basics import Moment
 from wa_relay.ledger.engine import Queries
-from wa_relay.model import Moment
 from wa_relay.moments import stamp
 from wa_relay.reports.figures import StoppedTemplate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from wa_relay.model import Moment
+from wa_relay.basics import Moment
 from wa_relay.moments import optional_stamp
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 
-from wa_relay.model import Moment
+from wa_relay.basics import Moment
 
 WANTED = "a date (2026-11-22), a time (2026-11-22T15:00) or a time ago (7d, 24h, 30m)"
 FIRST_YEAR, LAST_YEAR = 1970, 9998

@@ -8,9 +8,10 @@ from datetime import tzinfo
 
 from aiohttp import web
 
-from wa_relay import metrics, reports
+from wa_relay import metrics
 from wa_relay.ledger.reader import Reader
 from wa_relay.model import Moment
+from wa_relay.reports import conversation, spans, statistics
 from wa_relay.server.access import Access
 from wa_relay.server.answers import json_answer, text_answer
 from wa_relay.server.health import Checkup, exposition
@@ -19,7 +20,7 @@ from wa_relay.server.openapi import description
 from wa_relay.server.parameters import customer, faulty, parameters, unknown_customer, whole
 
 MOST_MESSAGES, USUAL_MESSAGES = 500, 100
-GROUPINGS: tuple[reports.Grouping, ...] = ("day", "batch", "group", "agent", "conversation")
+GROUPINGS: tuple[statistics.Grouping, ...] = ("day", "batch", "group", "agent", "conversation")
 
 
 class ReadingRoutes:
@@ -50,7 +51,7 @@ class ReadingRoutes:
         asked = parameters(http)
         limit = whole(asked.get("limit"), "limit", USUAL_MESSAGES, 1, MOST_MESSAGES)
         before = whole(asked["before"], "before", 0, 1, 2**63 - 1) if asked.get("before") else None
-        query = functools.partial(reports.conversation, phone=address, limit=limit, before=before)
+        query = functools.partial(conversation.conversation, phone=address, limit=limit, before=before)
         found = await self._reader.read(query)
         if found is None:
             raise unknown_customer()
@@ -63,10 +64,10 @@ class ReadingRoutes:
         if by is None and asked.get("by"):
             raise faulty("by", f"one of {', '.join(GROUPINGS)}")
         try:
-            span = reports.span(asked.get("since") or None, asked.get("until") or None, self._timezone, self._clock())
-        except reports.SpanError as error:
+            span = spans.span(asked.get("since") or None, asked.get("until") or None, self._timezone, self._clock())
+        except spans.SpanError as error:
             raise faulty(error.path, error.message) from None
-        query = functools.partial(reports.stats, span=span, by=by, timezone=self._timezone)
+        query = functools.partial(statistics.stats, span=span, by=by, timezone=self._timezone)
         return json_answer((await self._reader.read(query)).to_json())
 
     async def health(self, http: web.Request) -> web.StreamResponse:
