@@ -11,9 +11,9 @@ from wa_relay.ledger import claims, control
 from wa_relay.ledger.engine import Queries
 from wa_relay.model import Attachment, SendRefused, Unclear
 from wa_relay.reports import conversation, spans, statistics
+from wa_relay.reports.ranks import median, percentile
 from wa_relay.reports.spans import Span
 from wa_relay.reports.statistics import Grouping
-from wa_relay.reports.tally import median, percentile
 
 EVERYTHING = Span()
 

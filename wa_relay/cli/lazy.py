@@ -54,8 +54,7 @@ def load_command(name: str, entry: Entry) -> Any:
 
     The target may also be a Typer application, for a command with subcommands.
     """
-    module, _, function = entry.target.partition(":")
-    target = getattr(import_module(module), function)
+    target = load_function(entry.target)
     if isinstance(target, typer.Typer):
         group = typer.main.get_command(target)
         group.name, group.epilog = name, f"Example: {entry.example}"
@@ -64,3 +63,9 @@ def load_command(name: str, entry: Entry) -> Any:
     register = alone.command(name, epilog=f"Example: {entry.example}")
     register(target)
     return typer.main.get_command(alone)
+
+
+def load_function(target: str) -> Any:
+    """Imports `module:function` and returns the function."""
+    module, _, function = target.partition(":")
+    return getattr(import_module(module), function)

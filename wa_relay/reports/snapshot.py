@@ -16,3 +16,39 @@ def snapshot(db: Queries) -> Iterator[None]:
         yield
     finally:
         db.rollback()
+
+
+TRIES = 20
+"""How often two connections try to begin at the same moment. Between two commits of a busy daemon there is 1 ms."""
+
+
+@contextmanager
+def snapshots(db: Queries, beside: Queries | None) -> Iterator[Queries | None]:
+    """Keeps one state for two connections, so that they can share a report; yields the second one.
+
+    Yields None if there is no second one, or if others commit so often that the two do not meet: then `db` alone
+    has a state.
+    """
+    together = beside is not None and any(_begin_together(db, beside) for _ in range(TRIES))
+    if not together:
+        db.begin_snapshot()
+    try:
+        yield beside if together else None
+    finally:
+        db.rollback()
+        if beside is not None and together:
+            beside.rollback()
+
+
+def _begin_together(db: Queries, beside: Queries) -> bool:
+    """Begins both; true if nobody committed meanwhile, so that they see the same. Otherwise ends both."""
+    before = beside.version()
+    # Both begin with a read: `begin` alone takes no snapshot.
+    db.begin_snapshot()
+    db.version()
+    beside.begin_snapshot()
+    if beside.version() == before:
+        return True
+    beside.rollback()
+    db.rollback()
+    return False

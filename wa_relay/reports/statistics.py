@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import tzinfo
+from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -17,8 +19,9 @@ from wa_relay.ledger.engine import Queries, Rows
 from wa_relay.reports.decisions import stopped_templates
 from wa_relay.reports.figures import Group, Statistics
 from wa_relay.reports.labels import NAMED, QUARTER, DayLabels, call_labels
+from wa_relay.reports.lengths import RankedTurns, rank_turns
 from wa_relay.reports.replies import FIRST_REPLY_AT
-from wa_relay.reports.snapshot import snapshot
+from wa_relay.reports.snapshot import snapshots
 from wa_relay.reports.spans import Span
 from wa_relay.reports.tally import Tally
 
@@ -78,16 +81,25 @@ LATEST_CALL_BEFORE = """(
     order by coalesce(k.ended_at, k.recorded_at) desc, k.id desc limit 1)"""
 
 
-def stats(db: Queries, *, span: Span, by: Grouping | None, timezone: tzinfo, traffic: bool = True) -> Statistics:
+def stats(
+    db: Queries,
+    *,
+    span: Span,
+    by: Grouping | None,
+    timezone: tzinfo,
+    traffic: bool = True,
+    beside: Queries | None = None,
+) -> Statistics:
     """Counts a span of time; with `by` also each group of it. Days are those of `timezone`.
 
     Without `traffic`, messages and turns are left out: with 1,000,000 of them they cost half of the time.
     Calls whose end is unknown count only without a span. Groups come by day, else the one with
-    the most calls first; what belongs to none has the key None and comes last.
+    the most calls first; what belongs to none has the key None and comes last. `beside` is another
+    connection to the same file: what SQLite can count alone is counted there meanwhile, on another core.
     """
-    with snapshot(db):
+    with snapshots(db, beside) as second:
         tallies = _Tallies(db, by, timezone)
-        _count(db, span, by, tallies, traffic=traffic)
+        _count(db, span, by, tallies, traffic=traffic, beside=second)
         stopped = stopped_templates(db)
     groups = [Group(key, tally.figures()) for key, tally in tallies.labelled.items()] if by else []
     total = Tally()
@@ -116,7 +128,9 @@ class _Tallies:
         return tally
 
 
-def _count(db: Queries, span: Span, by: Grouping | None, tallies: _Tallies, *, traffic: bool) -> None:
+def _count(
+    db: Queries, span: Span, by: Grouping | None, tallies: _Tallies, *, traffic: bool, beside: Queries | None
+) -> None:
     """Runs the queries and counts each row in the tally of its group."""
     bounds = {
         "since": -math.inf if span.since is None else span.since,
@@ -124,27 +138,71 @@ def _count(db: Queries, span: Span, by: Grouping | None, tallies: _Tallies, *, t
     }
     ended = "true" if span.everything else "c.ended_at >= :since and c.ended_at < :until"
 
-    def rows(query: str, moment: str, call: str) -> Rows:
+    def rows(query: str, moment: str, call: str, of: Queries = db) -> Rows:
         key = "null" if by is None else f"floor({moment} / {QUARTER})" if by == "day" else call
         # Grouped by a constant, SQLite sorts all rows: 1 s more for 5,000,000 messages.
         grouped = "" if by is None else "group by 1"
-        return db.tuples(query.format(key=key, ended=ended, grouped=grouped), bounds)
+        return of.tuples(query.format(key=key, ended=ended, grouped=grouped), bounds)
 
-    _count_calls(rows(SELECT_CALLS, "c.ended_at", "c.id"), tallies)
-    if traffic:
-        _count_answers(rows(SELECT_ANSWERED, "t.finished_at", "t.call_id"), tallies)
-        for group, number in rows(COUNT_FAILED_TURNS, "t.finished_at", "t.call_id"):
-            tallies.of(group).failed_turns += number
+    def sums(of: Queries) -> _Sums:
+        """Counts what SQLite adds up itself: few rows, however many messages."""
         counted = COUNT_MESSAGES_BY_CALL if by in BY_CALL else COUNT_MESSAGES
-        for group, inbound, outbound in rows(counted, "m.accepted_at", "m.call_id"):
-            tallies.of(group).inbound += inbound
-            tallies.of(group).outbound += outbound
+        return _Sums(
+            failed_turns=rows(COUNT_FAILED_TURNS, "t.finished_at", "t.call_id", of).fetchall(),
+            messages=rows(counted, "m.accepted_at", "m.call_id", of).fetchall(),
+            # Its two walks through all turns cost more than fetching them, if nothing else is done meanwhile.
+            turns=rank_turns(of, bounds) if by is None and of is not db else None,
+        )
+
+    calls = partial(_count_calls, rows(SELECT_CALLS, "c.ended_at", "c.id"), tallies)
+    if traffic:
+        # By call there is a row for each: two threads that fetch rows wait for each other's turn of the interpreter.
+        counted = _meanwhile(calls, partial(sums, beside)) if beside is not None and by not in BY_CALL else None
+        if counted is None:
+            calls()
+            counted = sums(db)
+        _add_sums(counted, tallies)
+        if counted.turns is None:
+            _count_answers(rows(SELECT_ANSWERED, "t.finished_at", "t.call_id"), tallies)
         for group, kind, number in rows(COUNT_TEMPLATES, "m.accepted_at", "m.call_id"):
             tallies.of(group).templates[kind] += number
+    else:
+        calls()
     for group, number in rows(COUNT_OPT_OUTS, "o.opted_out_at", LATEST_CALL_BEFORE):
         tallies.of(group).opted_out += number
     for group, cause, number in rows(COUNT_FAILURES, "m.failed_at", "m.call_id"):
         tallies.of(group).failures[cause] += number
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """The rows of the queries that only count, and the ranks of the answered turns if SQLite found them."""
+
+    failed_turns: list[Any]
+    messages: list[Any]
+    turns: RankedTurns | None
+
+
+def _meanwhile(here: Callable[[], None], there: Callable[[], _Sums]) -> _Sums:
+    """Runs both, the second in a thread; SQLite lets the interpreter go while it counts."""
+    # Only a report over very many messages pays for the import.
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(there)
+        here()
+        return running.result()
+
+
+def _add_sums(sums: _Sums, tallies: _Tallies) -> None:
+    for group, number in sums.failed_turns:
+        tallies.of(group).failed_turns += number
+    for group, inbound, outbound in sums.messages:
+        tallies.of(group).inbound += inbound
+        tallies.of(group).outbound += outbound
+    if sums.turns is not None:
+        tallies.of(None).answered += sums.turns.answered
+        tallies.of(None).ranked_turns = sums.turns
 
 
 def _count_calls(rows: Iterable[tuple[Any, ...]], tallies: _Tallies) -> None:

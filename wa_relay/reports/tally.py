@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +10,8 @@ from typing import Any
 
 from wa_relay.channel.errors import meaning
 from wa_relay.reports.figures import Failure, Figures, Loss, Openings
+from wa_relay.reports.lengths import RankedTurns
+from wa_relay.reports.ranks import median, percentile
 
 REASONS = {
     "refused": "Twilio refused the message without a code. Check Twilio's log",
@@ -61,7 +61,10 @@ _KIND = itemgetter(1, 2, 3, 4, 5)
 
 @dataclass(slots=True)
 class Tally:
-    """The counts of one group while they are gathered; `figures` closes them."""
+    """The counts of one group while they are gathered; `figures` closes them.
+
+    `ranked_turns` stands for `turn_seconds` where SQLite ranked them: only in a report without groups.
+    """
 
     calls: int = 0
     inbound: int = 0
@@ -75,6 +78,7 @@ class Tally:
     failures: Counter[str] = field(default_factory=Counter)
     first_replies: list[float] = field(default_factory=list)
     turn_seconds: list[float] = field(default_factory=list)
+    ranked_turns: RankedTurns | None = None
     losses: Counter[tuple[str, str]] = field(default_factory=Counter)
     steps: dict[str, list[float]] = field(default_factory=lambda: {step: [] for step in REACHED})
 
@@ -126,14 +130,14 @@ class Tally:
         self.failures += other.failures
         self.first_replies += other.first_replies
         self.turn_seconds += other.turn_seconds
+        self.ranked_turns = self.ranked_turns or other.ranked_turns
         self.losses += other.losses
         for step, taken in other.steps.items():
             self.steps[step] += taken
 
     def figures(self) -> Figures:
         """The counts, with the medians."""
-        self.first_replies.sort()
-        self.turn_seconds.sort()
+        ranked = self.ranked_turns
         return Figures(
             calls=self.calls,
             skipped={reason: self.skipped[reason] for reason in SKIP_ORDER if self.skipped[reason]},
@@ -144,24 +148,14 @@ class Tally:
             outbound=self.outbound,
             answered=self.answered,
             failed_turns=self.failed_turns,
-            median_turn_seconds=median(self.turn_seconds),
-            p95_turn_seconds=percentile(self.turn_seconds, 0.95),
+            median_turn_seconds=ranked.median if ranked else median(self.turn_seconds),
+            p95_turn_seconds=ranked.p95 if ranked else percentile(self.turn_seconds, 0.95),
             opted_out=self.opted_out,
             failures=_failures(self.failures.items()),
             templates={kind: self.templates[kind] for kind in TEMPLATE_KINDS if self.templates[kind]},
             losses=_losses(self.skipped, self.losses),
             median_seconds={step: median(taken) for step, taken in self.steps.items()},
         )
-
-
-def median(values: Sequence[float]) -> float | None:
-    """The middle of the values, the mean of the middle two of an even number; None without any."""
-    return round(statistics.median(values), 3) if values else None
-
-
-def percentile(ordered: Sequence[float], part: float) -> float | None:
-    """The least of ordered values that `part` of them do not exceed (nearest rank); None without any."""
-    return round(ordered[math.ceil(part * len(ordered)) - 1], 3) if ordered else None
 
 
 def _openings(statuses: Counter[str]) -> Openings:
