@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from wa_relay.ledger.engine import Queries
+from wa_relay.reports.ranks import SAMPLE, around
 
 FEW = 100_000
 """With fewer turns, fetching all lengths takes less than 0.1 s."""
-
-SAMPLE = 4_000
-MARGIN = 160
-"""Places of the sample on either side of a rank: five standard deviations of a median's place."""
 
 NEWEST_TURN = "select max(id) from turns"
 SELECT_LENGTH = """
@@ -61,7 +58,7 @@ def rank_turns(db: Queries, bounds: dict[str, Any]) -> RankedTurns | None:
     )
     if len(sample) < SAMPLE // 2:
         return None
-    (middle, after_middle), (late, after_late) = _around(sample, 0.5), _around(sample, 0.95)
+    (middle, after_middle), (late, after_late) = around(sample, 0.5), around(sample, 0.95)
     given = {**bounds, "middle": middle, "late": late}
     answered, timed, below_middle, below_late = db.tuples(COUNT_LENGTHS, given).fetchall()[0]
     given |= {"after_middle": after_middle, "after_late": after_late}
@@ -69,7 +66,8 @@ def rank_turns(db: Queries, bounds: dict[str, Any]) -> RankedTurns | None:
     lower = [length for length in near if middle <= length <= after_middle]
     upper = [length for length in near if late <= length <= after_late]
     medians = _taken(lower, (timed - 1) // 2 - below_middle, timed // 2 - below_middle)
-    lates = _taken(upper, math.ceil(0.95 * timed) - 1 - below_late, math.ceil(0.95 * timed) - 1 - below_late)
+    late_place = math.ceil(0.95 * timed) - 1 - below_late
+    lates = _taken(upper, late_place, late_place)
     if medians is None or lates is None:
         return None
     return RankedTurns(answered, round(sum(medians) / len(medians), 3), round(lates[0], 3))
@@ -77,11 +75,6 @@ def rank_turns(db: Queries, bounds: dict[str, Any]) -> RankedTurns | None:
 
 def _newest(db: Queries) -> int:
     return db.tuples(NEWEST_TURN, {}).fetchall()[0][0] or 0
-
-
-def _around(sample: Sequence[float], part: float) -> tuple[float, float]:
-    place = int(part * len(sample))
-    return sample[max(0, place - MARGIN)], sample[min(len(sample) - 1, place + MARGIN)]
 
 
 def _taken(near: Sequence[float], first: int, last: int) -> list[float] | None:

@@ -36,11 +36,16 @@ def _at_ranks(values: Sequence[float], first: int, last: int) -> Sequence[float]
     """Returns those that would be at the places `first` to `last` if all were sorted; the places are neighbours."""
     if len(values) > FEW:
         sample = sorted(values[:: len(values) // SAMPLE])
-        place = first * len(sample) // len(values)
-        low, high = sample[max(0, place - MARGIN)], sample[min(len(sample) - 1, place + MARGIN)]
+        low, high = around(sample, first / len(values))
         below = len([value for value in values if value < low])
         near = sorted([value for value in values if low <= value <= high])
         if below <= first and last < below + len(near):
             return near[first - below : last - below + 1]
     # Few values, or a sample that is unlike the rest.
     return sorted(values)[first : last + 1]
+
+
+def around(sample: Sequence[float], part: float) -> tuple[float, float]:
+    """Returns two values of a sorted sample between which the value at that part of the whole almost surely lies."""
+    place = int(part * len(sample))
+    return sample[max(0, place - MARGIN)], sample[min(len(sample) - 1, place + MARGIN)]
