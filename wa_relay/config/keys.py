@@ -63,13 +63,14 @@ def _fields(table: type[Table], prefix: str = "") -> Iterator[tuple[str, FieldIn
     """Yields all tables and keys with their dotted names, each table before its keys."""
     for name, field in table.model_fields.items():
         yield prefix + name, field
-        if _is_table(field):
+        if is_table(field):
             yield from _fields(field.annotation, f"{prefix}{name}.")  # type: ignore[arg-type]
 
 
-def _is_table(field: FieldInfo) -> bool:
+def is_table(field: FieldInfo) -> bool:
+    """True for a table, false for a key."""
     return isinstance(field.annotation, type) and issubclass(field.annotation, Table)
 
 
-KEYS: Mapping[str, Key] = {name: Key(name, field) for name, field in _fields(Tables) if not _is_table(field)}
-TABLES: tuple[str, ...] = tuple(name for name, field in _fields(Tables) if _is_table(field))
+KEYS: Mapping[str, Key] = {name: Key(name, field) for name, field in _fields(Tables) if not is_table(field)}
+TABLES: tuple[str, ...] = tuple(name for name, field in _fields(Tables) if is_table(field))

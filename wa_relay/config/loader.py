@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from wa_relay.config import checks
 from wa_relay.config.faults import ConfigError, Fault, WrongValueError, nearest_name
-from wa_relay.config.keys import KEYS, TABLES
-from wa_relay.config.schema import Config, Origin, SenderNumber, Tables
+from wa_relay.config.keys import KEYS, TABLES, is_table
+from wa_relay.config.schema import Config, Origin, SenderNumber, Table, Tables
 from wa_relay.config.sources import DIVISOR_VARIABLE, Layer, from_environment, from_file, from_flags
 from wa_relay.config.values import shown
 
@@ -85,11 +85,15 @@ def read(
     return Loaded(config.model_copy(update={"warnings": warnings}), tuple(faults), written.unknown)
 
 
+CHECKED = ("general", "server")
+"""The tables in which a default is checked too."""
+
+
 def _validated(written: Layer) -> tuple[Tables, list[Fault]]:
     """Reads all values at once. Wrong ones are left out, so that their defaults are used."""
     values = {name: given.value for name, given in written.values.items()}
     try:
-        return Tables.model_validate(_nested(values)), []
+        return _read_tables(values), []
     except ValidationError as error:
         found = error.errors(include_url=False)
     faults = [_fault(each, written) for each in found]
@@ -100,10 +104,32 @@ def _validated(written: Layer) -> tuple[Tables, list[Fault]]:
     return right, faults
 
 
-def _nested(values: Mapping[str, object]) -> dict[str, Any]:
-    """Returns the values by tables, all of which are present, so that pydantic builds none of them itself."""
+def _read_tables(values: Mapping[str, object]) -> Tables:
+    """Reads the values by tables; raises pydantic's `ValidationError` with all that is wrong.
+
+    Only the tables that are written are read, for pydantic takes 10 ms to prepare all of them. The others have
+    their defaults.
+    """
+    named = {*CHECKED, *(name.partition(".")[0] for name in values)}
+    written = [name for name in Tables.model_fields if name in named]
+    fields: dict[str, Any] = {name: (Tables.__annotations__[name], Tables.model_fields[name]) for name in written}
+    read = create_model("Written", __base__=Table, **fields).model_validate(_nested(values, written))
+    defaults = {name: _default(field.annotation) for name, field in Tables.model_fields.items() if is_table(field)}
+    return Tables.model_construct(**defaults | {name: getattr(read, name) for name in written})
+
+
+def _default(table: Any) -> Table:
+    """Makes a table and those in it of their defaults, without having pydantic prepare them."""
+    inner = {name: _default(field.annotation) for name, field in table.model_fields.items() if is_table(field)}
+    made: Table = table.model_construct(**inner)
+    return made
+
+
+def _nested(values: Mapping[str, object], tables: Collection[str]) -> dict[str, Any]:
+    """Returns the values by tables, with all those in `tables`, so that pydantic builds none of them itself."""
     nested: dict[str, Any] = {}
-    for name in (*TABLES, *values):
+    inside = (name for name in TABLES if name.partition(".")[0] in tables)
+    for name in (*inside, *values):
         *parents, leaf = name.split(".")
         table = nested
         for parent in parents:

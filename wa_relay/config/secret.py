@@ -43,5 +43,9 @@ class Secret:
     def __str__(self) -> str:
         return "****" if self else ""
 
+    def __deepcopy__(self, _copied: object) -> Secret:
+        # It never changes: a table of defaults takes it as it is.
+        return self
+
     def __reduce__(self) -> str:
         raise TypeError("a secret is not pickled")
