@@ -1,7 +1,7 @@
-"""References for the figures, each a separate process: `python -m bench.reference {handler,one_commit,hello}`.
+"""References for the figures, each a separate process: `python -m bench.reference {handler,one_commit}`.
 
 `handler` parses a form and checks its signature, and stores nothing. `one_commit` is the product with
-one commit for every operation. `hello` is a command with Typer and Rich that does nothing.
+one commit for every operation.
 """
 
 from __future__ import annotations
@@ -66,20 +66,6 @@ def _one_commit() -> None:
     main()
 
 
-def _hello() -> None:
-    import typer
-    from rich.console import Console
-
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-    @app.command()
-    def hello(name: str = "you") -> None:
-        """Says hello."""
-        Console().print(f"[bold]Hello[/bold] {name}")
-
-    app(sys.argv[2:])
-
-
 def main() -> None:
     match sys.argv[1]:
         case "handler":
@@ -88,8 +74,6 @@ def main() -> None:
             uvloop.run(_handler(sys.argv[2]))
         case "one_commit":
             _one_commit()
-        case "hello":
-            _hello()
 
 
 if __name__ == "__main__":
