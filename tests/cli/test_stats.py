@@ -26,6 +26,7 @@ from wa_relay.model import Unclear
 from wa_relay.reports import spans, statistics
 from wa_relay.reports.decisions import Standing
 from wa_relay.reports.figures import StoppedTemplate
+from wa_relay.reports.lengths import FEW
 from wa_relay.reports.tally import NOT_YET, REASONS, SKIPPED
 
 HOSTILE = '=cmd|" /C calc"!A1<script>alert(1)</script>'
@@ -81,6 +82,18 @@ def test_the_table_has_the_funnel_the_figures_the_failures_and_the_groups(story:
     ]
     assert places == sorted(places)
     assert "Campaña Octubre" in shown
+
+
+@pytest.mark.parametrize("by", [None, "day", "batch"])
+def test_a_report_that_two_connections_share_is_the_same(story: Story, by: statistics.Grouping | None) -> None:
+    """So many turns that the command opens a second connection; few of them are there."""
+    story.ledger.db.execute(
+        """insert into turns (id, conversation_id, state, first_at, last_at, due_at)
+        values (:id, 1, 'cancelled', 1, 1, 1)""",
+        {"id": FEW + 1},
+    )
+    grouping = ("--by", by) if by else ()
+    assert json.loads(printed(story.path, "stats", "--json", *grouping)) == wanted(story, by)
 
 
 def test_a_hold_and_an_uncertain_send_are_reported(story: Story) -> None:
