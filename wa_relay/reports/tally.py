@@ -11,7 +11,7 @@ from typing import Any
 from wa_relay.channel.errors import meaning
 from wa_relay.reports.figures import Failure, Figures, Loss, Openings
 from wa_relay.reports.lengths import RankedTurns
-from wa_relay.reports.ranks import median, percentile
+from wa_relay.reports.ranks import FEW, median, percentile
 
 REASONS = {
     "refused": "Twilio refused the message without a code. Check Twilio's log",
@@ -138,6 +138,9 @@ class Tally:
     def figures(self) -> Figures:
         """The counts, with the medians."""
         ranked = self.ranked_turns
+        if len(self.turn_seconds) <= FEW:
+            # Two ranks are taken of it; sorted once, both cost nothing.
+            self.turn_seconds.sort()
         return Figures(
             calls=self.calls,
             skipped={reason: self.skipped[reason] for reason in SKIP_ORDER if self.skipped[reason]},
