@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.engines import Cluster, Place, place_for
 from tests.story import Story
@@ -15,6 +16,9 @@ from wa_relay.ledger.engine import Queries
 # A shell's background job ignores Ctrl-C, and so would each command that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# Hypothesis measures wall time: on a busy machine its health check and its deadline fail tests that are right.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 
 @pytest.fixture(scope="session")
