@@ -144,8 +144,8 @@ class Poster:
         self, connection: aiohttp.connector.Connection, target: bytes, body: bytes, limit: int
     ) -> Answer:
         protocol = connection.protocol
-        assert protocol is not None
-        assert protocol.transport is not None
+        if protocol is None or protocol.transport is None:
+            raise aiohttp.ClientConnectionResetError("the connection was closed as it was made")
         # As aiohttp does: an answer without a length ends with its connection.
         protocol.set_response_params(read_until_eof=True)
         protocol.transport.write(

@@ -49,7 +49,7 @@ _COLUMN = re.compile(
     re.MULTILINE,
 )
 _TABLE = re.compile(r"create table (\w+)")
-_CHOICE = re.compile(r"(\w+) in\s*\(((?:\s*'[^']*',?)+)\)")
+_CHOICE = re.compile(r"\b(?!not\b)(\w+) in\s*\(((?:\s*'[^']*',?)+)\)")
 _REFERENCE = re.compile(r"^( {4}(\w+) [^\n]*?) references (\w+) \((\w+)\)", re.MULTILINE)
 
 
