@@ -49,9 +49,7 @@ class Operations:
         began = time.thread_time()
         db.begin()
         for arguments in jobs:
-            db.savepoint()
             found.append(operation(self._ledger, *arguments))
-            db.release()
         db.commit()
         self.spent[operation.__name__] += time.thread_time() - began
         db.rest(len(jobs))
@@ -68,7 +66,7 @@ def whole_messages(operations: Operations) -> None:
     """A customer's message, the turn, its answer, and the reply's way to Twilio."""
     for people in _groups():
         now = time.time()
-        written = [parse_inbound(tuple(form(customer, 1).items())) for customer in people]
+        written = [parse_inbound(form(customer, 1)) for customer in people]
         operations.run(inbox.record_inbound, [(message, now) for message in written])
         (claimed,) = operations.run(turns.claim_turns, [(GROUP, time.time())])
         parts = ["Claro, el plan incluye la instalación."]
