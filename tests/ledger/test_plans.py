@@ -1,4 +1,4 @@
-"""SQLite's plans of the statements: none walks through a table that grows with the messages."""
+"""The plans of the statements on both engines: none walks through a table that grows with the messages."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from tests.engines import Cluster
 from tests.ledger.conftest import NOW
 from wa_relay import ledger, reports
 from wa_relay.ledger import file, schema
+from wa_relay.ledger import server as servers
+from wa_relay.ledger.postgres import PostgresEngine
+from wa_relay.ledger.prepared import numbered
 
 GROW = ("conversation_messages", "conversation_state", "calls", "turns", "journal", "receipts")
 SQL = re.compile(r"\s*(select|update|insert|delete)\b")
@@ -102,6 +105,23 @@ def test_every_statement_is_one_that_both_engines_take(server: psycopg.Connectio
     )
     server.execute(f"prepare looked_at as {sql}".encode())
     server.execute("deallocate looked_at")
+
+
+@pytest.fixture(scope="module")
+def writer(cluster: Cluster) -> Iterator[PostgresEngine]:
+    url = cluster.copy(NOW)
+    engine = servers.open_for_writing(url, account_sid="AC1", now=NOW).connection
+    yield engine
+    engine.close()
+    cluster.drop(url)
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS.keys() - OF_EVERYTHING))
+def test_the_writers_plan_on_an_empty_server_walks_through_no_table(writer: PostgresEngine, name: str) -> None:
+    sql = numbered(STATEMENTS[name]).sql
+    with writer.connection.cursor() as cursor:
+        plan = "\n".join(row[0] for row in cursor.execute(b"explain (generic_plan) " + sql))
+    assert not re.findall(rf"Seq Scan on (?:{'|'.join(GROW)})\b", plan), plan
 
 
 def test_the_schema_is_written_with_portable_types() -> None:

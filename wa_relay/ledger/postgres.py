@@ -55,8 +55,13 @@ SESSION = {
     "standard_conforming_strings": "on",
     "search_path": "public",
     "TimeZone": "UTC",
-    # A plan of the writer uses an index: its queries ask for a few rows of large tables.
+    # Each query of the writer asks for a few rows: nothing to compile.
     "jit": "off",
+}
+WRITING = SESSION | {
+    # Planned while a table is still empty, a statement would walk through it until PostgreSQL has analyzed the table,
+    # with thousands of rows for each message in the first minute of a campaign.
+    "enable_seqscan": "off",
 }
 CONNECTION = {
     "connect_timeout": 5,
@@ -121,8 +126,9 @@ class PostgresEngine:
     name: EngineName = "postgres"
     Error = psycopg.Error
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, session: Mapping[str, str] = SESSION) -> None:
         self._url = url
+        self._session = session
         self.total_changes = 0
         self._changes_before = 0
         self._run: int | None = None
@@ -134,7 +140,7 @@ class PostgresEngine:
         self._connect()
 
     def _connect(self) -> None:
-        self.connection = connect(self._url)
+        self.connection = psycopg.connect(self._url, autocommit=True, **options_for(self._url, self._session))
         self._statements = Statements(self.connection, _row_class)
 
     def execute(self, sql: str, parameters: Parameters | None = None, /) -> Rows | _Result:
@@ -373,15 +379,10 @@ def _boot_time() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def connect(url: str) -> psycopg.Connection[Any]:
-    """Connects to a server, with the limits of `CONNECTION` and `SESSION`; raises psycopg's errors."""
-    return psycopg.connect(url, autocommit=True, **options_for(url))
-
-
-def options_for(url: str) -> dict[str, Any]:
-    """What libpq is given beside the URL: the limits of `CONNECTION` and `SESSION`."""
+def options_for(url: str, session: Mapping[str, str] = SESSION) -> dict[str, Any]:
+    """What libpq is given beside the URL: the limits of `CONNECTION`, and a session's settings."""
     options_of_libpq: dict[str, Any] = dict(CONNECTION)
-    options = " ".join(f"-c {name}={value}" for name, value in SESSION.items())
+    options = " ".join(f"-c {name}={value}" for name, value in session.items())
     wanted = conninfo_to_dict(url)
     several = "," in str(wanted.get("host", "")) or "," in str(wanted.get("hostaddr", ""))
     if several and "target_session_attrs" not in wanted:

@@ -24,7 +24,7 @@ from wa_relay.ledger.faults import (
     WrongAccount,
 )
 from wa_relay.ledger.file import SCHEMA_VERSION
-from wa_relay.ledger.postgres import PostgresEngine, without_nul
+from wa_relay.ledger.postgres import WRITING, PostgresEngine, without_nul
 from wa_relay.model import Moment
 
 OLDEST_SERVER = 140_000
@@ -65,7 +65,7 @@ def open_for_writing(url: str, *, account_sid: str, now: Moment | None) -> Opene
     it, and a kill leaves the old shape or the new one.
     """
     try:
-        engine = PostgresEngine(url)
+        engine = PostgresEngine(url, WRITING)
     except psycopg.Error as error:
         raise fault_of(error) from error
     try:
