@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import resource
+import sqlite3
 import sys
 import time
 from contextlib import closing
@@ -15,7 +16,7 @@ from tests.big_ledger import make
 from tests.engines import Cluster
 from tests.story import EVA, LUIS, NOW, Story
 from wa_relay.ledger import copying
-from wa_relay.ledger.faults import DatabaseMoved
+from wa_relay.ledger.faults import DatabaseFault, DatabaseMoved
 from wa_relay.ledger.location import Location
 
 
@@ -76,6 +77,17 @@ def test_a_target_that_holds_something_is_refused(place_with_story: Location, tm
     other.close()
     with pytest.raises(copying.NotEmpty):
         copying.copy(place_with_story, Location(other.path), lambda _table, _rows: None)
+
+
+def test_a_source_with_a_row_that_violates_a_check_is_refused(place_with_story: Location, cluster: Cluster) -> None:
+    with closing(sqlite3.connect(place_with_story.path)) as db:
+        db.execute("pragma ignore_check_constraints = on")
+        db.execute("update conversation_state set unread = -1")
+        db.commit()
+    server = Location(Path(), cluster.create())
+    with pytest.raises(DatabaseFault, match="conversation_state in the source violates a check"):
+        copying.copy(place_with_story, server, lambda _table, _rows: None)
+    cluster.drop(server.url)
 
 
 def test_a_database_that_was_moved_is_not_served(place_with_story: Location, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from wa_relay.ledger import file, schema
-from wa_relay.ledger.dialects import statements
+from wa_relay.ledger.dialects import checks_of, statements
 from wa_relay.ledger.engine import EngineName, Queries
 from wa_relay.ledger.faults import AlreadyServed, DatabaseFault, DatabaseMissing
 from wa_relay.ledger.leases import SEEN_WITHIN
@@ -258,12 +258,22 @@ def _fill_server(read: Queries, target: Location, on_table: Callable[[str, int],
                 counts[table] = server.copy_rows(db, table, columns, rows)
                 on_table(table, counts[table])
             _finish(db, later)
+            _refuse_invalid(db)
             server.number_on(db, TABLES, file.SCHEMA_VERSION)
             db.commit()
         except BaseException:
             db.rollback()
             raise
     return counts
+
+
+def _refuse_invalid(db: Any) -> None:
+    """The triggers that stand for the checks there are made after the rows."""
+    for table, check in checks_of("".join(schema.EVERY_TABLE)).items():
+        if db.execute(f"select 1 from {table} where ({check}) is false limit 1").fetchone() is not None:
+            raise DatabaseFault(
+                f"a row of {table} in the source violates a check: it is damaged. Put a backup back.", permanent=True
+            )
 
 
 def _finish(db: Any, later: list[str]) -> None:

@@ -10,6 +10,9 @@
 | integer | a count | integer | integer |
 | bytes | binary content | blob | bytea |
 | text | text, compared by its code points | text | text collate "C" |
+
+PostgreSQL reads the text of a CHECK and of a trigger's WHEN anew in each statement on the table: 120 µs for one on the
+messages, of 270 µs in all. It keeps the plan of a function, so there both stand in functions of triggers.
 """
 
 from __future__ import annotations
@@ -50,6 +53,10 @@ _COLUMN = re.compile(
 )
 _TABLE = re.compile(r"create table (\w+)")
 _CHOICE = re.compile(r"\b(?!not\b)(\w+) in\s*\(((?:\s*'[^']*',?)+)\)")
+_NAME = re.compile(r"^ {4}(?!check\b|unique\b|primary\b)(\w+) ", re.MULTILINE)
+_CHECK = re.compile(r"(?:,\s*|\s+)check \(")
+_PARENTHESIS = re.compile(r"'(?:[^']|'')*'|[()]")
+_WORD = re.compile(r"'(?:[^']|'')*'|\b[a-z_]\w*\b")
 _REFERENCE = re.compile(r"^( {4}(\w+) [^\n]*?) references (\w+) \((\w+)\)", re.MULTILINE)
 
 
@@ -58,12 +65,14 @@ class Trigger:
     """A trigger: for each row that meets `condition`, a refusal with the reason `refuses`, or statements.
 
     `event` is as in `before update of status on conversation_messages`. Condition and statements are neutral SQL on
-    `old` and `new`; statements end with a semicolon.
+    `old` and `new`; statements end with a semicolon. `provided` is a further condition that asks other rows: it costs a
+    query for each row that meets the first.
     """
 
     name: str
     event: str
     condition: str = "true"
+    provided: str = ""
     refuses: str = ""
     does: str = ""
 
@@ -80,6 +89,8 @@ def statements(text: str, engine: EngineName) -> Iterator[str]:
             for _, column, target, key in _REFERENCE.findall(portable):
                 later.append(f"alter table {table[1]} add foreign key ({column}) references {target} ({key})")
             portable = _REFERENCE.sub(r"\1", portable)
+            portable, checks = _split_checks(portable)
+            later += _guard(table[1], _NAME.findall(portable), checks) if checks else []
         written = _COLUMN.sub(lambda found: _column(found, engine), portable)
         if engine == "sqlite" and (table or portable.startswith("alter table")):
             written = _CHOICE.sub(_comparisons, written)
@@ -97,24 +108,68 @@ def _comparisons(found: re.Match[str]) -> str:
     For each list of more than two, every insert made a small table and searched it: a tenth of a whole message.
     """
     return "(" + " or ".join(f"{found[1]} = {choice.strip()}" for choice in found[2].split(",")) + ")"
+def checks_of(text: str) -> dict[str, str]:
+    """The checks of each table of a portable text, as one condition that is false for a row that breaks one."""
+    found = {}
+    for portable in re.split(r";\s*$", text, flags=re.MULTILINE):
+        if (table := _TABLE.match(portable.strip())) and (checks := _split_checks(portable)[1]):
+            found[table[1]] = _all_of(checks)
+    return found
+
+
+def _split_checks(table: str) -> tuple[str, list[str]]:
+    """A table without its checks, and the condition of each."""
+    checks = []
+    while found := _CHECK.search(table):
+        depth = 0
+        for parenthesis in _PARENTHESIS.finditer(table, found.end() - 1):
+            depth += {"(": 1, ")": -1}.get(parenthesis[0], 0)
+            if depth == 0:
+                checks.append(" ".join(table[found.end() : parenthesis.start()].split()))
+                table = table[: found.start()] + table[parenthesis.end() :]
+                break
+    return table, checks
+
+
+def _all_of(checks: list[str]) -> str:
+    return " and ".join(f"({check})" for check in checks)
+
+
+def _guard(table: str, columns: list[str], checks: list[str]) -> list[str]:
+    """A trigger that refuses what a CHECK would. It does not run for an update of other columns."""
+
+    def of_row(check: str) -> str:
+        return _WORD.sub(lambda found: f"new.{found[0]}" if found[0] in columns else found[0], check)
+
+    mentioned = {word for check in checks for word in _WORD.findall(check)}
+    which = " ".join(f"when not ({of_row(check)}) then $check${check}$check$" for check in checks)
+    # Its name is the last of a table's: another trigger's reason says more.
+    return [
+        f"create or replace function valid_{table}() returns trigger language plpgsql as $trigger$ begin "
+        f"if ({_all_of([of_row(check) for check in checks])}) is false then "
+        f"raise exception 'a row of {table} violates: %', case {which} end using errcode = '23514'; "
+        "end if; return new; end $trigger$",
+        f"create trigger valid_row before insert or update of {', '.join(c for c in columns if c in mentioned)} "
+        f"on {table} for each row execute function valid_{table}()",
+    ]
 
 
 def trigger_statements(trigger: Trigger, engine: EngineName) -> Iterator[str]:
     """Makes a trigger, in the engine's SQL."""
     if engine == "sqlite":
+        when = f"({trigger.condition}) and ({trigger.provided})" if trigger.provided else trigger.condition
         body = f"select raise(abort, '{trigger.refuses}');" if trigger.refuses else trigger.does
-        yield f"create trigger {trigger.name} {trigger.event} when {trigger.condition} begin {body} end"
+        yield f"create trigger {trigger.name} {trigger.event} when {when} begin {body} end"
         return
     # 23514: what the schema refuses is a violated check, on both engines.
     body = f"raise exception '{trigger.refuses}' using errcode = '23514';" if trigger.refuses else trigger.does
     row: Literal["old", "new"] = "old" if " delete on " in f" {trigger.event}" else "new"
-    # PostgreSQL takes no query in a trigger's own condition.
-    inside = "select" in trigger.condition
-    if inside:
-        body = f"if {trigger.condition} then {body} end if;"
+    # One within the other: a condition without a query costs a fraction of one that has one.
+    for condition in (trigger.provided, trigger.condition):
+        if condition not in ("", "true"):
+            body = f"if {condition} then {body} end if;"
     yield (
         f"create or replace function {trigger.name}() returns trigger language plpgsql as "
         f"$trigger$ begin {body} return {row}; end $trigger$"
     )
-    when = "" if inside else f"when ({trigger.condition}) "
-    yield f"create trigger {trigger.name} {trigger.event} for each row {when}execute function {trigger.name}()"
+    yield f"create trigger {trigger.name} {trigger.event} for each row execute function {trigger.name}()"

@@ -23,6 +23,7 @@ create table idempotency_keys (
 create index idempotency_keys_by_age on idempotency_keys (used_at);
 """
 
+_TAKEN = "exists (select 1 from conversation_state s where s.id = new.conversation_id and s.handler <> 'agent')"
 SILENT_AGENT = """
     exists (select 1 from conversation_state s
         where s.id = new.conversation_id and s.handler = 'human'
@@ -32,37 +33,39 @@ SILENT_AGENT = """
 _NO_SEND = Trigger(
     "silent_agent_sends_nothing",
     "before update of status on conversation_messages",
-    f"new.status = 'sending' and old.status <> 'sending' and new.kind in ('opening', 'reply') and {SILENT_AGENT}",
+    "new.status = 'sending' and old.status <> 'sending' and new.kind in ('opening', 'reply')",
+    provided=SILENT_AGENT,
     refuses="a person has the conversation: the agent sends nothing",
 )
 _NO_REPLY = Trigger(
     "silent_agent_writes_nothing",
     "before insert on conversation_messages",
-    f"new.kind in ('opening', 'reply') and {SILENT_AGENT}",
+    "new.kind in ('opening', 'reply')",
+    provided=SILENT_AGENT,
     refuses="a person has the conversation: the agent writes nothing",
 )
 _NOT_OPENED = Trigger(
     "silent_agent_gets_no_turn",
     "before insert on turns",
-    """new.state in ('open', 'asking')
-    and exists (select 1 from conversation_state s where s.id = new.conversation_id and s.handler <> 'agent')""",
+    "new.state in ('open', 'asking')",
+    provided=_TAKEN,
     refuses="the agent does not have the conversation: no turn is opened",
 )
 _NOT_ASKED = Trigger(
     "silent_agent_is_not_asked",
     "before update of state on turns",
-    """new.state in ('open', 'asking') and old.state <> new.state
-    and exists (select 1 from conversation_state s where s.id = new.conversation_id and s.handler <> 'agent')""",
+    "new.state in ('open', 'asking') and old.state <> new.state",
+    provided=_TAKEN,
     refuses="the agent does not have the conversation: no turn is asked",
 )
 _ENDS_ALL = Trigger(
     "takeover_ends_what_was_begun",
     "before update of handler, handler_by on conversation_state",
-    """new.handler = 'human' and (new.handler_by is not null or new.handler_reason <> 'tool') and (
-    exists (select 1 from turns t
+    "new.handler = 'human' and (new.handler_by is not null or new.handler_reason <> 'tool')",
+    provided="""exists (select 1 from turns t
         where t.conversation_id = new.id and (t.state = 'open' or t.state = 'asking'))
     or exists (select 1 from conversation_messages m
-        where m.conversation_id = new.id and m.status = 'queued' and m.kind in ('opening', 'reply')))""",
+        where m.conversation_id = new.id and m.status = 'queued' and m.kind in ('opening', 'reply'))""",
     refuses="a takeover ends what the agent has begun",
 )
 _STATED = Trigger(

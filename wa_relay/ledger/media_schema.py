@@ -82,8 +82,8 @@ _TRANSCRIBED_ONCE = Trigger(
 _WHOLE = Trigger(
     "a_stored_file_is_whole",
     "before update of stored on media",
-    """new.stored and not old.stored
-    and new.size <> (select coalesce(sum(length(c.content)), 0) from media_chunks c where c.media = new.id)""",
+    "new.stored and not old.stored",
+    provided="new.size <> (select coalesce(sum(length(c.content)), 0) from media_chunks c where c.media = new.id)",
     refuses="a stored file has all of its bytes",
 )
 MEDIA_TRIGGERS = (_LEGAL_STEP, _TRANSCRIBED_ONCE, _WHOLE)

@@ -159,7 +159,11 @@ class PostgresEngine:
         cursor = self.connection.cursor(row_factory=row_factory)
         # An error dooms the transaction, so a statement that fails counts too.
         self.total_changes += 1
-        cursor.execute(translated(sql), _without_nul(parameters) if parameters else None)
+        if parameters:
+            cursor.execute(translated(sql), _without_nul(parameters))
+        else:
+            # psycopg reads marks, and the `%%` of a single `%`, only where values are given.
+            cursor.execute(sql)
         if _SELECT.match(sql):
             self.total_changes -= 1
         return _Result(cursor)

@@ -63,7 +63,8 @@ def search_triggers(engine: EngineName) -> tuple[Trigger, ...]:
         Trigger(
             "changed_text_is_indexed_again",
             "after update of content on conversation_messages",
-            f"old.content <> new.content and {_INDEXED}",
+            "old.content <> new.content",
+            provided=_INDEXED,
             does=_OUT[engine] + _IN[engine],
         ),
         Trigger(
