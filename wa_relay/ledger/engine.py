@@ -17,6 +17,8 @@ Work = Literal["send", "turn", "media"]
 """What a daemon does when it is due: sends a message, asks about a turn, fetches a file."""
 
 Parameters = Mapping[str, Any] | Sequence[Any]
+Query = tuple[str, Parameters]
+"""A statement with its parameters."""
 
 
 class Row(Protocol):
@@ -114,15 +116,26 @@ class Engine(Queries, Protocol):
         ...
 
     def commit(self) -> None:
-        """Makes the transaction durable."""
+        """Makes the transaction durable; raises the error of a change that was deferred, if it failed."""
         ...
 
-    def write(self, sql: str, parameters: Parameters) -> None:
-        """Makes a change whose result nobody reads; its error may come with a later statement, or with `flush`."""
+    def write(self, sql: str, parameters: Parameters, rows: int | None = None) -> None:
+        """Makes a change whose result nobody reads; its error may come with a later statement, or with `commit`.
+
+        A change of another number of rows than `rows` is such an error (`LookupError`).
+        """
         ...
 
-    def flush(self) -> None:
-        """Makes sure that every change was made; raises the error of one that failed."""
+    def read_ahead(self, queries: Sequence[Query]) -> list[list[Any]]:
+        """Reads what several operations will ask, at once if that saves time. Returns the rows of each query, or [].
+
+        Each of these queries then finds its rows, once, until `forget_ahead`: only for rows that nothing changes before
+        they are asked for.
+        """
+        ...
+
+    def forget_ahead(self) -> None:
+        """Drops what was read ahead and not asked for."""
         ...
 
     def announce(self, work: Work, due: Moment) -> None:
@@ -179,6 +192,11 @@ class Engine(Queries, Protocol):
     def finish(self) -> None:
         """Does upkeep before the connection is closed."""
         ...
+
+
+def wrong_number(sql: str, changed: int | None, wanted: int) -> LookupError:
+    """The error of a change of another number of rows than it must be."""
+    return LookupError(f"{changed} rows instead of {wanted}: {' '.join(sql.split())[:120]}")
 
 
 E_co = TypeVar("E_co", bound=Engine, covariant=True)

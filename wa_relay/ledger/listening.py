@@ -13,8 +13,9 @@ from typing import NoReturn
 
 import psycopg
 
+from wa_relay.ledger.connecting import options_for
 from wa_relay.ledger.engine import Work
-from wa_relay.ledger.postgres import CHANNEL, options_for
+from wa_relay.ledger.postgres import CHANNEL
 from wa_relay.model import Moment
 
 AGAIN = 1.0

@@ -8,21 +8,23 @@ wait, so the lock is taken once for up to 256 of them.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import psycopg
 from psycopg import pq
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import tuple_row
 
-from wa_relay.ledger.engine import EngineName, Parameters, Work
+from wa_relay.ledger.connecting import SESSION, options_for
+from wa_relay.ledger.engine import EngineName, Parameters, Query, Work, wrong_number
 from wa_relay.ledger.faults import CommitLost, LeaseLost, NotInserted
+from wa_relay.ledger.foretold import SELECT_NEXT_IDS, ForetoldIds, table_of_insert, with_id
 from wa_relay.ledger.leases import LEASE
-from wa_relay.ledger.prepared import Rows, Statements, Unusual
+from wa_relay.ledger.prepared import CursorRows, Rows, Statements, Unusual
 from wa_relay.model import Moment
 
 WRITER = 0x77617231
@@ -32,50 +34,20 @@ TAKE_WRITER_LOCK = f"select pg_advisory_xact_lock({WRITER})"
 CHANNEL = "wa_relay"
 """Where daemons announce what has become due (`listening`)."""
 
-NOTIFY = "select pg_notify('{channel}', '{payload}')"
+NOTIFY = "select pg_notify(:channel, :payload)"
 FIND_LEASE = """
     select 1 from runs
-    where id = {run} and ended_at is null and lease_until > extract(epoch from clock_timestamp())"""
+    where id = :run and ended_at is null and lease_until > extract(epoch from clock_timestamp())"""
 MARK_COMMIT = """
-    update runs set marker = {marker}, seen_at = extract(epoch from clock_timestamp()),
-        lease_until = extract(epoch from clock_timestamp()) + {lease}
-    where id = {run}"""
-FIND_MARKER = "select marker from runs where id = {run}"
+    update runs set marker = :marker, seen_at = extract(epoch from clock_timestamp()),
+        lease_until = extract(epoch from clock_timestamp()) + cast(:lease as double precision)
+    where id = :run"""
+FIND_MARKER = "select marker from runs where id = :run"
 LEASE_MARGIN = 1.0
 """Seconds before the end of the lease from which on no work begins."""
 
-SESSION = {
-    # Each at most 5 s: a daemon that hangs holds up the others no longer.
-    "idle_in_transaction_session_timeout": "5s",
-    "lock_timeout": "5s",
-    "tcp_user_timeout": "5s",
-    "tcp_keepalives_idle": "2",
-    "tcp_keepalives_interval": "1",
-    "tcp_keepalives_count": "3",
-    "standard_conforming_strings": "on",
-    "search_path": "public",
-    "TimeZone": "UTC",
-    # Each query of the writer asks for a few rows: nothing to compile.
-    "jit": "off",
-}
-WRITING = SESSION | {
-    # Planned while a table is still empty, a statement would walk through it until PostgreSQL has analyzed the table,
-    # with thousands of rows for each message in the first minute of a campaign.
-    "enable_seqscan": "off",
-}
-CONNECTION = {
-    "connect_timeout": 5,
-    "tcp_user_timeout": 5000,
-    "keepalives": 1,
-    "keepalives_idle": 2,
-    "keepalives_interval": 1,
-    "keepalives_count": 3,
-    "application_name": "wa-relay",
-}
-
 _TOKENS = re.compile(r"'(?:[^']|'')*'|::|:([a-z_]\w*)|%|\?")
-
-
+_Asked = tuple[str, tuple[Any, ...]]
 _SELECT = re.compile(r"\s*select\b", re.IGNORECASE)
 
 
@@ -134,8 +106,9 @@ class PostgresEngine:
         self._run: int | None = None
         self._marker = 0
         self._lease_ends = 0.0
-        self._found: Any = None
         self._has_savepoint = False
+        self._ids = ForetoldIds()
+        self._ahead: dict[_Asked, Rows] = {}
         self._announced: dict[Work, Moment] = {}
         self._connect()
 
@@ -143,9 +116,12 @@ class PostgresEngine:
         self.connection = psycopg.connect(self._url, autocommit=True, **options_for(self._url, self._session))
         self._statements = Statements(self.connection, _row_class)
 
-    def execute(self, sql: str, parameters: Parameters | None = None, /) -> Rows | _Result:
+    def execute(self, sql: str, parameters: Parameters | None = None, /) -> Rows | CursorRows:
         """Runs a statement with named parameters. A daemon's are prepared (`Statements`)."""
         if self._run is not None:
+            if self._ahead and (rows := self._ahead.pop(_asked(sql, parameters or ()), None)) is not None:
+                return rows
+            self._note_ids(sql)
             self.total_changes += 1
             try:
                 rows = self._statements.execute(sql, parameters or ())
@@ -166,32 +142,44 @@ class PostgresEngine:
             cursor.execute(sql)
         if _SELECT.match(sql):
             self.total_changes -= 1
-        return _Result(cursor)
+        return CursorRows(cursor)
 
-    def write(self, sql: str, parameters: Parameters) -> None:
+    def write(self, sql: str, parameters: Parameters, rows: int | None = None) -> None:
         """Makes a change whose result nobody reads; it goes to the server with the next statement.
 
         An error of it fails the whole group, which is then repeated with a savepoint for each operation (`thread`).
         """
-        if self._run is None or self._has_savepoint or not self.in_transaction:
-            self.execute(sql, parameters)
-            return
-        self.total_changes += 1
+        if self._run is not None and not self._has_savepoint and self.in_transaction:
+            self._note_ids(sql)
+            self.total_changes += 1
+            with contextlib.suppress(Unusual):
+                self._statements.defer(sql, parameters, rows)
+                return
+        changed = self.execute(sql, parameters).rowcount
+        if rows is not None and changed != rows:
+            raise wrong_number(sql, changed, rows)
+
+    def read_ahead(self, queries: Sequence[Query]) -> list[list[Any]]:
+        """Reads the rows of several queries in one round trip, and keeps them for the next `execute` of each."""
+        if self._run is None or self._has_savepoint:
+            return []
         try:
-            self._statements.defer(sql, parameters)
+            results = self._statements.execute_all(queries)
         except Unusual:
-            self.execute(sql, parameters)
+            return []
+        self._ahead.update(zip((_asked(*query) for query in queries), results, strict=True))
+        return [rows.peek() for rows in results]
 
-    def flush(self) -> None:
-        """Makes the changes that wait for the next statement."""
-        self._statements.flush()
+    def forget_ahead(self) -> None:
+        """Drops what was read ahead: it may have changed."""
+        self._ahead.clear()
 
-    def tuples(self, sql: str, parameters: Parameters) -> _Result:
+    def tuples(self, sql: str, parameters: Parameters) -> CursorRows:
         """Runs a query whose rows are plain tuples."""
         self._statements.flush()
         cursor = self.connection.cursor(row_factory=tuple_row)
         cursor.execute(translated(sql), _without_nul(parameters))
-        return _Result(cursor)
+        return CursorRows(cursor)
 
     @property
     def in_transaction(self) -> bool:
@@ -210,16 +198,20 @@ class PostgresEngine:
             self._connect()
         self._changes_before = self.total_changes
         self._has_savepoint = False
+        self._ahead.clear()
         if self._run is None:
-            self._command(f"begin; {TAKE_WRITER_LOCK}")
+            self._send(("begin", ()), (TAKE_WRITER_LOCK, ()))
             return
-        self._command(f"begin; {TAKE_WRITER_LOCK}; {FIND_LEASE.format(run=self._run)}")
-        if self._found is None:
+        *_, lease, ids = self._send(
+            ("begin", ()), (TAKE_WRITER_LOCK, ()), (FIND_LEASE, {"run": self._run}), (SELECT_NEXT_IDS, ())
+        )
+        if lease.fetchone() is None:
             self.rollback()
             raise LeaseLost(
                 "this daemon was away for over 10 s, and others have taken over its work. It starts again.",
                 retry_after=2.0,
             )
+        self._ids.begin(ids.fetchone())
 
     def version(self) -> object:
         """The transactions that are over."""
@@ -227,23 +219,26 @@ class PostgresEngine:
 
     def begin_snapshot(self) -> None:
         """Begins a transaction that reads one moment."""
-        self._command("begin isolation level repeatable read read only")
+        self._send(("begin isolation level repeatable read read only", ()))
 
     def commit(self) -> None:
-        """Makes the transaction durable.
+        """Makes the transaction durable, in one round trip with the changes that were deferred.
 
         A transaction that changed something renews the lease and counts a marker, by which `find_commit` recognises
-        it. Raises `CommitLost` if the connection ended before the server's answer.
+        it. Raises `CommitLost` if the connection ended before the server's answer, and the error of a change.
         """
-        notify = self._notification()
+        self._statements.verify()
+        notes = self._notes_of_ids()
+        self._ids.forget()
+        last: list[Query] = [*self._notifications(), ("commit", ())]
         if self._run is None or self.total_changes == self._changes_before:
-            self._command(f"{notify}commit")
+            self._send(*last)
             return
         self._marker += 1
         began = _boot_time()
-        mark = MARK_COMMIT.format(run=self._run, marker=self._marker, lease=LEASE)
+        mark = {"run": self._run, "marker": self._marker, "lease": LEASE}
         try:
-            self._command(f"{mark}; {notify}commit")
+            self._send(*notes, (MARK_COMMIT, mark), *last)
         except psycopg.Error as error:
             if self.connection.closed:
                 raise CommitLost(f"the connection was lost during a commit: {error}", retry_after=2.0) from error
@@ -254,11 +249,11 @@ class PostgresEngine:
         """Wakes the other daemons once the transaction is committed; the earliest time of each kind of work counts."""
         self._announced[work] = min(due, self._announced.get(work, due))
 
-    def _notification(self) -> str:
-        """The statement that announces what this transaction makes due, "" without anything."""
+    def _notifications(self) -> list[Query]:
+        """The statement that announces what this transaction makes due; none without anything."""
         words = " ".join(f"{work}={due:.3f}" for work, due in self._announced.items())
         self._announced.clear()
-        return f"{NOTIFY.format(channel=CHANNEL, payload=f'{self._run or 0} {words}')}; " if words else ""
+        return [(NOTIFY, {"channel": CHANNEL, "payload": f"{self._run or 0} {words}"})] if words else []
 
     @property
     def is_shared(self) -> bool:
@@ -282,8 +277,8 @@ class PostgresEngine:
         """Looks for the marker of the last commit, once the transaction that was lost is over on the server."""
         if self.connection.closed:
             self._connect()
-        self._command(f"begin; {TAKE_WRITER_LOCK}; {FIND_MARKER.format(run=self._run)}")
-        row = self._found
+        *_, found = self._send(("begin", ()), (TAKE_WRITER_LOCK, ()), (FIND_MARKER, {"run": self._run}))
+        row = found.fetchone()
         self.rollback()
         return row is not None and row["marker"] >= self._marker
 
@@ -291,12 +286,22 @@ class PostgresEngine:
         """Undoes the transaction; a connection that was lost has undone it."""
         self._statements.forget_deferred()
         self._announced.clear()
+        self._ahead.clear()
+        self._ids.forget()
         self._has_savepoint = False
         if self.in_transaction:
-            self._command("rollback")
+            self._statements.command("rollback")
 
     def insert(self, sql: str, parameters: Parameters) -> int:
-        """Inserts a row, and returns its key."""
+        """Inserts a row, and returns its key. Where that is foretold, the row goes with the next statement."""
+        table = table_of_insert(sql)
+        if table is not None and not self._has_savepoint and isinstance(parameters, Mapping):
+            foretold = with_id(sql)
+            if foretold is not None and (row_id := self._ids.take(table)) is not None:
+                with contextlib.suppress(Unusual):
+                    self._statements.defer(foretold, {**parameters, "foretold_id": row_id})
+                    self.total_changes += 1
+                    return row_id
         row = self.execute(sql if "returning id" in sql else f"{sql} returning id", parameters).fetchone()
         if row is None:
             raise NotInserted(f"no row was inserted: {' '.join(sql.split())[:120]}")
@@ -305,16 +310,15 @@ class PostgresEngine:
     def savepoint(self) -> None:
         """Begins an operation. Nothing is deferred in it: its errors are its own."""
         self._has_savepoint = True
-        self._command("savepoint operation")
+        self._statements.command("savepoint operation")
 
     def release(self) -> None:
         """Ends an operation."""
-        self._command("release savepoint operation")
+        self._statements.command("release savepoint operation")
 
     def undo(self) -> None:
         """Undoes an operation."""
-        self._command("rollback to savepoint operation")
-        self._command("release savepoint operation")
+        self._statements.command("rollback to savepoint operation; release savepoint operation")
 
     def rest(self, operations: int) -> None:
         """PostgreSQL keeps itself."""
@@ -322,7 +326,8 @@ class PostgresEngine:
     def scrub(self, place: int) -> int | None:
         """Removes old versions of rows. The server's log, replicas and archives keep them until they are recycled."""
         del place
-        self._command("vacuum")
+        self._statements.flush()
+        self._statements.command("vacuum")
         return None
 
     def finish(self) -> None:
@@ -336,31 +341,23 @@ class PostgresEngine:
         """True for faults of the storage: the connection, the server, its disk, a lock or a rule of concurrency."""
         return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.InternalError)
 
-    def _command(self, sql: str) -> None:
-        """Runs statements without parameters in one round trip; the row that stays is the first of the last one."""
-        self._found = None
-        self._statements.flush()
-        self._found = self._statements.command(sql).fetchone()
+    def _send(self, *queries: Query) -> list[Rows]:
+        """Runs statements in one round trip, after the changes that were deferred."""
+        return self._statements.execute_all(queries)
+
+    def _note_ids(self, sql: str) -> None:
+        """Brings the sequence up to date before the server itself gives an id."""
+        if (table := table_of_insert(sql)) is not None:
+            for note, parameters in self._notes_of_ids():
+                self._statements.defer(note, parameters)
+            self._ids.stop(table)
+
+    def _notes_of_ids(self) -> list[Query]:
+        return [(sql, {"last": last}) for sql, last in self._ids.notes()]
 
 
-class _Result:
-    """The rows of a statement; none for a change, for which psycopg would raise."""
-
-    def __init__(self, cursor: psycopg.Cursor[Any]) -> None:
-        self._cursor = cursor
-
-    @property
-    def rowcount(self) -> int:
-        return self._cursor.rowcount
-
-    def fetchone(self) -> Any:
-        return self._cursor.fetchone() if self._cursor.description else None
-
-    def fetchall(self) -> list[Any]:
-        return self._cursor.fetchall() if self._cursor.description else []
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._cursor if self._cursor.description else ())
+def _asked(sql: str, parameters: Parameters) -> _Asked:
+    return sql, tuple(parameters.values()) if isinstance(parameters, Mapping) else tuple(parameters)
 
 
 def _without_nul(parameters: Parameters) -> Parameters:
@@ -381,15 +378,3 @@ def without_nul(value: Any) -> Any:
 def _boot_time() -> float:
     """Seconds that also pass while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def options_for(url: str, session: Mapping[str, str] = SESSION) -> dict[str, Any]:
-    """What libpq is given beside the URL: the limits of `CONNECTION`, and a session's settings."""
-    options_of_libpq: dict[str, Any] = dict(CONNECTION)
-    options = " ".join(f"-c {name}={value}" for name, value in session.items())
-    wanted = conninfo_to_dict(url)
-    several = "," in str(wanted.get("host", "")) or "," in str(wanted.get("hostaddr", ""))
-    if several and "target_session_attrs" not in wanted:
-        # Of several servers, the one that takes writes: after a failover that is another one.
-        options_of_libpq["target_session_attrs"] = "read-write"
-    return options_of_libpq | {"options": options}

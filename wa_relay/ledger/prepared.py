@@ -18,7 +18,7 @@ import psycopg
 from psycopg import errors, pq
 from psycopg.adapt import Transformer
 
-from wa_relay.ledger.engine import Parameters
+from wa_relay.ledger.engine import Parameters, Query, wrong_number
 
 ANY_TYPE, BOOL, INT4, INT8, FLOAT8, BYTEA = 0, 16, 23, 20, 701, 17
 """PostgreSQL's numbers of types; the server decides about a text, and about a null that was never anything else."""
@@ -27,8 +27,12 @@ _TOKENS = re.compile(r"'(?:[^']|'')*'|::|:([a-z_]\w*)|\?")
 _OK = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 
 
+_BY_NAME = (b"begin", b"commit")
+
 MakeRow = Callable[[Sequence[Any]], Any]
 _Bound = tuple[list[bytes | None], bytes]
+_Expected = tuple[str, int]
+"""A statement, and the number of rows that it must change."""
 
 
 class Unusual(Exception):
@@ -95,35 +99,58 @@ class Statements:
         self._numbers = itertools.count(1)
         self._prepared: dict[str, _Prepared] = {}
         self._deferred: list[_Bound] = []
-        self._readable = select.poll()
+        self._expected: dict[int, _Expected] = {}
+        self._readable, self._either = select.poll(), select.poll()
         self._readable.register(self._pgconn.socket, select.POLLIN)
+        self._either.register(self._pgconn.socket, select.POLLIN | select.POLLOUT)
 
     def execute(self, sql: str, parameters: Parameters) -> Rows:
         """Runs a statement; raises psycopg's errors, and `Unusual` before anything is sent."""
         prepared = self._known(sql, parameters)
         values, name = self._bound(prepared, parameters)
         if self._deferred:
-            result = self._send_together((values, name))
+            result = self._send_together([(values, name)])[-1]
         else:
             # psycopg's stub leaves out that a null is None.
             result = self._pgconn.exec_prepared(name, values)  # type: ignore[arg-type]
             self._check(result)
         return Rows(result, self._read(result, prepared) if result.ntuples else [])
 
-    def defer(self, sql: str, parameters: Parameters) -> None:
+    def execute_all(self, queries: Sequence[Query]) -> list[Rows]:
+        """Runs several statements in one round trip, behind what was deferred; the first that fails ends it."""
+        if not queries:
+            return []
+        known = [(self._known(sql, parameters), parameters) for sql, parameters in queries]
+        # Binding may prepare a statement, which makes a round trip of its own.
+        bound = [self._bound(prepared, parameters) for prepared, parameters in known]
+        results = self._send_together(bound)[-len(bound) :]
+        return [
+            Rows(result, self._read(result, prepared) if result.ntuples else [])
+            for result, (prepared, _) in zip(results, known, strict=True)
+        ]
+
+    def defer(self, sql: str, parameters: Parameters, rows: int | None = None) -> None:
         """Keeps a change, whose result nobody reads, until the next statement: both take one round trip."""
         # Binding may flush, which begins another list.
         bound = self._bound(self._known(sql, parameters), parameters)
+        if rows is not None:
+            self._expected[len(self._deferred)] = (sql, rows)
         self._deferred.append(bound)
+
+    def verify(self) -> None:
+        """Carries out what was deferred if it must change a certain number of rows: before a commit, not after it."""
+        if self._expected:
+            self.flush()
 
     def forget_deferred(self) -> None:
         """Drops what was deferred: its transaction is undone."""
         self._deferred.clear()
+        self._expected.clear()
 
     def flush(self) -> None:
         """Carries out what was deferred; raises the error of the first change that fails."""
         if self._deferred:
-            self._send_together(None)
+            self._send_together([])
 
     def command(self, sql: str) -> Rows:
         """Runs statements without parameters in one round trip; the rows are those of the last one."""
@@ -138,10 +165,10 @@ class Statements:
             prepared = self._prepared[sql] = _Prepared(text, [ANY_TYPE] * len(text.names or parameters))
         return prepared
 
-    def _send_together(self, last: _Bound | None) -> pq.abc.PGresult:
-        """Sends what was deferred, and `last`, in libpq's pipeline mode. Returns the result of the last one."""
-        bound = self._deferred if last is None else [*self._deferred, last]
-        self._deferred = []
+    def _send_together(self, last: list[_Bound]) -> list[pq.abc.PGresult]:
+        """Sends what was deferred, and `last`, in libpq's pipeline mode. Returns the results of all."""
+        bound, self._deferred = [*self._deferred, *last], []
+        expected, self._expected = self._expected, {}
         try:
             results = self._pipeline(bound)
         except psycopg.Error:
@@ -150,7 +177,10 @@ class Statements:
             raise
         for result in results:
             self._check(result)
-        return results[-1]
+        for place, (sql, rows) in expected.items():
+            if results[place].command_tuples != rows:
+                raise wrong_number(sql, results[place].command_tuples, rows)
+        return results
 
     def _pipeline(self, bound: list[_Bound]) -> list[pq.abc.PGresult]:
         pgconn = self._pgconn
@@ -158,7 +188,10 @@ class Statements:
         for values, name in bound:
             pgconn.send_query_prepared(name, values)
         pgconn.pipeline_sync()
-        pgconn.flush()
+        # What the socket does not hold waits: the server takes more of it only while its answers are read.
+        while pgconn.flush():
+            self._either.poll()
+            pgconn.consume_input()
         results: list[pq.abc.PGresult] = []
         while (result := self._next_result()) is None or result.status != pq.ExecStatus.PIPELINE_SYNC:
             if result is not None:
@@ -189,7 +222,8 @@ class Statements:
         name = prepared.names.get(key)
         if name is None:
             self.flush()
-            name = b"wa_%d" % next(self._numbers)
+            # A trace of the protocol shows where transactions begin and end.
+            name = prepared.text.sql if prepared.text.sql in _BY_NAME else b"wa_%d" % next(self._numbers)
             self._check(self._pgconn.prepare(name, prepared.text.sql, key))
             prepared.names[key] = name
         return values, name
@@ -237,6 +271,10 @@ class Rows:
         """The next row, None after the last."""
         return self._rows.pop() if self._rows else None
 
+    def peek(self) -> list[Any]:
+        """All rows that are left; they stay."""
+        return self._rows[::-1]
+
     def fetchall(self) -> list[Any]:
         """All rows that are left."""
         rows, self._rows = self._rows, []
@@ -246,6 +284,29 @@ class Rows:
     def __iter__(self) -> Iterator[Any]:
         while self._rows:
             yield self._rows.pop()
+
+
+class CursorRows:
+    """The same of psycopg's cursor, which raises for a change."""
+
+    def __init__(self, cursor: psycopg.Cursor[Any]) -> None:
+        self._cursor = cursor
+
+    @property
+    def rowcount(self) -> int:
+        """The number of rows that a change touched, or a query found."""
+        return self._cursor.rowcount
+
+    def fetchone(self) -> Any:
+        """The next row, None after the last."""
+        return self._cursor.fetchone() if self._cursor.description else None
+
+    def fetchall(self) -> list[Any]:
+        """All rows that are left."""
+        return self._cursor.fetchall() if self._cursor.description else []
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._cursor if self._cursor.description else ())
 
 
 def _in_order(names: tuple[str, ...], parameters: Parameters) -> Sequence[Any]:

@@ -10,6 +10,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from wa_relay.ledger import schema
+from wa_relay.ledger.connecting import WRITING
 from wa_relay.ledger.engine import Opened
 from wa_relay.ledger.faults import (
     AlreadyServed,
@@ -24,7 +25,7 @@ from wa_relay.ledger.faults import (
     WrongAccount,
 )
 from wa_relay.ledger.file import SCHEMA_VERSION
-from wa_relay.ledger.postgres import WRITING, PostgresEngine, without_nul
+from wa_relay.ledger.postgres import PostgresEngine, without_nul
 from wa_relay.model import Moment
 
 OLDEST_SERVER = 140_000

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from wa_relay.basics import Moment
 from wa_relay.ledger import washing
-from wa_relay.ledger.engine import EngineName, Parameters, Work
+from wa_relay.ledger.engine import EngineName, Parameters, Query, Work, wrong_number
 from wa_relay.ledger.faults import NotInserted, StorageUnavailable
 
 CHECKPOINT_EVERY, CHECKPOINT_SHARE = 32, 0.1
@@ -41,12 +42,19 @@ class SqliteEngine(sqlite3.Connection):
         cursor.row_factory = None
         return cursor.execute(sql, parameters)
 
-    def write(self, sql: str, parameters: Parameters) -> None:
-        """Makes a change whose result nobody reads."""
-        self.execute(sql, parameters)
+    def write(self, sql: str, parameters: Parameters, rows: int | None = None) -> None:
+        """Makes a change whose result nobody reads; raises `LookupError` for another number of rows than `rows`."""
+        changed = self.execute(sql, parameters).rowcount
+        if rows is not None and changed != rows:
+            raise wrong_number(sql, changed, rows)
 
-    def flush(self) -> None:
-        """A file makes each change at once."""
+    def read_ahead(self, queries: Sequence[Query]) -> list[list[Any]]:
+        """A file answers each query at once."""
+        del queries
+        return []
+
+    def forget_ahead(self) -> None:
+        """Nothing is read ahead."""
 
     def announce(self, work: Work, due: Moment) -> None:
         """A file has one daemon."""

@@ -76,6 +76,10 @@ class Ledger:
         """Executes a change whose result nobody reads: on a server it travels with the next statement."""
         self.db.write(sql, parameters)
 
+    def write_one(self, sql: str, parameters: Parameters) -> None:
+        """The same for a change of exactly one row. With any other number nothing is committed (`LookupError`)."""
+        self.db.write(sql, parameters, rows=1)
+
     def insert(self, sql: str, parameters: Parameters = NOTHING) -> int:
         """Inserts a row, and returns its id."""
         return self.db.insert(sql, parameters)

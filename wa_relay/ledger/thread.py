@@ -13,11 +13,14 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import islice, takewhile
 from queue import SimpleQueue
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from wa_relay.ledger import store
+from wa_relay.ledger.ahead import begins_with_query, read_ahead
 from wa_relay.ledger.faults import CommitLost, LeaseLost, StorageUnavailable
 from wa_relay.ledger.store import Ledger
 
@@ -31,6 +34,9 @@ BACKLOG = 20_000
 """Operations that may wait; beyond it further ones are refused."""
 
 
+LONGEST = 1.0
+"""Seconds after which a group begins no further operation on a server: other daemons wait for the lock, 5 s at most."""
+
 FIND_COMMIT_EVERY = 0.2
 """Seconds between two tries to find out whether a commit was made."""
 
@@ -39,6 +45,10 @@ class _Job(NamedTuple):
     operation: Callable[..., Any]
     arguments: tuple[Any, ...]
     future: asyncio.Future[Any]
+
+    def is_like(self, other: _Job) -> bool:
+        """True for a job of the same operation."""
+        return other.operation is self.operation
 
 
 class _Outcome(NamedTuple):
@@ -60,14 +70,16 @@ class LedgerThread:
         on_commit: Callable[[float], None] = lambda _seconds: None,
         on_lost: Callable[[], None] = lambda: None,
         is_checked: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
         self._is_checked = is_checked
+        self._clock = clock
         self._on_commit = on_commit
         self._on_lost = on_lost
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closing = False
-        self._next: _Job | None = None
+        self._later: deque[_Job] = deque()
         self._loop = asyncio.get_running_loop()
         self.fault: str | None = None
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -118,6 +130,8 @@ class LedgerThread:
     def _run(self) -> None:
         while group := self._next_group():
             outcomes = self._alone(group[0]) if group[0].operation is _scrub else self._commit(group)
+            # What a transaction had no more time for comes first in the next one.
+            self._later.extendleft(reversed(group[len(outcomes) :]))
             # The event loop is gone when the process ends: no caller waits any more.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(_deliver, outcomes)
@@ -134,10 +148,10 @@ class LedgerThread:
         while (job := self._next_job()) is not None:
             if job.operation is _scrub and group:
                 # It runs in no transaction: after those before it.
-                self._next = job
+                self._later.appendleft(job)
                 return group
             group.append(job)
-            if len(group) == GROUP or job.operation is _scrub or self._jobs.empty():
+            if len(group) == GROUP or job.operation is _scrub or not (self._later or not self._jobs.empty()):
                 return group
         if group:
             # The end is met again after what came before it.
@@ -145,8 +159,7 @@ class LedgerThread:
         return group
 
     def _next_job(self) -> _Job | None:
-        job, self._next = self._next, None
-        return self._jobs.get() if job is None else job
+        return self._later.popleft() if self._later else self._jobs.get()
 
     def _alone(self, job: _Job) -> list[_Outcome]:
         """Runs one job outside a transaction."""
@@ -164,7 +177,8 @@ class LedgerThread:
             except _HalfWay:
                 outcomes = self._transaction(group, self._operation_with_savepoint)
         except Exception as error:
-            refusal = self._refusal(error)
+            cause = error.__cause__ if isinstance(error, _HalfWay) else error
+            refusal = self._refusal(cause if isinstance(cause, Exception) else error)
             return [_Outcome(job.future, None, refusal) for job in group]
         self.fault = None
         return outcomes
@@ -177,11 +191,10 @@ class LedgerThread:
         # At once for writing: a deferred transaction that reads first loses its snapshot to any other writer.
         db.begin()
         try:
-            outcomes = [run(job) for job in group]
-            self._flush()
+            outcomes = self._run_all(group, run)
             began = time.monotonic()
             try:
-                db.commit()
+                self._find_culprits(db.commit)
             except CommitLost:
                 # Only the answer was lost if the marker is there: run again, the group would be stored twice.
                 if not self._find_commit():
@@ -192,12 +205,33 @@ class LedgerThread:
             raise
         return outcomes
 
-    def _flush(self) -> None:
-        """Makes the changes that were deferred; which operation a fault belongs to is found with savepoints."""
+    def _run_all(self, group: list[_Job], run: Callable[[_Job], _Outcome]) -> list[_Outcome]:
+        """Runs the operations of a group in order; on a server fewer of them when they take longer than `LONGEST`."""
+        if not self._ledger.db.is_shared:
+            return [run(job) for job in group]
+        outcomes, read_to = list[_Outcome](), 0
+        ends = self._clock() + LONGEST
+        for place, job in enumerate(group):
+            if outcomes and self._clock() > ends:
+                break
+            if place >= read_to:
+                read_to = place + self._find_culprits(self._read_ahead, job, islice(group, place, None))
+            outcomes.append(run(job))
+        return outcomes
+
+    def _read_ahead(self, job: _Job, following: Iterable[_Job]) -> int:
+        """Reads what a job and those like it behind it ask first. Returns for how many of them it holds."""
+        self._ledger.db.forget_ahead()
+        if not begins_with_query(job.operation):
+            return 1
+        return read_ahead(self._ledger, job.operation, [each.arguments for each in takewhile(job.is_like, following)])
+
+    def _find_culprits(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Takes a step that also makes deferred changes. The operation whose change fails is found with savepoints."""
         try:
-            self._ledger.db.flush()
+            return step(*args, **kwargs)
         except Exception as error:
-            if self._ledger.db.is_unavailable(error):
+            if isinstance(error, CommitLost) or self._ledger.db.is_unavailable(error):
                 raise
             raise _HalfWay from error
 

@@ -1,0 +1,63 @@
+"""What several operations in a row read first, read for all of them in one round trip to a server.
+
+An operation names the query that it begins with (`reads_ahead`). The writer's thread reads for those of a kind that
+stand next to each other in a group (`read_ahead`). An operation changes only what belongs to its customer, so what was
+read for the others stays true: it serves until the same customer comes again, one who is not known yet, or an
+operation of another kind. What may reach another customer in spite of that drops it (`merging.learn_address`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from wa_relay.ledger.engine import Query
+from wa_relay.ledger.store import Ledger
+
+Operation = TypeVar("Operation", bound=Callable[..., Any])
+
+
+class First(NamedTuple):
+    """The first query of an operation, by its arguments; None if it begins otherwise. `customer` is a column of it."""
+
+    query: Callable[..., Query | None]
+    customer: str
+
+
+_FIRST: dict[Callable[..., Any], First] = {}
+
+
+def reads_ahead(
+    query: Callable[..., Query | None], customer: str = "conversation_id"
+) -> Callable[[Operation], Operation]:
+    """Names the query that an operation begins with; its column `customer` has the conversation."""
+
+    def note(operation: Operation) -> Operation:
+        _FIRST[operation] = First(query, customer)
+        return operation
+
+    return note
+
+
+def begins_with_query(operation: Callable[..., Any]) -> bool:
+    """True for an operation for which can be read ahead."""
+    return operation in _FIRST
+
+
+def read_ahead(ledger: Ledger, operation: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> int:
+    """Reads for several calls of an operation. Returns for how many of them that holds, at least one."""
+    first, queries = _FIRST[operation], list[Query]()
+    for each in arguments:
+        if (query := first.query(*each)) is None:
+            break
+        queries.append(query)
+    if len(queries) < 2:
+        return 1
+    seen = set[Any]()
+    for number, rows in enumerate(ledger.db.read_ahead(queries)):
+        if not rows:
+            return number + 1
+        if rows[0][first.customer] in seen:
+            return number
+        seen.add(rows[0][first.customer])
+    return len(queries)
