@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wa_relay.ledger.engine import Query
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
 
@@ -57,9 +58,14 @@ def find_asked(ledger: Ledger, turn_id: int) -> AskedTurn | None:
     return None if row is None else AskedTurn(*row)
 
 
+def query_of_ending(turn_id: int, *_rest: object) -> Query:
+    """The query of `find_ending`."""
+    return SELECT_ENDING_TURN, {"turn_id": turn_id}
+
+
 def find_ending(ledger: Ledger, turn_id: int) -> EndingTurn | None:
     """What the end of a session needs, in one statement: five took 4 % of a whole message."""
-    row = ledger.one(SELECT_ENDING_TURN, {"turn_id": turn_id})
+    row = ledger.one(*query_of_ending(turn_id))
     if row is None:
         return None
     *columns, state, gathering_due_at, noticed, agent_failed = row

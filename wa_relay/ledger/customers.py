@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from wa_relay.basics import Moment
-from wa_relay.ledger.engine import Queries
+from wa_relay.ledger.engine import Queries, Query
 from wa_relay.ledger.store import Ledger
 from wa_relay.phone import other_spelling
 
@@ -30,7 +30,8 @@ SELECT_CUSTOMER_BY_ADDRESS = f"""
     from addresses a join conversation_state s on s.id = a.conversation_id where a.address = :address"""
 SELECT_WRITER = f"""
     select {CUSTOMER_COLUMNS}, t.id as turn_id, t.first_at, t.due_at, t.put_off_at,
-        exists (select 1 from strangers w where w.twilio_message_id = :sid) as known_before,
+        exists (select 1 from conversation_messages k where k.twilio_message_id = :sid)
+            or exists (select 1 from strangers w where w.twilio_message_id = :sid) as is_known,
         exists (select 1 from conversation_messages o
             where o.conversation_id = s.id and o.kind = 'opening' and o.status = 'queued') as opening_waits,
         case when s.window_ends_at > :now then false else exists (select 1 from calls c
@@ -91,14 +92,14 @@ class OpenTurn(NamedTuple):
 class Writer(NamedTuple):
     """A customer who has just written, with what their message asks for: read together, for one round trip.
 
-    `known_before` is true if the message was stored before, when its customer was a stranger. `turn` is the open one.
+    `is_known` is true if the message is stored already, perhaps as a stranger's. `turn` is the open one.
     `wants_details` is true if this message makes the details of the latest call due. `some_forgotten` is false while no
     customer was forgotten.
     """
 
     customer: Customer
     turn: OpenTurn | None
-    known_before: bool
+    is_known: bool
     opening_waits: bool
     wants_details: bool
     some_forgotten: bool
@@ -125,11 +126,16 @@ def find_customer(ledger: Ledger, *addresses: str | None) -> Customer | None:
     return None
 
 
+def query_of_writer(address: str, sid: str | None, now: Moment) -> Query:
+    """The query by which `find_writer` looks for an address."""
+    return SELECT_WRITER, {"address": address, "sid": sid, "now": now}
+
+
 def find_writer(ledger: Ledger, sid: str | None, now: Moment, *addresses: str | None) -> Writer | None:
     """The same customer as `find_customer`, with what the message with this SID asks for."""
     for address in addresses:
         for spelling in () if address is None else spellings(address):
-            row = ledger.one(SELECT_WRITER, {"address": spelling, "sid": sid, "now": now})
+            row = ledger.one(*query_of_writer(spelling, sid, now))
             if row is not None:
                 *customer, turn_id, first_at, due_at, put_off_at, known, waits, wants, some = row
                 turn = None if turn_id is None else OpenTurn(turn_id, first_at, due_at, put_off_at)

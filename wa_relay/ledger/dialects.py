@@ -108,6 +108,8 @@ def _comparisons(found: re.Match[str]) -> str:
     For each list of more than two, every insert made a small table and searched it: a tenth of a whole message.
     """
     return "(" + " or ".join(f"{found[1]} = {choice.strip()}" for choice in found[2].split(",")) + ")"
+
+
 def checks_of(text: str) -> dict[str, str]:
     """The checks of each table of a portable text, as one condition that is false for a row that breaks one."""
     found = {}

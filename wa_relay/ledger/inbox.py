@@ -24,8 +24,9 @@ from wa_relay.ledger import (
     wanted_details,
     window,
 )
+from wa_relay.ledger.ahead import reads_ahead
 from wa_relay.ledger.customers import Customer, Writer
-from wa_relay.ledger.faults import NotInserted
+from wa_relay.ledger.engine import Query
 from wa_relay.ledger.media import Heard
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
@@ -36,8 +37,7 @@ INSERT_INBOUND = """
     insert into conversation_messages (conversation_id, direction, kind, content, twilio_message_id, sent_at, status,
         call_id, attachment, latitude, longitude, reply_to, tapped, referral, created_at, accepted_at)
     values (:conversation_id, 'inbound', 'customer', :content, :sid, :stamp, 'received', :call_id, :attachment,
-        :latitude, :longitude, :reply_to, :tapped, :referral, :now, :written_at)
-    on conflict do nothing"""
+        :latitude, :longitude, :reply_to, :tapped, :referral, :now, :written_at)"""
 SELECT_MESSAGE_OF_CONVERSATION = """
     select id from conversation_messages where twilio_message_id = :sid and conversation_id = :conversation_id"""
 SELECT_MESSAGE_BY_SID = "select 1 from conversation_messages where twilio_message_id = :sid"
@@ -83,6 +83,11 @@ class Received(NamedTuple):
     due_at: Moment | None = None
 
 
+def _query_of_writer(inbound: Inbound, now: Moment) -> Query:
+    return customers.query_of_writer(inbound.phone, inbound.sid, now)
+
+
+@reads_ahead(_query_of_writer, customer="id")
 def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
     """Stores a customer's message, from a webhook or a listing, and what follows from it.
 
@@ -98,7 +103,7 @@ def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
     if inbound.written_at is not None and written + 1.0 <= ledger.fence:
         return Received("before_fence")
     writer = customers.find_writer(ledger, inbound.sid, now, inbound.phone, inbound.wa_id, inbound.user_id)
-    if _is_strangers(ledger, inbound, writer):
+    if inbound.sid is not None and (writer.is_known if writer else unknown_sids(ledger, [inbound.sid]) == frozenset()):
         return Received("duplicate")
     # The sweep lists a day of messages: an erased one must not come back by it.
     if (writer is None or writer.some_forgotten) and forgotten.is_forgotten(ledger, "message", inbound.sid):
@@ -113,13 +118,6 @@ def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
     customer = _learn_addresses(ledger, inbound, customer, now)
     # The customer that was read is still right unless two conversations have just become one.
     return _store(ledger, inbound, customer, written, now, writer if customer is writer.customer else None)
-
-
-def _is_strangers(ledger: Ledger, inbound: Inbound, writer: Writer | None) -> bool:
-    """True if the message was stored when its author was a stranger."""
-    if writer is not None:
-        return writer.known_before
-    return inbound.sid is not None and ledger.one(SELECT_STRANGERS_MESSAGE, {"sid": inbound.sid}) is not None
 
 
 def unknown_sids(ledger: Ledger, sids: Sequence[str]) -> frozenset[str]:
@@ -207,10 +205,7 @@ def _store(
         "now": now,
         "written_at": at,
     }
-    try:
-        message_id = ledger.insert(INSERT_INBOUND, message)
-    except NotInserted:
-        return Received("duplicate")
+    message_id = ledger.insert(INSERT_INBOUND, message)
     if attachment is not None:
         media.store_file(ledger, message_id, customer.id, attachment, now)
     # By the time of writing: the window of a message that the sweep found late has run since then.

@@ -137,6 +137,8 @@ class _Thread:
 def learn_address(ledger: Ledger, customer: Customer, address: str, now: Moment) -> Customer:
     """Adds an address to a customer; one of another customer's shows that both are one. Returns that customer as it is
     now."""
+    # It may change what was read ahead of the other one.
+    ledger.db.forget_ahead()
     row = ledger.one(SELECT_CUSTOMER_OF_ADDRESS, {"address": address})
     if row is None:
         return consent.learn_address(ledger, customer, address, now)

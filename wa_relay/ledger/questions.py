@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from wa_relay.ledger.engine import Queries, Row
+from wa_relay.ledger.engine import Queries, Query, Row
 from wa_relay.ledger.store import Ledger
-from wa_relay.model import AgentFile, Line, Question, Referral
+from wa_relay.model import AgentFile, Line, Moment, Question, Referral
 from wa_relay.text.for_agent import CustomerMessage, as_line, compose
 
 _PARTS = """
@@ -24,6 +24,17 @@ _JOINS = """
 SELECT_MESSAGES_OF_TURN = f"""
     select m.id,{_PARTS} from conversation_messages m{_JOINS}
     where m.turn_id = :turn_id and m.direction = 'inbound' order by m.sent_at, m.id"""
+SELECT_DUE_TURNS = """
+    select t.id, t.conversation_id, s.call_id, s.agent_id, s.phone_number, s.elevenlabs_conversation_id, t.put_offs,
+        s.message_count, exists (select 1 from calls c
+            where c.id = s.call_id and c.lacks_details and c.details_at is null)
+    from turns t join conversation_state s on s.id = t.conversation_id
+    where t.state = 'open' and t.due_at <= :now
+        and not s.merging
+        and not exists (select 1 from turns a where a.conversation_id = t.conversation_id and a.state = 'asking')
+        and not exists (select 1 from media f
+            where f.conversation_id = t.conversation_id and f.holds and f.give_up_at > :now)
+    order by t.due_at limit :limit"""
 SELECT_THREAD_BEFORE_TURN = f"""
     select m.kind,{_PARTS} from conversation_messages m{_JOINS}
     where m.id in (select id from conversation_messages
@@ -112,9 +123,21 @@ class CallContext:
     lacks_details: bool
 
 
+def due_turns(ledger: Ledger, limit: int, now: Moment) -> list[DueTurn]:
+    """The turns that may be asked now, at most one of each customer. Their messages are read ahead."""
+    turns = [DueTurn(*row) for row in ledger.all(SELECT_DUE_TURNS, {"now": now, "limit": limit})]
+    # No turn changes the messages of another customer.
+    ledger.db.read_ahead([_query_of_messages(turn.id) for turn in turns])
+    return turns
+
+
+def _query_of_messages(turn_id: int) -> Query:
+    return SELECT_MESSAGES_OF_TURN, {"turn_id": turn_id}
+
+
 def messages_of_turn(ledger: Ledger, turn_id: int) -> list[tuple[int, CustomerMessage]]:
     """The customer's messages in a turn with their ids, oldest first."""
-    rows = ledger.all(SELECT_MESSAGES_OF_TURN, {"turn_id": turn_id})
+    rows = ledger.all(*_query_of_messages(turn_id))
     return [(row["id"], _message(row, waited_for=True)) for row in rows]
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 from wa_relay import policy
 from wa_relay.ledger import consent, handover, holds, human, turns, window
+from wa_relay.ledger.ahead import reads_ahead
+from wa_relay.ledger.engine import Query
 from wa_relay.ledger.outbox import MOVED, SELECT_OUTBOUND, Outbound, Proof, get_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Moment, NotSent, SendRefused, SendResult, Unclear
@@ -71,6 +73,12 @@ class Finished:
     alarm: str | None = None
 
 
+def _query_of_accepted(message_id: int, result: SendResult, _now: Moment) -> Query | None:
+    """The query of an accepted send; every other result may concern all customers."""
+    return (SELECT_ACCEPTED, {"id": message_id, "sid": result.sid}) if isinstance(result, Accepted) else None
+
+
+@reads_ahead(_query_of_accepted)
 def finish_send(ledger: Ledger, message_id: int, result: SendResult, now: Moment) -> Finished:
     """Moves a message by the result of its send; one that a receipt has moved meanwhile stays there."""
     if isinstance(result, Accepted):

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from wa_relay import policy
 from wa_relay.ledger import alerts, handover, journal, loops, media, notices, questions, wanted_details
-from wa_relay.ledger.asked import AskedTurn, EndingTurn, find_asked, find_ending, left_asking
+from wa_relay.ledger.ahead import reads_ahead
+from wa_relay.ledger.asked import AskedTurn, EndingTurn, find_asked, find_ending, left_asking, query_of_ending
 from wa_relay.ledger.customers import OpenTurn
 from wa_relay.ledger.outbox import NewMessage, queue_message
 from wa_relay.ledger.questions import DueTurn, TurnJob
@@ -39,17 +40,6 @@ CANCEL_TURNS = """
     returning id"""
 """Written with `or` so that SQLite uses the two partial indexes."""
 
-SELECT_DUE_TURNS = """
-    select t.id, t.conversation_id, s.call_id, s.agent_id, s.phone_number, s.elevenlabs_conversation_id, t.put_offs,
-        s.message_count, exists (select 1 from calls c
-            where c.id = s.call_id and c.lacks_details and c.details_at is null)
-    from turns t join conversation_state s on s.id = t.conversation_id
-    where t.state = 'open' and t.due_at <= :now
-        and not s.merging
-        and not exists (select 1 from turns a where a.conversation_id = t.conversation_id and a.state = 'asking')
-        and not exists (select 1 from media f
-            where f.conversation_id = t.conversation_id and f.holds and f.give_up_at > :now)
-    order by t.due_at limit :limit"""
 SELECT_NEXT_TURN_DUE = "select min(due_at) from turns where state = 'open'"
 BEGIN_TURN = """
     update turns set state = 'asking', tries = tries + 1, begun_at = :now, call_id = :call_id, epoch = :epoch
@@ -148,8 +138,7 @@ def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
     """Takes turns that are due, at most one a conversation. One with nothing to read is answered here."""
     jobs, answered = [], 0
     media.fail_overdue(ledger, now)
-    for row in ledger.all(SELECT_DUE_TURNS, {"now": now, "limit": limit}):
-        turn = DueTurn(*row)
+    for turn in questions.due_turns(ledger, limit, now):
         # Counted where a turn is asked, since that is what costs money; a burst of messages is one turn.
         if loops.exceeds_turns(ledger, turn.conversation_id, turn.message_count, now):
             handover.mute(ledger, turn.conversation_id, "too_many_turns", now)
@@ -167,6 +156,7 @@ def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
         else:
             _answer_with_notice(ledger, turn, now)
             answered += 1
+    ledger.db.forget_ahead()
     following = ledger.one(SELECT_NEXT_TURN_DUE)
     return ClaimedTurns(tuple(jobs), answered, None if following is None else following[0])
 
@@ -179,6 +169,7 @@ def note_tools(ledger: Ledger, turn_id: int) -> bool:
     return ledger.run(MARK_TOOLS_RAN, {"turn_id": turn_id}) == 1
 
 
+@reads_ahead(query_of_ending)
 def take_answer(ledger: Ledger, turn_id: int, parts: Sequence[str], session_id: str | None, now: Moment) -> bool:
     """Stores what the agent answered; no parts are its silence. False if the turn is asked again instead.
 
