@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
 import tempfile
 import time
 import warnings
@@ -99,9 +100,19 @@ class Cluster:
 
     def start_server(self) -> None:
         """Starts the server again, as it was started."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self._server.ensure_postgres_running()
+        end = time.monotonic() + 60.0
+        while True:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    self._server.ensure_postgres_running()
+            except (subprocess.TimeoutExpired, AssertionError):
+                # It waits for 10 s; on a busy machine the server reads its log for longer.
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
 
     def stop(self) -> None:
         """Ends the server and removes its files."""
