@@ -32,6 +32,7 @@ from bench.report import Bench, Row, Settings, shown, stored
 BENCHES: dict[str, Bench] = {
     "webhooks": webhooks.webhooks,
     "postgres": postgres.postgres,
+    "wake": postgres.wake,
     "listeners": webhooks.listeners,
     "scraping": scraping.scraping,
     "slow_sync": webhooks.slow_sync,

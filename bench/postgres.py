@@ -1,21 +1,31 @@
 """PostgreSQL beside SQLite in one run: stored webhooks with one daemon and with three, and whole messages with one.
 
-The server comes from PyPI, on the same machine; each commit of it is durable, as SQLite's are.
+`wake` measures what it costs that a message is stored by one daemon and sent by another. The server comes from PyPI,
+on the same machine; each commit of it is durable, as SQLite's are.
 """
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 
 from bench import upstreams
-from bench.product import INBOUND, SENT, Product
+from bench.call_report import TOKEN, call_request
+from bench.product import AGENT, INBOUND, SENT, Product
 from bench.report import Row, Settings, at_least, at_most, middle
+from bench.twilio_form import ACCOUNT, phone
 from bench.upstreams import ElevenLabs, Twilio
 from bench.webhooks import WAITS, post
 from tests.engines import Cluster
+from tests.ledger.conftest import RULES, call
+from wa_relay.ledger import calls, store
+from wa_relay.ledger.store import Ledger
+from wa_relay.ledger.thread import LedgerThread
 
 DAEMONS = 3
 WITHIN = 90.0
@@ -112,3 +122,59 @@ def _measure_messages(folder: Path, count: int, server: str) -> dict[str, float]
         twilio.process.stop()
         elevenlabs.process.stop()
         shutil.rmtree(folder)
+
+
+def wake(settings: Settings) -> list[Row]:
+    """A daemon's sends of what another one has stored, in turn with what it has stored itself."""
+    cluster, twilio = Cluster(durable=True), Twilio()
+    product = Product(settings.folder / "wake", {"twilio": {"base_url": twilio.url}}, server=cluster.create())
+    try:
+        product.seed(0)
+        product.start()
+        elsewhere, itself = asyncio.run(_waking(product, twilio, settings.size(60, 20)))
+    finally:
+        product.kill()
+        twilio.process.stop()
+        cluster.stop()
+    name, cost = "wake", (median(elsewhere) - median(itself)) * 1000.0
+    return [
+        Row(name, "call stored by the daemon, until Twilio has its opening", median(itself) * 1000.0, "ms", "median"),
+        Row(
+            name, "call stored by another daemon", median(elsewhere) * 1000.0, "ms", f"most {max(elsewhere) * 1000:.0f}"
+        ),
+        at_most(name, "the wake", cost, "ms", 50.0),
+    ]
+
+
+async def _waking(product: Product, twilio: Twilio, count: int) -> tuple[list[float], list[float]]:
+    """Seconds until Twilio has an opening: of calls stored by this process, which sends nothing, and by the daemon."""
+    opened = product.place.open_for_writing(account_sid=ACCOUNT, now=time.time())
+    ledger = LedgerThread(Ledger(opened.connection, RULES))
+    took: tuple[list[float], list[float]] = ([], [])
+    try:
+        await ledger.run(store.begin_run, time.time())
+        for number in range(2 * count):
+            began = time.time()
+            if number % 2 == 0:
+                made = call(f"conv_wake_{number}", phone=phone(number), agent_id=AGENT, ended_at=began)
+                await ledger.run(calls.record_call, made, began)
+            else:
+                await asyncio.to_thread(_report, product.url, number)
+            while (accepted := (await asyncio.to_thread(twilio.accepted)).get(phone(number))) is None:
+                assert time.time() - began < WITHIN
+            took[number % 2].append(accepted[0] - began)
+    finally:
+        await ledger.close()
+    return took
+
+
+def _report(url: str, number: int) -> None:
+    """Reports one call to the daemon as a campaign's backend does."""
+    request = call_request(number, series=9)
+    head, _, body = request.partition(b"\r\n\r\n")
+    path = head.split(b" ", 2)[1].decode()
+    headers = {"Content-Type": "application/json", "X-Service-Token": TOKEN}
+    with urllib.request.urlopen(
+        urllib.request.Request(url + path, data=body, headers=headers), timeout=WITHIN
+    ) as answer:
+        assert answer.status in (200, 202)

@@ -10,11 +10,12 @@ import pytest
 
 from tests.engines import Cluster
 from tests.ledger.conftest import NOW, RULES, call, written
-from wa_relay.ledger import calls, inbox, server, store
+from wa_relay.ledger import calls, claims, inbox, sends, server, store
 from wa_relay.ledger.listening import Announced, listen, parse
 from wa_relay.ledger.store import Ledger
+from wa_relay.model import Accepted
 
-EVERYTHING: Announced = {"send": 0.0, "turn": 0.0, "media": 0.0}
+EVERYTHING: Announced = {"send": 0.0, "turn": 0.0, "media": 0.0, "moved": 0.0}
 """What a daemon hears when it begins to listen."""
 
 
@@ -49,6 +50,24 @@ def test_a_daemon_hears_at_once_what_another_has_committed(url: str) -> None:
         other.db.commit()
         assert await asyncio.wait_for(heard.get(), 10) == {"turn": due}
         assert time.monotonic() - began < 5.0
+        own.cancel()
+        other.db.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_result_of_an_opening_wakes_the_requests_of_the_others(url: str) -> None:
+    async def scenario() -> None:
+        other = _other(url)
+        (job,) = claims.claim_messages(other, 1, NOW).jobs
+        heard: asyncio.Queue[Announced] = asyncio.Queue()
+        own = asyncio.create_task(listen(url, other.epoch + 1, heard.put_nowait))
+        assert await asyncio.wait_for(heard.get(), 10) == EVERYTHING
+        assert job.outgoing.message_id is not None
+        other.db.begin()
+        sends.finish_send(other, job.outgoing.message_id, Accepted("SM1"), NOW)
+        other.db.commit()
+        assert await asyncio.wait_for(heard.get(), 10) == {"moved": NOW}
         own.cancel()
         other.db.close()
 

@@ -38,3 +38,15 @@ def test_many_announcements_ring_a_bell_at_most_every_fifty_milliseconds() -> No
 
     # Each announcement once put the next ring off by another 50 ms: this took a minute.
     asyncio.run(asyncio.wait_for(scenario(), 10.0))
+
+
+def test_a_request_is_woken_by_what_another_daemon_has_sent() -> None:
+    async def scenario() -> None:
+        wakers = Wakers()
+        announcements = Announcements(Location(Path()), 1, wakers, time.time)
+        waiting = asyncio.create_task(wakers.board.wait(7, 60.0))
+        await asyncio.sleep(0)  # it begins to wait
+        announcements.hear({"moved": 0.0})
+        assert await asyncio.wait_for(waiting, 10.0) is not None
+
+    asyncio.run(scenario())

@@ -13,8 +13,8 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from wa_relay.basics import Moment
 
 EngineName = Literal["sqlite", "postgres"]
-Work = Literal["send", "turn", "media"]
-"""What a daemon does when it is due: sends a message, asks about a turn, fetches a file."""
+Work = Literal["send", "turn", "media", "moved"]
+"""What a daemon does when it is due: sends a message, asks about a turn, fetches a file, looks at a moved message."""
 
 Parameters = Mapping[str, Any] | Sequence[Any]
 Query = tuple[str, Parameters]

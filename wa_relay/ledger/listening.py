@@ -21,7 +21,7 @@ from wa_relay.model import Moment
 AGAIN = 1.0
 """Seconds before the next try to listen."""
 
-_KINDS: dict[str, Work] = {"send": "send", "turn": "turn", "media": "media"}
+_KINDS: dict[str, Work] = {"send": "send", "turn": "turn", "media": "media", "moved": "moved"}
 Announced = dict[Work, Moment]
 """When work of each kind is due, by the database's clock; 0 for at once."""
 
@@ -32,7 +32,7 @@ async def listen(url: str, own_run: int, heard: Callable[[Announced], None]) -> 
         with contextlib.suppress(psycopg.Error):
             async with await psycopg.AsyncConnection.connect(url, autocommit=True, **options_for(url)) as connection:
                 await connection.execute(f"listen {CHANNEL}")
-                heard({"send": 0.0, "turn": 0.0, "media": 0.0})
+                heard(dict.fromkeys(_KINDS.values(), 0.0))
                 async for notification in connection.notifies():
                     run, announced = parse(notification.payload)
                     if run != own_run:

@@ -86,6 +86,7 @@ def finish_send(ledger: Ledger, message_id: int, result: SendResult, now: Moment
     message = get_message(ledger, message_id)
     if message.status != "sending":
         return Finished(message_id, message.status, message.reason)
+    _wake_requests(ledger, message, now)
     if isinstance(result, NotSent):
         return _try_again(ledger, message, result, now)
     if isinstance(result, Unclear):
@@ -93,9 +94,16 @@ def finish_send(ledger: Ledger, message_id: int, result: SendResult, now: Moment
     return _refused(ledger, message, result, now)
 
 
+def _wake_requests(ledger: Ledger, message: Outbound, now: Moment) -> None:
+    """Wakes the report of a call that waits at another daemon for what becomes of its opening."""
+    if message.kind == "opening":
+        ledger.db.announce("moved", now)
+
+
 def _accepted(ledger: Ledger, message_id: int, sid: str, now: Moment) -> Finished:
     *columns, owned, followed, account_held = ledger.need_one(SELECT_ACCEPTED, {"id": message_id, "sid": sid})
     message = Outbound(*columns)
+    _wake_requests(ledger, message, now)
     # Any acceptance proves that the account works again, not only that of a probe.
     if account_held:
         holds.end_account_hold(ledger, now)

@@ -21,6 +21,7 @@ class Announcements:
         self._place = place
         self._own_run = own_run
         self._bells: dict[Work, Bell] = {"send": wakers.send, "turn": wakers.turn, "media": wakers.media}
+        self._board = wakers.board
         self._clock = clock
         # When each bell rings for what is due, or last did.
         self._rung_at: dict[Work, float] = dict.fromkeys(self._bells, 0.0)
@@ -32,6 +33,8 @@ class Announcements:
     def hear(self, announced: dict[Work, Moment]) -> None:
         """Rings when the work is due, but not more often than every `AT_MOST_EVERY`."""
         now, at = self._clock(), asyncio.get_running_loop().time()
+        if announced.pop("moved", None) is not None:
+            self._board.announce_all()
         for work, due in announced.items():
             ring = self._rung_at[work]
             if ring < at:  # else it is still to come, and serves this announcement too

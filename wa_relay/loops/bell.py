@@ -42,6 +42,11 @@ class Board:
         for future in self._waiting.get(message_id, ()):
             _settle(future, move)
 
+    def announce_all(self) -> None:
+        """Wakes every request: another daemon has moved some message, and each looks at its own."""
+        for message_id in list(self._waiting):
+            self.announce(message_id)
+
 
 def _settle(future: asyncio.Future[Move | None], move: Move | None) -> None:
     if not future.done():
