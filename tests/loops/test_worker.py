@@ -90,12 +90,23 @@ async def _no_details(_call_id: int, _key: str) -> None:
     """Finds nothing."""
 
 
+class Doubtful(LedgerThread):
+    """A ledger whose lease is in doubt once: the answer to its renewal came late, and the next one succeeds."""
+
+    doubts = 1
+
+    def lease_holds(self) -> bool:
+        """False at first."""
+        self.doubts -= 1
+        return self.doubts < 0
+
+
 class Room:
     """A ledger with that many people who have been called, and the workers on it."""
 
-    def __init__(self, folder: Path, people: int = 1) -> None:
+    def __init__(self, folder: Path, people: int = 1, ledger: type[LedgerThread] = LedgerThread) -> None:
         self.database = flaky(folder / "relay.db", now=time.time() - 60.0)
-        self.ledger = LedgerThread(Ledger(self.database, RULES))
+        self.ledger = ledger(Ledger(self.database, RULES))
         self.reader = Reader(folder / "relay.db")
         self._people = people
 
@@ -157,9 +168,14 @@ async def _working(worker: Worker) -> AsyncIterator[None]:
     await running
 
 
-def _run(folder: Path, scenario: Callable[[Room], Awaitable[None]], people: int = 1) -> None:
+def _run(
+    folder: Path,
+    scenario: Callable[[Room], Awaitable[None]],
+    people: int = 1,
+    ledger: type[LedgerThread] = LedgerThread,
+) -> None:
     async def whole() -> None:
-        room = Room(folder, people)
+        room = Room(folder, people, ledger)
         await room.call()
         await scenario(room)
         room.reader.close()
@@ -349,3 +365,13 @@ def test_a_claim_that_comes_back_after_a_second_begins_no_request(tmp_path: Path
         assert network.requests == 1
 
     _run(tmp_path, scenario)
+
+
+def test_a_message_that_was_claimed_while_the_lease_was_in_doubt_is_sent_later(tmp_path: Path) -> None:
+    async def scenario(room: Room) -> None:
+        network = Network()
+        async with _working(room.sender(network)):
+            await room.until("sent", STATUS, 1)
+        assert network.requests == 1
+
+    _run(tmp_path, scenario, ledger=Doubtful)

@@ -103,12 +103,14 @@ class SendWorker(Worker):
 
     async def _send(self, job: SendJob, limit: float) -> None:
         """Makes the request, unless it is later than `limit`: an opt-out or a takeover may have come meanwhile."""
-        if not self._ledger.lease_holds():
-            # Another daemon takes it over; sent now, it would be sent by one that others believe to be dead.
-            return
         began = time.perf_counter()
         begin_by.set(limit)
-        if may_begin():
+        result: SendResult
+        if not self._ledger.lease_holds():
+            # Sent now, it might be sent by a daemon that others believe to be dead. The result is refused if they do;
+            # otherwise the message must not stay `sending` in a run that lives on.
+            result = NotSent("the lease was not certain any more")
+        elif may_begin():
             result = await self._request(job.outgoing)
         else:
             result = NotSent("its claim came back so late that every rule is asked again")
