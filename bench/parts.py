@@ -45,11 +45,10 @@ class Operations:
 
     def run(self, operation: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Runs one operation with each of the arguments, and commits."""
-        db, found = self._ledger.db, []
+        db = self._ledger.db
         began = time.thread_time()
         db.begin()
-        for arguments in jobs:
-            found.append(operation(self._ledger, *arguments))
+        found = [operation(self._ledger, *arguments) for arguments in jobs]
         db.commit()
         self.spent[operation.__name__] += time.thread_time() - began
         db.rest(len(jobs))
