@@ -145,7 +145,7 @@ class Engine(Queries, Protocol):
     def insert(self, sql: str, parameters: Parameters) -> int:
         """Inserts a row into a table with a key, and returns that key.
 
-        Raises `NotInserted` if a conflict left the row out.
+        Raises `LookupError` if a conflict left the row out.
         """
         ...
 

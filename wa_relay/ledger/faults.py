@@ -81,7 +81,3 @@ class CommitLost(StorageUnavailable):
 
 class CallConflict(RelayError):
     """A call is reported with another phone than the one it is known with."""
-
-
-class NotInserted(LookupError):
-    """An insert left its row out: it conflicts with one that is there."""

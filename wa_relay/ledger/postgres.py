@@ -21,7 +21,7 @@ from psycopg.rows import tuple_row
 
 from wa_relay.ledger.connecting import SESSION, options_for
 from wa_relay.ledger.engine import EngineName, Parameters, Query, Work, wrong_number
-from wa_relay.ledger.faults import CommitLost, LeaseLost, NotInserted
+from wa_relay.ledger.faults import CommitLost, LeaseLost
 from wa_relay.ledger.foretold import SELECT_NEXT_IDS, ForetoldIds, table_of_insert, with_id
 from wa_relay.ledger.leases import LEASE
 from wa_relay.ledger.prepared import CursorRows, Rows, Statements, Unusual
@@ -304,7 +304,7 @@ class PostgresEngine:
                     return row_id
         row = self.execute(sql if "returning id" in sql else f"{sql} returning id", parameters).fetchone()
         if row is None:
-            raise NotInserted(f"no row was inserted: {' '.join(sql.split())[:120]}")
+            raise LookupError(f"no row was inserted: {' '.join(sql.split())[:120]}")
         return int(row[0])
 
     def savepoint(self) -> None:

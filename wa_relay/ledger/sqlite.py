@@ -12,7 +12,7 @@ from typing import Any
 from wa_relay.basics import Moment
 from wa_relay.ledger import washing
 from wa_relay.ledger.engine import EngineName, Parameters, Query, Work, wrong_number
-from wa_relay.ledger.faults import NotInserted, StorageUnavailable
+from wa_relay.ledger.faults import StorageUnavailable
 
 CHECKPOINT_EVERY, CHECKPOINT_SHARE = 32, 0.1
 """Operations after which the log is brought into the main file, once their results are on their way, and the part of
@@ -101,7 +101,7 @@ class SqliteEngine(sqlite3.Connection):
             return int(row[0])
         # Where a conflict left the row out, `lastrowid` is that of an earlier one.
         if cursor.rowcount != 1 or cursor.lastrowid is None:
-            raise NotInserted(f"no row was inserted: {' '.join(sql.split())[:120]}")
+            raise LookupError(f"no row was inserted: {' '.join(sql.split())[:120]}")
         return cursor.lastrowid
 
     def savepoint(self) -> None:
