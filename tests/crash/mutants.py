@@ -117,7 +117,7 @@ MUTANTS = (
     ),
     Mutant(
         "a send is repeated after a 5xx",
-        "wa_relay/channel/errors.py",
+        "wa_relay/channel/refusals.py",
         '        return Unclear(f"HTTP {status}", code)\n',
         '        return NotSent(f"HTTP {status}", retry_after)\n',
         ("tests/channel/test_errors.py",),
