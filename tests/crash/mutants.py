@@ -404,7 +404,7 @@ MUTANTS = (
     Mutant(
         "a lost commit has no marker",
         "wa_relay/ledger/postgres.py",
-        "update runs set marker = {marker}, seen_at",
+        "update runs set marker = :marker, seen_at",
         "update runs set seen_at",
         ("tests/ledger/test_runs.py",),
     ),
@@ -425,8 +425,8 @@ MUTANTS = (
     Mutant(
         "a run without a lease continues",
         "wa_relay/ledger/postgres.py",
-        "where id = {run} and ended_at is null and lease_until > extract(epoch from clock_timestamp())",
-        "where id = {run}",
+        "where id = :run and ended_at is null and lease_until > extract(epoch from clock_timestamp())",
+        "where id = :run",
         ("tests/ledger/test_runs.py",),
     ),
 )
