@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from wa_relay.model import Moment
+from wa_relay.basics import Moment
 
 Since = Annotated[
     str | None, typer.Option("--since", metavar="WHEN", help="Start at a date, a local time, or 7d, 24h, 30m ago.")
