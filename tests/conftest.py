@@ -13,9 +13,11 @@ from tests.engines import Cluster, Place, place_for
 from tests.story import Story
 from wa_relay.ledger.engine import Queries
 
-# A shell's background job ignores Ctrl-C, and so would each command that a test starts and interrupts.
+# A shell's background job ignores Ctrl-C, and one under nohup hang-ups, and so would each command that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Hypothesis measures wall time: on a busy machine its health check and its deadline fail tests that are right.
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")

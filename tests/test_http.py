@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import aiohttp
@@ -104,6 +105,11 @@ class Wire:
     def __init__(self, answer: bytes, *, closes: bool = False) -> None:
         self.connections: list[list[bytes]] = []
         self._answer, self._closes = answer, closes
+        self.serving = list[asyncio.Task[None]]()
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serves a connection in a task of its own."""
+        self.serving.append(asyncio.get_running_loop().create_task(self.serve(reader, writer)))
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answers the requests of one connection."""
@@ -120,6 +126,8 @@ class Wire:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 HEADERS = {"Content-Type": "application/json", "xi-api-key": "key"}
@@ -130,10 +138,12 @@ def on_wire(wire: Wire, use: Callable[[aiohttp.ClientSession, str], Awaitable[No
     """Runs requests to a server of this test."""
 
     async def scenario() -> None:
-        server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(wire.accept, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
-        async with server, aiohttp.ClientSession() as http:
-            await use(http, f"http://{host}:{port}/base")
+        async with server:
+            async with aiohttp.ClientSession() as http:
+                await use(http, f"http://{host}:{port}/base")
+            await asyncio.gather(*wire.serving)
 
     asyncio.run(scenario())
 

@@ -195,4 +195,4 @@ def test_control_characters_and_lone_surrogates_are_taken_out() -> None:
 def test_it_takes_little_time_whatever_is_written(text: str) -> None:
     begun = time.process_time()
     to_whatsapp(text[:LONGEST])
-    assert time.process_time() - begun < 2.0
+    assert time.process_time() - begun < 5.0
