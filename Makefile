@@ -20,6 +20,9 @@ RUN := .venv-run
 SOURCES := $(shell find wa_relay -type f -not -name '*.pyc') pyproject.toml
 PIP_QUIET := --quiet --disable-pip-version-check --no-input
 
+# The tests start thousands of commands. Without bytecode each of them compiles every module that it loads.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo demo-console doctor-table run-env test check format soak texts mutants bench bench-peer campaign campaign-big picture command-pictures console-pictures \
 	requirements clean
 
