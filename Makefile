@@ -3,7 +3,7 @@
 #   make demo    the whole flow between stand-ins, in a few seconds: no account, no network
 #   make demo-console   the demo, and the console in your browser
 #   make test    the tests
-#   make check   format, lint, types, architecture
+#   make check   format, lint, types, architecture (make lint: without architecture)
 #   make soak    the long crash runs (SOAK_KILLS=10000)
 #   make texts   100,000 generated texts through the whole way of a message (TEXTS=100000)
 #   make bench   the benchmarks, beside bench/baseline.json
@@ -23,7 +23,7 @@ PIP_QUIET := --quiet --disable-pip-version-check --no-input
 # The tests start thousands of commands. Without bytecode each of them compiles every module that it loads.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo demo-console doctor-table run-env test check format soak texts mutants bench bench-peer campaign campaign-big picture command-pictures console-pictures \
+.PHONY: help demo demo-console doctor-table run-env test check lint format soak texts mutants bench bench-peer campaign campaign-big picture command-pictures console-pictures \
 	requirements clean
 
 help:
@@ -41,11 +41,13 @@ run-env: $(RUN)/.installed
 test: $(VENV)/.installed
 	$(VENV)/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-check: $(VENV)/.installed
+check: lint
+	$(VENV)/bin/python -m pytest --quiet tests/test_architecture.py
+
+lint: $(VENV)/.installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest --quiet tests/test_architecture.py
 
 format: $(VENV)/.installed
 	$(VENV)/bin/ruff check --fix .
