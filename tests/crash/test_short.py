@@ -11,12 +11,12 @@ import pytest
 from tests.crash.__main__ import report
 from tests.crash.machine import Machine, Plan
 
-KILLS, REAL = 100, 3
+KILLS, REAL = 50, 3
 
 
 # A killed daemon leaves connections behind, which are collected and reported at any later moment.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_hundred_kills_lose_nothing_and_send_nothing_twice(
+def test_fifty_kills_lose_nothing_and_send_nothing_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
