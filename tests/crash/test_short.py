@@ -16,9 +16,7 @@ KILLS, REAL = 50, 3
 
 # A killed daemon leaves connections behind, which are collected and reported at any later moment.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_fifty_kills_lose_nothing_and_send_nothing_twice(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fifty_kills_lose_nothing_and_send_nothing_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
     outcome = asyncio.run(Machine(tmp_path, Plan(KILLS, seed, REAL), print).run())
     report(outcome)
