@@ -100,7 +100,7 @@ def write(rows: Sequence[Row], reference: Reference, *, quick: bool, path: Path 
 
 
 def read(*, quick: bool, path: Path = BASELINE) -> dict[str, Any] | None:
-    """Reads the baseline. Returns None if there is none, or if its runs had other sizes."""
+    """Reads the baseline. Returns None if the file is missing, or if its runs had other sizes."""
     if not path.exists():
         return None
     baseline: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

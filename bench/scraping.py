@@ -17,7 +17,7 @@ from bench.report import Row, Settings, at_least, middle
 from bench.webhooks import WAITS, post, stored
 
 CONFIG = """
-global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
+global: {{scrape_interval: {every}, scrape_timeout: {every}, evaluation_interval: 1s}}
 rule_files: ["{rules}"]
 scrape_configs:
   - job_name: wa-relay
@@ -29,22 +29,26 @@ WITHIN = 20.0
 """Seconds in which Prometheus must have started, and must know the last webhook."""
 
 
+def server_options(folder: Path, port: int, target: str, *, every: str) -> tuple[str, ...]:
+    """Writes the configuration of a server that scrapes `target` (host and port). Returns its program's options."""
+    config = folder / "prometheus.yml"
+    config.write_text(CONFIG.format(rules=RULES, target=target, every=every), encoding="utf-8")
+    return (
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    )
+
+
 class Prometheus:
     """A server that scrapes one daemon, with the alert rules of the documentation."""
 
     def __init__(self, folder: Path, target: str) -> None:
         folder.mkdir(parents=True)
-        config, port = folder / "prometheus.yml", free_port()
-        config.write_text(CONFIG.format(rules=RULES, target=target.removeprefix("http://")), encoding="utf-8")
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.process = Process(
-            [
-                f"--config.file={config}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            program="prometheus",
-        )
+        options = server_options(folder, port, target.removeprefix("http://"), every="1s")
+        self.process = Process([*options], program="prometheus")
 
     def reach(self, query: str, wanted: float) -> None:
         """Waits until a query has a value. Raises AssertionError if it does not get it in time."""

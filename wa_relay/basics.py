@@ -1,6 +1,6 @@
 """The types and the error that every room knows, without the values of `model`.
 
-A command that only reads imports this module and not `model`, which makes twenty classes: 6 ms. Every moment is a
+A command that only reads imports this module and not `model`, which makes twenty classes. Every moment is a
 `Moment`: seconds since the Unix epoch, UTC, as a float.
 """
 

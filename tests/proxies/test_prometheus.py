@@ -12,17 +12,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from bench.scraping import server_options
 from tests.e2e.stage import Stage, free_port, payload, run, stage
 from tests.server.served import new_key, new_phone
 
-RULES = Path(__file__).parents[2] / "docs" / "prometheus-rules.yml"
-CONFIG = """
-global: {{scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 1s}}
-rule_files: ["{rules}"]
-scrape_configs:
-  - job_name: wa-relay
-    static_configs: [{{targets: ["127.0.0.1:{relay}"]}}]
-"""
 CUSTOMERS = 60
 WITHIN = 60.0
 
@@ -30,11 +23,10 @@ WITHIN = 60.0
 @asynccontextmanager
 async def prometheus(relay: int, folder: Path) -> AsyncIterator[str]:
     """Runs Prometheus, and yields its address once it is ready."""
-    config, port = folder / "prometheus.yml", free_port()
-    config.write_text(CONFIG.format(rules=RULES, relay=relay), encoding="utf-8")
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
-        *("prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}"),
-        f"--web.listen-address=127.0.0.1:{port}",
+        "prometheus",
+        *server_options(folder, port, f"127.0.0.1:{relay}", every="500ms"),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )

@@ -107,8 +107,8 @@ def _validated(written: Layer) -> tuple[Tables, list[Fault]]:
 def _read_tables(values: Mapping[str, object]) -> Tables:
     """Reads the values by tables; raises pydantic's `ValidationError` with all that is wrong.
 
-    Only the tables that are written are read, for pydantic takes 10 ms to prepare all of them. The others have
-    their defaults.
+    Only the tables that are written are read: every command would wait while pydantic prepares all of them. The
+    others have their defaults.
     """
     named = {*CHECKED, *(name.partition(".")[0] for name in values)}
     written = [name for name in Tables.model_fields if name in named]

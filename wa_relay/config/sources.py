@@ -194,7 +194,7 @@ def _add_variable(layer: Layer, key: Key, env: Mapping[str, str], cwd: Path) -> 
 
 
 def _value_of(key: Key, text: str) -> object:
-    """Returns the value that TOML has for a text, or the text itself if there is none: pydantic then refuses it."""
+    """Reads a text as a value of TOML. Returns the text itself if it is not one: pydantic then refuses it."""
     if key.type is bool:
         return BOOLEANS.get(text.strip().lower(), text)
     if key.type in (int, float):

@@ -4,7 +4,8 @@ All operations that wait run in one transaction and share its commit, since a co
 it makes durable. An operation that fails (a conflict) undoes itself and nothing else: one that has not changed anything
 yet costs nothing; when one fails half-way, the group is undone and runs once more, with a savepoint for each operation.
 
-A savepoint for every operation from the start was 3 % of a stored webhook on SQLite, and two round trips on PostgreSQL.
+A savepoint for every operation from the start took 9 of 121 µs of this thread for a stored webhook on SQLite, and two
+round trips on PostgreSQL.
 """
 
 from __future__ import annotations

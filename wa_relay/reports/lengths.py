@@ -15,7 +15,7 @@ from wa_relay.ledger.engine import Queries
 from wa_relay.reports.ranks import SAMPLE, around
 
 FEW = 100_000
-"""With fewer turns, fetching all lengths takes less than 0.1 s."""
+"""With fewer turns, fetching all lengths is quick enough."""
 
 NEWEST_TURN = "select max(id) from turns"
 SELECT_LENGTH = """
@@ -44,7 +44,7 @@ class RankedTurns:
 
 
 def has_many_turns(db: Queries) -> bool:
-    """True if the database holds so many turns that ranking them in SQL is worth it."""
+    """True if the database holds enough turns for ranking in SQL to save time."""
     return _newest(db) > FEW
 
 

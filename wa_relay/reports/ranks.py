@@ -1,6 +1,6 @@
 """The middle and the 95th percentile of many numbers, without sorting all of them. Pure.
 
-A report over 5,000,000 messages has 2,300,000 lengths of turns: sorting them takes 0.9 s, finding two ranks 0.3 s.
+A report over 5,000,000 messages has 2,300,000 lengths of turns: finding two ranks takes less time than sorting them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 FEW = 20_000
-"""That many are sorted: it takes 5 ms."""
+"""That many are simply sorted."""
 
 SAMPLE = 4_000
 MARGIN = 160

@@ -19,7 +19,7 @@ def snapshot(db: Queries) -> Iterator[None]:
 
 
 TRIES = 20
-"""How often two connections try to begin at the same moment. Between two commits of a busy daemon there is 1 ms."""
+"""How often two connections try to begin at the same moment: a busy daemon may commit between them."""
 
 
 @contextmanager

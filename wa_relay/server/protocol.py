@@ -86,8 +86,8 @@ class Connection(RequestHandler):
 class Runner(web.AppRunner):
     """aiohttp's runner of an application, with connections of our own.
 
-    What is posted to a path without a variable is served past aiohttp's router and its chain of middlewares: they took
-    4 % of a stored webhook. Any other request, and the same path written otherwise, takes their way.
+    What is posted to a path without a variable is served past aiohttp's router and its chain of middlewares: they had
+    4 % of a profile's samples under webhooks. Any other request, and the same path written otherwise, takes their way.
     """
 
     def __init__(self, app: web.Application, *, shutdown_timeout: float) -> None:
