@@ -120,7 +120,7 @@ def test_every_command_line_in_a_document_parses(document: str, words: list[str]
 
 
 def test_enough_command_lines_are_looked_at() -> None:
-    looked_at = {word for _, words in command_lines() for word in words if word in commands()}
+    looked_at = {word for _, words in command_lines() for word in words}
     assert looked_at >= {"serve", "service", "init", "doctor", "send-test", "history", "stats", "resolve", "pause"}
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import holidays
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -162,14 +164,17 @@ def test_days_that_are_all_closed_never_open_and_are_found_out_quickly() -> None
     assert opens_at(asked, rules) > asked + 366 * 86400
 
 
+@cache
+def _holidays(country: str, year: int) -> Mapping[date, str]:
+    return holidays.country_holidays(country, years=year)
+
+
 def _is_open(moment: float, rules: Rules) -> bool:
     """The decision of the rules for one moment, by the wall clock."""
-    import holidays
-
     local = datetime.fromtimestamp(moment, rules.timezone)
     seconds = local.hour * 3600 + local.minute * 60 + local.second + local.microsecond / 1e6
     day: date = local.date()
-    if rules.holidays and day in holidays.country_holidays(rules.holidays, years=day.year):
+    if rules.holidays and day in _holidays(rules.holidays, day.year):
         spans = rules.hours.get(6, ())
     elif local.weekday() in rules.hours:
         spans = rules.hours[local.weekday()]
