@@ -301,7 +301,7 @@ MUTANTS = (
     ),
     Mutant(
         "one operation that fails leaves its half behind",
-        "wa_relay/ledger/thread.py",
+        "wa_relay/ledger/group_commit.py",
         "            db.undo()\n",
         "",
     ),

@@ -1,11 +1,6 @@
 """The ledger's only asynchronous door: one thread that owns the connection.
 
-All operations that wait run in one transaction and share its commit, since a commit's sync costs far more than what
-it makes durable. An operation that fails (a conflict) undoes itself and nothing else: one that has not changed anything
-yet costs nothing; when one fails half-way, the group is undone and runs once more, with a savepoint for each operation.
-
-A savepoint for every operation from the start took 9 of 121 µs of this thread for a stored webhook on SQLite, and two
-round trips on PostgreSQL.
+It takes what waits as one group; `group_commit` runs the group in one transaction.
 """
 
 from __future__ import annotations
@@ -15,14 +10,13 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from itertools import islice, takewhile
+from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from wa_relay.ledger import store
-from wa_relay.ledger.ahead import begins_with_query, read_ahead
-from wa_relay.ledger.faults import CommitLost, LeaseLost, StorageUnavailable
+from wa_relay.ledger.faults import LeaseLost, StorageUnavailable
+from wa_relay.ledger.group_commit import GroupCommit, Job, Outcome
 from wa_relay.ledger.store import Ledger
 
 P = ParamSpec("P")
@@ -34,32 +28,8 @@ GROUP = 256
 BACKLOG = 20_000
 """Operations that may wait; beyond it further ones are refused."""
 
-
-LONGEST = 1.0
-"""Seconds after which a group begins no further operation on a server: other daemons wait for the lock, 5 s at most."""
-
 FIND_COMMIT_EVERY = 0.2
 """Seconds between two tries to find out whether a commit was made."""
-
-
-class _Job(NamedTuple):
-    operation: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    future: asyncio.Future[Any]
-
-    def is_like(self, other: _Job) -> bool:
-        """True for a job of the same operation."""
-        return other.operation is self.operation
-
-
-class _Outcome(NamedTuple):
-    future: asyncio.Future[Any]
-    result: Any
-    error: BaseException | None
-
-
-class _HalfWay(Exception):
-    """An operation failed after it had changed something: the group has to be undone."""
 
 
 class LedgerThread:
@@ -75,12 +45,11 @@ class LedgerThread:
     ) -> None:
         self._ledger = ledger
         self._is_checked = is_checked
-        self._clock = clock
-        self._on_commit = on_commit
+        self._group_commit = GroupCommit(ledger, on_commit, self._find_commit, clock)
         self._on_lost = on_lost
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._closing = False
-        self._later: deque[_Job] = deque()
+        self._later: deque[Job] = deque()
         self._loop = asyncio.get_running_loop()
         self.fault: str | None = None
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -110,7 +79,7 @@ class LedgerThread:
         if self._jobs.qsize() >= BACKLOG or self._closing:
             raise StorageUnavailable("the database can't keep up: try again in a moment.", retry_after=1.0)
         future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(_Job(operation, args, future))
+        self._jobs.put(Job(operation, args, future))
         return future
 
     async def scrub(self, place: int) -> int | None:
@@ -119,7 +88,7 @@ class LedgerThread:
         Returns where to continue, None at the end. Raises `StorageUnavailable` while a reader is in the way.
         """
         future: asyncio.Future[int | None] = self._loop.create_future()
-        self._jobs.put(_Job(_scrub, (place,), future))
+        self._jobs.put(Job(_scrub, (place,), future))
         return await future
 
     async def close(self) -> None:
@@ -143,9 +112,9 @@ class LedgerThread:
             self._ledger.db.finish()
         self._ledger.db.close()
 
-    def _next_group(self) -> list[_Job]:
+    def _next_group(self) -> list[Job]:
         """Waits for an operation and takes it with those behind it; nothing once the ledger is closed."""
-        group: list[_Job] = []
+        group: list[Job] = []
         while (job := self._next_job()) is not None:
             if job.operation is _scrub and group:
                 # It runs in no transaction: after those before it.
@@ -159,82 +128,26 @@ class LedgerThread:
             self._jobs.put(None)
         return group
 
-    def _next_job(self) -> _Job | None:
+    def _next_job(self) -> Job | None:
         return self._later.popleft() if self._later else self._jobs.get()
 
-    def _alone(self, job: _Job) -> list[_Outcome]:
+    def _alone(self, job: Job) -> list[Outcome]:
         """Runs one job outside a transaction."""
         db = self._ledger.db
         try:
             db.rollback()
-            return [_Outcome(job.future, _scrub(self._ledger, *job.arguments), None)]
+            return [Outcome(job.future, _scrub(self._ledger, *job.arguments), None)]
         except Exception as error:
-            return [_Outcome(job.future, None, self._refusal(error))]
+            return [Outcome(job.future, None, self._refusal(error))]
 
-    def _commit(self, group: list[_Job]) -> list[_Outcome]:
+    def _commit(self, group: list[Job]) -> list[Outcome]:
         try:
-            try:
-                outcomes = self._transaction(group, self._operation)
-            except _HalfWay:
-                outcomes = self._transaction(group, self._operation_with_savepoint)
+            outcomes = self._group_commit.run(group)
         except Exception as error:
-            cause = error.__cause__ if isinstance(error, _HalfWay) else error
-            refusal = self._refusal(cause if isinstance(cause, Exception) else error)
-            return [_Outcome(job.future, None, refusal) for job in group]
+            refusal = self._refusal(error)
+            return [Outcome(job.future, None, refusal) for job in group]
         self.fault = None
         return outcomes
-
-    def _transaction(self, group: list[_Job], run: Callable[[_Job], _Outcome]) -> list[_Outcome]:
-        """Runs a group and commits it; undoes the whole group when the storage fails, and raises that error."""
-        db = self._ledger.db
-        # The last one may not have been rolled back: then it is now.
-        db.rollback()
-        # At once for writing: a deferred transaction that reads first loses its snapshot to any other writer.
-        db.begin()
-        try:
-            outcomes = self._run_all(group, run)
-            began = time.monotonic()
-            try:
-                self._find_culprits(db.commit)
-            except CommitLost:
-                # Only the answer was lost if the marker is there: run again, the group would be stored twice.
-                if not self._find_commit():
-                    raise
-            self._on_commit(time.monotonic() - began)
-        except BaseException:
-            db.rollback()
-            raise
-        return outcomes
-
-    def _run_all(self, group: list[_Job], run: Callable[[_Job], _Outcome]) -> list[_Outcome]:
-        """Runs the operations of a group in order; on a server fewer of them when they take longer than `LONGEST`."""
-        if not self._ledger.db.is_shared:
-            return [run(job) for job in group]
-        outcomes, read_to = list[_Outcome](), 0
-        ends = self._clock() + LONGEST
-        for place, job in enumerate(group):
-            if outcomes and self._clock() > ends:
-                break
-            if place >= read_to:
-                read_to = place + self._find_culprits(self._read_ahead, job, islice(group, place, None))
-            outcomes.append(run(job))
-        return outcomes
-
-    def _read_ahead(self, job: _Job, following: Iterable[_Job]) -> int:
-        """Reads what a job and those like it behind it ask first. Returns for how many of them it holds."""
-        self._ledger.db.forget_ahead()
-        if not begins_with_query(job.operation):
-            return 1
-        return read_ahead(self._ledger, job.operation, [each.arguments for each in takewhile(job.is_like, following)])
-
-    def _find_culprits(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Takes a step that also makes deferred changes. The operation whose change fails is found with savepoints."""
-        try:
-            return step(*args, **kwargs)
-        except Exception as error:
-            if isinstance(error, CommitLost) or self._ledger.db.is_unavailable(error):
-                raise
-            raise _HalfWay from error
 
     def _find_commit(self) -> bool:
         """Waits until the database says whether a commit happened whose answer was lost."""
@@ -247,34 +160,6 @@ class LedgerThread:
                     raise
                 self.fault = str(error)
                 time.sleep(FIND_COMMIT_EVERY)
-
-    def _operation(self, job: _Job) -> _Outcome:
-        """Runs one operation; what it raises is its own result, unless it has changed something before."""
-        db = self._ledger.db
-        before = db.total_changes
-        try:
-            return _Outcome(job.future, job.operation(self._ledger, *job.arguments), None)
-        except Exception as error:
-            if db.is_unavailable(error) or not db.in_transaction:
-                raise
-            if db.total_changes != before:
-                raise _HalfWay from error
-            return _Outcome(job.future, None, error)
-
-    def _operation_with_savepoint(self, job: _Job) -> _Outcome:
-        """Runs one operation; what it raises is its own result, and what it changed is undone."""
-        db = self._ledger.db
-        db.savepoint()
-        try:
-            outcome = _Outcome(job.future, job.operation(self._ledger, *job.arguments), None)
-        except Exception as error:
-            # SQLite ends the whole transaction when the disk is full: there is nothing to go back to then.
-            if db.is_unavailable(error) or not db.in_transaction:
-                raise
-            db.undo()
-            return _Outcome(job.future, None, error)
-        db.release()
-        return outcome
 
     def lease_holds(self) -> bool:
         """True while no other daemon can have taken over: outside work that begins now is still this daemon's."""
@@ -300,7 +185,7 @@ def _scrub(ledger: Ledger, place: int) -> int | None:
     return ledger.db.scrub(place)
 
 
-def _deliver(outcomes: list[_Outcome]) -> None:
+def _deliver(outcomes: list[Outcome]) -> None:
     for future, result, error in outcomes:
         if future.done():
             continue
