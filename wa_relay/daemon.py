@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from wa_relay import __version__
-from wa_relay.channel.inbound import listed_inbound
 from wa_relay.config import Config
 from wa_relay.config.rules import rules_of
 from wa_relay.ledger.engine import Engine, Opened
@@ -28,30 +27,19 @@ from wa_relay.ledger.location import location_of
 from wa_relay.ledger.lock import DatabaseLock, Holder
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops import systemd
-from wa_relay.loops.alarms import Alarms, database_folder
-from wa_relay.loops.alerting import Alerting, alerting_of
 from wa_relay.loops.announcements import Announcements
-from wa_relay.loops.answering import TurnWorker
+from wa_relay.loops.assembly import Common, Loops, make_loops
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.checking import FileCheck
-from wa_relay.loops.forgetting import Copies, Forgetter
-from wa_relay.loops.handovers import HandoverKeeper
-from wa_relay.loops.indexing import Indexer
-from wa_relay.loops.intake import Intake
 from wa_relay.loops.lease import DatabaseClock, Lease
-from wa_relay.loops.media import MediaWorker
-from wa_relay.loops.rates import Rates, rates_of
-from wa_relay.loops.reconcile import Reconciler
+from wa_relay.loops.rates import rates_of
 from wa_relay.loops.schedules import start_schedules
-from wa_relay.loops.sending import SendWorker
 from wa_relay.loops.signs import Signs
 from wa_relay.loops.startup import Work, lead, log_startup_warnings, send_after_sweep, work_when_sound
 from wa_relay.loops.storage import Storage, open_storage, server_needed
-from wa_relay.loops.typing import TypingIndicator
 from wa_relay.loops.upstreams import Upstreams, open_upstreams
 from wa_relay.model import Moment, RelayError
 from wa_relay.moments import stamp
-from wa_relay.policy import Rules
 from wa_relay.server.access import Access
 from wa_relay.server.calls import CallRoutes
 from wa_relay.server.control import ControlRoutes, HealthRoute, control_socket
@@ -98,32 +86,6 @@ class LoopEnded(RelayError):
     """A loop of the daemon ended by an unexpected error: the daemon can't run without it."""
 
     exit_code = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Common:
-    """The objects that every part may use."""
-
-    config: Config
-    rules: Rules
-    clock: Callable[[], Moment]
-    wakers: Wakers
-    signs: Signs
-
-
-@dataclass(frozen=True, slots=True)
-class Loops:
-    """The background loops and their state."""
-
-    sending: SendWorker
-    answering: TurnWorker
-    media: MediaWorker
-    intake: Intake
-    reconciler: Reconciler
-    alerting: Alerting | None
-    handovers: HandoverKeeper
-    indexer: Indexer
-    forgetting: Forgetter
 
 
 class Daemon:
@@ -181,7 +143,7 @@ class Daemon:
                 await lease.begin()
             await opened.enter_async_context(systemd.watchdog(storage.ledger))
             upstreams = await open_upstreams(config, storage.mark, storage.files, opened)
-            loops = _make_loops(common, storage, upstreams, rates)
+            loops = make_loops(common, storage, upstreams, rates)
             access = Access(
                 config.server.token.reveal(), config.server.push_token.reveal(), config.server.trusted_proxies
             )
@@ -226,7 +188,7 @@ class Daemon:
         """Runs the loops. On the way out the schedules end first, then the loops, and the workers end their jobs."""
         scheduler = start_schedules(self._config, wakers)
         running: dict[str, Work] = {
-            "follow_up": loops.intake.follow_up,
+            "follow_up": loops.follow_ups.run,
             "follow_sends": loops.reconciler.follow_sends,
             "sweep": loops.reconciler.sweep_inbound,
             "handovers": loops.handovers.run,
@@ -234,7 +196,7 @@ class Daemon:
             "retention": loops.forgetting.run,
         }
         if self._config.poll.enabled:
-            running["poll"] = loops.intake.poll
+            running["poll"] = loops.polling.run
         if loops.alerting is not None:
             running |= {"alert_watch": loops.alerting.watch, "alerts": loops.alerting.deliver}
         background = [
@@ -280,62 +242,18 @@ class Daemon:
         self.stop()
 
 
-def _make_loops(common: Common, storage: Storage, upstreams: Upstreams, rates: Rates) -> Loops:
-    config, rules, clock, wakers = common.config, common.rules, common.clock, common.wakers
-    ledger = storage.ledger
-    sending = SendWorker(ledger, upstreams.twilio, wakers, clock, rates=rates)
-    intake = Intake(
-        ledger,
-        upstreams.elevenlabs,
-        clock,
-        wakers,
-        agent_ids=config.poll.agent_ids,
-        horizon=rules.horizon,
-    )
-    answering = TurnWorker(
-        ledger,
-        upstreams.agent,
-        clock,
-        rules,
-        storage.threads,
-        wakers,
-        fetch_details=intake.fetch_details,
-        typing=TypingIndicator(storage.threads, upstreams.twilio.show_typing) if rules.typing else None,
-    )
-    reconciler = Reconciler(
-        ledger,
-        upstreams.twilio,
-        clock,
-        rules,
-        wakers,
-        common.signs,
-        read_inbound=listed_inbound,
-        # A send that Twilio turns out to have accepted was not a failure of Twilio.
-        on_adopted=sending.circuit.succeeded,
-    )
-    files = MediaWorker(
-        ledger,
-        upstreams.media,
-        upstreams.elevenlabs,
-        storage.files,
-        wakers,
-        clock,
-        rules,
-        language=config.media.language,
-    )
-    handovers = HandoverKeeper(ledger, clock, wakers)
-    alarms = Alarms(common.signs, lambda: intake.health.consecutive_failures, database_folder(config))
-    alerting = alerting_of(config, rules, ledger, storage.events, clock, alarms)
-    forgetting = Forgetter(ledger, clock, Copies(upstreams.twilio, upstreams.elevenlabs), config.retention.threads_days)
-    indexer = Indexer(ledger, storage.events)
-    return Loops(sending, answering, files, intake, reconciler, alerting, handovers, indexer, forgetting)
-
-
 def _make_checkup(common: Common, storage: Storage, loops: Loops, lease: Lease, check: FileCheck) -> Checkup:
     watched = Watched(
-        *(storage.ledger, loops.sending, loops.answering, loops.media, loops.intake, loops.reconciler, common.signs),
-        lease,
-        check,
+        ledger=storage.ledger,
+        sending=loops.sending,
+        answering=loops.answering,
+        media=loops.media,
+        polling=loops.polling,
+        follow_ups=loops.follow_ups,
+        reconciler=loops.reconciler,
+        signs=common.signs,
+        lease=lease,
+        check=check,
     )
     return Checkup(watched, common.clock, polling=common.config.poll.enabled, instance=secrets.token_hex(8))
 
@@ -353,8 +271,8 @@ def _make_routes(
     ledger = RequestLedger(storage.ledger)
     trust = Trust.of(config)
     routes = (
-        *CallRoutes(ledger, loops.intake, wakers.board, upstreams.twilio, clock).routes(),
-        *WebhookRoutes(ledger, loops.intake, trust, access, clock, wakers, signs).routes(),
+        *CallRoutes(ledger, loops.new_calls, wakers.board, upstreams.twilio, clock).routes(),
+        *WebhookRoutes(ledger, loops.new_calls, trust, access, clock, wakers, signs).routes(),
         *ConversationRoutes(desk, ledger, storage.reports, clock).routes(),
         *OperatingRoutes(ledger, clock, wakers.send).routes(),
         *MediaRoutes(storage.files).routes(),

@@ -15,7 +15,8 @@ from wa_relay.ledger import batches, file, store
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.loops.bell import Wakers
-from wa_relay.loops.intake import Intake
+from wa_relay.loops.new_calls import NewCalls
+from wa_relay.loops.polling import Polling
 from wa_relay.policy import OpeningText, Rules
 from wa_relay.standins.elevenlabs import Agent, ElevenLabsStandin, Recipient
 
@@ -30,7 +31,7 @@ class Scene:
 
     elevenlabs: ElevenLabsStandin
     ledger: LedgerThread
-    intake: Intake
+    polling: Polling
     api: ElevenLabs
     now: float
 
@@ -40,7 +41,7 @@ class Scene:
     async def round(self) -> int:
         """Runs one round to its end; returns how many requests it made."""
         before = self.requests()
-        await self.intake.poll_once()
+        await self.polling.poll_once()
         return self.requests() - before
 
     async def settle_everything(self) -> None:
@@ -65,7 +66,10 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
     try:
         async with ElevenLabs(elevenlabs.url, "sk_standin") as api:
             shown = Scene(elevenlabs, ledger, None, api, now)  # type: ignore[arg-type]
-            shown.intake = Intake(ledger, api, lambda: shown.now, Wakers(), agent_ids=(), horizon=RULES.horizon)
+            wakers, clock = Wakers(), lambda: shown.now
+            shown.polling = Polling(
+                ledger, api, clock, wakers.poll, NewCalls(clock, wakers), agent_ids=(), horizon=RULES.horizon
+            )
             yield shown
     finally:
         await ledger.close()

@@ -13,7 +13,7 @@ from wa_relay.ledger import calls
 from wa_relay.ledger.calls import CallState
 from wa_relay.ledger.consent import is_opted_out
 from wa_relay.loops.bell import Board
-from wa_relay.loops.intake import Intake
+from wa_relay.loops.new_calls import NewCalls
 from wa_relay.loops.sending import Channel
 from wa_relay.model import Accepted, Moment, NotSent, Outgoing, PayloadError, SendRefused, SendResult
 from wa_relay.server.answers import JSON, error_answer, json_answer
@@ -35,10 +35,10 @@ class CallRoutes:
     """`POST /api/call-completed` and `POST /api/test-whatsapp`."""
 
     def __init__(
-        self, ledger: RequestLedger, intake: Intake, board: Board, channel: Channel, clock: Callable[[], Moment]
+        self, ledger: RequestLedger, new_calls: NewCalls, board: Board, channel: Channel, clock: Callable[[], Moment]
     ) -> None:
         self._ledger = ledger
-        self._intake = intake
+        self._new_calls = new_calls
         self._board = board
         self._channel = channel
         self._clock = clock
@@ -59,11 +59,11 @@ class CallRoutes:
         state = await self._ledger.run(calls.record_call, report, self._clock())
         due = state.message_id is not None and (state.due_at or 0.0) <= self._clock()
         waits = state.created and due and not state.held
-        self._intake.announce_new_call(report, state, "push")
+        self._new_calls.announce(report, state, "push")
         if waits:
             state = await self._settled(state)
         elif not state.created:
-            self._intake.announce_repeated_call(state)
+            self._new_calls.announce_repeated(state)
         return _call_answer(state)
 
     async def _settled(self, state: CallState) -> CallState:

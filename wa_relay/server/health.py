@@ -15,9 +15,10 @@ from wa_relay.ledger.runs import Alive
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.loops.answering import TurnWorker
 from wa_relay.loops.checking import FileCheck
-from wa_relay.loops.intake import Intake
+from wa_relay.loops.follow_ups import FollowUps
 from wa_relay.loops.lease import CLOCK_LIMIT, Lease
 from wa_relay.loops.media import MediaWorker
+from wa_relay.loops.polling import Polling
 from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.sending import SendWorker
 from wa_relay.loops.signs import Signs
@@ -94,7 +95,8 @@ class Watched:
     sending: SendWorker
     answering: TurnWorker
     media: MediaWorker
-    intake: Intake
+    polling: Polling
+    follow_ups: FollowUps
     reconciler: Reconciler
     signs: Signs
     lease: Lease | None = None
@@ -122,12 +124,14 @@ class Checkup:
                     daemons = await self._parts.ledger.run(runs.daemons_alive, self._clock())
         except (StorageUnavailable, TimeoutError):
             pass
-        now, polled = self._clock(), self._parts.intake.health
+        now, polled = self._clock(), self._parts.polling.health
         upstreams = {
             "twilio": max(
                 self._parts.sending.circuit.failures, self._parts.sending.refusals, self._parts.reconciler.failures
             ),
-            "elevenlabs": max(polled.consecutive_failures, self._parts.intake.failures, self._parts.answering.failures),
+            "elevenlabs": max(
+                polled.consecutive_failures, self._parts.follow_ups.failures, self._parts.answering.failures
+            ),
         }
         signs = self._parts.signs
         noticed = signs.found_by_listing.reached(now) or signs.refused_signatures.reached(now)

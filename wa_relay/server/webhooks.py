@@ -17,7 +17,7 @@ from wa_relay.logs import say, warn
 from wa_relay.loops.beginnings import until_begun
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.events import follow_inbound, follow_receipt
-from wa_relay.loops.intake import Intake
+from wa_relay.loops.new_calls import NewCalls
 from wa_relay.loops.signs import Signs
 from wa_relay.model import BatchHint, Call, Moment
 from wa_relay.server.access import Access
@@ -64,7 +64,7 @@ class WebhookRoutes:
     def __init__(
         self,
         ledger: RequestLedger,
-        intake: Intake,
+        new_calls: NewCalls,
         trust: Trust,
         access: Access,
         clock: Callable[[], Moment],
@@ -72,7 +72,7 @@ class WebhookRoutes:
         signs: Signs,
     ) -> None:
         self._ledger = ledger
-        self._intake = intake
+        self._new_calls = new_calls
         self._trust = trust
         self._access = access
         self._clock = clock
@@ -191,9 +191,9 @@ class WebhookRoutes:
                 # Answered with 200: a repetition would conflict again, and ElevenLabs switches failing webhooks off.
                 warn("call_conflict", call=report.key, what=error.message)
                 return
-            self._intake.announce_new_call(report, state, "webhook")
+            self._new_calls.announce(report, state, "webhook")
         elif isinstance(report, Rejection):
-            self._intake.reject(report, "webhook")
+            self._new_calls.reject(report, "webhook")
         else:
             say("webhook_ignored", call=report.key, why=report.reason)
 

@@ -6,6 +6,7 @@ import asyncio
 import io
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -13,12 +14,15 @@ import pytest
 
 from tests.sources.scripted import START, Scripted, batch, json_answer, recipient, service
 from wa_relay import metrics
+from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.ledger import batches, calls, file, store
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.thread import LedgerThread
 from wa_relay.logs import LOGGER, EventFormatter
 from wa_relay.loops.bell import Wakers
-from wa_relay.loops.intake import Intake
+from wa_relay.loops.follow_ups import FollowUps
+from wa_relay.loops.new_calls import NewCalls
+from wa_relay.loops.polling import Polling
 from wa_relay.model import BatchHint, Call
 from wa_relay.policy import OpeningText, Rules
 from wa_relay.sources.survey import Rejection
@@ -28,6 +32,23 @@ RULES = Rules(
     timezone=ZoneInfo("America/Bogota"),
     openings={"completed": OpeningText(body="Hola"), "failed": OpeningText(body="No te encontramos")},
 )
+
+
+@dataclass
+class Intake:
+    """What brings calls into a real ledger, on one clock."""
+
+    wakers: Wakers
+    new_calls: NewCalls
+    polling: Polling
+    follow_ups: FollowUps
+
+    @classmethod
+    def of(cls, ledger: LedgerThread, api: ElevenLabs, clock: Callable[[], float]) -> Intake:
+        wakers = Wakers()
+        new_calls = NewCalls(clock, wakers)
+        polling = Polling(ledger, api, clock, wakers.poll, new_calls, agent_ids=(), horizon=RULES.horizon)
+        return cls(wakers, new_calls, polling, FollowUps(ledger, api, clock, wakers.follow_up, new_calls))
 
 
 def _played(
@@ -40,7 +61,7 @@ def _played(
         ledger, clock = LedgerThread(Ledger(found.connection, RULES)), [START + 300.0]
         await ledger.run(store.begin_run, START)
         async with service(script) as api:
-            intake = Intake(ledger, api, lambda: clock[0], Wakers(), agent_ids=(), horizon=RULES.max_call_age)
+            intake = Intake.of(ledger, api, lambda: clock[0])
             await scenario(ledger, intake, clock)
         await ledger.close()
 
@@ -63,12 +84,12 @@ def test_a_clock_that_is_set_back_does_not_keep_the_poller_at_rest(tmp_path: Pat
     script = Scripted(answers={workspace: json_answer({"detail": "later"}, 429, **{"Retry-After": "600"})})
 
     async def scenario(_ledger: LedgerThread, intake: Intake, clock: list[float]) -> None:
-        polling = asyncio.create_task(intake.poll())
+        polling = asyncio.create_task(intake.polling.run())
         for rounds, moment in ((1, START + 300.0), (2, START - 7200.0)):
             clock[0] = moment
             intake.wakers.poll.ring()
             async with asyncio.timeout(20):
-                while len(script.asked) < rounds or intake.health.consecutive_failures < rounds:  # noqa: ASYNC110
+                while len(script.asked) < rounds or intake.polling.health.consecutive_failures < rounds:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
         polling.cancel()
 
@@ -92,15 +113,8 @@ def test_a_poller_whose_bell_never_rings_makes_no_round_however_long_it_waits(tm
         found = file.open_for_writing(tmp_path / "relay.db", account_sid="AC1", now=START - 60.0)
         ledger = LedgerThread(Ledger(found.connection, RULES))
         async with service(script) as api:
-            intake = Intake(
-                ledger,
-                api,
-                lambda: START,
-                Wakers(),
-                agent_ids=(),
-                horizon=RULES.max_call_age,
-            )
-            polling = asyncio.create_task(intake.poll())
+            intake = Intake.of(ledger, api, lambda: START)
+            polling = asyncio.create_task(intake.polling.run())
             for _ in range(3):
                 await asyncio.sleep(0)
                 loop.ahead += 7200.0
@@ -144,7 +158,7 @@ def test_a_hint_that_its_batch_does_not_settle_in_two_minutes_takes_the_webhooks
     async def scenario(ledger: LedgerThread, intake: Intake, clock: list[float]) -> None:
         reported_at = clock[0]
         await ledger.run(batches.record_hint, _hint(reported_at - 5.0, outcome), reported_at)
-        following = asyncio.create_task(intake.follow_up())
+        following = asyncio.create_task(intake.follow_ups.run())
         asked = 0
         for clock[0] in (reported_at + age for age in (0.0, 6.0, 60.0, 119.9)):
             intake.wakers.follow_up.ring()
@@ -167,7 +181,7 @@ def test_a_hinted_call_whose_end_is_not_known_is_not_followed_up(tmp_path: Path)
     async def scenario(ledger: LedgerThread, intake: Intake, clock: list[float]) -> None:
         await ledger.run(batches.record_hint, _hint(None), clock[0])
         clock[0] += 121.0
-        following = asyncio.create_task(intake.follow_up())
+        following = asyncio.create_task(intake.follow_ups.run())
         assert await _until_known(ledger, "conv_1") == "too_old"
         following.cancel()
 
@@ -186,9 +200,9 @@ def test_a_number_that_can_not_be_used_is_a_warning_without_the_number_and_count
     async def scenario(_ledger: LedgerThread, intake: Intake, _clock: list[float]) -> None:
         before = {source: _unusable(source) for source in ("poll", "webhook")}
         for _ in range(3):
-            await intake.poll_once()
-        intake.reject(Rejection("number_unusable", "conv_9", phone="anonymous"), "webhook")
-        intake.reject(Rejection("number_unusable", "conv_9", phone="anonymous"), "webhook")
+            await intake.polling.poll_once()
+        intake.new_calls.reject(Rejection("number_unusable", "conv_9", phone="anonymous"), "webhook")
+        intake.new_calls.reject(Rejection("number_unusable", "conv_9", phone="anonymous"), "webhook")
         assert {source: _unusable(source) - before[source] for source in before} == {"poll": 1, "webhook": 1}
 
     log = io.StringIO()
@@ -213,11 +227,11 @@ def test_of_the_calls_whose_details_nobody_needs_one_a_minute_is_fetched(tmp_pat
         async def report(number: int) -> int:
             known = Call(f"conv_{number}", f"+57313853910{number}", "agent_1", "completed", "push", START + 299.0)
             state = await ledger.run(calls.record_call, known, clock[0])
-            intake.announce_new_call(known, state, "push")
+            intake.new_calls.announce(known, state, "push")
             return state.call_id
 
-        await intake.fetch_details(await report(1), "conv_1")
-        following = asyncio.create_task(intake.follow_up())
+        await intake.follow_ups.fetch_details(await report(1), "conv_1")
+        following = asyncio.create_task(intake.follow_ups.run())
         await report(2)
         await report(3)
         clock[0] += 61.0
