@@ -25,7 +25,7 @@ class Breaking:
 
     def __call__(self) -> float:
         """The time, in seconds since 1970."""
-        if self.armed and sys._getframe(1).f_code.co_name == "poll":
+        if self.armed and sys._getframe(1).f_code.co_qualname == "Polling.run":
             raise RuntimeError("planted")
         return time.time()
 

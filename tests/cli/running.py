@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import forking
+
 COMMAND = (sys.executable, "-m", "wa_relay")
 ROOT = Path(__file__).parents[2]
 COMPLETE = {
@@ -37,9 +39,7 @@ def environment(database: Path, **more: str) -> dict[str, str]:
 
 def run(database: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[bytes]:
     """Runs a command to its end."""
-    return subprocess.run(
-        [*COMMAND, *arguments], env=environment(database, **env), cwd=ROOT, capture_output=True, timeout=90, check=False
-    )
+    return forking.run(arguments, env=environment(database, **env), folder=ROOT)
 
 
 def printed(database: Path, *arguments: str, **env: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forking
 from wa_relay.ledger import file
 
 PASSWORD = "correct horse battery\n"
@@ -25,16 +25,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def console(folder: Path, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "wa_relay", "--config", str(folder / "config.toml"), "console", *arguments]
-    return subprocess.run(
-        command,
-        input=typed,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    done = forking.run(
+        ("--config", str(folder / "config.toml"), "console", *arguments),
         env={**os.environ, "NO_COLOR": "1"},
+        folder=folder,
+        stdin=typed.encode(),
     )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def test_a_user_is_added_listed_changed_and_removed(folder: Path) -> None:

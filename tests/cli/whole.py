@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from tests import forking
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,8 +24,6 @@ def environment(**more: str) -> dict[str, str]:
 
 def run(folder: Path, *arguments: str, **env: str) -> tuple[int, str, str]:
     """Runs a command to its end: exit status, standard output, standard error."""
-    done = subprocess.run(
-        command(*arguments), env=environment(**env), cwd=folder, capture_output=True, timeout=90, check=False
-    )
+    done = forking.run(arguments, env=environment(**env), folder=folder)
     assert b"Traceback" not in done.stderr, done.stderr.decode()
     return done.returncode, done.stdout.decode(), done.stderr.decode()

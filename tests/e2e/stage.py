@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -18,6 +17,8 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from tests import forking
+from tests.forking import Started
 from wa_relay.standins.elevenlabs import CHAT_EVENTS, Agent, ElevenLabsStandin
 from wa_relay.standins.twilio import Delays, TwilioStandin
 
@@ -95,7 +96,7 @@ class Relay:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._settings, self._env = settings, dict(env)
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Started | None = None
         self.log_path = folder / "stderr.log"
         self.write_config({})
 
@@ -120,37 +121,33 @@ class Relay:
         """All of the daemon's standard error, over all its starts."""
         return self.log_path.read_text(encoding="utf-8") if self.log_path.exists() else ""
 
-    async def start(self) -> None:
+    async def start(self, *, real: bool = False) -> None:
         """Starts the daemon and waits until it listens."""
-        self.process = await self.spawn("serve")
+        self.process = await self.spawn("serve", real=real)
         assert self.process.stdout is not None
         line = (await asyncio.wait_for(self.process.stdout.readline(), 60)).decode()
         assert LISTENING.search(line), f"no start: {line!r}\n{self.log[-3000:]}"
 
-    async def spawn(self, *arguments: str) -> asyncio.subprocess.Process:
-        """Starts a command as a user would, its standard error going to the log."""
+    async def spawn(self, *arguments: str, real: bool = False) -> Started:
+        """Starts a command, its standard error going to the log. `real` starts the interpreter, as a user would."""
         with self.log_path.open("ab") as log:
-            return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "wa_relay", "--config", str(self.config), *arguments),
-                stdout=asyncio.subprocess.PIPE,
+            return await forking.spawn(
+                ("--config", str(self.config), *arguments),
+                env=self._environment(),
+                folder=self.folder,
                 stderr=log,
-                env={**os.environ, "NO_COLOR": "1", **self._env},
-                cwd=self.folder,
+                real=real,
             )
 
-    async def command(self, *arguments: str, stdin: bytes | None = None) -> tuple[int, str, str]:
+    async def command(self, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
         """Runs a command to its end: exit status, standard output, standard error."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "wa_relay", "--config", str(self.config), *arguments),
-            stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "NO_COLOR": "1", **self._env},
-            cwd=self.folder,
+        done = await forking.run_async(
+            ("--config", str(self.config), *arguments), env=self._environment(), folder=self.folder, stdin=stdin
         )
-        out, err = await asyncio.wait_for(process.communicate(stdin), 120)
-        assert process.returncode is not None
-        return process.returncode, out.decode(), err.decode()
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "NO_COLOR": "1", **self._env}
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """Sends a signal and waits for the end; returns the exit status."""

@@ -95,8 +95,7 @@ def test_a_damaged_index_ends_the_daemon_with_74_before_anything_is_sent(tmp_pat
             _killed(s.relay.database, 0)
             _damage_index(s.relay.database, "one_opening_per_call")
             process = await s.relay.spawn("serve")
-            await process.communicate()
-            assert process.returncode == 74
+            assert await process.wait() == 74
             sentences = [line for line in s.relay.log.splitlines() if line.startswith("wa-relay: ")]
             assert len(sentences) == 1
             assert "is damaged" in sentences[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Coroutine, Iterator
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
+from tests import forking
 from tests.cli.running import COMPLETE
 from tests.e2e.stage import ANA, LUIS, Relay, free_port, payload, stage, until
 from tests.e2e.test_several import Several, several
@@ -41,18 +41,16 @@ class Ended:
 
 def command(*arguments: str, folder: Path, **env: str) -> Ended:
     """Runs a command to its end; no output may hold the password."""
-    done = subprocess.run(
-        (sys.executable, "-m", "wa_relay", *arguments),
+    done = forking.run(
+        arguments,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1", **env},
-        cwd=folder,
-        capture_output=True,
-        text=True,
+        folder=folder,
         timeout=40,
-        check=False,
     )
-    assert "Traceback" not in done.stderr, done.stderr
-    assert SECRET not in done.stdout + done.stderr
-    return Ended(done.returncode, done.stdout, done.stderr)
+    out, err = done.stdout.decode(), done.stderr.decode()
+    assert "Traceback" not in err, err
+    assert SECRET not in out + err
+    return Ended(done.returncode, out, err)
 
 
 class Live:

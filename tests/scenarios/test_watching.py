@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.stage import ANA, LUIS, Stage, payload, run, stage
+from tests.forking import Started
 
 
-async def lines(process: asyncio.subprocess.Process, count: int) -> list[str]:
+async def lines(process: Started, count: int) -> list[str]:
     assert process.stdout is not None
     return [(await asyncio.wait_for(process.stdout.readline(), 60.0)).decode().rstrip("\n") for _ in range(count)]
 
