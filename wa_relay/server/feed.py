@@ -1,6 +1,6 @@
 """The feed of events: read from the journal once, and written to every listener as the same bytes.
 
-One task reads, five times a second and only while a client listens; the ledger's writer is not involved. Events go into
+One task reads, four times a second and only while a client listens; the ledger's writer is not involved. Events go into
 the listeners' sockets directly: a task and a queue for each listener would cost ten times as much (200 listeners). So
 what a listener has not taken yet lies in its connection's buffer, and one that falls behind is cut off, not waited for.
 """
@@ -20,7 +20,7 @@ from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.reader import Reader
 from wa_relay.logs import fail, say
 
-LOOK_EVERY = 0.2
+LOOK_EVERY = 0.25
 PAGE = 500
 COMMENT_EVERY = 15.0
 MOST_BEHIND, LONGEST_BEHIND = 1000, 10.0
@@ -28,6 +28,10 @@ MOST_BEHIND, LONGEST_BEHIND = 1000, 10.0
 
 SOCKET_BUFFER, WRITE_BUFFER = 65_536, 16_384
 """Bytes. Small, so that a listener that does not read is noticed before megabytes wait in the kernel."""
+
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+"""Made once: with a setting `json.dumps` makes a new encoder at each call (5.0 µs for an event instead of 3.6)."""
 
 
 def as_bytes(event: Event) -> bytes:
@@ -42,7 +46,7 @@ def as_bytes(event: Event) -> bytes:
         data["handler"] = event.status
     else:
         data |= {"message_id": event.message_id, "status": event.status}
-    return f"id: {event.id}\nevent: {event.kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+    return f"id: {event.id}\nevent: {event.kind}\ndata: {_encode(data)}\n\n".encode()
 
 
 @dataclass(frozen=True, slots=True)
