@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.crash.forks import Daemons
+from tests.crash.daemons import Daemons
 from tests.e2e.stage import free_port
 from wa_relay.ledger import server
 from wa_relay.ledger.engine import Queries
@@ -82,8 +82,8 @@ class Fleet:
         """The daemons' whole output, host by host."""
         return "\n".join(host.daemons.log for host in self.hosts)
 
-    async def open(self, settings: Settings) -> None:
-        """Writes the configurations, and loads the program once for each host."""
+    def configure(self, settings: Settings) -> None:
+        """Writes the configurations."""
         for host, url in zip(self.hosts, self._urls, strict=True):
             own: Settings = {name: dict(values) for name, values in settings.items()}
             own["server"]["port"] = host.port
@@ -95,7 +95,6 @@ class Fleet:
             config = host.daemons._config
             config.write_text("".join(lines), encoding="utf-8")
             config.chmod(0o600)
-        await asyncio.gather(*(host.daemons.open() for host in self.hosts))
 
     async def close(self) -> None:
         """Ends everything."""
@@ -106,7 +105,7 @@ class Fleet:
         """Kills one daemon again and again until `over`; sometimes stops it for longer than its lease first."""
         while not over():
             began = time.monotonic()
-            await host.daemons.start()
+            host.daemons.start()
             if self._dice.random() < EARLY:
                 await asyncio.sleep(self._dice.uniform(0.0, 0.4))
             elif (status := await host.daemons.listens_or_ended()) is not None:
@@ -135,7 +134,7 @@ class Fleet:
     async def start_all(self) -> None:
         """Starts every daemon and waits until it listens."""
         for host in self.hosts:
-            await host.daemons.start()
+            host.daemons.start()
         for host in self.hosts:
             assert await host.daemons.listens_or_ended() is None, host.daemons.log[-2000:]
             host.rises()

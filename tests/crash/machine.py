@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.crash import weather
-from tests.crash.forks import Daemons
+from tests.crash.daemons import Daemons
 from tests.crash.judge import ENDS, judge
 from tests.crash.people import GREETING, Crowd, answer
 from tests.crash.rest import at_rest
@@ -112,14 +112,13 @@ class Machine:
         self._twilio.configure(webhook_url=f"{self._url}/webhook/twilio/incoming{OVERRIDES}")
         self._agents.settings.webhook_url = f"{self._url}/webhook/elevenlabs/post-call"
         self._point_at(self._twilio.url)
-        await self._daemons.open()
         crowd = Crowd(
             self._twilio, self._agents, self._daemons, self._url, self._read, self._plan.seed, self._plan.kinds
         )
         try:
             await crowd.write_history()
             await asyncio.sleep(1.1)  # Twilio's times are whole seconds: a call from before must have an earlier one
-            await self._daemons.start(real=True)
+            self._daemons.start(real=True)
             await self._late_acceptance_after_a_decision(crowd)
             await self._daemons.end(signal.SIGKILL)
             await self._storm(crowd)
@@ -166,7 +165,7 @@ class Machine:
         weather.calm(self._twilio, self._agents)
 
     async def _life(self, *, real: bool) -> None:
-        await self._daemons.start(real=real)
+        self._daemons.start(real=real)
         if self._dice.random() < EARLY:
             await asyncio.sleep(self._dice.uniform(0.0, 1.0 if real else 0.3))
         else:
@@ -188,7 +187,7 @@ class Machine:
     async def _stopped_life(self, twilio: str, seconds: float) -> None:
         """A life that ends as a user ends it: a send that still waits for a connection is known not to be sent."""
         self._point_at(twilio)
-        await self._daemons.start()
+        self._daemons.start()
         await self._daemons.listening()
         await asyncio.sleep(seconds)
         code = await self._daemons.end(signal.SIGTERM)
@@ -215,7 +214,7 @@ class Machine:
 
     async def _settle(self, crowd: Crowd) -> float | None:
         """Ends the daemon as a user does. Returns the seconds until all work had ended, None if that took too long."""
-        await self._daemons.start(real=True)
+        self._daemons.start(real=True)
         began = moved = time.monotonic()
         taken = 0
         while not self._at_rest(crowd):

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 
-from tests.crash.forks import Daemons
+from tests.crash.daemons import Daemons
 from tests.crash.operators import Deeds, Operators
 from tests.crash.traffic import SALES, Addresses, agent_of, serving
 from tests.crash.verdict import ASKED

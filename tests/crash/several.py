@@ -110,7 +110,7 @@ class SeveralMachine:
         began = time.monotonic()
         self._twilio.configure(webhook_url=f"{balancer.url}/webhook/twilio/incoming{OVERRIDES}")
         self._agents.settings.webhook_url = f"{balancer.url}/webhook/elevenlabs/post-call"
-        await fleet.open(self._settings(balancer.url))
+        fleet.configure(self._settings(balancer.url))
         commands = fleet.hosts[0].daemons
         crowd = Crowd(self._twilio, self._agents, commands, balancer.url, read_from(url), self._plan.seed, UNCONFIGURED)
         try:
