@@ -18,10 +18,13 @@ PAGE = 200
 
 
 class Pages(InboundList):
-    """Twilio's list of that many messages, the newest first; `breaks_at` is the page that fails."""
+    """Twilio's list of that many messages, the newest first.
 
-    def __init__(self, count: int, breaks_at: int | None = None) -> None:
-        self._count, self.breaks_at = count, breaks_at
+    `breaks_at` is the page that fails, `leads_back_at` one that names itself as the next one.
+    """
+
+    def __init__(self, count: int, breaks_at: int | None = None, leads_back_at: int | None = None) -> None:
+        self._count, self.breaks_at, self.leads_back_at = count, breaks_at, leads_back_at
 
     async def inbound_page(self, following: str | None, _sender: str | None, /) -> Page:
         """One page."""
@@ -30,7 +33,8 @@ class Pages(InboundList):
             raise UpstreamError("away")
         numbers = range(self._count - number * PAGE, max(0, self._count - (number + 1) * PAGE), -1)
         more = self._count > (number + 1) * PAGE
-        return Page(tuple(map(_message, numbers)), str(number + 1) if more else None)
+        ahead = number if number == self.leads_back_at else number + 1
+        return Page(tuple(map(_message, numbers)), str(ahead) if more else None)
 
 
 def _message(number: int) -> Listed:
@@ -64,6 +68,14 @@ def test_a_sweep_stores_every_page_back_to_the_last_complete_one(tmp_path: Path)
     path = tmp_path / "relay.db"
     asyncio.run(_sweep(_served(path), Pages(3 * PAGE + 7)))
     assert _stored(path) == 3 * PAGE + 7
+
+
+def test_a_page_that_leads_back_to_itself_is_not_the_end_of_the_list(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    with pytest.raises(UpstreamError, match="no end"):
+        asyncio.run(_sweep(_served(path), Pages(3 * PAGE, leads_back_at=1)))
+    asyncio.run(_sweep(Store(path), Pages(3 * PAGE)))
+    assert _stored(path) == 3 * PAGE
 
 
 def test_a_sweep_that_broke_off_is_made_again_from_where_the_last_complete_one_ended(tmp_path: Path) -> None:

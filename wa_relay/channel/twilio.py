@@ -126,8 +126,9 @@ class TwilioChannel:
             following = page.next
             oldest = page.messages[-1].created_at if page.messages else None
             if following is None or (oldest is not None and oldest < since):
-                break
-        return tuple(found)
+                return tuple(found)
+        # Not the part that was read: a send that is missing from it may be on a later page.
+        raise UpstreamError(f"Twilio's list of messages to one customer does not end after {MOST_PAGES} pages.")
 
     async def inbound_page(self, following: str | None, sender: str | None = None) -> Page:
         """One page of what was sent to one of our numbers, newest first; to any of them if `sender` is None."""
@@ -241,9 +242,7 @@ class TwilioChannel:
         # An entry without a SID is useless: it can't be adopted, and it can't be answered once.
         messages = tuple(found for entry in entries if isinstance(entry, Mapping) and (found := _listed(entry)).sid)
         after = data.get("next_page_uri")
-        # A page that names itself as the next one would be read forever.
-        repeats = after == following and following is not None
-        return Page(messages, after if isinstance(after, str) and after and not repeats else None)
+        return Page(messages, after if isinstance(after, str) and after else None)
 
     async def _delete(self, path: str) -> None:
         """Deletes a resource; one that is not there is deleted already."""

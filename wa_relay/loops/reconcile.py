@@ -154,6 +154,7 @@ class Reconciler:
 
     async def _pages_of(self, sender: str | None, back_to: Moment) -> AsyncIterator[list[Listed]]:
         following: str | None = None
+        seen: set[str] = set()
         while True:
             page = await self._list.inbound_page(following, sender)
             self.failures = 0
@@ -163,6 +164,10 @@ class Reconciler:
             oldest = min((message.created_at for message in page.messages if message.created_at), default=None)
             if page.next is None or (oldest is not None and oldest < back_to):
                 return
+            # A page that leads back is not the end: the mark would move past what lies behind it.
+            if page.next in seen:
+                raise UpstreamError("Twilio's list of messages has no end: it named the same page twice.")
+            seen.add(page.next)
             following = page.next
 
     async def _follow_once(self) -> None:
