@@ -39,6 +39,12 @@ SAME_WITHOUT_START = frozenset({"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHON
 """The variables of the interpreter that mean the same to a forked command."""
 
 
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment with a UTF-8 terminal, without the settings of its interpreter."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LC_"))}
+    return {**own, "LANG": "C.UTF-8", "NO_COLOR": "1", "PYTHONPATH": str(ROOT), **more}
+
+
 class Started:
     """A command that runs, a child of this process."""
 

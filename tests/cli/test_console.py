@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 def console(folder: Path, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     done = forking.run(
         ("--config", str(folder / "config.toml"), "console", *arguments),
-        env={**os.environ, "NO_COLOR": "1"},
+        env=forking.environment(),
         folder=folder,
         stdin=typed.encode(),
     )

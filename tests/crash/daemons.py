@@ -19,7 +19,7 @@ class Daemons:
 
     def __init__(self, folder: Path, config: Path, env: Mapping[str, str]) -> None:
         self._folder, self._config = folder, config
-        self._env = {**os.environ, "LANG": "C.UTF-8", "LC_ALL": "", "NO_COLOR": "1", **env}
+        self._env = forking.environment(**env)
         self.log_path, self.starts, self.real_starts = folder / "daemon.log", 0, 0
         self._running: Started | None = None
         self._said_before = 0

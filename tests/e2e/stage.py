@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 import socket
@@ -147,7 +146,7 @@ class Relay:
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, "LANG": "C.UTF-8", "LC_ALL": "", "NO_COLOR": "1", **self._env}
+        return forking.environment(**self._env)
 
     async def stop(self, number: int = signal.SIGTERM) -> int:
         """Sends a signal and waits for the end; returns the exit status."""

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.stage import ANA, LUIS, Stage, payload, run, stage
+from tests.e2e.stage import ANA, LUIS, Stage, payload, run, stage, until
 from tests.forking import Started
 
 
@@ -29,6 +29,7 @@ def test_tail_shows_what_happens_with_masked_numbers_until_the_daemon_stops(tmp_
         async with stage(tmp_path) as s:
             await s.report()
             await s.sent(1)
+            await until(lambda: "status=read" in s.relay.log)
             process = await s.relay.spawn("tail", "--json")
             # Until the command follows, its first events would be lost.
             found: list[dict[str, Any]] = []
