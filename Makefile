@@ -37,9 +37,9 @@ demo-console: $(RUN)/.installed
 
 run-env: $(RUN)/.installed
 
-# Three workers on two cores: the tests wait for other processes more than they compute.
+# Four workers on two cores: the tests wait for other processes more than they compute.
 test: $(VENV)/.installed
-	$(VENV)/bin/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: lint
 	$(VENV)/bin/python -m pytest --quiet tests/test_architecture.py

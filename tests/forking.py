@@ -181,7 +181,7 @@ def _is_forkable(env: Mapping[str, str]) -> bool:
     """False if the interpreter itself would start in another way."""
     if any(name.startswith("PYTHON") and name not in SAME_WITHOUT_START for name in env):
         return False
-    if env.get("PYTHONWARNINGS", "error") != "error":
+    if env.get("PYTHONWARNINGS", "error") != "error" or env.get("PYTHONPATH", str(ROOT)) != str(ROOT):
         return False
     return not env.get("LC_ALL") and not env.get("LC_CTYPE") and env.get("LANG", "C.UTF-8") == "C.UTF-8"
 

@@ -43,7 +43,7 @@ def command(*arguments: str, folder: Path, **env: str) -> Ended:
     """Runs a command to its end; no output may hold the password."""
     done = forking.run(
         arguments,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1", **env},
+        env=forking.environment(**env),
         folder=folder,
         timeout=40,
     )

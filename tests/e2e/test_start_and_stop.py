@@ -66,16 +66,17 @@ def test_a_burst_at_the_start_is_held_and_logged(tmp_path: Path) -> None:
             await s.relay.command("pause")
             for number in range(5):
                 await s.report(payload(f"conv_{number}", f"+57300111220{number}"))
-            await s.relay.command("resume")
+            # A kill after the pause's end could leave a send uncertain.
             await s.relay.kill()
-            await until(lambda: s.twilio.accepted() is not None)
-            sent = len(s.twilio.accepted())
+            await s.relay.command("resume")
+            assert s.twilio.accepted() == []
             await s.relay.start()
             for number in range(5, 12):
                 await s.report(payload(f"conv_{number}", f"+5730011122{number:02}"))
             await until(lambda: " burst_held " in s.relay.log)
             assert (await s.call("GET", "/health")).json["paused"] == "burst"
-            assert len(s.twilio.accepted()) <= sent + 3
+            # The five that the operator let go, and the limit.
+            assert len(s.twilio.accepted()) <= 5 + 3
             assert "Openings go out again" in (await s.relay.command("resume"))[1]
             await until(lambda: len(s.twilio.accepted()) == 12)
 
