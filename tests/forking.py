@@ -35,7 +35,7 @@ from typing import IO, Any
 ROOT = Path(__file__).parents[1]
 PR_SET_CHILD_SUBREAPER = 36
 REQUEST_BYTES = 200_000
-SAME_WITHOUT_START = frozenset({"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS", "PYTHONHASHSEED"})
+SAME_WITHOUT_START = frozenset({"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS"})
 """The variables of the interpreter that mean the same to a forked command."""
 
 
@@ -199,7 +199,6 @@ class Server:
                 cwd=ROOT,
                 pass_fds=(there.fileno(),),
             )
-
         atexit.register(self.close)
 
     def close(self) -> None:
@@ -233,7 +232,7 @@ def _be_subreaper(whether: bool) -> None:
 
 
 def serve(asking: socket.socket) -> None:
-    """Forks what is asked for. Returns in each forked command, and when the test process has ended."""
+    """Forks what is asked for until the test process ends. Returns in each forked command."""
     from wa_relay.cli.app import ENTRIES
 
     for entry in ENTRIES.values():

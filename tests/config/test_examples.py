@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from tests import forking
+from tests.cli.whole import environment
 from wa_relay.cli.app import ENTRIES
 from wa_relay.config import example_text, load
 
@@ -35,9 +35,8 @@ def test_the_example_loads_and_says_what_holds_without_it(tmp_path: Path) -> Non
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_every_command_has_a_help(command: str, option: str, tmp_path: Path) -> None:
-    env = {"PATH": os.environ["PATH"], "NO_COLOR": "1", "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)}
     # Once as a user starts it: a command whose imports fail is seen here.
-    done = forking.run((*command.split(), option), env=env, folder=tmp_path, real=option == "--help")
+    done = forking.run((*command.split(), option), env=environment(), folder=tmp_path, real=option == "--help")
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"Usage:" in done.stdout
     if not command:

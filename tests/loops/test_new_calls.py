@@ -35,7 +35,7 @@ RULES = Rules(
 
 
 @dataclass
-class Intake:
+class Incoming:
     """What brings calls into a real ledger, on one clock."""
 
     wakers: Wakers
@@ -44,7 +44,7 @@ class Intake:
     follow_ups: FollowUps
 
     @classmethod
-    def of(cls, ledger: LedgerThread, api: ElevenLabs, clock: Callable[[], float]) -> Intake:
+    def of(cls, ledger: LedgerThread, api: ElevenLabs, clock: Callable[[], float]) -> Incoming:
         wakers = Wakers()
         new_calls = NewCalls(clock, wakers)
         polling = Polling(ledger, api, clock, wakers.poll, new_calls, agent_ids=(), horizon=RULES.horizon)
@@ -52,7 +52,7 @@ class Intake:
 
 
 def _played(
-    folder: Path, script: Scripted, scenario: Callable[[LedgerThread, Intake, list[float]], Awaitable[None]]
+    folder: Path, script: Scripted, scenario: Callable[[LedgerThread, Incoming, list[float]], Awaitable[None]]
 ) -> None:
     """Plays a scenario against a script; the list holds the moment that the clock shows."""
 
@@ -61,8 +61,8 @@ def _played(
         ledger, clock = LedgerThread(Ledger(found.connection, RULES)), [START + 300.0]
         await ledger.run(store.begin_run, START)
         async with service(script) as api:
-            intake = Intake.of(ledger, api, lambda: clock[0])
-            await scenario(ledger, intake, clock)
+            incoming = Incoming.of(ledger, api, lambda: clock[0])
+            await scenario(ledger, incoming, clock)
         await ledger.close()
 
     asyncio.run(asyncio.wait_for(whole(), 60))
@@ -83,13 +83,13 @@ def test_a_clock_that_is_set_back_does_not_keep_the_poller_at_rest(tmp_path: Pat
     workspace = "/v1/convai/batch-calling/workspace"
     script = Scripted(answers={workspace: json_answer({"detail": "later"}, 429, **{"Retry-After": "600"})})
 
-    async def scenario(_ledger: LedgerThread, intake: Intake, clock: list[float]) -> None:
-        polling = asyncio.create_task(intake.polling.run())
+    async def scenario(_ledger: LedgerThread, incoming: Incoming, clock: list[float]) -> None:
+        polling = asyncio.create_task(incoming.polling.run())
         for rounds, moment in ((1, START + 300.0), (2, START - 7200.0)):
             clock[0] = moment
-            intake.wakers.poll.ring()
+            incoming.wakers.poll.ring()
             async with asyncio.timeout(20):
-                while len(script.asked) < rounds or intake.polling.health.consecutive_failures < rounds:  # noqa: ASYNC110
+                while len(script.asked) < rounds or incoming.polling.health.consecutive_failures < rounds:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
         polling.cancel()
 
@@ -113,8 +113,8 @@ def test_a_poller_whose_bell_never_rings_makes_no_round_however_long_it_waits(tm
         found = file.open_for_writing(tmp_path / "relay.db", account_sid="AC1", now=START - 60.0)
         ledger = LedgerThread(Ledger(found.connection, RULES))
         async with service(script) as api:
-            intake = Intake.of(ledger, api, lambda: START)
-            polling = asyncio.create_task(intake.polling.run())
+            incoming = Incoming.of(ledger, api, lambda: START)
+            polling = asyncio.create_task(incoming.polling.run())
             for _ in range(3):
                 await asyncio.sleep(0)
                 loop.ahead += 7200.0
@@ -155,18 +155,18 @@ STUCK = batch(recipient(1, "in_progress"), status="in_progress")
 def test_a_hint_that_its_batch_does_not_settle_in_two_minutes_takes_the_webhooks_own_status(
     tmp_path: Path, script: Scripted, outcome: str, content: str
 ) -> None:
-    async def scenario(ledger: LedgerThread, intake: Intake, clock: list[float]) -> None:
+    async def scenario(ledger: LedgerThread, incoming: Incoming, clock: list[float]) -> None:
         reported_at = clock[0]
         await ledger.run(batches.record_hint, _hint(reported_at - 5.0, outcome), reported_at)
-        following = asyncio.create_task(intake.follow_ups.run())
+        following = asyncio.create_task(incoming.follow_ups.run())
         asked = 0
         for clock[0] in (reported_at + age for age in (0.0, 6.0, 60.0, 119.9)):
-            intake.wakers.follow_up.ring()
+            incoming.wakers.follow_up.ring()
             await _until(lambda before=asked: len(script.asked) > before)  # type: ignore[misc]
             asked = len(script.asked)
             assert not await ledger.run(Ledger.all, "select 1 from calls", ())
         clock[0] = reported_at + 120.0
-        intake.wakers.follow_up.ring()
+        incoming.wakers.follow_up.ring()
         assert await _until_known(ledger, "conv_1") is None
         (opening,) = await ledger.run(Ledger.all, "select content from conversation_messages", ())
         assert opening["content"] == content
@@ -178,10 +178,10 @@ def test_a_hint_that_its_batch_does_not_settle_in_two_minutes_takes_the_webhooks
 
 
 def test_a_hinted_call_whose_end_is_not_known_is_not_followed_up(tmp_path: Path) -> None:
-    async def scenario(ledger: LedgerThread, intake: Intake, clock: list[float]) -> None:
+    async def scenario(ledger: LedgerThread, incoming: Incoming, clock: list[float]) -> None:
         await ledger.run(batches.record_hint, _hint(None), clock[0])
         clock[0] += 121.0
-        following = asyncio.create_task(intake.follow_ups.run())
+        following = asyncio.create_task(incoming.follow_ups.run())
         assert await _until_known(ledger, "conv_1") == "too_old"
         following.cancel()
 
@@ -197,12 +197,12 @@ def test_a_number_that_can_not_be_used_is_a_warning_without_the_number_and_count
 ) -> None:
     unusable = batch(recipient(1, "failed", None, phone_number="3001112233"), status="in_progress")
 
-    async def scenario(_ledger: LedgerThread, intake: Intake, _clock: list[float]) -> None:
+    async def scenario(_ledger: LedgerThread, incoming: Incoming, _clock: list[float]) -> None:
         before = {source: _unusable(source) for source in ("poll", "webhook")}
         for _ in range(3):
-            await intake.polling.poll_once()
-        intake.new_calls.reject(Rejection("number_unusable", "conv_9", phone="anonymous"), "webhook")
-        intake.new_calls.reject(Rejection("number_unusable", "conv_9", phone="anonymous"), "webhook")
+            await incoming.polling.poll_once()
+        incoming.new_calls.reject(Rejection("number_unusable", "conv_9", phone="anonymous"), "webhook")
+        incoming.new_calls.reject(Rejection("number_unusable", "conv_9", phone="anonymous"), "webhook")
         assert {source: _unusable(source) - before[source] for source in before} == {"poll": 1, "webhook": 1}
 
     log = io.StringIO()
@@ -223,15 +223,15 @@ def test_a_number_that_can_not_be_used_is_a_warning_without_the_number_and_count
 def test_of_the_calls_whose_details_nobody_needs_one_a_minute_is_fetched(tmp_path: Path) -> None:
     script = Scripted()
 
-    async def scenario(ledger: LedgerThread, intake: Intake, clock: list[float]) -> None:
+    async def scenario(ledger: LedgerThread, incoming: Incoming, clock: list[float]) -> None:
         async def report(number: int) -> int:
             known = Call(f"conv_{number}", f"+57313853910{number}", "agent_1", "completed", "push", START + 299.0)
             state = await ledger.run(calls.record_call, known, clock[0])
-            intake.new_calls.announce(known, state, "push")
+            incoming.new_calls.announce(known, state, "push")
             return state.call_id
 
-        await intake.follow_ups.fetch_details(await report(1), "conv_1")
-        following = asyncio.create_task(intake.follow_ups.run())
+        await incoming.follow_ups.fetch_details(await report(1), "conv_1")
+        following = asyncio.create_task(incoming.follow_ups.run())
         await report(2)
         await report(3)
         clock[0] += 61.0
