@@ -31,6 +31,9 @@ TEMPLATE = "wa_relay_template"
 only_sqlite = pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 """For a test of something that only a file has."""
 
+only_postgres = pytest.mark.parametrize("place", ["postgres"], indirect=True)
+"""For a test of something that only a server has."""
+
 
 class Cluster:
     """A PostgreSQL server with a database for each test, copied from one that has the tables."""

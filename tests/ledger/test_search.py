@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.engines import only_postgres
 from tests.ledger.conftest import NOW, PHONE, call, written
 from wa_relay.ledger import calls, inbox, indexing, search
 from wa_relay.ledger.store import Ledger
@@ -162,3 +163,27 @@ def test_a_name_that_changes_is_found_by_its_new_words_only(talk: tuple[Ledger, 
     assert search.find_conversations(ledger.db, "eva", customers=True) == {2}
     indexing.forget_name(ledger, 2)
     assert search.find_conversations(ledger.db, "eva", customers=True) == set()
+
+
+def test_a_customer_renamed_before_the_index_knew_them_is_found_by_the_new_name(ledger: Ledger) -> None:
+    calls.record_call(ledger, call(), NOW)
+    ledger.run("update conversation_state set client_name = 'Rocío' where id = 1")
+    index(ledger)
+    assert search.find_conversations(ledger.db, "rocio", customers=True) == {1}
+
+
+@only_postgres
+def test_the_job_takes_as_many_statements_for_many_texts_as_for_two(ledger: Ledger) -> None:
+    """A statement for each of 200 texts held every webhook up for 20 to 50 ms."""
+
+    def changes_of_step(count: int, first: int) -> int:
+        for number in range(first, first + count):
+            calls.record_call(ledger, call(f"conv_{number}", phone=f"+5730011{number:05}"), NOW)
+            write(ledger, f"azul {number}", f"+5730011{number:05}")
+        before = ledger.db.total_changes
+        indexing.index_more(ledger, 200)
+        return ledger.db.total_changes - before
+
+    assert changes_of_step(40, first=10) == changes_of_step(2, first=100)
+    assert not indexing.is_behind(ledger.db)
+    assert len(found(ledger, "azul")) == 42
