@@ -16,7 +16,7 @@ from tests.ledger.conftest import RULES, call, written
 from wa_relay.ledger import calls, inbox, store
 from wa_relay.ledger.location import Location
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 
 CUSTOMERS = 200
 

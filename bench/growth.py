@@ -18,14 +18,14 @@ from bench.report import Row, Settings, at_most, middle
 from bench.twilio_form import ACCOUNT, message_sid, phone
 from bench.webhooks import WAITS, post
 from tests.big_ledger import make
-from wa_relay.ledger import claims, file, inbox, questions, store, turns
+from wa_relay.ledger import agent_input, claims, file, inbox, store, turns
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound
 from wa_relay.policy import Rules
-from wa_relay.reports import conversation, statistics
+from wa_relay.reports import conversation, stats_queries
 from wa_relay.reports.spans import Span
-from wa_relay.reports.statistics import Grouping
+from wa_relay.reports.stats_queries import Grouping
 
 T = TypeVar("T")
 PEOPLE = 100_000
@@ -151,7 +151,7 @@ def _claimed(database: Path, people: int) -> dict[str, float]:
         took["turns"].append(seconds / len(asked) * 1e6)
         began = time.process_time()
         for job in asked:
-            questions.inform(reader, job)
+            agent_input.inform(reader, job)
         took["threads"].append((time.process_time() - began) / len(asked) * 1e6)
         db.execute("begin")
         for job in asked:
@@ -203,7 +203,7 @@ def _reading(big: Path) -> list[Row]:
 
 def _report(db: Queries, by: Grouping | None) -> tuple[float, float]:
     began, before = time.perf_counter(), time.process_time()
-    statistics.stats(db, span=Span(), by=by, timezone=BOGOTA)
+    stats_queries.stats(db, span=Span(), by=by, timezone=BOGOTA)
     return time.perf_counter() - began, time.process_time() - before
 
 

@@ -23,9 +23,9 @@ from bench.product import Product
 from bench.twilio_form import ACCOUNT, form
 from wa_relay.channel.inbound import parse_inbound
 from wa_relay.config import load
-from wa_relay.config.rules import rules_of
+from wa_relay.config.policy_rules import rules_of
 from wa_relay.http import Poster, PunctualConnector, fetch
-from wa_relay.ledger import calls, claims, inbox, sends, turns
+from wa_relay.ledger import calls, claims, inbox, send_results, turns
 from wa_relay.ledger.store import Ledger, begin_run
 from wa_relay.model import Accepted, Call
 from wa_relay.sources import jsonbody, push
@@ -58,7 +58,7 @@ class Operations:
         """Claims the messages of a group, and stores that Twilio accepted them."""
         (claimed,) = self.run(claims.claim_messages, [(GROUP, time.time())])
         accepted = [(job.outgoing.message_id, Accepted(f"SM{job.outgoing.message_id:032x}")) for job in claimed.jobs]
-        self.run(sends.finish_send, [(*each, time.time()) for each in accepted])
+        self.run(send_results.finish_send, [(*each, time.time()) for each in accepted])
 
 
 def whole_messages(operations: Operations) -> None:

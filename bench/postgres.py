@@ -25,7 +25,7 @@ from tests.engines import Cluster
 from tests.ledger.conftest import RULES, call
 from wa_relay.ledger import calls, store
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 
 DAEMONS = 3
 WITHIN = 90.0

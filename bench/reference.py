@@ -59,9 +59,9 @@ async def _handler(public_url: str) -> None:
 
 def _one_commit() -> None:
     from wa_relay.cli import main
-    from wa_relay.ledger import thread
+    from wa_relay.ledger import writer_thread
 
-    thread.GROUP = 1
+    writer_thread.GROUP = 1
     sys.argv = ["wa-relay", *sys.argv[2:]]
     main()
 

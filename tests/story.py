@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tests.engines import Place
-from wa_relay.ledger import calls, claims, inbox, receipts, sends, store, turns
+from wa_relay.ledger import calls, claims, inbox, receipts, send_results, store, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Call, Inbound, Receipt, SendResult
 from wa_relay.policy import OpeningText, Rules
@@ -57,7 +57,7 @@ class Story:
             assert job.outgoing.message_id is not None
             self._sids += 1
             sid = f"SM{self._sids:032x}"
-            sends.finish_send(self.ledger, job.outgoing.message_id, result or Accepted(sid), self.now + 0.5)
+            send_results.finish_send(self.ledger, job.outgoing.message_id, result or Accepted(sid), self.now + 0.5)
             sent.append((job.outgoing.message_id, sid))
         return sent
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from wa_relay.channel.attachments import ListedFile
 from wa_relay.channel.inbound import listed_inbound
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.loops.bell import Wakers
+from wa_relay.loops.health_signs import Signs
 from wa_relay.loops.reconcile import Reconciler
-from wa_relay.loops.signs import Signs
 from wa_relay.model import Listed, Moment, Page
 from wa_relay.policy import Rules
 

@@ -21,7 +21,7 @@ from wa_relay.channel.errors import CODES
 from wa_relay.cli.app import ENTRIES, app
 from wa_relay.cli.lazy import load_command
 from wa_relay.config import keys, load, schema
-from wa_relay.config.lists import ALERTS
+from wa_relay.config.list_types import ALERTS
 from wa_relay.ledger import schema as database_schema
 from wa_relay.model import RelayError
 from wa_relay.policy import SkipReason

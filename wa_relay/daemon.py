@@ -20,40 +20,39 @@ from functools import partial
 
 from wa_relay import __version__
 from wa_relay.config import Config
-from wa_relay.config.rules import rules_of
-from wa_relay.ledger.engine import Engine, Opened
+from wa_relay.config.policy_rules import rules_of
 from wa_relay.ledger.faults import DatabaseFault, ServerAway
 from wa_relay.ledger.location import location_of
 from wa_relay.ledger.lock import DatabaseLock, Holder
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops import systemd
-from wa_relay.loops.announcements import Announcements
 from wa_relay.loops.assembly import Common, Loops, make_loops
 from wa_relay.loops.bell import Wakers
-from wa_relay.loops.checking import FileCheck
+from wa_relay.loops.daemon_wakeups import DaemonWakeups
+from wa_relay.loops.file_check import FileCheck
+from wa_relay.loops.health_signs import Signs
 from wa_relay.loops.lease import DatabaseClock, Lease
+from wa_relay.loops.open_database import Storage, open_database, open_storage, server_needed
 from wa_relay.loops.rates import rates_of
 from wa_relay.loops.schedules import start_schedules
-from wa_relay.loops.signs import Signs
+from wa_relay.loops.service_clients import Upstreams, open_upstreams
 from wa_relay.loops.startup import Work, lead, log_startup_warnings, send_after_sweep, work_when_sound
-from wa_relay.loops.storage import Storage, open_storage, server_needed
-from wa_relay.loops.upstreams import Upstreams, open_upstreams
 from wa_relay.model import Moment, RelayError
 from wa_relay.moments import stamp
 from wa_relay.server.access import Access
 from wa_relay.server.calls import CallRoutes
-from wa_relay.server.control import ControlRoutes, HealthRoute, control_socket
-from wa_relay.server.conversations import ConversationRoutes
-from wa_relay.server.desk import Desk
-from wa_relay.server.desk_control import DeskControl
+from wa_relay.server.control_operators import DeskControl
+from wa_relay.server.control_privacy import PrivacyControl
+from wa_relay.server.control_socket import ControlRoutes, HealthRoute, control_socket
+from wa_relay.server.conversation_routes import ConversationRoutes
 from wa_relay.server.events import EventRoutes
 from wa_relay.server.health import Checkup, Watched
+from wa_relay.server.listen_address import listen
 from wa_relay.server.listener import RequestLedger, Route, application
 from wa_relay.server.media import MediaRoutes
-from wa_relay.server.operating import OperatingRoutes
-from wa_relay.server.privacy_control import PrivacyControl
-from wa_relay.server.reading import ReadingRoutes
-from wa_relay.server.site import listen
+from wa_relay.server.operator_actions import Desk
+from wa_relay.server.outbox_routes import OperatingRoutes
+from wa_relay.server.read_routes import ReadingRoutes
 from wa_relay.server.webhooks import Trust, WebhookRoutes
 
 SEND_GRACE = 40.0
@@ -66,9 +65,6 @@ MEDIA_GRACE = 5.0
 """Seconds for which a stop waits for files: a transcription that can finish is not paid twice."""
 
 GRACES = (TURN_GRACE, MEDIA_GRACE, SEND_GRACE)
-
-LOCK_PATIENCE = 5.0
-"""Seconds for which a start waits for a command that is changing the database."""
 
 RESTART_PAUSE = 1.0
 """Seconds between two starts after a lost lease while the database is away."""
@@ -126,7 +122,7 @@ class Daemon:
             if lock is not None:
                 opened.callback(lock.release)
             try:
-                found = await asyncio.to_thread(self._open_database, lock)
+                found = await open_database(config, self._place, lock, self._clock(), self._give_up.is_set)
             except DatabaseFault:
                 if self._stop.is_set():
                     return
@@ -149,8 +145,8 @@ class Daemon:
             )
             desk = Desk(RequestLedger(storage.ledger), clock, common.wakers)
             events = EventRoutes(access, storage.events, clock)
-            announcements = Announcements(self._place, storage.ledger.epoch, common.wakers, clock)
-            own: dict[str, Work] = {"lease": lease.run, "events": events.run, "announcements": announcements.run}
+            wakeups = DaemonWakeups(self._place, storage.ledger.epoch, common.wakers, clock)
+            own: dict[str, Work] = {"lease": lease.run, "events": events.run, "wakeups": wakeups.run}
             checkup = _make_checkup(common, storage, loops, lease, check)
             routes = _make_routes(common, storage, upstreams, loops, access, desk, checkup)
             site, url = await listen(config.server, application((*routes, *events.routes()), access), opened)
@@ -173,14 +169,6 @@ class Daemon:
         if self._ended is not None:
             raise self._ended
 
-    def _open_database(self, lock: DatabaseLock | None) -> Opened[Engine]:
-        # In a thread: waiting for the lock and a migration block for seconds, and a signal that arrives meanwhile has
-        # to end the start.
-        now, give_up = self._clock(), self._give_up.is_set
-        if lock is not None:
-            lock.take(stamp(now), LOCK_PATIENCE, give_up)
-        return self._place.open_for_writing(account_sid=self._config.twilio.account_sid, now=now, give_up=give_up)
-
     @asynccontextmanager
     async def _working(
         self, loops: Loops, wakers: Wakers, own: dict[str, Work], lease: Lease, check: FileCheck
@@ -188,7 +176,7 @@ class Daemon:
         """Runs the loops. On the way out the schedules end first, then the loops, and the workers end their jobs."""
         scheduler = start_schedules(self._config, wakers)
         running: dict[str, Work] = {
-            "follow_up": loops.follow_ups.run,
+            "follow_up": loops.call_facts.run,
             "follow_sends": loops.reconciler.follow_sends,
             "sweep": loops.reconciler.sweep_inbound,
             "handovers": loops.handovers.run,
@@ -249,7 +237,7 @@ def _make_checkup(common: Common, storage: Storage, loops: Loops, lease: Lease, 
         answering=loops.answering,
         media=loops.media,
         polling=loops.polling,
-        follow_ups=loops.follow_ups,
+        call_facts=loops.call_facts,
         reconciler=loops.reconciler,
         signs=common.signs,
         lease=lease,
@@ -271,8 +259,8 @@ def _make_routes(
     ledger = RequestLedger(storage.ledger)
     trust = Trust.of(config)
     routes = (
-        *CallRoutes(ledger, loops.new_calls, wakers.board, upstreams.twilio, clock).routes(),
-        *WebhookRoutes(ledger, loops.new_calls, trust, access, clock, wakers, signs).routes(),
+        *CallRoutes(ledger, loops.announcements, wakers.board, upstreams.twilio, clock).routes(),
+        *WebhookRoutes(ledger, loops.announcements, trust, access, clock, wakers, signs).routes(),
         *ConversationRoutes(desk, ledger, storage.reports, clock).routes(),
         *OperatingRoutes(ledger, clock, wakers.send).routes(),
         *MediaRoutes(storage.files).routes(),

@@ -29,7 +29,7 @@ from typing import Any, TextIO
 
 from wa_relay.model import Moment, RelayError
 from wa_relay.phone import mask
-from wa_relay.text.safe import printable
+from wa_relay.text.escaping import printable
 
 LOGGER = logging.getLogger("wa_relay")
 PERSONAL = frozenset({"name", "text"})

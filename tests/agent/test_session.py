@@ -13,7 +13,7 @@ from tests.stopwatch import Stopwatch
 from wa_relay.agent.session import TextAgent
 from wa_relay.agent.tries import Result
 from wa_relay.elevenlabs.client import ElevenLabs
-from wa_relay.elevenlabs.signing import UrlSigner
+from wa_relay.elevenlabs.signed_url import UrlSigner
 from wa_relay.model import AgentError, Answer, Line, NoCapacityError, Question, RelayError, Silence
 from wa_relay.policy import TryLimits
 

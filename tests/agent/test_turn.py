@@ -9,7 +9,7 @@ import pytest
 
 from wa_relay.agent.ask import Ask
 from wa_relay.agent.greeting import NONE, UNKNOWN, Greeting, greeting_of
-from wa_relay.agent.outcome import Answered, ChoseSilence, Failed, NoAnswer, Outcome
+from wa_relay.agent.session_end import Answered, ChoseSilence, Failed, NoAnswer, Outcome
 from wa_relay.agent.turn import (
     ERROR_SECONDS,
     GREETING_SECONDS,

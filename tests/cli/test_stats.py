@@ -20,14 +20,14 @@ from tests.cli.running import environment, printed, run
 from tests.story import BOGOTA, LUIS, Story
 from wa_relay.cli.report_labels import EN, ES, REASONS_ES
 from wa_relay.cli.report_text import alerts
-from wa_relay.ledger import control
+from wa_relay.ledger import operator_decisions
 from wa_relay.ledger.file import open_for_reading
 from wa_relay.model import Unclear
-from wa_relay.reports import spans, statistics
-from wa_relay.reports.decisions import Standing
+from wa_relay.reports import spans, stats_queries
+from wa_relay.reports.awaiting_operator import Standing
 from wa_relay.reports.figures import StoppedTemplate
-from wa_relay.reports.lengths import FEW
 from wa_relay.reports.tally import NOT_YET, REASONS, SKIPPED
+from wa_relay.reports.turn_durations import FEW
 
 HOSTILE = '=cmd|" /C calc"!A1<script>alert(1)</script>'
 
@@ -48,11 +48,11 @@ def story(tmp_path: Path) -> Iterator[Story]:
     written_story.close()
 
 
-def wanted(story: Story, by: statistics.Grouping | None = None) -> object:
+def wanted(story: Story, by: stats_queries.Grouping | None = None) -> object:
     """The report as the read side makes it."""
     db = open_for_reading(story.path)
     try:
-        return statistics.stats(db, span=spans.Span(), by=by, timezone=BOGOTA).to_json()
+        return stats_queries.stats(db, span=spans.Span(), by=by, timezone=BOGOTA).to_json()
     finally:
         db.close()
 
@@ -85,7 +85,7 @@ def test_the_table_has_the_funnel_the_figures_the_failures_and_the_groups(story:
 
 
 @pytest.mark.parametrize("by", [None, "day", "batch"])
-def test_a_report_that_two_connections_share_is_the_same(story: Story, by: statistics.Grouping | None) -> None:
+def test_a_report_that_two_connections_share_is_the_same(story: Story, by: stats_queries.Grouping | None) -> None:
     """So many turns that the command opens a second connection; few of them are there."""
     story.ledger.db.execute(
         """insert into turns (id, conversation_id, state, first_at, last_at, due_at)
@@ -100,7 +100,7 @@ def test_a_hold_and_an_uncertain_send_are_reported(story: Story) -> None:
     assert "!" not in printed(story.path, "stats")
     story.call("conv_3")
     story.send(Unclear("read timeout"))
-    control.pause(story.ledger, "ana", 0.0)
+    operator_decisions.pause(story.ledger, "ana", 0.0)
     shown = printed(story.path, "stats")
     assert "! 1 send needs a decision: wa-relay resolve" in shown
     assert "! Openings are paused. To release them: wa-relay resume" in shown
@@ -161,7 +161,7 @@ def test_without_traffic_everything_of_the_calls_is_counted_the_same(story: Stor
     left_out = {"messages", "turns", "costs"}
     db = open_for_reading(story.path)
     whole, calls = (
-        statistics.stats(db, span=spans.Span(), by="batch", timezone=BOGOTA, traffic=traffic).to_json()
+        stats_queries.stats(db, span=spans.Span(), by="batch", timezone=BOGOTA, traffic=traffic).to_json()
         for traffic in (True, False)
     )
     db.close()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.running import printed, run
 from tests.story import ANA, EVA, LUIS, Story
-from wa_relay.ledger import control
+from wa_relay.ledger import operator_decisions
 from wa_relay.model import Unclear
 
 
@@ -74,16 +74,16 @@ def test_a_turn_shows_that_it_was_asked_and_how_it_ended(story: Story) -> None:
 def test_the_person_who_acted_is_named(story: Story) -> None:
     story.call("conv_1")
     story.send(Unclear("read timeout"))
-    control.resolve(story.ledger, 1, "cancel", None, "luis", story.now)
+    operator_decisions.resolve(story.ledger, 1, "cancel", None, "luis", story.now)
     assert decisions(story)[-1]["detail"] == "cancelled by luis"
 
 
 def test_a_pause_is_shown_to_those_whose_opening_waited_meanwhile(story: Story) -> None:
     story.call("conv_1")
     story.now += 1
-    control.pause(story.ledger, "luis", story.now)
+    operator_decisions.pause(story.ledger, "luis", story.now)
     story.now += 10
-    control.resume(story.ledger, "luis", story.now)
+    operator_decisions.resume(story.ledger, "luis", story.now)
     story.now += 10
     story.call("conv_2", EVA)
     waited = [

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tests.crash.world import MADE, Store, call_of, written_by
-from wa_relay.ledger import calls, claims, inbox, receipts, sends, turns
+from wa_relay.ledger import calls, claims, inbox, receipts, send_results, turns
 from wa_relay.ledger.claims import SendJob
 from wa_relay.ledger.sqlite import SqliteEngine
 from wa_relay.model import Accepted, Listed, NotSent, Receipt, SendRefused, SendResult, Unclear
@@ -102,7 +102,7 @@ class Driver:
         store.run(receipts.release_holds, self.now)
         for job in store.run(claims.claim_messages, 4, self.now).jobs:
             assert job.outgoing.message_id is not None
-            store.run(sends.finish_send, job.outgoing.message_id, self._send(job), self.now)
+            store.run(send_results.finish_send, job.outgoing.message_id, self._send(job), self.now)
         for lookup in store.run(receipts.due_lookups, 4, self.now):
             store.run(receipts.record_lookup, lookup, self._listed(lookup.phone), self.now)
         for turn in store.run(turns.claim_turns, 4, self.now).jobs:

@@ -67,7 +67,7 @@ MUTANTS = (
     ),
     Mutant(
         "an unclear send goes back to the queue",
-        "wa_relay/ledger/sends.py",
+        "wa_relay/ledger/send_results.py",
         "    if isinstance(result, Unclear):\n",
         "    if isinstance(result, Unclear):\n"
         '        requeue(ledger, message_id, now, Proof("http"), now)\n'
@@ -75,7 +75,7 @@ MUTANTS = (
     ),
     Mutant(
         "a request under way when the process died is made again",
-        "wa_relay/ledger/sends.py",
+        "wa_relay/ledger/send_results.py",
         '        _become_uncertain(ledger, get_message(ledger, row["id"]), KILLED, now)\n',
         '        requeue(ledger, row["id"], now, Proof("http"), now)\n',
         ("tests/crash/test_commits.py",),
@@ -134,10 +134,10 @@ MUTANTS = (
         "            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
     ),
-    Mutant("the hold ends too early", "wa_relay/policy/sending.py", "HOLD = 600.0\n", "HOLD = 20.0\n"),
+    Mutant("the hold ends too early", "wa_relay/policy/send_timing.py", "HOLD = 600.0\n", "HOLD = 20.0\n"),
     Mutant(
         "an unclear send holds nothing back",
-        "wa_relay/ledger/sends.py",
+        "wa_relay/ledger/send_results.py",
         '"in_flight": holds} | proof',
         '"in_flight": False} | proof',
     ),
@@ -186,7 +186,7 @@ MUTANTS = (
     ),
     Mutant(
         "a refusal of the account fails the message",
-        "wa_relay/ledger/sends.py",
+        "wa_relay/ledger/send_results.py",
         '    if refusal.scope in ("account", "sender"):\n',
         '    if refusal.scope in ("account", "sender") and not refusal.code:\n',
     ),
@@ -307,7 +307,7 @@ MUTANTS = (
     ),
     Mutant(
         "the question of an answer that expired is forgotten",
-        "wa_relay/ledger/sends.py",
+        "wa_relay/ledger/send_results.py",
         "        turns.leave_unanswered(ledger, message.conversation_id, message.turn_id)\n",
         "        pass\n",
     ),
@@ -341,7 +341,7 @@ MUTANTS = (
     ),
     Mutant(
         "a reply that was put off goes back to the queue while a person has the conversation",
-        "wa_relay/ledger/sends.py",
+        "wa_relay/ledger/send_results.py",
         "    if (ended := _end_if_taken_over(ledger, message, proof, now)) is not None:\n        return ended\n",
         "",
         HANDOVER,
@@ -355,21 +355,21 @@ MUTANTS = (
     ),
     Mutant(
         "a person's message leaves the question for the agent",
-        "wa_relay/ledger/human.py",
+        "wa_relay/ledger/human_messages.py",
         '    answered = held.answer_held(ledger, conversation_id, "answered_by_person", now)\n',
         "    answered = None\n",
         HANDOVER,
     ),
     Mutant(
         "a person's message that failed counts as an answer",
-        "wa_relay/ledger/sends.py",
+        "wa_relay/ledger/send_results.py",
         "        human.restore_question(ledger, ended, now)\n",
         "",
         HANDOVER,
     ),
     Mutant(
         "an Idempotency-Key is not looked up",
-        "wa_relay/ledger/human.py",
+        "wa_relay/ledger/human_messages.py",
         "    if key is not None:\n        used",
         "    if key is not None and not key:\n        used",
         HANDOVER,
@@ -389,7 +389,7 @@ MUTANTS = (
     ),
     Mutant(
         "the work of a living run is taken over",
-        "wa_relay/ledger/sends.py",
+        "wa_relay/ledger/send_results.py",
         "where r.id = m.epoch and r.ended_at is null)",
         "where r.id = m.epoch and r.ended_at is null and 1 = 0)",
         ("tests/ledger/test_runs.py",),

@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.crash.world import MADE, RULES, Store, Twilio, call_of, customer, written_by
 from wa_relay import policy
-from wa_relay.ledger import calls, claims, control, inbox, receipts, sends, turns
+from wa_relay.ledger import calls, claims, inbox, operator_decisions, receipts, send_results, turns, waiting_openings
+from wa_relay.ledger.agent_input import TurnJob
 from wa_relay.ledger.claims import SendJob
-from wa_relay.ledger.questions import TurnJob
 from wa_relay.model import Accepted, NotSent, Receipt, SendRefused, Unclear
 
 PEOPLE = st.integers(0, 2)
@@ -124,7 +124,7 @@ class Model(RuleBasedStateMachine):
             result = SendRefused("20003", "Authenticate", "account")
         elif fate == "429":
             result = NotSent("429", retry_after=data.draw(st.sampled_from([None, 1.0, 1e9])))
-        self.store.run(sends.finish_send, identity, result, self.now)
+        self.store.run(send_results.finish_send, identity, result, self.now)
 
     @precondition(lambda self: self.twilio.taken)
     @rule(
@@ -161,7 +161,7 @@ class Model(RuleBasedStateMachine):
 
     @rule()
     def old_openings_expire(self) -> None:
-        self.store.run(claims.expire, self.now)
+        self.store.run(waiting_openings.expire, self.now)
 
     @rule(data=st.data(), decision=st.sampled_from(["resend", "cancel"]))
     def a_person_decides(self, data: st.DataObject, decision: Any) -> None:
@@ -175,7 +175,7 @@ class Model(RuleBasedStateMachine):
             return
         message = data.draw(st.sampled_from(uncertain))
         self.resent.add(message)
-        self.store.run(control.resolve, message, decision, None, "ana", self.now)
+        self.store.run(operator_decisions.resolve, message, decision, None, "ana", self.now)
 
     # --- turns ---
 

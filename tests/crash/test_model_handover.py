@@ -11,9 +11,9 @@ from hypothesis.stateful import invariant, precondition, rule
 
 from tests.crash.test_model import PEOPLE, Model
 from tests.crash.world import RULES, customer, written_by
-from wa_relay.ledger import handover, human, inbox, turns
+from wa_relay.ledger import handover, human_messages, inbox, turns
 from wa_relay.ledger.claims import SendJob
-from wa_relay.ledger.human import HumanMessage, Stored
+from wa_relay.ledger.human_messages import HumanMessage, Stored
 from wa_relay.policy import Operator
 
 OPERATORS = st.sampled_from([Operator("ana", "console"), Operator("api", "api"), Operator("cli", "cli")])
@@ -45,7 +45,9 @@ class HandoverModel(Model):
         self.keys += 1
         text = f"h{self.keys}x soy una persona"
         stored = [
-            self.store.run(human.write, customer(who), HumanMessage(text), operator, f"key-{self.keys}", self.now)
+            self.store.run(
+                human_messages.write, customer(who), HumanMessage(text), operator, f"key-{self.keys}", self.now
+            )
             for _ in range(1 + twice)
         ]
         ids = {done.message_id for done in stored if isinstance(done, Stored)}

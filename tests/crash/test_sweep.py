@@ -10,7 +10,7 @@ import pytest
 from tests.crash.world import MADE, RULES, Store, call_of, customer
 from tests.sweeping import InboundList, sweep
 from wa_relay.ledger import calls
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.model import Listed, Page, UpstreamError
 
 NOW = MADE + 3600.0

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from zoneinfo import ZoneInfo
 
-from wa_relay.ledger import file, sends, store, turns
+from wa_relay.ledger import file, send_results, store, turns
 from wa_relay.ledger.claims import SendJob
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Call, Inbound, Listed, Moment
@@ -101,7 +101,7 @@ class Store:
         """Ends abruptly, starts again and recovers the work under way."""
         self.close()
         self.ledger = self._open(now)
-        self.run(sends.rescue_sends, now)
+        self.run(send_results.rescue_sends, now)
         self.run(turns.rescue_turns, now)
 
     def rows(self, sql: str, *parameters: Any) -> list[sqlite3.Row]:

@@ -12,7 +12,7 @@ from tests.e2e.stage import ANA, LUIS, payload, run, stage, until
 from tests.ledger.conftest import RULES, call
 from wa_relay.ledger import calls, file, store
 from wa_relay.ledger.store import Ledger
-from wa_relay.loops.checking import CHECKED_FIRST
+from wa_relay.loops.file_check import CHECKED_FIRST
 
 QUICK_ROWS = """
     create table slow (id integer primary key, size integer, filling blob,

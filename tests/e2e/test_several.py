@@ -22,8 +22,8 @@ from tests.ledger.conftest import RULES
 from tests.pg_proxy import CuttingProxy
 from wa_relay.ledger import handover, server
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import LedgerThread
-from wa_relay.loops.beginnings import once_nothing_begins
+from wa_relay.ledger.writer_thread import LedgerThread
+from wa_relay.loops.send_barrier import once_nothing_begins
 from wa_relay.policy import Operator
 
 TAKEN_OVER = 15.0

@@ -29,7 +29,7 @@ from wa_relay.elevenlabs import shapes
 from wa_relay.elevenlabs.client import BATCH_LIMIT, ElevenLabs
 from wa_relay.elevenlabs.refusals import detail
 from wa_relay.elevenlabs.shapes import AgentSettings, conversation_from, json_object
-from wa_relay.elevenlabs.values import variables_from
+from wa_relay.elevenlabs.variables import variables_from
 from wa_relay.model import PayloadError, UpstreamError
 
 AGENT = "/v1/convai/agents/agent_1"

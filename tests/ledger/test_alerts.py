@@ -10,8 +10,8 @@ import pytest
 
 from tests.engines import REFUSED
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.config.lists import ALERTS
-from wa_relay.ledger import alerts, calls, claims, handover, holds, inbox, receipts, sends, turns
+from wa_relay.config.list_types import ALERTS
+from wa_relay.ledger import alerts, calls, claims, handover, holds, inbox, receipts, send_results, turns
 from wa_relay.ledger.alerts import DueAlert
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Receipt, SendRefused, Unclear
@@ -159,7 +159,7 @@ def test_a_muted_conversation_is_reported_with_the_number(watched: Ledger) -> No
 
 def test_an_uncertain_send_is_reported_once_it_is_not_found(watched: Ledger) -> None:
     message_id = sent_opening(watched)
-    sends.finish_send(watched, message_id, Unclear("the connection broke"), NOW)
+    send_results.finish_send(watched, message_id, Unclear("the connection broke"), NOW)
     assert waiting(watched) == []
     for at in (NOW + 1.0, NOW + 700.0):
         (lookup,) = receipts.due_lookups(watched, 10, at)
@@ -170,7 +170,7 @@ def test_an_uncertain_send_is_reported_once_it_is_not_found(watched: Ledger) -> 
 
 def test_a_refused_account_is_reported_once_for_all_its_probes(watched: Ledger) -> None:
     message_id = sent_opening(watched)
-    sends.finish_send(watched, message_id, SendRefused("20003", "the credentials are wrong", "account"), NOW)
+    send_results.finish_send(watched, message_id, SendRefused("20003", "the credentials are wrong", "account"), NOW)
     holds.hold_account(watched, "20003", "the credentials are wrong", NOW + 700.0, NOW + 701.0)
     expected = {"error_code": "20003", "meaning": "the credentials are wrong"}
     assert bodies(watched) == [("account.held", expected)]
@@ -194,7 +194,7 @@ def test_a_sender_that_three_receipts_hold_is_reported_without_its_number(
     ledger = make_ledger(alerts=frozenset(ALERTS), default_sender=ours)
     for number in range(3):
         message_id = sent_opening(ledger, f"conv_{number}", phone=f"+57300111223{number}")
-        sends.finish_send(ledger, message_id, Accepted(f"SM{number}"), NOW)
+        send_results.finish_send(ledger, message_id, Accepted(f"SM{number}"), NOW)
         receipts.record_receipt(ledger, Receipt(f"SM{number}", "failed", error_code=code), NOW + number)
     ((type_found, data),) = bodies(ledger)
     assert (type_found, data["error_code"]) == (type_, code)

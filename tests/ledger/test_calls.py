@@ -12,15 +12,15 @@ import pytest
 from tests.engines import REFUSED
 from tests.ledger.conftest import NOW, PHONE, call, written
 from wa_relay.ledger import (
+    agent_input,
     batches,
     calls,
     claims,
     consent,
-    control,
     handover,
     inbox,
-    questions,
-    sends,
+    operator_decisions,
+    send_results,
     turns,
     wanted_details,
 )
@@ -136,10 +136,10 @@ def test_the_conversation_points_at_the_call_that_ended_last(ledger: Ledger) -> 
 def test_a_hint_waits_for_its_outcome_and_goes_when_the_call_is_known(ledger: Ledger) -> None:
     hint = BatchHint(call(source="webhook"), "btcal_1", "rcpt_1")
     batches.record_hint(ledger, hint, NOW)
-    assert batches.take_due_hints(ledger, 5, NOW) == [hint]
-    assert batches.take_due_hints(ledger, 5, NOW + 1) == []
+    assert batches.take_due_hints(ledger, 5, 120.0, NOW) == [hint]
+    assert batches.take_due_hints(ledger, 5, 120.0, NOW + 1) == []
     calls.record_call(ledger, call(), NOW + 2)
-    assert batches.take_due_hints(ledger, 5, NOW + 9999) == []
+    assert batches.take_due_hints(ledger, 5, 120.0, NOW + 9999) == []
 
 
 def test_a_template_whose_variable_is_empty_is_not_sent(make_ledger: Callable[..., Ledger]) -> None:
@@ -159,7 +159,7 @@ def test_the_body_goes_inside_the_window_and_the_template_outside_it(make_ledger
     (outside,) = claims.claim_messages(ledger, 5, NOW).jobs
     assert (outside.outgoing.content_sid, outside.outgoing.body) == ("HX1", None)
     assert outside.outgoing.content_variables == {"1": "Ana García"}
-    sends.finish_send(ledger, 1, Accepted("SM" + "1" * 32), NOW)
+    send_results.finish_send(ledger, 1, Accepted("SM" + "1" * 32), NOW)
     ledger.run("update conversation_state set window_ends_at = ?", (NOW + 86400,))
     calls.record_call(ledger, call("conv_2"), NOW + 1)
     (inside,) = claims.claim_messages(ledger, 5, NOW + 1).jobs
@@ -175,7 +175,7 @@ def test_fifty_thousand_old_calls_bring_no_opening(ledger: Ledger) -> None:
 
 def test_a_pause_shows_in_the_answer_to_a_report(ledger: Ledger) -> None:
     assert not calls.record_call(ledger, call(), NOW).held
-    control.pause(ledger, "ana", NOW)
+    operator_decisions.pause(ledger, "ana", NOW)
     assert calls.record_call(ledger, call("conv_2"), NOW).held
 
 
@@ -218,7 +218,7 @@ def test_details_of_a_second_call_are_fetched_with_its_first_turn(ledger: Ledger
     assert _due(ledger, NOW + 90.0) == []
     turns.fail_turn(ledger, 1, "no answer", NOW + 91.0)
     (job,) = turns.claim_turns(ledger, 5, NOW + 100.0).jobs
-    assert questions.inform(ledger.db, job).needs_details
+    assert agent_input.inform(ledger.db, job).needs_details
     assert _due(ledger, NOW + 100.0) == []
     assert _due(ledger, NOW + 100.0 + wanted_details.TURN_FETCHES_FIRST) == ["conv_2"]
 

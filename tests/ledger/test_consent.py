@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, RULES, call, written
-from wa_relay.ledger import calls, claims, consent, handover, inbox, sends, turns
+from wa_relay.ledger import calls, claims, consent, handover, inbox, send_results, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Inbound
 from wa_relay.policy import Operator
-from wa_relay.text.requests import opt_out_phrases
+from wa_relay.text.keywords import opt_out_phrases
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def _sent(ledger: Ledger, at: float) -> list[str | None]:
     sent = []
     for job in claims.claim_messages(ledger, 9, NOW + at).jobs:
         message_id = job.outgoing.message_id or 0
-        sends.finish_send(ledger, message_id, Accepted(f"SM{message_id:032x}"), NOW + at)
+        send_results.finish_send(ledger, message_id, Accepted(f"SM{message_id:032x}"), NOW + at)
         sent.append(job.outgoing.body)
     return sent
 

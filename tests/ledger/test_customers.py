@@ -8,7 +8,7 @@ import pytest
 
 from tests.engines import only_sqlite
 from tests.ledger.conftest import NOW, PHONE, call, end_runs, written
-from wa_relay.ledger import calls, claims, consent, customers, inbox, receipts, sends, turns
+from wa_relay.ledger import calls, claims, consent, customers, inbox, receipts, send_results, turns
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.ledger.sqlite import SqliteEngine
 from wa_relay.ledger.store import Ledger
@@ -24,7 +24,7 @@ def _send(ledger: Ledger, now: float) -> list[str]:
     for job in claims.claim_messages(ledger, 9, now).jobs:
         assert job.outgoing.message_id is not None
         sid = f"SM{job.outgoing.message_id:032x}"
-        sends.finish_send(ledger, job.outgoing.message_id, Accepted(sid), now)
+        send_results.finish_send(ledger, job.outgoing.message_id, Accepted(sid), now)
         sent.append(job.outgoing.to)
     return sent
 
@@ -161,7 +161,7 @@ def test_a_look_up_of_a_message_goes_by_the_address_that_it_was_sent_to(ledger: 
     (job,) = claims.claim_messages(ledger, 9, NOW).jobs
     inbox.record_inbound(ledger, written(phone=WRITTEN), NOW + 1)
     end_runs(ledger)
-    sends.rescue_sends(ledger, NOW + 2)
+    send_results.rescue_sends(ledger, NOW + 2)
     (lookup,) = receipts.due_lookups(ledger, 9, NOW + 2)
     assert (lookup.message_id, lookup.phone) == (job.outgoing.message_id, DIALLED)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.ledger.conftest import NOW, call, written
-from wa_relay.ledger import calls, claims, inbox, sends, waiting
+from wa_relay.ledger import calls, claims, inbox, send_results, waiting_openings
 from wa_relay.ledger.claims import SendJob
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, NotSent
@@ -36,7 +36,7 @@ def send(ledger: Ledger, now: float, limit: int = 50) -> list[str]:
 
 def _accept(ledger: Ledger, job: SendJob, now: float) -> None:
     assert job.outgoing.message_id is not None
-    sends.finish_send(ledger, job.outgoing.message_id, Accepted(f"SM{job.outgoing.message_id}", "queued"), now)
+    send_results.finish_send(ledger, job.outgoing.message_id, Accepted(f"SM{job.outgoing.message_id}", "queued"), now)
 
 
 def test_openings_beyond_the_limit_wait_for_a_slot_and_then_go_out(make_ledger: Make) -> None:
@@ -87,7 +87,7 @@ def test_a_message_that_provably_was_not_sent_takes_no_slot(make_ledger: Make) -
     report(ledger, 1)
     (job,) = claims.claim_messages(ledger, 5, NOW).jobs
     assert job.outgoing.message_id is not None
-    sends.finish_send(ledger, job.outgoing.message_id, NotSent("no connection", retry_after=3600.0), NOW)
+    send_results.finish_send(ledger, job.outgoing.message_id, NotSent("no connection", retry_after=3600.0), NOW)
     report(ledger, 2, NOW + 1.0)
     assert send(ledger, NOW + 1.0) == [phone(2)]
 
@@ -105,11 +105,11 @@ def test_a_restart_keeps_the_slots_and_follows_a_new_limit(make_ledger: Make) ->
         report(ledger, number)
     assert len(send(ledger, NOW)) == 1
     ledger = make_ledger(NOW + 60.0, daily_limit=1, **AGE)
-    waiting.replan(ledger, NOW + 60.0)
+    waiting_openings.replan(ledger, NOW + 60.0)
     assert send(ledger, NOW + 60.0) == []
     ledger = make_ledger(NOW + 90.0, daily_limit=2, **AGE)
-    waiting.replan(ledger, NOW + 90.0)
+    waiting_openings.replan(ledger, NOW + 90.0)
     assert send(ledger, NOW + 90.0) == [phone(1)]
     ledger = make_ledger(NOW + 120.0, daily_limit=0, **AGE)
-    waiting.replan(ledger, NOW + 120.0)
+    waiting_openings.replan(ledger, NOW + 120.0)
     assert send(ledger, NOW + 120.0) == [phone(2)]

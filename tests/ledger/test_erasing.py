@@ -11,10 +11,10 @@ import pytest
 
 from tests.engines import only_sqlite
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import batches, calls, claims, consent, erasing, forgotten, inbox, receipts, sends, turns
+from wa_relay.ledger import batches, calls, claims, consent, erasing, forgotten, inbox, receipts, send_results, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, BatchHint, Receipt, Unclear
-from wa_relay.reports import statistics
+from wa_relay.reports import stats_queries
 from wa_relay.reports.spans import Span
 
 EVA, BSUID = "+573004445566", "CO.1A2b3C4d"
@@ -114,7 +114,7 @@ def deliver(ledger: Ledger, number: int, now: float = NOW + 10) -> None:
     for job in claims.claim_messages(ledger, 5, now).jobs:
         assert job.outgoing.message_id is not None
         sid = "SM" + f"{number:032x}"
-        sends.finish_send(ledger, job.outgoing.message_id, Accepted(sid), now)
+        send_results.finish_send(ledger, job.outgoing.message_id, Accepted(sid), now)
         receipts.record_receipt(ledger, Receipt(sid, "delivered", user_id=BSUID), now + 1)
 
 
@@ -133,7 +133,7 @@ TABLE_NAMES = {
 
 def figures(ledger: Ledger, by: Any = None) -> Any:
     """The report."""
-    found = statistics.stats(ledger.db, span=Span(None, None), by=by, timezone=ledger.rules.timezone)
+    found = stats_queries.stats(ledger.db, span=Span(None, None), by=by, timezone=ledger.rules.timezone)
     return found.to_json()
 
 
@@ -160,7 +160,7 @@ def test_every_column_of_text_is_erased_or_known_to_say_nothing(ledger: Ledger) 
     columns = {
         f"{table}.{column['name']}"
         for (table,) in ledger.all(TABLE_NAMES["sqlite"])
-        # What is in the search index's own tables, test_washing.py reads byte by byte.
+        # What is in the search index's own tables, test_free_space.py reads byte by byte.
         if table not in OF_NOBODY and not table.startswith(("sqlite_", "search_"))
         for column in ledger.all(f"select name, type from pragma_table_info('{table}')")
         if column["type"].lower() in ("text", "blob")
@@ -178,7 +178,7 @@ def test_nothing_is_erased_while_a_message_is_in_flight(ledger: Ledger) -> None:
     claims.claim_messages(ledger, 5, NOW)
     with pytest.raises(erasing.MessageInFlight, match="is being sent"):
         erasing.erase(ledger, PHONE, None, NOW)
-    sends.finish_send(ledger, 1, Unclear("read timeout"), NOW)
+    send_results.finish_send(ledger, 1, Unclear("read timeout"), NOW)
     with pytest.raises(erasing.MessageInFlight, match="wa-relay resolve 1"):
         erasing.erase(ledger, PHONE, None, NOW)
     assert PHONE in stored(ledger)
@@ -227,7 +227,7 @@ def test_a_hint_of_such_a_call_is_kept_without_the_number(ledger: Ledger) -> Non
     erasing.erase(ledger, PHONE, None, NOW + 100)
     batches.record_hint(ledger, BatchHint(call("conv_8"), "batch_1", None), NOW + 200)
     assert "3138539155" not in stored(ledger)
-    (hint,) = batches.take_due_hints(ledger, 5, NOW + 200)
+    (hint,) = batches.take_due_hints(ledger, 5, 120.0, NOW + 200)
     assert calls.record_call(ledger, hint.call, NOW + 200).skipped == "opted_out"
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from tests.engines import REFUSED
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, claims, handover, human, inbox, journal, sends, turns
-from wa_relay.ledger.beginnings import BEGUN_AFTER, Begun, MayBegin
-from wa_relay.ledger.human import HumanMessage, Stored
+from wa_relay.ledger import calls, claims, handover, human_messages, inbox, journal, send_results, turns
+from wa_relay.ledger.agent_input import TurnJob
+from wa_relay.ledger.human_messages import HumanMessage, Stored
 from wa_relay.ledger.outbox import Proof
-from wa_relay.ledger.questions import TurnJob
 from wa_relay.ledger.store import Ledger
+from wa_relay.ledger.unfinished_sends import BEGUN_AFTER, Begun, MayBegin
 from wa_relay.model import Accepted, NotSent, SendRefused
 from wa_relay.policy import Handling, Operator
 
@@ -37,7 +37,7 @@ def _send(ledger: Ledger, now: float) -> list[str]:
     sent = []
     for job in claims.claim_messages(ledger, 10, now).jobs:
         assert job.outgoing.message_id is not None
-        sends.finish_send(ledger, job.outgoing.message_id, Accepted(f"SMout{job.outgoing.message_id}"), now)
+        send_results.finish_send(ledger, job.outgoing.message_id, Accepted(f"SMout{job.outgoing.message_id}"), now)
         sent.append(job.outgoing.body or job.outgoing.content_sid or "")
     return sent
 
@@ -51,7 +51,7 @@ def _handling(ledger: Ledger) -> Handling:
 
 
 def _say(ledger: Ledger, text: str, now: float, key: str | None = None, operator: Operator = API) -> Stored | str:
-    return human.write(ledger, PHONE, HumanMessage(text), operator, key, now)
+    return human_messages.write(ledger, PHONE, HumanMessage(text), operator, key, now)
 
 
 def _statuses(ledger: Ledger) -> list[tuple[str, str, str | None]]:
@@ -118,7 +118,7 @@ def test_a_reply_on_the_wire_is_left_alone_and_ends_if_it_was_not_sent(ledger: L
     handover.take_over(ledger, PHONE, API, None, NOW + 5)
     assert _statuses(ledger)[1] == ("reply", "sending", None)
     assert send.outgoing.message_id is not None
-    done = sends.finish_send(ledger, send.outgoing.message_id, NotSent("429", 30.0), NOW + 6)
+    done = send_results.finish_send(ledger, send.outgoing.message_id, NotSent("429", 30.0), NOW + 6)
     assert (done.status, done.reason) == ("failed", "handed_over")
     handover.release(ledger, PHONE, API, NOW + 60)
     assert [job.question.text for job in _asked(ledger, NOW + 61)] == ["¿precio?"]
@@ -142,7 +142,7 @@ def test_the_database_refuses_to_send_a_reply_of_the_agent_while_a_person_has_th
     (send,) = claims.claim_messages(ledger, 5, NOW + 4).jobs
     handover.take_over(ledger, PHONE, API, None, NOW + 5)
     assert send.outgoing.message_id is not None
-    sends.requeue(ledger, send.outgoing.message_id, NOW + 6, Proof("http", "not sent"), NOW + 6)
+    send_results.requeue(ledger, send.outgoing.message_id, NOW + 6, Proof("http", "not sent"), NOW + 6)
     with pytest.raises(REFUSED, match="the agent sends nothing"):
         ledger.run(
             "update conversation_messages set status = 'sending', in_flight = true, sends = sends + 1,"
@@ -196,7 +196,7 @@ def test_a_message_of_a_person_that_fails_leaves_the_question_unanswered(ledger:
     _say(ledger, "Cuesta 10", NOW + 1)
     (send,) = claims.claim_messages(ledger, 5, NOW + 1).jobs
     assert send.outgoing.message_id is not None
-    sends.finish_send(ledger, send.outgoing.message_id, SendRefused("21211", "no number", "customer"), NOW + 2)
+    send_results.finish_send(ledger, send.outgoing.message_id, SendRefused("21211", "no number", "customer"), NOW + 2)
     assert _handling(ledger).unanswered_since == NOW
     handover.release(ledger, PHONE, API, NOW + 60)
     (job,) = _asked(ledger, NOW + 61)
@@ -225,7 +225,7 @@ def test_a_text_needs_an_open_window_and_a_template_does_not(
 ) -> None:
     inbox.record_inbound(ledger, written("Hola"), NOW)
     _asked(ledger, NOW + 3)
-    result = human.write(ledger, PHONE, message, API, None, at)
+    result = human_messages.write(ledger, PHONE, message, API, None, at)
     assert (result if isinstance(result, str) else None) == reason
     assert _handling(ledger).handler == ("agent" if reason else "human")
     if reason is None:
@@ -243,7 +243,7 @@ def test_the_same_key_returns_the_same_message_and_another_body_is_a_mismatch(le
     assert isinstance(first, Stored)
     assert _say(ledger, "Hola", NOW + 2, key="k1") == Stored(first.message_id, 1, repeated=True)
     assert _say(ledger, "Adiós", NOW + 3, key="k1") == "idempotency_mismatch"
-    assert human.forget_old_keys(ledger, NOW + 8 * 24 * HOUR) == 1
+    assert human_messages.forget_old_keys(ledger, NOW + 8 * 24 * HOUR) == 1
 
 
 def test_a_keyword_requests_a_person_and_the_notice_answers_it(ledger: Ledger) -> None:
@@ -374,7 +374,7 @@ def test_a_person_waits_until_what_was_claimed_has_begun_or_never_will(ledger: L
     begun = Begun(lambda: at)
     for act in (
         lambda: handover.take_over(ledger, PHONE, API, None, NOW + 11, begun),
-        lambda: human.write(ledger, PHONE, HumanMessage("Soy Lucía"), API, None, NOW + 11, begun),
+        lambda: human_messages.write(ledger, PHONE, HumanMessage("Soy Lucía"), API, None, NOW + 11, begun),
     ):
         with pytest.raises(MayBegin):
             act()

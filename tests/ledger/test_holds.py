@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.ledger.conftest import NOW, call, written
-from wa_relay.ledger import calls, claims, control, holds, inbox, outbox, receipts, sends, turns
+from wa_relay.ledger import calls, claims, holds, inbox, operator_decisions, outbox, receipts, send_results, turns
 from wa_relay.ledger.outbox import Proof
+from wa_relay.ledger.queue_health import queue_health
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Receipt, SendRefused
 from wa_relay.policy import OpeningText
@@ -26,7 +27,7 @@ def _sent(ledger: Ledger, count: int, first: int = 1, now: float = NOW) -> list[
         found.append(state.message_id or 0)
     for job in claims.claim_messages(ledger, count, now).jobs:
         message_id = job.outgoing.message_id or 0
-        sends.finish_send(ledger, message_id, Accepted(_sid(message_id)), now)
+        send_results.finish_send(ledger, message_id, Accepted(_sid(message_id)), now)
     return found
 
 
@@ -48,7 +49,7 @@ def test_three_codes_of_the_account_in_a_row_by_receipts_hold_everything(ledger:
     sent = _sent(ledger, 3)
     alarms = [_receipt(ledger, each, "undelivered", code, NOW + 5).alarm for each in sent]
     assert [alarm is not None for alarm in alarms] == [False, False, True]
-    assert control.queue_health(ledger, NOW + 6).paused == "account"
+    assert queue_health(ledger, NOW + 6).paused == "account"
     calls.record_call(ledger, call("conv_9", phone="+573000000009"), NOW + 6)
     assert claims.claim_messages(ledger, 5, NOW + 500).jobs == ()
     # A message that failed by a receipt stays failed.
@@ -96,7 +97,7 @@ def test_probes_go_out_one_at_a_time_with_growing_pauses_until_one_of_them_is_re
         assert len(jobs) <= 1
         for job in jobs:
             probed.append((at, job.outgoing.message_id or 0))
-            sends.finish_send(ledger, probed[-1][1], Accepted(_sid(probed[-1][1])), NOW + at)
+            send_results.finish_send(ledger, probed[-1][1], Accepted(_sid(probed[-1][1])), NOW + at)
         at += 60
     assert [moment for moment, _ in probed] == [600, 1800, 4200, 7800, 11400]
     _receipt(ledger, probed[0][1], "undelivered", "63051", NOW + at)
@@ -132,11 +133,11 @@ def test_an_accepted_message_ends_the_hold_of_a_refusal_but_not_that_of_receipts
     calls.record_call(ledger, call("conv_9", phone="+573000000009"), NOW)
     (job,) = claims.claim_messages(ledger, 5, NOW + 601).jobs
     probe = job.outgoing.message_id or 0
-    sends.finish_send(ledger, probe, SendRefused("63007", "no such sender", "sender"), NOW + 601)
+    send_results.finish_send(ledger, probe, SendRefused("63007", "no such sender", "sender"), NOW + 601)
     assert _subjects(ledger) == ["account", "sender"]
     assert claims.claim_messages(ledger, 5, NOW + 700).jobs == ()
     (job,) = claims.claim_messages(ledger, 5, NOW + 1900).jobs
-    sends.finish_send(ledger, probe, Accepted(_sid(probe)), NOW + 1900)
+    send_results.finish_send(ledger, probe, Accepted(_sid(probe)), NOW + 1900)
     assert _subjects(ledger) == ["sender"]
 
 
@@ -144,7 +145,7 @@ def test_an_accepted_message_ends_the_hold_of_a_refusal_but_not_that_of_receipts
 def test_three_openings_that_meet_the_senders_limit_hold_its_openings_for_an_hour(ledger: Ledger, code: str) -> None:
     for each in _sent(ledger, 3):
         _receipt(ledger, each, "failed", code, NOW)
-    health = control.queue_health(ledger, NOW)
+    health = queue_health(ledger, NOW)
     assert (health.paused, health.limited) == (None, True)
     inbox.record_inbound(ledger, written(phone="+573138530001"), NOW)
     (turn,) = turns.claim_turns(ledger, 5, NOW + 10).jobs
@@ -153,14 +154,14 @@ def test_three_openings_that_meet_the_senders_limit_hold_its_openings_for_an_hou
     assert [job.kind for job in claims.claim_messages(ledger, 5, NOW + 20).jobs] == ["reply"]
     assert claims.claim_messages(ledger, 5, NOW + 3599).jobs == ()
     assert [job.kind for job in claims.claim_messages(ledger, 5, NOW + 3600).jobs] == ["opening"]
-    assert not control.queue_health(ledger, NOW + 3600).limited
+    assert not queue_health(ledger, NOW + 3600).limited
 
 
 def test_holds_survive_a_restart(make_ledger: Callable[..., Ledger]) -> None:
     ledger = make_ledger(burst_limit=0)
     for each in _sent(ledger, 3):
         _receipt(ledger, each, "undelivered", "63051", NOW)
-    control.pause(ledger, "ana", NOW)
+    operator_decisions.pause(ledger, "ana", NOW)
     ledger = make_ledger(NOW + 9, burst_limit=0)
     assert _subjects(ledger) == ["operator", "sender"]
 
@@ -195,9 +196,9 @@ def test_dead_counts_what_a_fault_ended_and_nothing_that_a_person_or_a_rule_ende
     ledger: Ledger, reason: str, code: str | None, dead: int
 ) -> None:
     calls.record_call(ledger, call(), NOW)
-    sends.end(ledger, 1, reason, Proof("rule"), NOW, code=code)
-    assert control.queue_health(ledger, NOW + 1).dead == dead
-    assert control.queue_health(ledger, NOW + 86_401).dead == 0
+    send_results.end(ledger, 1, reason, Proof("rule"), NOW, code=code)
+    assert queue_health(ledger, NOW + 1).dead == dead
+    assert queue_health(ledger, NOW + 86_401).dead == 0
 
 
 TEMPLATE = "HX" + "1" * 32
@@ -222,7 +223,7 @@ def _claim(ledger: Ledger, now: float) -> list[int]:
 
 def _accept(ledger: Ledger, message_ids: list[int], now: float) -> None:
     for message_id in message_ids:
-        sends.finish_send(ledger, message_id, Accepted(_sid(message_id)), now)
+        send_results.finish_send(ledger, message_id, Accepted(_sid(message_id)), now)
 
 
 @pytest.mark.parametrize("code", STOPPING)
@@ -232,14 +233,14 @@ def test_a_templates_code_in_a_response_fails_its_message_and_the_others_with_th
     ledger = make_ledger(burst_limit=0, openings=TEMPLATES)
     first = _called(ledger, 1, NOW)
     assert _claim(ledger, NOW) == [first]
-    finished = sends.finish_send(ledger, first, SendRefused(code, "stopped", "template"), NOW)
+    finished = send_results.finish_send(ledger, first, SendRefused(code, "stopped", "template"), NOW)
     assert (finished.status, finished.reason) == ("failed", "refused")
     assert finished.alarm is not None
     assert TEMPLATE in finished.alarm
     waiting, other = _called(ledger, 2, NOW + 1), _called(ledger, 3, NOW + 1, "voicemail")
     assert _claim(ledger, NOW + 2) == [other]
     assert outbox.get_message(ledger, waiting).status == "queued"
-    (hold,) = control.queue_health(ledger, NOW + 2).templates
+    (hold,) = queue_health(ledger, NOW + 2).templates
     assert (hold.name, hold.code, hold.since) == (TEMPLATE, code, NOW)
     assert _claim(ledger, NOW + 599) == []
     assert _claim(ledger, NOW + 600) == [waiting]
@@ -260,7 +261,7 @@ def test_other_codes_stop_no_template(make_ledger: Callable[..., Ledger], code: 
     ledger = make_ledger(burst_limit=0, openings=TEMPLATES)
     first = _called(ledger, 1, NOW)
     _claim(ledger, NOW)
-    sends.finish_send(ledger, first, SendRefused(code, "not right", "message"), NOW)
+    send_results.finish_send(ledger, first, SendRefused(code, "not right", "message"), NOW)
     second = _called(ledger, 2, NOW + 1)
     assert _claim(ledger, NOW + 1) == [second]
 
@@ -271,7 +272,7 @@ def test_one_message_with_a_stopped_template_goes_out_every_ten_minutes_until_on
     ledger = make_ledger(burst_limit=0, openings=TEMPLATES)
     first = _called(ledger, 1, NOW)
     _claim(ledger, NOW)
-    sends.finish_send(ledger, first, SendRefused("63041", "paused", "template"), NOW)
+    send_results.finish_send(ledger, first, SendRefused("63041", "paused", "template"), NOW)
     for number in range(2, 7):
         _called(ledger, number, NOW)
     probed = []
@@ -281,7 +282,7 @@ def test_one_message_with_a_stopped_template_goes_out_every_ten_minutes_until_on
         probed += [(at, len(found))] if found else []
     assert probed == [(600, 1), (1200, 1), (1800, 1)]
     assert _receipt(ledger, 4, "sent", None, NOW + 1900).freed
-    assert control.queue_health(ledger, NOW + 1900).templates == ()
+    assert queue_health(ledger, NOW + 1900).templates == ()
     assert len(_claim(ledger, NOW + 1900)) == 2
 
 
@@ -289,7 +290,7 @@ def test_a_stopped_template_stays_stopped_across_a_restart(make_ledger: Callable
     ledger = make_ledger(burst_limit=0, openings=TEMPLATES)
     first = _called(ledger, 1, NOW)
     _claim(ledger, NOW)
-    sends.finish_send(ledger, first, SendRefused("63041", "paused", "template"), NOW)
+    send_results.finish_send(ledger, first, SendRefused("63041", "paused", "template"), NOW)
     ledger = make_ledger(NOW + 5, burst_limit=0, openings=TEMPLATES)
     _called(ledger, 2, NOW + 6)
     assert _claim(ledger, NOW + 6) == []
@@ -299,12 +300,12 @@ def test_a_person_tries_a_stopped_template_at_once(make_ledger: Callable[..., Le
     ledger = make_ledger(burst_limit=0, openings=TEMPLATES)
     first = _called(ledger, 1, NOW)
     _claim(ledger, NOW)
-    sends.finish_send(ledger, first, SendRefused("63041", "paused", "template"), NOW)
+    send_results.finish_send(ledger, first, SendRefused("63041", "paused", "template"), NOW)
     _called(ledger, 2, NOW)
     _called(ledger, 3, NOW)
     assert _claim(ledger, NOW + 1) == []
-    assert not control.resume_template(ledger, OTHER, "ana", NOW + 2)
-    assert control.resume_template(ledger, TEMPLATE, "ana", NOW + 2)
+    assert not operator_decisions.resume_template(ledger, OTHER, "ana", NOW + 2)
+    assert operator_decisions.resume_template(ledger, TEMPLATE, "ana", NOW + 2)
     assert len(_claim(ledger, NOW + 2)) == 1
     assert _claim(ledger, NOW + 3) == []
 
@@ -313,6 +314,6 @@ def test_a_person_ends_the_hold_of_a_template_with_which_nothing_waits(make_ledg
     ledger = make_ledger(burst_limit=0, openings=TEMPLATES)
     first = _called(ledger, 1, NOW)
     _claim(ledger, NOW)
-    sends.finish_send(ledger, first, SendRefused("63041", "paused", "template"), NOW)
-    assert control.resume_template(ledger, TEMPLATE, "ana", NOW + 2)
-    assert control.queue_health(ledger, NOW + 3).templates == ()
+    send_results.finish_send(ledger, first, SendRefused("63041", "paused", "template"), NOW)
+    assert operator_decisions.resume_template(ledger, TEMPLATE, "ana", NOW + 2)
+    assert queue_health(ledger, NOW + 3).templates == ()

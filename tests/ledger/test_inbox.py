@@ -9,8 +9,8 @@ import pytest
 
 from tests.engines import only_sqlite
 from tests.ledger.conftest import NOW, PHONE, call, end_runs, written
-from wa_relay.ledger import calls, claims, consent, control, inbox, questions, sends, turns
-from wa_relay.ledger.questions import TurnJob
+from wa_relay.ledger import agent_input, calls, claims, consent, inbox, operator_decisions, send_results, turns
+from wa_relay.ledger.agent_input import TurnJob
 from wa_relay.ledger.sqlite import SqliteEngine
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Attachment, AttachmentType, Line, Unclear
@@ -21,7 +21,7 @@ def known(ledger: Ledger) -> Ledger:
     """Ana has been called and written to."""
     calls.record_call(ledger, call(), NOW)
     claims.claim_messages(ledger, 5, NOW)
-    sends.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
+    send_results.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
     return ledger
 
 
@@ -45,7 +45,7 @@ def test_the_same_message_again_changes_nothing(known: Ledger) -> None:
 def test_a_customers_message_takes_five_statements(ledger: Ledger) -> None:
     calls.record_call(ledger, call(summary="Preguntó por el plan."), NOW)
     claims.claim_messages(ledger, 5, NOW)
-    sends.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
+    send_results.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
     assert isinstance(ledger.db, SqliteEngine)
     statements: list[str] = []
     ledger.db.set_trace_callback(statements.append)
@@ -75,7 +75,7 @@ def test_a_burst_is_one_turn_and_is_not_held_back_over_fifteen_seconds(known: Le
 
 def test_a_turn_knows_the_call_and_the_thread_before_it(known: Ledger) -> None:
     inbox.record_inbound(known, written("¿precio?"), NOW)
-    question = questions.inform_on_writer(known, _turn(known, NOW + 2)).question
+    question = agent_input.inform_on_writer(known, _turn(known, NOW + 2)).question
     assert (question.agent_id, question.call_key) == ("agent_1", "conv_1")
     assert question.text == "¿precio?"
     assert question.thread == (Line("agent", "Hola Ana García, gracias por atender."),)
@@ -184,7 +184,7 @@ def test_an_opt_out_that_is_taken_back_and_repeated_is_confirmed_once(known: Led
     for second, word in enumerate(["baja", "alta", "baja"]):
         inbox.record_inbound(known, written(word, sid=f"SM{second}"), NOW + second)
     (job,) = claims.claim_messages(known, 5, NOW + 4).jobs
-    sends.finish_send(known, job.outgoing.message_id or 0, Accepted("SM" + "1" * 32), NOW + 4)
+    send_results.finish_send(known, job.outgoing.message_id or 0, Accepted("SM" + "1" * 32), NOW + 4)
     assert claims.claim_messages(known, 5, NOW + 60).jobs == ()
 
 
@@ -192,9 +192,9 @@ def test_a_confirmation_that_an_operator_resends_goes_to_an_opted_out_customer(k
     inbox.record_inbound(known, written("baja", sid="SM1"), NOW)
     (job,) = claims.claim_messages(known, 5, NOW + 1).jobs
     confirmation = job.outgoing.message_id or 0
-    sends.finish_send(known, confirmation, Unclear("timeout"), NOW + 2)
+    send_results.finish_send(known, confirmation, Unclear("timeout"), NOW + 2)
     inbox.record_inbound(known, written("alta", sid="SM2"), NOW + 3)
-    control.resolve(known, confirmation, "resend", None, "operator", NOW + 1000)
+    operator_decisions.resolve(known, confirmation, "resend", None, "operator", NOW + 1000)
     claimed = claims.claim_messages(known, 5, NOW + 1001)
     assert (claimed.jobs, claimed.ended) == ((), ((confirmation, "cancelled"),))
 
@@ -206,7 +206,7 @@ def test_the_thread_goes_back_past_any_number_of_pictures(known: Ledger) -> None
         inbox.record_inbound(known, written("", sid=f"SM{number}", attachment=Attachment("sticker")), NOW + 3)
     assert turns.claim_turns(known, 5, NOW + 60).jobs == ()
     inbox.record_inbound(known, written("¿y mi pedido?", sid="SM301"), NOW + 61)
-    thread = questions.inform_on_writer(known, _turn(known, NOW + 80)).question.thread
+    thread = agent_input.inform_on_writer(known, _turn(known, NOW + 80)).question.thread
     texts = [line.text for line in thread]
     assert texts[-12:-10] == ["mi pedido es el 4711", "Anotado."]
     assert set(texts[-10:]) == {"[El cliente envió un sticker que no se puede abrir aquí]"}
@@ -250,7 +250,7 @@ def test_a_stranger_is_ignored_and_left_out_of_a_later_turn(ledger: Ledger) -> N
     inbox.record_inbound(ledger, written("hola", sid="SM2"), NOW + 1)
     job = _turn(ledger, NOW + 3)
     assert job.question.text == "hola"
-    assert "quién" not in str(questions.inform_on_writer(ledger, job).question.thread)
+    assert "quién" not in str(agent_input.inform_on_writer(ledger, job).question.thread)
 
 
 def test_a_stranger_gets_the_fallback_once_where_configured(make_ledger: Callable[..., Ledger]) -> None:

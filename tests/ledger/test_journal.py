@@ -8,7 +8,7 @@ import pytest
 
 from tests.engines import REFUSED
 from tests.ledger.conftest import NOW, call, written
-from wa_relay.ledger import calls, claims, inbox, journal, sends
+from wa_relay.ledger import calls, claims, inbox, journal, send_results
 from wa_relay.ledger.journal import Entry
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted
@@ -28,7 +28,7 @@ def test_an_entry_is_read_as_it_was_recorded(ledger: Ledger) -> None:
 def test_every_message_and_every_move_is_one_entry(ledger: Ledger) -> None:
     calls.record_call(ledger, call(), NOW)
     claims.claim_messages(ledger, 5, NOW)
-    sends.finish_send(ledger, 1, Accepted(SID), NOW + 1)
+    send_results.finish_send(ledger, 1, Accepted(SID), NOW + 1)
     inbox.record_inbound(ledger, written(), NOW + 2)
     found = [
         (each.entry.event, each.entry.message_id, each.from_status, each.to_status, each.moved_by)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.engines import Cluster
 from tests.ledger.conftest import NOW, RULES, call, written
-from wa_relay.ledger import calls, claims, inbox, sends, server, store
+from wa_relay.ledger import calls, claims, inbox, send_results, server, store
 from wa_relay.ledger.listening import Announced, listen, parse
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted
@@ -65,7 +65,7 @@ def test_the_result_of_an_opening_wakes_the_requests_of_the_others(url: str) -> 
         assert await asyncio.wait_for(heard.get(), 10) == EVERYTHING
         assert job.outgoing.message_id is not None
         other.db.begin()
-        sends.finish_send(other, job.outgoing.message_id, Accepted("SM1"), NOW)
+        send_results.finish_send(other, job.outgoing.message_id, Accepted("SM1"), NOW)
         other.db.commit()
         assert await asyncio.wait_for(heard.get(), 10) == {"moved": NOW}
         own.cancel()

@@ -6,7 +6,7 @@ import pytest
 
 from tests.engines import REFUSED
 from tests.ledger.conftest import NOW, call, written
-from wa_relay.ledger import calls, inbox, media, media_files, questions, turns
+from wa_relay.ledger import agent_input, calls, inbox, media, media_files, turns
 from wa_relay.ledger.media import DueFile, FetchedFile, Heard
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Attachment
@@ -176,7 +176,7 @@ def test_a_picture_that_the_agent_has_had_is_named_in_the_thread(known: Ledger) 
     turns.finish_turn(known, job.turn_id, ["Sí."], None, NOW + 6)
     receive(known, None, "¿Seguro?", NOW + 10, "SM2")
     (job,) = turns.claim_turns(known, 5, NOW + 15).jobs
-    thread = questions.inform_on_writer(known, job).question.thread
+    thread = agent_input.inform_on_writer(known, job).question.thread
     assert [line.text for line in thread[1:]] == ["¿Es este?\n[El cliente envió una imagen]", "Sí."]
 
 

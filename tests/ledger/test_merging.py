@@ -19,14 +19,14 @@ from wa_relay.ledger import (
     merging,
     receipts,
     schema,
-    sends,
+    send_results,
     turns,
 )
 from wa_relay.ledger.inbox import Received
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Outgoing, Receipt
 from wa_relay.policy import OpeningText, Operator
-from wa_relay.reports import inbox as inbox_list
+from wa_relay.reports import conversation_list as inbox_list
 
 OTHER = "+573001112233"
 BSUID = "CO.1A2b3C"
@@ -37,7 +37,7 @@ def _sent(ledger: Ledger, at: float) -> list[Outgoing]:
     sent = []
     for job in claims.claim_messages(ledger, 9, NOW + at).jobs:
         message_id = job.outgoing.message_id or 0
-        sends.finish_send(ledger, message_id, Accepted(f"SM{message_id:032x}"), NOW + at)
+        send_results.finish_send(ledger, message_id, Accepted(f"SM{message_id:032x}"), NOW + at)
         sent.append(job.outgoing)
     return sent
 
@@ -147,7 +147,7 @@ def test_nothing_is_merged_while_a_message_of_either_is_in_flight(ledger: Ledger
     assert claims.claim_messages(ledger, 9, NOW + 40).jobs == ()
     assert turns.claim_turns(ledger, 9, NOW + 40).jobs == ()
     message_id = job.outgoing.message_id or 0
-    sends.finish_send(ledger, message_id, Accepted(f"SM{message_id:032x}"), NOW + 41)
+    send_results.finish_send(ledger, message_id, Accepted(f"SM{message_id:032x}"), NOW + 41)
     assert len(claims.claim_messages(ledger, 9, NOW + 42).jobs) == 1
     assert _is_one(ledger, first)
     assert len(turns.claim_turns(ledger, 9, NOW + 42).jobs) == 1
@@ -187,7 +187,7 @@ def test_a_fallback_that_one_of_both_has_got_is_not_sent_again(ledger: Ledger) -
     (first,) = claims.claim_messages(ledger, 1, NOW + 17).jobs
     first_id = first.outgoing.message_id or 0
     _write(ledger, 3, 18, "tres", user_id=BSUID)
-    sends.finish_send(ledger, first_id, Accepted(f"SM{first_id:032x}"), NOW + 19)
+    send_results.finish_send(ledger, first_id, Accepted(f"SM{first_id:032x}"), NOW + 19)
     assert len(merging.merge_idle(ledger, NOW + 20)) == 1
     assert _sent(ledger, 21) == []
     (job,) = turns.claim_turns(ledger, 9, NOW + 60).jobs
@@ -266,7 +266,7 @@ def test_three_that_are_one_are_merged_when_the_last_of_them_is_idle(ledger: Led
     merging.learn_address(ledger, customers.get_customer(ledger, first), OTHER, NOW + 6)
     assert one.id == second
     message_id = job.outgoing.message_id or 0
-    sends.finish_send(ledger, message_id, Accepted(f"SM{message_id:032x}"), NOW + 7)
+    send_results.finish_send(ledger, message_id, Accepted(f"SM{message_id:032x}"), NOW + 7)
     claims.claim_messages(ledger, 9, NOW + 8)
     assert [row[0] for row in ledger.all("select id from conversation_state")] == [first]
     assert customers.find_conversation(ledger.db, "+573004445566") == first

@@ -10,9 +10,10 @@ import pytest
 
 from tests.engines import REFUSED
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, claims, control, inbox, receipts, sends, turns
+from wa_relay.ledger import calls, claims, inbox, operator_decisions, receipts, send_results, turns, waiting_openings
 from wa_relay.ledger.claims import SendJob
 from wa_relay.ledger.outbox import NewMessage, queue_message
+from wa_relay.ledger.queue_health import queue_health
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Listed, NotSent, Receipt, SendRefused, Unclear
 
@@ -66,7 +67,7 @@ def test_a_message_is_marked_before_it_is_sent(ledger: Ledger) -> None:
 def test_an_accepted_message_is_sent_with_its_sid(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    finished = sends.finish_send(ledger, 1, Accepted(SID), NOW + 1)
+    finished = send_results.finish_send(ledger, 1, Accepted(SID), NOW + 1)
     assert finished.status == "sent"
     row = ledger.one("select twilio_message_id, sent_at from conversation_messages")
     assert row is not None
@@ -76,7 +77,7 @@ def test_an_accepted_message_is_sent_with_its_sid(ledger: Ledger) -> None:
 def test_a_message_that_was_provably_not_sent_waits_and_goes_again(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    finished = sends.finish_send(ledger, 1, NotSent("429", retry_after=7.0), NOW)
+    finished = send_results.finish_send(ledger, 1, NotSent("429", retry_after=7.0), NOW)
     assert (finished.status, finished.due_at) == ("queued", NOW + 7.0)
     assert _claim(ledger, NOW + 6.9) == []
     assert len(_claim(ledger, NOW + 7.0)) == 1
@@ -85,7 +86,7 @@ def test_a_message_that_was_provably_not_sent_waits_and_goes_again(ledger: Ledge
 def test_an_unclear_send_is_never_put_back_by_the_machine(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    send_results.finish_send(ledger, 1, Unclear("timeout"), NOW)
     for later in (1, 700, 90_000):
         for lookup in receipts.due_lookups(ledger, 5, NOW + later):
             receipts.record_lookup(ledger, lookup, [], NOW + later)
@@ -98,7 +99,7 @@ def test_the_file_refuses_a_return_to_the_queue_without_proof(ledger: Ledger, st
     _opening(ledger)
     _claim(ledger)
     if status == "uncertain":
-        sends.finish_send(ledger, 1, Unclear("timeout"), NOW)
+        send_results.finish_send(ledger, 1, Unclear("timeout"), NOW)
     with pytest.raises(REFUSED, match="only with proof"):
         ledger.run(
             "update conversation_messages set status = 'queued', in_flight = false, moved_by = 'rule' where id = 1"
@@ -128,7 +129,7 @@ def test_the_file_refuses_two_answers_to_a_turn(ledger: Ledger) -> None:
 def test_the_file_refuses_a_way_out_of_a_final_status(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, SendRefused("21211", "not a number", "customer"), NOW)
+    send_results.finish_send(ledger, 1, SendRefused("21211", "not a number", "customer"), NOW)
     with pytest.raises(REFUSED, match="illegal move"):
         ledger.run("update conversation_messages set status = 'queued', reason = null where id = 1")
 
@@ -140,7 +141,7 @@ def test_a_send_under_way_at_a_crash_is_looked_up_at_once_and_not_repeated(
     _opening(ledger)
     _claim(ledger)
     ledger = make_ledger(NOW + 30)
-    assert sends.rescue_sends(ledger, NOW + 30) == 1
+    assert send_results.rescue_sends(ledger, NOW + 30) == 1
     (lookup,) = receipts.due_lookups(ledger, 5, NOW + 30)
     assert lookup.attempted_at == NOW
     assert receipts.record_lookup(ledger, lookup, [_listed()], NOW + 31).status == "sent"
@@ -161,7 +162,7 @@ def test_a_send_under_way_at_a_crash_is_looked_up_at_once_and_not_repeated(
 def test_a_listed_message_that_is_not_the_send_is_not_adopted(ledger: Ledger, others: dict[str, Any]) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    send_results.finish_send(ledger, 1, Unclear("timeout"), NOW)
     (lookup,) = receipts.due_lookups(ledger, 5, NOW)
     assert receipts.record_lookup(ledger, lookup, [_listed(**others)], NOW + 1).status == "uncertain"
 
@@ -169,7 +170,7 @@ def test_a_listed_message_that_is_not_the_send_is_not_adopted(ledger: Ledger, ot
 def test_two_matches_are_left_to_a_person_and_one_of_another_row_does_not_count(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    send_results.finish_send(ledger, 1, Unclear("timeout"), NOW)
     (lookup,) = receipts.due_lookups(ledger, 5, NOW)
     both = [_listed(SID), _listed(OTHER)]
     finished = receipts.record_lookup(ledger, lookup, both, NOW + 1)
@@ -180,7 +181,7 @@ def test_two_matches_are_left_to_a_person_and_one_of_another_row_does_not_count(
 def test_a_message_that_the_list_shows_twice_is_one_message(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    send_results.finish_send(ledger, 1, Unclear("timeout"), NOW)
     (lookup,) = receipts.due_lookups(ledger, 5, NOW)
     assert receipts.record_lookup(ledger, lookup, [_listed(), _listed()], NOW + 1).status == "sent"
 
@@ -188,7 +189,7 @@ def test_a_message_that_the_list_shows_twice_is_one_message(ledger: Ledger) -> N
 def test_a_receipt_that_could_not_be_asked_for_is_asked_for_again(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Accepted(SID), NOW)
+    send_results.finish_send(ledger, 1, Accepted(SID), NOW)
     for again in range(9):
         at = NOW + 900.0 + 60.0 * again
         assert receipts.due_polls(ledger, 5, at) == [(1, SID)]
@@ -201,7 +202,7 @@ def test_a_receipt_that_could_not_be_asked_for_is_asked_for_again(ledger: Ledger
 def test_an_unclear_send_holds_its_conversation_for_ten_minutes_and_no_other(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    send_results.finish_send(ledger, 1, Unclear("timeout"), NOW)
     _answer(ledger, "El plan cuesta $99.")
     calls.record_call(ledger, call("conv_9", phone="+573009999999"), NOW + 3)
     assert [job.outgoing.to for job in _claim(ledger, NOW + 3)] == ["+573009999999"]
@@ -214,7 +215,7 @@ def test_an_unclear_send_holds_its_conversation_for_ten_minutes_and_no_other(led
 def test_a_receipt_with_our_id_reveals_the_sid_of_a_lost_answer(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Unclear("reset"), NOW)
+    send_results.finish_send(ledger, 1, Unclear("reset"), NOW)
     noted = receipts.record_receipt(ledger, Receipt(SID, "delivered", message_id=1), NOW + 2)
     assert (noted.status, noted.changed) == ("delivered", True)
 
@@ -231,7 +232,7 @@ def test_a_receipt_that_comes_before_the_answer_is_confirmed_by_it(ledger: Ledge
     _opening(ledger)
     _claim(ledger)
     receipts.record_receipt(ledger, Receipt(SID, "sent", message_id=1), NOW)
-    assert sends.finish_send(ledger, 1, Accepted(SID), NOW + 1).alarm is None
+    assert send_results.finish_send(ledger, 1, Accepted(SID), NOW + 1).alarm is None
     assert _status(ledger) == ("sent", None)
 
 
@@ -239,7 +240,7 @@ def test_a_second_sid_for_a_message_is_an_alarm(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
     receipts.record_receipt(ledger, Receipt(SID, "sent", message_id=1), NOW)
-    finished = sends.finish_send(ledger, 1, Accepted(OTHER), NOW + 1)
+    finished = send_results.finish_send(ledger, 1, Accepted(OTHER), NOW + 1)
     assert finished.alarm is not None
     row = ledger.one("select twilio_message_id from conversation_messages")
     assert row is not None
@@ -259,7 +260,7 @@ def test_a_second_sid_for_a_message_is_an_alarm(ledger: Ledger) -> None:
 def test_receipts_only_go_upward(ledger: Ledger, statuses: list[str], status: str) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Accepted(SID), NOW)
+    send_results.finish_send(ledger, 1, Accepted(SID), NOW)
     for receipt in statuses:
         receipts.record_receipt(ledger, Receipt(SID, receipt), NOW + 1)
     assert _status(ledger)[0] == status
@@ -269,7 +270,7 @@ def test_a_failure_by_receipt_is_final_and_63016_closes_the_window(ledger: Ledge
     _opening(ledger)
     inbox.record_inbound(ledger, written(), NOW - 10)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Accepted(SID), NOW)
+    send_results.finish_send(ledger, 1, Accepted(SID), NOW)
     receipts.record_receipt(ledger, Receipt(SID, "undelivered", error_code="63016"), NOW + 1)
     assert _status(ledger) == ("failed", "undelivered")
     row = ledger.one("select window_ends_at from conversation_state")
@@ -286,18 +287,20 @@ def test_a_refusal_for_the_account_holds_everything_and_fails_nothing(ledger: Le
     _opening(ledger, "conv_2", phone="+573002222222")
     for job in _claim(ledger):
         assert job.outgoing.message_id is not None
-        sends.finish_send(ledger, job.outgoing.message_id, SendRefused("20003", "Authenticate", "account"), NOW)
-    assert control.queue_health(ledger, NOW).paused == "account"
+        send_results.finish_send(ledger, job.outgoing.message_id, SendRefused("20003", "Authenticate", "account"), NOW)
+    assert queue_health(ledger, NOW).paused == "account"
     assert _claim(ledger, NOW + 1.9) == []
     (probe,) = _claim(ledger, NOW + 2.0)
     assert _claim(ledger, NOW + 5.0) == []
     assert probe.outgoing.message_id is not None
-    sends.finish_send(ledger, probe.outgoing.message_id, SendRefused("20003", "Authenticate", "account"), NOW + 5)
+    send_results.finish_send(
+        ledger, probe.outgoing.message_id, SendRefused("20003", "Authenticate", "account"), NOW + 5
+    )
     assert _claim(ledger, NOW + 9.9) == []
     (probe,) = _claim(ledger, NOW + 10.0)
     assert probe.outgoing.message_id is not None
-    sends.finish_send(ledger, probe.outgoing.message_id, Accepted(SID), NOW + 10)
-    assert control.queue_health(ledger, NOW).paused is None
+    send_results.finish_send(ledger, probe.outgoing.message_id, Accepted(SID), NOW + 10)
+    assert queue_health(ledger, NOW).paused is None
     assert len(_claim(ledger, NOW + 10)) == 1
 
 
@@ -305,7 +308,7 @@ def test_a_message_that_returns_to_the_queue_after_an_opt_out_is_not_sent(ledger
     _opening(ledger)
     _claim(ledger)
     inbox.record_inbound(ledger, written("BAJA"), NOW)
-    sends.finish_send(ledger, 1, NotSent("429", retry_after=1.0), NOW)
+    send_results.finish_send(ledger, 1, NotSent("429", retry_after=1.0), NOW)
     assert [job.kind for job in _claim(ledger, NOW + 5) + _claim(ledger, NOW + 5)] == ["notice"]
     assert _status(ledger) == ("failed", "cancelled")
 
@@ -313,31 +316,31 @@ def test_a_message_that_returns_to_the_queue_after_an_opt_out_is_not_sent(ledger
 def test_21610_is_an_opt_out(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, SendRefused("21610", "opted out", "customer"), NOW)
+    send_results.finish_send(ledger, 1, SendRefused("21610", "opted out", "customer"), NOW)
     assert calls.record_call(ledger, call("conv_2"), NOW).skipped == "opted_out"
 
 
 def test_the_parts_of_an_answer_go_in_order_each_after_the_one_before(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
+    send_results.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
     first, second, third = _answer(ledger, "uno", "dos", "tres")
     assert [job.outgoing.message_id for job in _claim(ledger, NOW + 3)] == [first]
-    sends.finish_send(ledger, first, Accepted(SID), NOW + 3)
+    send_results.finish_send(ledger, first, Accepted(SID), NOW + 3)
     assert _claim(ledger, NOW + 7.9) == []
     receipts.record_receipt(ledger, Receipt(SID, "sent"), NOW + 4)
     assert [job.outgoing.message_id for job in _claim(ledger, NOW + 4)] == [second]
-    sends.finish_send(ledger, second, Accepted(OTHER), NOW + 4)
+    send_results.finish_send(ledger, second, Accepted(OTHER), NOW + 4)
     assert [job.outgoing.message_id for job in _claim(ledger, NOW + 9)] == [third]
 
 
 def test_a_receipt_shows_if_it_frees_something(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
+    send_results.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
     first, _ = _answer(ledger, "uno", "dos")
     _claim(ledger, NOW + 3)
-    sends.finish_send(ledger, first, Accepted(SID), NOW + 3)
+    send_results.finish_send(ledger, first, Accepted(SID), NOW + 3)
     freed = [receipts.record_receipt(ledger, Receipt(SID, status), NOW + 4).freed for status in ("sent", "read")]
     assert freed == [True, False]
 
@@ -345,10 +348,10 @@ def test_a_receipt_shows_if_it_frees_something(ledger: Ledger) -> None:
 def test_a_part_that_fails_takes_the_later_ones_with_it(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
+    send_results.finish_send(ledger, 1, Accepted("SM" + "0" * 32), NOW)
     first, second = _answer(ledger, "uno", "dos")
     _claim(ledger, NOW + 3)
-    sends.finish_send(ledger, first, SendRefused("21617", "too long", "message"), NOW + 3)
+    send_results.finish_send(ledger, first, SendRefused("21617", "too long", "message"), NOW + 3)
     assert _status(ledger, second) == ("failed", "cancelled")
 
 
@@ -378,19 +381,19 @@ def test_an_opening_expires_by_its_call_and_a_reply_by_the_window(ledger: Ledger
 
 def test_openings_expire_while_they_are_paused(ledger: Ledger) -> None:
     _opening(ledger)
-    control.pause(ledger, "ana", NOW)
-    assert claims.expire(ledger, NOW + 86400) == [1]
+    operator_decisions.pause(ledger, "ana", NOW)
+    assert waiting_openings.expire(ledger, NOW + 86400) == [1]
 
 
 def test_pause_holds_openings_and_not_replies_and_resume_lets_them_go(ledger: Ledger) -> None:
     _opening(ledger)
-    control.pause(ledger, "ana", NOW)
+    operator_decisions.pause(ledger, "ana", NOW)
     _answer(ledger, "El plan cuesta $99.")
     (reply,) = _claim(ledger, NOW + 3)
     assert reply.kind == "reply"
     assert reply.outgoing.message_id is not None
-    sends.finish_send(ledger, reply.outgoing.message_id, Accepted(SID), NOW + 3)
-    assert control.resume(ledger, "ana", NOW) == 1
+    send_results.finish_send(ledger, reply.outgoing.message_id, Accepted(SID), NOW + 3)
+    assert operator_decisions.resume(ledger, "ana", NOW) == 1
     assert [job.kind for job in _claim(ledger, NOW + 3)] == ["opening"]
 
 
@@ -402,8 +405,8 @@ def test_the_breaker_holds_a_burst_at_the_start_over_restarts_until_resume(make_
         ledger = make_ledger(NOW, burst_limit=3)
         claimed = claims.claim_messages(ledger, 10, NOW)
         assert (claimed.jobs, claimed.burst) == ((), held)
-        assert control.queue_health(ledger, NOW).paused == "burst"
-    control.resume(ledger, "ana", NOW)
+        assert queue_health(ledger, NOW).paused == "burst"
+    operator_decisions.resume(ledger, "ana", NOW)
     assert len(_claim(ledger, NOW)) == 4
 
 
@@ -414,7 +417,7 @@ def test_the_breaker_counts_what_becomes_due_in_the_first_minute(make_ledger: Ca
         assert len(_claim(ledger, NOW + number)) == 1
     _opening(ledger, "conv_4", phone="+573000000009")
     assert _claim(ledger, NOW + 30) == []
-    assert control.queue_health(ledger, NOW + 30).paused == "burst"
+    assert queue_health(ledger, NOW + 30).paused == "burst"
 
 
 def test_the_breaker_lets_a_burst_pass_after_the_first_minute(make_ledger: Callable[..., Ledger]) -> None:
@@ -432,7 +435,7 @@ def test_one_person_gets_ten_at_once_and_then_one_every_six_seconds(ledger: Ledg
     for number in range(10):
         (job,) = _claim(ledger)
         assert job.outgoing.message_id is not None
-        sends.finish_send(ledger, job.outgoing.message_id, Accepted(f"SM{number:032x}"), NOW)
+        send_results.finish_send(ledger, job.outgoing.message_id, Accepted(f"SM{number:032x}"), NOW)
     assert _claim(ledger) == []
     assert _claim(ledger, NOW + 5.9) == []
     assert len(_claim(ledger, NOW + 6.1)) == 1
@@ -443,22 +446,22 @@ def test_an_operator_decides_about_an_uncertain_send(ledger: Ledger) -> None:
         _opening(ledger, f"conv_{number}", phone=f"+5730000000{number}")
     _claim(ledger)
     for message in (1, 2, 3):
-        sends.finish_send(ledger, message, Unclear("timeout"), NOW)
-    assert control.resolve(ledger, 1, "sent", SID, "ana", NOW) == "sent"
-    assert control.resolve(ledger, 2, "cancel", None, "ana", NOW) == "failed"
-    assert control.resolve(ledger, 3, "resend", None, "ana", NOW) == "queued"
+        send_results.finish_send(ledger, message, Unclear("timeout"), NOW)
+    assert operator_decisions.resolve(ledger, 1, "sent", SID, "ana", NOW) == "sent"
+    assert operator_decisions.resolve(ledger, 2, "cancel", None, "ana", NOW) == "failed"
+    assert operator_decisions.resolve(ledger, 3, "resend", None, "ana", NOW) == "queued"
     assert [job.outgoing.message_id for job in _claim(ledger, NOW + 1)] == [3]
-    with pytest.raises(control.NotUncertain, match="already sent"):
-        control.resolve(ledger, 1, "resend", None, "ana", NOW)
-    with pytest.raises(control.NotUncertain, match="does not exist"):
-        control.resolve(ledger, 10**20, "resend", None, "ana", NOW)
+    with pytest.raises(operator_decisions.NotUncertain, match="already sent"):
+        operator_decisions.resolve(ledger, 1, "resend", None, "ana", NOW)
+    with pytest.raises(operator_decisions.NotUncertain, match="does not exist"):
+        operator_decisions.resolve(ledger, 10**20, "resend", None, "ana", NOW)
 
 
 def test_a_late_receipt_overtakes_a_resend_that_is_still_waiting(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Unclear("timeout"), NOW)
-    control.resolve(ledger, 1, "resend", None, "ana", NOW)
+    send_results.finish_send(ledger, 1, Unclear("timeout"), NOW)
+    operator_decisions.resolve(ledger, 1, "resend", None, "ana", NOW)
     receipts.record_receipt(ledger, Receipt(SID, "sent", message_id=1), NOW + 1)
     assert _claim(ledger, NOW + 2) == []
     assert _status(ledger) == ("sent", None)
@@ -467,7 +470,7 @@ def test_a_late_receipt_overtakes_a_resend_that_is_still_waiting(ledger: Ledger)
 def test_receipts_that_do_not_come_are_asked_for_three_times(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Accepted(SID), NOW)
+    send_results.finish_send(ledger, 1, Accepted(SID), NOW)
     asked = []
     for at in (800, 901, 1000, 3601, 43201, 90000):
         if receipts.due_polls(ledger, 5, NOW + at):
@@ -485,7 +488,7 @@ def test_the_file_refuses_a_move_that_does_not_state_who_made_it(ledger: Ledger)
 def test_each_move_is_journalled_with_its_proof(ledger: Ledger) -> None:
     _opening(ledger)
     _claim(ledger)
-    sends.finish_send(ledger, 1, Unclear("read timeout"), NOW)
+    send_results.finish_send(ledger, 1, Unclear("read timeout"), NOW)
     receipts.record_receipt(ledger, Receipt(SID, "delivered", message_id=1), NOW)
     moves = ledger.all(
         "select event, from_status, to_status, moved_by, detail from journal where from_status is not null order by id"
@@ -502,7 +505,7 @@ def test_every_claim_carries_how_long_twilio_may_keep_the_message_waiting(ledger
     _opening(ledger)
     (job,) = _claim(ledger)
     assert job.outgoing.validity_seconds == 14_400
-    sends.finish_send(ledger, 1, Accepted(SID), NOW)
+    send_results.finish_send(ledger, 1, Accepted(SID), NOW)
     _answer(ledger, "El plan cuesta $99.")
     ledger.run("update conversation_state set window_ends_at = ?", (NOW + 300.0,))
     (reply,) = _claim(ledger, NOW + 100)
@@ -513,7 +516,7 @@ def test_the_question_of_an_answer_that_expired_at_twilio_is_part_of_the_next_tu
     _opening(ledger)
     (message_id,) = _answer(ledger, "El plan cuesta $99.")
     _claim(ledger, NOW + 60)
-    sends.finish_send(ledger, message_id, Accepted(SID), NOW + 60)
+    send_results.finish_send(ledger, message_id, Accepted(SID), NOW + 60)
     receipts.record_receipt(ledger, Receipt(SID, "undelivered", message_id, "30036"), NOW + 2000)
     inbox.record_inbound(ledger, written("¿Hola?", sid="SM77"), NOW + 2100)
     (turn,) = turns.claim_turns(ledger, 5, NOW + 2200).jobs

@@ -20,7 +20,7 @@ from wa_relay import ledger, reports
 from wa_relay.ledger import file, schema
 from wa_relay.ledger import server as servers
 from wa_relay.ledger.postgres import PostgresEngine
-from wa_relay.ledger.prepared import numbered
+from wa_relay.ledger.prepared_statements import numbered
 
 GROW = ("conversation_messages", "conversation_state", "calls", "turns", "journal", "receipts")
 SQL = re.compile(r"\s*(select|update|insert|delete)\b")
@@ -46,7 +46,7 @@ STATEMENTS = {
 }
 # Beside a trigger, SQLite plans to look for children of each new row. It does so only while a foreign key is violated
 # (OP_FkIfZero), and ours are checked at once.
-OF_EVERYTHING = {"wa_relay.ledger.turns.INSERT_TURN", "wa_relay.ledger.held.INSERT_HELD_TURN"}
+OF_EVERYTHING = {"wa_relay.ledger.turns.INSERT_TURN", "wa_relay.ledger.held_turns.INSERT_HELD_TURN"}
 # Once in a customer's life (ledger/merging.py).
 OF_EVERYTHING |= {"wa_relay.ledger.merging.MOVE_TURNS", "wa_relay.ledger.merging.DELETE_CONVERSATION"}
 # At a restore, before the daemon starts.

@@ -17,7 +17,7 @@ from tests.pg_proxy import CuttingProxy, When
 from wa_relay.ledger import calls, claims, consent, inbox, journal, runs, server, store, turns
 from wa_relay.ledger.faults import LeaseLost, StorageUnavailable
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 
 Start = Callable[[], Ledger]
 LOSE = "update runs set lease_until = 0 where id = :id"

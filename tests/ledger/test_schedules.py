@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, claims, control, holds, inbox, questions, receipts, sends, turns
+from wa_relay.ledger import agent_input, calls, claims, holds, inbox, operator_decisions, receipts, send_results, turns
 from wa_relay.ledger.consent import is_opted_out
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, NotSent, Receipt, SendRefused, Unclear
@@ -21,7 +21,7 @@ def known(ledger: Ledger) -> Ledger:
     """Ana has been called and written to."""
     calls.record_call(ledger, call(), NOW)
     claims.claim_messages(ledger, 5, NOW)
-    sends.finish_send(ledger, 1, Accepted(SID), NOW)
+    send_results.finish_send(ledger, 1, Accepted(SID), NOW)
     return ledger
 
 
@@ -72,7 +72,7 @@ def test_the_breaker_counts_an_opening_once_however_often_it_is_tried(make_ledge
         claimed = claims.claim_messages(ledger, 20, NOW + second)
         assert (claimed.burst, len(claimed.jobs)) == (0, 6)
         for job in claimed.jobs:
-            sends.finish_send(ledger, job.outgoing.message_id or 0, NotSent("429", 10.0), NOW + second)
+            send_results.finish_send(ledger, job.outgoing.message_id or 0, NotSent("429", 10.0), NOW + second)
 
 
 def test_the_breaker_holds_what_was_due_at_a_start_whose_first_minute_the_account_was_held(
@@ -82,7 +82,7 @@ def test_the_breaker_holds_what_was_due_at_a_start_whose_first_minute_the_accoun
     for number in range(12):
         calls.record_call(ledger, call(f"conv_{number}", phone=f"+5731385391{number:02}"), NOW)
     claims.claim_messages(ledger, 1, NOW)
-    sends.finish_send(ledger, 1, SendRefused("20003", "credentials", "account"), NOW)
+    send_results.finish_send(ledger, 1, SendRefused("20003", "credentials", "account"), NOW)
     ledger.run("update holds set probe_at = ?", (NOW + 66.0,))
     ledger = make_ledger(NOW + 5, burst_limit=10)
     assert claims.claim_messages(ledger, 50, NOW + 6).jobs == ()
@@ -103,7 +103,7 @@ def test_a_held_account_is_probed_by_the_first_message_that_comes(known: Ledger)
 def test_a_sid_that_another_message_has_leaves_nothing_on_the_wire_for_ever(known: Ledger) -> None:
     calls.record_call(known, call("conv_2"), NOW + 1)
     (job,) = claims.claim_messages(known, 5, NOW + 1).jobs
-    finished = sends.finish_send(known, job.outgoing.message_id or 0, Accepted(SID), NOW + 2)
+    finished = send_results.finish_send(known, job.outgoing.message_id or 0, Accepted(SID), NOW + 2)
     assert finished.status == "uncertain"
     assert finished.alarm
 
@@ -119,7 +119,7 @@ def test_the_thread_before_a_turn_holds_nothing_of_the_turn_itself(known: Ledger
     inbox.record_inbound(known, written("primero", sid="SM1", written_at=NOW + 5), NOW + 11)
     (job,) = turns.claim_turns(known, 5, NOW + 20).jobs
     assert job.question.text == "primero\nsegundo"
-    thread = questions.inform_on_writer(known, job).question.thread
+    thread = agent_input.inform_on_writer(known, job).question.thread
     assert [line.text for line in thread] == ["Hola Ana García, gracias por atender."]
 
 
@@ -128,8 +128,8 @@ def test_an_unclear_part_that_a_person_cancels_takes_the_rest_of_its_answer_with
     (job,) = turns.claim_turns(known, 5, NOW + 3).jobs
     first, second = turns.finish_turn(known, job.turn_id, ["uno", "dos"], None, NOW + 3)
     claims.claim_messages(known, 5, NOW + 3)
-    sends.finish_send(known, first, Unclear("timeout"), NOW + 4)
-    control.resolve(known, first, "cancel", None, "operator", NOW + 10)
+    send_results.finish_send(known, first, Unclear("timeout"), NOW + 4)
+    operator_decisions.resolve(known, first, "cancel", None, "operator", NOW + 10)
     row = known.one("select status, reason from conversation_messages where id = ?", (second,))
     assert row is not None
     assert tuple(row) == ("failed", "cancelled")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, claims, inbox, receipts, sends, turns
+from wa_relay.ledger import calls, claims, inbox, receipts, send_results, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Outgoing, Receipt, Unclear
 
@@ -29,7 +29,7 @@ def _sent(ledger: Ledger, now: float, sender: str | None = None) -> list[Outgoin
     sent = []
     for job in claims.claim_messages(ledger, 9, now, sender).jobs:
         message_id = job.outgoing.message_id or 0
-        sends.finish_send(ledger, message_id, Accepted(f"SM{message_id:032x}"), now)
+        send_results.finish_send(ledger, message_id, Accepted(f"SM{message_id:032x}"), now)
         sent.append(job.outgoing)
     return sent
 
@@ -92,6 +92,6 @@ def test_an_uncertain_send_is_looked_up_at_its_own_number(ledger: Ledger) -> Non
     state = calls.record_call(ledger, call(agent_id="agent_sales"), NOW)
     assert state.message_id is not None
     claims.claim_messages(ledger, 9, NOW)
-    sends.finish_send(ledger, state.message_id, Unclear("the connection broke"), NOW + 1)
+    send_results.finish_send(ledger, state.message_id, Unclear("the connection broke"), NOW + 1)
     (lookup,) = receipts.due_lookups(ledger, 9, NOW + 1)
     assert lookup.sender == SALES

@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 from tests.engines import only_sqlite
 from tests.ledger.conftest import NOW, call, written
-from wa_relay.ledger import calls, claims, inbox, sends, turns
+from wa_relay.ledger import calls, claims, inbox, send_results, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted
 
@@ -41,13 +41,13 @@ class Counted:
 def test_a_whole_message_costs_few_statements(ledger: Ledger) -> None:
     calls.record_call(ledger, call(), NOW)
     (opening,) = claims.claim_messages(ledger, 1, NOW).jobs
-    sends.finish_send(ledger, opening.outgoing.message_id or 0, Accepted("SM" + "0" * 32), NOW)
+    send_results.finish_send(ledger, opening.outgoing.message_id or 0, Accepted("SM" + "0" * 32), NOW)
     counted = Counted(ledger)
     counted.run(inbox.record_inbound, written(), NOW + 60)
     (turn,) = counted.run(turns.claim_turns, 1, NOW + 63).jobs
     counted.run(turns.take_answer, turn.turn_id, ["Claro."], None, NOW + 64)
     (reply,) = counted.run(claims.claim_messages, 1, NOW + 64).jobs
-    counted.run(sends.finish_send, reply.outgoing.message_id, Accepted("SM" + "1" * 32), NOW + 65)
+    counted.run(send_results.finish_send, reply.outgoing.message_id, Accepted("SM" + "1" * 32), NOW + 65)
     assert counted.statements == {
         "record_inbound": 6,
         "claim_turns": 6,
@@ -63,5 +63,5 @@ def test_a_pushed_call_costs_few_statements(ledger: Ledger) -> None:
     counted = Counted(ledger)
     counted.run(calls.record_call, call(), NOW)
     opening = claims.claim_messages(ledger, 2, NOW).jobs[-1]
-    counted.run(sends.finish_send, opening.outgoing.message_id, Accepted("SM" + "0" * 32), NOW)
+    counted.run(send_results.finish_send, opening.outgoing.message_id, Accepted("SM" + "0" * 32), NOW)
     assert counted.statements == {"record_call": 8, "finish_send": 3}

@@ -6,7 +6,7 @@ import pytest
 
 from tests.ledger.conftest import NOW, call, end_runs, written
 from wa_relay.ledger import calls, inbox, turns
-from wa_relay.ledger.questions import TurnJob
+from wa_relay.ledger.agent_input import TurnJob
 from wa_relay.ledger.store import Ledger
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.ledger.conftest import NOW, PHONE, call, written
-from wa_relay.ledger import calls, claims, consent, handover, inbox, outbox, questions, receipts, sends, turns
+from wa_relay.ledger import agent_input, calls, claims, consent, handover, inbox, outbox, receipts, send_results, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Outgoing, Receipt, SendRefused
 from wa_relay.policy import OpeningText, Operator
@@ -27,7 +27,7 @@ def _sent(ledger: Ledger, at: float) -> list[Outgoing]:
     for job in claims.claim_messages(ledger, 9, NOW + at).jobs:
         message_id = job.outgoing.message_id
         assert message_id is not None
-        sends.finish_send(ledger, message_id, Accepted(_sid(message_id)), NOW + at)
+        send_results.finish_send(ledger, message_id, Accepted(_sid(message_id)), NOW + at)
         sent.append(job.outgoing)
     return sent
 
@@ -75,7 +75,7 @@ def test_a_response_of_63016_does_the_same(ledger: Ledger) -> None:
     _asked(ledger, 10)
     (job,) = claims.claim_messages(ledger, 9, NOW + 10).jobs
     assert job.outgoing.message_id is not None
-    sends.finish_send(ledger, job.outgoing.message_id, SendRefused("63016", "closed", "message"), NOW + 11)
+    send_results.finish_send(ledger, job.outgoing.message_id, SendRefused("63016", "closed", "message"), NOW + 11)
     assert [reason for _, _, reason in _messages(ledger)[2:]] == ["refused", "window_closed", "window_closed"]
 
 
@@ -110,7 +110,7 @@ def test_the_agent_learns_what_did_not_arrive(ledger: Ledger) -> None:
     _refused(ledger, second, 13)
     inbox.record_inbound(ledger, written("¿Hola?", sid="SM2"), NOW + 60)
     (job,) = turns.claim_turns(ledger, 9, NOW + 70).jobs
-    question = questions.inform_on_writer(ledger, job).question
+    question = agent_input.inform_on_writer(ledger, job).question
     assert question.not_arrived == ("Dos.", "Tres.")
     assert [line.text for line in question.thread][-1] == "Uno."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wa_relay.loops.alarms import Alarms
-from wa_relay.loops.signs import Signs
+from wa_relay.loops.health_signs import Signs
 from wa_relay.policy import disk_is_low
 
 NOW = 1_795_000_000.0

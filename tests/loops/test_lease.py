@@ -16,7 +16,7 @@ from wa_relay.config import load
 from wa_relay.ledger import server, store
 from wa_relay.ledger.postgres import TAKE_WRITER_LOCK
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.loops.lease import DatabaseClock, Lease, settings_of
 
 

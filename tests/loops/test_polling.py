@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.ledger import batches, file, store
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.loops.bell import Wakers
-from wa_relay.loops.new_calls import NewCalls
+from wa_relay.loops.call_announcements import CallAnnouncements
 from wa_relay.loops.polling import Polling
 from wa_relay.policy import OpeningText, Rules
 from wa_relay.standins.elevenlabs import Agent, ElevenLabsStandin, Recipient
@@ -68,7 +68,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
             shown = Scene(elevenlabs, ledger, None, api, now)  # type: ignore[arg-type]
             wakers, clock = Wakers(), lambda: shown.now
             shown.polling = Polling(
-                ledger, api, clock, wakers.poll, NewCalls(clock, wakers), agent_ids=(), horizon=RULES.horizon
+                ledger, api, clock, wakers.poll, CallAnnouncements(clock, wakers), agent_ids=(), horizon=RULES.horizon
             )
             yield shown
     finally:

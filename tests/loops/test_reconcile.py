@@ -12,12 +12,12 @@ import pytest
 
 from tests.sweeping import InboundList, sweep
 from wa_relay.channel.inbound import listed_inbound
-from wa_relay.ledger import calls, claims, file, receipts, sends, store
+from wa_relay.ledger import calls, claims, file, receipts, send_results, store
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.loops.bell import Wakers
+from wa_relay.loops.health_signs import Signs
 from wa_relay.loops.reconcile import Reconciler
-from wa_relay.loops.signs import Signs
 from wa_relay.model import Accepted, Call, Listed, Page, Receipt, UpstreamError
 from wa_relay.policy import OpeningText, Rules
 
@@ -83,7 +83,7 @@ def _fetched(folder: Path, status: str, meanwhile: str | None = None) -> tuple[W
         state = await ledger.run(calls.record_call, call, NOW - 1800.0)
         assert state.message_id is not None
         await ledger.run(claims.claim_messages, 1, NOW - 1800.0)
-        await ledger.run(sends.finish_send, state.message_id, Accepted("SM" + "1" * 32), NOW - 1800.0)
+        await ledger.run(send_results.finish_send, state.message_id, Accepted("SM" + "1" * 32), NOW - 1800.0)
         waiting = asyncio.create_task(wakers.board.wait(state.message_id, 5.0))
         await asyncio.sleep(0)
         following = asyncio.create_task(_reconciler(ledger, Late(ledger, status, meanwhile), wakers).follow_sends())

@@ -14,7 +14,7 @@ from tests.e2e.stage import run, stage
 from tests.story import RULES
 from wa_relay.ledger import file
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.loops.systemd import notify, watchdog, watchdog_seconds
 
 QUICK = "200000"

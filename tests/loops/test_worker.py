@@ -15,12 +15,12 @@ import pytest
 
 from tests.flaky import flaky
 from wa_relay.ledger import calls, inbox, store
-from wa_relay.ledger.beginnings import BEGIN_WITHIN
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.unfinished_sends import BEGIN_WITHIN
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.loops.answering import Agent, TurnWorker
 from wa_relay.loops.bell import Bell, Wakers
 from wa_relay.loops.rates import Rates

@@ -8,7 +8,7 @@ from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.sqlite import SqliteEngine
 from wa_relay.model import SendRefused, Unclear
 from wa_relay.moments import stamp
-from wa_relay.reports import conversation, decisions
+from wa_relay.reports import awaiting_operator, conversation
 
 
 def test_the_object_has_the_fields_of_the_contract_in_its_order(story: Story, db: Queries) -> None:
@@ -130,7 +130,7 @@ def test_no_query_for_one_customer_scans_all_of_them(story: Story, db: Queries) 
 def test_what_needs_a_decision_is_listed_with_its_age(story: Story, db: Queries) -> None:
     story.call("conv_1")
     story.send(Unclear("read timeout"))
-    (row,) = decisions.uncertain(db, NOW + 90.0)
+    (row,) = awaiting_operator.uncertain(db, NOW + 90.0)
     assert row.to_json() == {
         "id": 1,
         "phone_number": ANA,
@@ -140,4 +140,4 @@ def test_what_needs_a_decision_is_listed_with_its_age(story: Story, db: Queries)
         "age_seconds": 90.0,
         "evidence": "read timeout",
     }
-    assert decisions.standing(db).uncertain == 1
+    assert awaiting_operator.standing(db).uncertain == 1

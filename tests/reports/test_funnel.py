@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.story import BOGOTA, Story
 from wa_relay.ledger.file import open_for_reading
 from wa_relay.model import Accepted, NotSent, SendRefused, SendResult, Unclear
-from wa_relay.reports import spans, statistics
+from wa_relay.reports import spans, stats_queries
 from wa_relay.reports.figures import Figures
 
 RESULTS = ("accepted", "refused", "unclear", "busy", "waiting")
@@ -50,7 +50,7 @@ def figures_of(fates: list[Fate]) -> Figures:
         story.close()
         db = open_for_reading(Path(folder) / "relay.db")
         try:
-            return statistics.stats(db, span=spans.Span(), by=None, timezone=BOGOTA).total
+            return stats_queries.stats(db, span=spans.Span(), by=None, timezone=BOGOTA).total
         finally:
             db.close()
 

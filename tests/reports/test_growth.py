@@ -10,9 +10,9 @@ import pytest
 
 from tests.story import Story
 from wa_relay.ledger.file import open_for_reading
-from wa_relay.reports import statistics
+from wa_relay.reports import stats_queries
 from wa_relay.reports.spans import Span
-from wa_relay.reports.statistics import COUNT_MESSAGES, Grouping
+from wa_relay.reports.stats_queries import COUNT_MESSAGES, Grouping
 
 FEW, MANY = 100, 400
 
@@ -26,7 +26,7 @@ def _steps(path: Path, by: Grouping | None) -> int:
         return 0
 
     db.set_progress_handler(count, 100)
-    found = statistics.stats(db, span=Span(), by=by, timezone=ZoneInfo("America/Bogota"))
+    found = stats_queries.stats(db, span=Span(), by=by, timezone=ZoneInfo("America/Bogota"))
     db.close()
     assert found.total.replied == found.total.calls
     return counted[0]

@@ -11,7 +11,7 @@ import pytest
 
 from tests.big_ledger import NOW, make
 from wa_relay.ledger.file import open_for_reading
-from wa_relay.reports import conversation, statistics
+from wa_relay.reports import conversation, stats_queries
 from wa_relay.reports.spans import Span
 
 BOGOTA = ZoneInfo("America/Bogota")
@@ -34,10 +34,10 @@ def test_one_person_is_found_in_10_ms_and_a_report_is_made_in_time(tmp_path: Pat
     assert db.execute("select count(*) from conversation_messages").fetchone()[0] >= 1_000_000
     assert best(lambda: conversation.conversation(db, phone="+573000050000", limit=100)) <= 0.010
     whole = {
-        by: best(lambda by=by: statistics.stats(db, span=Span(), by=by, timezone=BOGOTA))  # type: ignore[misc]
+        by: best(lambda by=by: stats_queries.stats(db, span=Span(), by=by, timezone=BOGOTA))  # type: ignore[misc]
         for by in (None, "day", "batch", "group", "agent")
     }
-    week = best(lambda: statistics.stats(db, span=Span(NOW - 7 * 86400.0, None), by="batch", timezone=BOGOTA))
+    week = best(lambda: stats_queries.stats(db, span=Span(NOW - 7 * 86400.0, None), by="batch", timezone=BOGOTA))
     db.close()
     assert week <= 1.0
     assert max(whole.values()) <= 1.0, whole

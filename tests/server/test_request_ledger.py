@@ -12,7 +12,7 @@ import pytest
 from wa_relay.ledger import file
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.policy import Rules
 from wa_relay.server.listener import RequestLedger
 

@@ -11,9 +11,9 @@ import pytest
 from tests.sources.scripted import START, Answer, Scripted, batch, conversation, json_answer, recipient, run, service
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.model import BatchHint, Call, UpstreamError
-from wa_relay.sources.memory import PollMemory
+from wa_relay.sources.batch_outcomes import Rejection
+from wa_relay.sources.poll_memory import PollMemory
 from wa_relay.sources.poller import PollReport, poll, resolve_hints
-from wa_relay.sources.survey import Rejection
 
 NOW = START + 300.0
 DAY = 86_400.0
@@ -494,13 +494,13 @@ def hint(outcome: str = "completed") -> BatchHint:
         batch_id="btcal_1",
         variables={"plan": "Oro"},
     )
-    return BatchHint(call, "btcal_1", "rcpt_1")
+    return BatchHint(call, "btcal_1", "rcpt_1", NOW)
 
 
-def resolved(script: Scripted, asked: BatchHint) -> Call | None:
+def resolved(script: Scripted, asked: BatchHint, now: float = NOW) -> Call | None:
     async def scenario() -> Call | None:
         async with service(script) as api:
-            ((_, call),) = await resolve_hints(api, asked.batch_id, [asked])
+            (call,) = await resolve_hints(api, asked.batch_id, [asked], now)
             return call
 
     return run(scenario())
@@ -514,7 +514,9 @@ def test_a_hinted_call_takes_its_outcome_from_its_batch() -> None:
 
 
 def test_a_hinted_call_waits_while_its_recipient_is_not_final() -> None:
-    assert resolved(scripted(batch(recipient(1, "in_progress"))), hint()) is None
+    running = scripted(batch(recipient(1, "in_progress")))
+    assert resolved(running, hint(), NOW + 119.0) is None
+    assert resolved(running, hint(), NOW + 120.0) == hint().call
 
 
 def test_a_hint_without_a_recipient_is_found_by_its_conversation() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.sources.scripted import START, conversation
 from wa_relay.model import BatchHint, Call, PayloadError
+from wa_relay.sources.batch_outcomes import Rejection
 from wa_relay.sources.postcall import Ignored, Signature, parse, verify
-from wa_relay.sources.survey import Rejection
 
 SECRET = "wsec_ñ"
 NOW = 1_763_900_000.0

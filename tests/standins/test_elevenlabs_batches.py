@@ -12,9 +12,9 @@ from tests.standins.elevenlabs_played import ANA, KEY, START, fetched, played, r
 from tests.stopwatch import Stopwatch
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.model import Call
-from wa_relay.sources.memory import PollMemory
+from wa_relay.sources.batch_outcomes import Rejection
+from wa_relay.sources.poll_memory import PollMemory
 from wa_relay.sources.poller import PollReport, poll
-from wa_relay.sources.survey import Rejection
 from wa_relay.standins.elevenlabs import Agent, ElevenLabsStandin, Recipient
 from wa_relay.standins.elevenlabs.state import World
 

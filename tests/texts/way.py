@@ -12,13 +12,13 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from wa_relay.channel import inbound
-from wa_relay.ledger import calls, claims, file, inbox, sends, store, turns
+from wa_relay.ledger import calls, claims, file, inbox, send_results, store, turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Call
 from wa_relay.policy import OpeningText, Rules
+from wa_relay.text.cleaning import visible
 from wa_relay.text.graphemes import divides
-from wa_relay.text.markup import to_whatsapp
-from wa_relay.text.plain import visible
+from wa_relay.text.markdown import to_whatsapp
 from wa_relay.text.splitting import split, units
 
 NOW = 1_795_000_000.0
@@ -135,7 +135,7 @@ class Way:
         bodies = []
         for job in claims.claim_messages(self.ledger, 9, at).jobs:
             message_id = job.outgoing.message_id or 0
-            sends.finish_send(self.ledger, message_id, Accepted(f"SM{message_id:032x}"), at)
+            send_results.finish_send(self.ledger, message_id, Accepted(f"SM{message_id:032x}"), at)
             bodies.append(job.outgoing.body or "")
         return bodies
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from wa_relay.model import Question, Scalar
-from wa_relay.text.spanish import SPANISH
+from wa_relay.text.fixed_phrases import SPANISH
 
 RECAP_LIMIT = 40_000
 TEXT_LIMIT = 4_000

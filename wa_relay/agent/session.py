@@ -15,16 +15,16 @@ from yarl import URL
 
 from wa_relay.agent.ask import Ask
 from wa_relay.agent.greeting import UNKNOWN, greeting_of
-from wa_relay.agent.outcome import Answered, ChoseSilence, Failed, NoAnswer, NothingReadable
 from wa_relay.agent.recap import question_text, recap, variables
-from wa_relay.agent.settings import SettingsCache
+from wa_relay.agent.session_end import Answered, ChoseSilence, Failed, NoAnswer, NothingReadable
+from wa_relay.agent.settings_cache import SettingsCache
 from wa_relay.agent.tries import ToolNote, Tries, TryFailedError
 from wa_relay.agent.turn import Turn
 from wa_relay.agent.uploading import Uploader
-from wa_relay.elevenlabs.address import WrongAddressError, socket_url
 from wa_relay.elevenlabs.refusals import lacks_capacity
 from wa_relay.elevenlabs.shapes import FILE_LIMIT
-from wa_relay.elevenlabs.signing import UrlSigner
+from wa_relay.elevenlabs.signed_url import UrlSigner
+from wa_relay.elevenlabs.socket_address import WrongAddressError, socket_url
 from wa_relay.model import AgentFile, Answer, Moment, NoteTools, NoteTry, Question, Silence, Unreadable, UpstreamError
 from wa_relay.policy import TryLimits
 

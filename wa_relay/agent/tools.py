@@ -6,7 +6,7 @@ contract. Each may be missing from the events that an agent sends.
 
 from __future__ import annotations
 
-from wa_relay.elevenlabs.events import Body, text_of
+from wa_relay.elevenlabs.session_events import Body, text_of
 
 SILENCING = frozenset({"skip_turn", "end_call"})
 """System tools by which an agent says nothing more in this turn."""

@@ -9,8 +9,8 @@ from typing import Any
 from wa_relay.logs import say
 from wa_relay.model import AgentError, Answer, Moment, NoCapacityError, NoteTools, NoteTry, Silence, Unreadable
 from wa_relay.policy import AWAY_PAUSE, Circuit, TryLimits
-from wa_relay.text.markup import to_whatsapp
-from wa_relay.text.plain import visible
+from wa_relay.text.cleaning import visible
+from wa_relay.text.markdown import to_whatsapp
 
 Result = Answer | Silence | Unreadable
 """The ends of a session after which no further try is needed."""

@@ -12,14 +12,14 @@ from typing import ClassVar
 
 from wa_relay.agent import frames
 from wa_relay.agent.ask import Ask
-from wa_relay.agent.closing import NORMAL_CLOSE, QUEUE_TIMED_OUT, ErrorEvent, closed_silently, why_closed
+from wa_relay.agent.close_reasons import NORMAL_CLOSE, QUEUE_TIMED_OUT, ErrorEvent, closed_silently, why_closed
 from wa_relay.agent.frames import Frame
 from wa_relay.agent.greeting import squeezed
-from wa_relay.agent.outcome import Answered, ChoseSilence, Failed, NoAnswer, NothingReadable, Outcome
 from wa_relay.agent.recap import with_notes
 from wa_relay.agent.replies import Replies
+from wa_relay.agent.session_end import Answered, ChoseSilence, Failed, NoAnswer, NothingReadable, Outcome
 from wa_relay.agent.tools import Tools
-from wa_relay.elevenlabs.events import Body, body_of, id_of, parse, text_of
+from wa_relay.elevenlabs.session_events import Body, body_of, id_of, parse, text_of
 from wa_relay.model import Moment
 
 METADATA_SECONDS = 10.0

@@ -16,7 +16,7 @@ from wa_relay import __version__
 from wa_relay.basics import RelayError
 from wa_relay.cli.lazy import Entry, LazyGroup
 from wa_relay.cli.options import Options
-from wa_relay.text.safe import one_line
+from wa_relay.text.escaping import one_line
 
 SUMMARY = "Continues ElevenLabs voice-agent calls over WhatsApp."
 EVERY_DAY, PRIVACY, SET_UP, REPAIR = "Every day", "Privacy", "Set-up", "Repair"
@@ -109,10 +109,10 @@ ENTRIES = {
         "wa-relay tail --phone +573138539155",
     ),
     "pause": Entry(
-        "wa_relay.cli.control:pause", "Hold openings until `resume`. Replies still go out.", EVERY_DAY, "wa-relay pause"
+        "wa_relay.cli.pause:pause", "Hold openings until `resume`. Replies still go out.", EVERY_DAY, "wa-relay pause"
     ),
     "resume": Entry(
-        "wa_relay.cli.control:resume",
+        "wa_relay.cli.pause:resume",
         "Release the openings that `pause` or the burst breaker holds.",
         EVERY_DAY,
         "wa-relay resume",

@@ -12,8 +12,8 @@ import typer
 
 from wa_relay.cli.change import cli_actor, open_ledger
 from wa_relay.cli.forget import confirm, require_yes
+from wa_relay.cli.open_reader import reading
 from wa_relay.cli.options import Options
-from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
 from wa_relay.config import Config
 from wa_relay.ledger import backup as copies

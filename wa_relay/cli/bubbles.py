@@ -20,7 +20,7 @@ from wa_relay.cli.output import Paper
 from wa_relay.reports.attachments import AttachmentEntry
 from wa_relay.reports.conversation import CallEntry, Conversation, MessageEntry, Overview
 from wa_relay.reports.tally import REASONS
-from wa_relay.text.safe import one_line
+from wa_relay.text.escaping import one_line
 
 WIDEST, SHARE = 100, 0.75
 CALLS_SHOWN = 5

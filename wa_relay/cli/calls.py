@@ -15,15 +15,15 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from wa_relay.cli.open_reader import reading
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import Paper, results, write_document
-from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
 from wa_relay.cli.times import Since, Until, local_minute
 from wa_relay.ledger.location import location_of
 from wa_relay.reports import call_list, spans
 from wa_relay.reports.call_list import CallRow
-from wa_relay.text.safe import one_line
+from wa_relay.text.escaping import one_line
 
 AT_ONCE = 500
 """Rows that are written together."""

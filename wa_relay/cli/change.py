@@ -16,15 +16,15 @@ from typing import Any
 from wa_relay.cli.options import Options
 from wa_relay.cli.settings import load_config
 from wa_relay.config import Config
-from wa_relay.config.rules import rules_of
-from wa_relay.ledger import beginnings, runs, store
+from wa_relay.config.policy_rules import rules_of
+from wa_relay.ledger import runs, store, unfinished_sends
 from wa_relay.ledger.faults import AlreadyServed, DatabaseMissing
 from wa_relay.ledger.location import location_of
 from wa_relay.ledger.lock import DatabaseLock, Holder
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, RelayError
 from wa_relay.moments import stamp
-from wa_relay.server.presence import find_daemon
+from wa_relay.server.daemon_presence import find_daemon
 from wa_relay.server.unix_socket import PathTooLong, address
 
 DAEMON_SECONDS = 10.0
@@ -143,16 +143,16 @@ def _once_nothing_begins(ledger: Ledger, directly: Change, now: Moment) -> Json:
             result = directly(ledger, ledger.db.now(now))
             ledger.db.commit()
             return result
-        except beginnings.MayBegin:
+        except unfinished_sends.MayBegin:
             ledger.db.rollback()
-            time.sleep(beginnings.LOOK_AGAIN)
+            time.sleep(unfinished_sends.LOOK_AGAIN)
 
 
 def _wait_until_begun(ledger: Ledger) -> None:
-    unclear, end = beginnings.unfinished_sends(ledger), time.monotonic() + beginnings.BEGUN_AFTER
+    unclear, end = unfinished_sends.unfinished_sends(ledger), time.monotonic() + unfinished_sends.BEGUN_AFTER
     while unclear and time.monotonic() < end:
-        time.sleep(beginnings.LOOK_AGAIN)
-        unclear &= beginnings.unfinished_sends(ledger)
+        time.sleep(unfinished_sends.LOOK_AGAIN)
+        unclear &= unfinished_sends.unfinished_sends(ledger)
 
 
 class _ControlConnection(HTTPConnection):

@@ -15,7 +15,7 @@ from wa_relay.cli.options import Options
 from wa_relay.cli.output import results, write_document
 from wa_relay.config import ConfigError, Fault, discover
 from wa_relay.config.checks import sample_values
-from wa_relay.config.listing import Setting, settings_of
+from wa_relay.config.effective_values import Setting, settings_of
 from wa_relay.config.loader import Loaded, read
 
 

@@ -13,9 +13,9 @@ import typer
 from rich.table import Table
 
 from wa_relay.cli.change import Json, change, current_user
+from wa_relay.cli.open_reader import reading
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import results
-from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
 from wa_relay.console.passwords import LEAST_LENGTH, MOST_LENGTH, hash_password
 from wa_relay.console.tokens import new_token, token_hash

@@ -10,16 +10,16 @@ from typing import Annotated
 import typer
 
 from wa_relay.agent.recap import recap, variables
+from wa_relay.cli.open_reader import read_customer
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import results, write_document
 from wa_relay.cli.phones import Phone
-from wa_relay.cli.reading import read_customer
 from wa_relay.config import Config
 from wa_relay.elevenlabs.client import ElevenLabs
-from wa_relay.ledger import contexts
+from wa_relay.ledger import agent_context
+from wa_relay.ledger.agent_input import Informed
 from wa_relay.ledger.call_details import merge_variables
 from wa_relay.ledger.engine import Queries
-from wa_relay.ledger.questions import Informed
 from wa_relay.model import Question, RelayError, UpstreamError
 
 
@@ -55,7 +55,7 @@ def context(
 
 def _find(config: Config, db: Queries, number: str) -> Informed | str | None:
     agent_of_strangers = config.reply.unknown_sender_agent_id if config.reply.unknown_sender == "agent" else ""
-    return contexts.find_context(db, number, agent_of_strangers)
+    return agent_context.find_context(db, number, agent_of_strangers)
 
 
 async def _with_details(config: Config, question: Question, key: str) -> Question:

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
+from wa_relay.cli.open_reader import read_customer
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import write_document, write_file
 from wa_relay.cli.phones import Phone
-from wa_relay.cli.reading import read_customer
 from wa_relay.reports.export import Export
 from wa_relay.reports.export import export as export_customer
 

@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from wa_relay.cli.change import ask, cli_actor, running_daemon
-from wa_relay.cli.forgetting import with_forgetter
+from wa_relay.cli.offline_jobs import with_forgetter
+from wa_relay.cli.open_reader import reading
 from wa_relay.cli.options import Options
 from wa_relay.cli.phones import Phone, read_phone
-from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
 from wa_relay.ledger import erasing
 from wa_relay.ledger.location import location_of

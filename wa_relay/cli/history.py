@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from wa_relay.cli.conversation_pages import Page, page_for
+from wa_relay.cli.open_reader import reading
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import leave_if_unread
-from wa_relay.cli.pages import Page, page_for
 from wa_relay.cli.phones import Phone, read_phone, unknown
-from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
 from wa_relay.cli.times import Since
 from wa_relay.ledger.engine import Queries

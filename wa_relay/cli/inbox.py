@@ -9,15 +9,15 @@ from typing import Annotated
 
 import typer
 
+from wa_relay.cli.open_reader import reading
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import Paper, results
-from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
 from wa_relay.cli.times import local_minute
 from wa_relay.ledger.location import location_of
 from wa_relay.model import Moment
-from wa_relay.reports.inbox import Listed, at_work
-from wa_relay.text.safe import one_line
+from wa_relay.reports.conversation_list import Listed, at_work
+from wa_relay.text.escaping import one_line
 
 SHOWN = 100
 """Characters of the newest message."""

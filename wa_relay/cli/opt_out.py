@@ -16,10 +16,10 @@ import typer
 
 from wa_relay import phone as phones
 from wa_relay.cli.change import Json, change
+from wa_relay.cli.open_reader import reading
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import write_document
 from wa_relay.cli.phones import read_phone
-from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
 from wa_relay.ledger import opt_outs
 from wa_relay.ledger.location import location_of
@@ -27,7 +27,7 @@ from wa_relay.ledger.opt_outs import OptedOut
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, RelayError
 from wa_relay.moments import stamp
-from wa_relay.text.safe import one_line
+from wa_relay.text.escaping import one_line
 
 COLUMNS = ("phone_number", "opted_out_at", "source")
 IMPORT_SECONDS = 120.0

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from wa_relay.basics import RelayError
-from wa_relay.text.safe import printable
+from wa_relay.text.escaping import printable
 
 _PLAIN = "wa_relay.plain"
 _LOOKALIKES = str.maketrans("¿¡“”„«»‘’–—‑•·", '?!"""""\'\'---**')

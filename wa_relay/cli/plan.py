@@ -12,12 +12,12 @@ from typing import Annotated, Any
 import typer
 
 from wa_relay import policy
+from wa_relay.cli.open_reader import reading
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import results, write_document
-from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
 from wa_relay.config import Config
-from wa_relay.config.rules import rules_of
+from wa_relay.config.policy_rules import rules_of
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.ledger import store
 from wa_relay.ledger.location import location_of
@@ -26,9 +26,9 @@ from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, RelayError, UpstreamError
 from wa_relay.moments import optional_stamp
 from wa_relay.reports import spans
-from wa_relay.server.presence import find_daemon
-from wa_relay.sources.listing import ListedCall, list_calls
-from wa_relay.text.safe import one_line
+from wa_relay.server.daemon_presence import find_daemon
+from wa_relay.sources.batch_preview import ListedCall, list_calls
+from wa_relay.text.escaping import one_line
 
 
 class ServiceAway(RelayError):

@@ -12,21 +12,21 @@ from typing import Annotated
 import typer
 
 from wa_relay.cli.forget import confirm, require_yes
+from wa_relay.cli.open_reader import reading
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import results, write_document
 from wa_relay.cli.phones import Phone, read_phone, unknown
-from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
 from wa_relay.config import Config
-from wa_relay.config.rules import rules_of
+from wa_relay.config.policy_rules import rules_of
 from wa_relay.ledger.location import location_of
 from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.replaying import StoredTurn, stored_turns
 from wa_relay.ledger.store import Ledger
-from wa_relay.loops.files import FileReader
-from wa_relay.loops.upstreams import Upstreams, open_upstreams
+from wa_relay.loops.file_reader import FileReader
+from wa_relay.loops.service_clients import Upstreams, open_upstreams
 from wa_relay.model import AgentError, Answer, NoCapacityError, RelayError, UpstreamError
-from wa_relay.text.markup import to_whatsapp
+from wa_relay.text.markdown import to_whatsapp
 
 
 @dataclass(frozen=True, slots=True)

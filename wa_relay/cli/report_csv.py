@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from wa_relay.moments import optional_stamp
 from wa_relay.reports.figures import Figures, Statistics
-from wa_relay.text.safe import csv_cell, one_line
+from wa_relay.text.escaping import csv_cell, one_line
 
 SKIP_REASONS = (
     "outcome_not_followed",

@@ -12,11 +12,11 @@ from wa_relay.cli.report_labels import LABELS, REASONS_ES, Labels
 from wa_relay.cli.report_text import duration, percent
 from wa_relay.cli.times import local_minute
 from wa_relay.moments import stamp
+from wa_relay.reports.awaiting_operator import Standing
 from wa_relay.reports.charts import CHART_CSS, Bar, Column, columns, rows
-from wa_relay.reports.decisions import Standing
 from wa_relay.reports.figures import Figures, Group, Loss, Statistics
 from wa_relay.reports.funnel import funnel_of
-from wa_relay.text.safe import one_line
+from wa_relay.text.escaping import one_line
 
 MOST_GROUPS = 200
 """Rows of the table of groups: with more, the page would be too large to send by mail."""

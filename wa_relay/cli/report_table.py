@@ -13,10 +13,10 @@ from rich.text import Text
 
 from wa_relay.cli.output import Paper
 from wa_relay.cli.report_text import alerts, compared, duration, facts, group_name, percent, span_text, step_text
-from wa_relay.reports.decisions import Standing
+from wa_relay.reports.awaiting_operator import Standing
 from wa_relay.reports.figures import Figures, Statistics
 from wa_relay.reports.funnel import funnel_of
-from wa_relay.text.safe import one_line
+from wa_relay.text.escaping import one_line
 
 LONGEST_BAR, NARROW = 30, 60
 COLUMNS = ("calls", "opened", "deliv.", "read", "replied", "rate", "failed", "answer")

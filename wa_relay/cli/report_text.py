@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, tzinfo
 
 from wa_relay.basics import Moment
-from wa_relay.reports.decisions import Standing
+from wa_relay.reports.awaiting_operator import Standing
 from wa_relay.reports.figures import Figures, Statistics
 from wa_relay.reports.funnel import Step, funnel_of
 

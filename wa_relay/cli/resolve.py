@@ -10,17 +10,17 @@ from typing import Annotated
 import typer
 
 from wa_relay.cli.change import Json, change, cli_actor
+from wa_relay.cli.open_reader import reading
 from wa_relay.cli.options import Options
-from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
-from wa_relay.ledger import control
-from wa_relay.ledger.control import Decision
+from wa_relay.ledger import operator_decisions
 from wa_relay.ledger.location import location_of
+from wa_relay.ledger.operator_decisions import Decision
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment
-from wa_relay.reports import decisions
-from wa_relay.reports.decisions import Undecided
-from wa_relay.text.safe import one_line
+from wa_relay.reports import awaiting_operator
+from wa_relay.reports.awaiting_operator import Undecided
+from wa_relay.text.escaping import one_line
 
 SHOWN = 200
 """Characters of a message in the list."""
@@ -53,7 +53,7 @@ def resolve(
     number = _read_id(message_id)
     if len(decisions) != 1:
         raise typer.BadParameter("choose one of --sent SID, --resend, --cancel")
-    if sent is not None and not control.is_sid(sent):
+    if sent is not None and not operator_decisions.is_sid(sent):
         raise typer.BadParameter("a SID is SM or MM and 32 hexadecimal digits", param_hint="--sent")
     (decision,) = decisions
     if not yes:
@@ -71,14 +71,14 @@ def _decide(options: Options, number: int, decision: Decision, sid: str | None) 
     user = cli_actor()
 
     def directly(ledger: Ledger, now: Moment) -> Json:
-        return {"status": control.resolve(ledger, number, decision, sid, user, now)}
+        return {"status": operator_decisions.resolve(ledger, number, decision, sid, user, now)}
 
     return change(options, "/resolve", {"id": number, "decision": decision, "sid": sid, "by": user}, directly)
 
 
 def _uncertain(options: Options) -> list[Undecided]:
     with reading(location_of(load_config(options))) as db:
-        return decisions.uncertain(db, time.time())
+        return awaiting_operator.uncertain(db, time.time())
 
 
 def _list(options: Options, *, as_json: bool) -> None:

@@ -10,23 +10,23 @@ import typer
 
 from wa_relay.channel.errors import meaning
 from wa_relay.cli.change import Json, change_beside_daemon
+from wa_relay.cli.open_reader import reading
 from wa_relay.cli.options import Options
 from wa_relay.cli.phones import read_phone
-from wa_relay.cli.reading import reading
 from wa_relay.cli.sent import FINAL, Result, show
 from wa_relay.cli.settings import load_config
 from wa_relay.cli.takeover import COMMAND_LINE
-from wa_relay.ledger import human
-from wa_relay.ledger.beginnings import Begun
-from wa_relay.ledger.human import HumanMessage
+from wa_relay.ledger import human_messages
+from wa_relay.ledger.human_messages import HumanMessage
 from wa_relay.ledger.location import Location, location_of
 from wa_relay.ledger.store import Ledger
+from wa_relay.ledger.unfinished_sends import Begun
 from wa_relay.model import Moment, RelayError
 from wa_relay.policy import LONGEST_HUMAN_MESSAGE
 from wa_relay.reports.conversation import MessageEntry
 from wa_relay.reports.conversation import message as read_message
 from wa_relay.reports.tally import REASONS
-from wa_relay.text.plain import visible
+from wa_relay.text.cleaning import visible
 
 MAX_WAIT = 3600.0
 _TEMPLATE = re.compile(r"HX[0-9A-Za-z_-]{1,64}")
@@ -57,9 +57,9 @@ def say(
     begun = Begun(time.monotonic)
 
     def directly(ledger: Ledger, now: Moment) -> Json:
-        stored = human.write(ledger, address, message, COMMAND_LINE, None, now, begun)
-        if not isinstance(stored, human.Stored):
-            raise RelayError(human.why_refused(stored), permanent=True)
+        stored = human_messages.write(ledger, address, message, COMMAND_LINE, None, now, begun)
+        if not isinstance(stored, human_messages.Stored):
+            raise RelayError(human_messages.why_refused(stored), permanent=True)
         return {"id": stored.message_id}
 
     stored = change_beside_daemon(options, "/say", {"phone": address, **_body(message)}, directly)

@@ -8,16 +8,16 @@ from typing import Annotated
 
 import typer
 
+from wa_relay.cli.open_reader import reading
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import Paper, results, write_document
-from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
 from wa_relay.cli.times import local_minute
 from wa_relay.ledger.location import location_of
 from wa_relay.ledger.search import Found, find
 from wa_relay.moments import moment
-from wa_relay.text.safe import one_line
-from wa_relay.text.searching import parse_query
+from wa_relay.text.escaping import one_line
+from wa_relay.text.search_terms import parse_query
 
 USUAL, MOST = 100, 10_000
 

@@ -12,8 +12,8 @@ import typer
 from wa_relay import phone
 from wa_relay.channel.errors import CODES, meaning
 from wa_relay.channel.twilio import TwilioChannel
+from wa_relay.cli.open_reader import reading
 from wa_relay.cli.options import Options
-from wa_relay.cli.reading import reading
 from wa_relay.cli.sent import FINAL, Result, show
 from wa_relay.cli.settings import load_config
 from wa_relay.config import Config, ConfigError, require_serve
@@ -21,7 +21,7 @@ from wa_relay.ledger import consent
 from wa_relay.ledger.faults import DatabaseMissing
 from wa_relay.ledger.location import Location, location_of
 from wa_relay.model import Accepted, Listed, NotSent, Outgoing, RelayError, SendRefused, Unclear, UpstreamError
-from wa_relay.text.plain import clean, visible
+from wa_relay.text.cleaning import clean, visible
 
 DEFAULT_MESSAGE = "Hola, este es un mensaje de prueba de wa-relay."
 MAX_LENGTH = 1600

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import typer
 
-from wa_relay.text.safe import one_line
+from wa_relay.text.escaping import one_line
 
 FINAL = frozenset({"delivered", "read", "undelivered", "failed", "canceled", "uncertain"})
 """Statuses that end the wait."""

@@ -15,20 +15,20 @@ from typing import Annotated
 import typer
 
 from wa_relay.cli.lazy import load_function
+from wa_relay.cli.open_reader import reading
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import on_file, results, write_document, write_file
-from wa_relay.cli.reading import reading
 from wa_relay.cli.report_csv import as_csv
 from wa_relay.cli.report_table import table
 from wa_relay.cli.settings import load_config
 from wa_relay.cli.times import Since, Until
 from wa_relay.ledger.location import location_of
-from wa_relay.reports import decisions, spans, statistics
-from wa_relay.reports.decisions import Standing
+from wa_relay.reports import awaiting_operator, spans, stats_queries
+from wa_relay.reports.awaiting_operator import Standing
 from wa_relay.reports.figures import Statistics
-from wa_relay.reports.lengths import has_many_turns
 from wa_relay.reports.limits import Limit, LimitError, limits_of
-from wa_relay.reports.statistics import Grouping
+from wa_relay.reports.stats_queries import Grouping
+from wa_relay.reports.turn_durations import has_many_turns
 
 FILE_WIDTH = 100
 """Columns of a table that goes into a file."""
@@ -98,11 +98,11 @@ def stats(
     with reading(place) as db, ExitStack() as more:
         # PostgreSQL shares a snapshot in another way, and counts on several cores by itself.
         second = more.enter_context(reading(place)) if db.name == "sqlite" and has_many_turns(db) else None
-        report = statistics.stats(db, span=span, by=group, timezone=config.timezone, beside=second)
+        report = stats_queries.stats(db, span=span, by=group, timezone=config.timezone, beside=second)
         if before is not None:
-            previous = statistics.stats(db, span=before, by=group, timezone=config.timezone, beside=second)
+            previous = stats_queries.stats(db, span=before, by=group, timezone=config.timezone, beside=second)
             report = replace(report, previous=previous)
-        standing = decisions.standing(db)
+        standing = awaiting_operator.standing(db)
         page = load_function(PAGE)(db, config, report, standing, now) if form is Format.html else None
     if form is Format.table and output is None:
         _print_table(report, standing, config.timezone, no_color=options.no_color)

@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 from wa_relay import phone as phones
+from wa_relay.cli.open_reader import reading
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import Paper, leave_if_unread, results, write_document
 from wa_relay.cli.phones import read_phone, unknown
-from wa_relay.cli.reading import reading
 from wa_relay.cli.settings import load_config
 from wa_relay.config import Config
 from wa_relay.ledger import customers, events, journal, runs
@@ -23,7 +23,7 @@ from wa_relay.ledger.events import Event
 from wa_relay.ledger.location import location_of
 from wa_relay.model import RelayError
 from wa_relay.moments import stamp
-from wa_relay.server.presence import find_daemon
+from wa_relay.server.daemon_presence import find_daemon
 
 LOOK_EVERY, DAEMON_EVERY = 0.2, 2.0
 PAGE = 500

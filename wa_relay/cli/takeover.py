@@ -10,8 +10,8 @@ import typer
 from wa_relay.cli.change import Json, change
 from wa_relay.cli.phones import Phone, read_phone, unknown
 from wa_relay.ledger import handover
-from wa_relay.ledger.beginnings import Begun
 from wa_relay.ledger.store import Ledger
+from wa_relay.ledger.unfinished_sends import Begun
 from wa_relay.model import Moment
 from wa_relay.policy import LONGEST_HOURS, Operator
 

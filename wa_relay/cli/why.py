@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
+from wa_relay.cli.open_reader import read_customer
 from wa_relay.cli.options import Options
 from wa_relay.cli.output import Paper, results, write_document
 from wa_relay.cli.phones import Phone
-from wa_relay.cli.reading import read_customer
 from wa_relay.reports.why import Decision
 from wa_relay.reports.why import why as decisions_about
 

@@ -1,15 +1,15 @@
 """Settings: TOML, environment and flags in, one frozen `Config` out, or all faults at once.
 
-`schema` has the tables, `keys` their names, `values`, `addresses` and `lists` the types of their values. `sources`
-reads what is written, `loader` puts it together, `checks` looks at several keys together.
+`schema` has the tables, `keys` their names, `value_types`, `place_types` and `list_types` the types of their values.
+`sources` reads what is written, `loader` puts it together, `checks` looks at several keys together.
 """
 
-from wa_relay.config.addresses import Network
 from wa_relay.config.checks import require_serve
 from wa_relay.config.example import example_text
 from wa_relay.config.faults import ConfigError, Fault
 from wa_relay.config.keys import KEYS
 from wa_relay.config.loader import load
+from wa_relay.config.place_types import Network
 from wa_relay.config.schema import (
     OUTCOMES,
     Alerts,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from wa_relay.config.addresses import is_loopback
 from wa_relay.config.faults import Fault
 from wa_relay.config.keys import KEYS
+from wa_relay.config.place_types import is_loopback
 from wa_relay.config.schema import Config, SenderNumber
 from wa_relay.config.secret import Secret
-from wa_relay.text.requests import request_form
+from wa_relay.text.keywords import request_form
 
 SHORT_TOKEN = 16
 PLACEHOLDERS = frozenset({"changeme", "change-me", "change_me"})

@@ -16,7 +16,7 @@ from wa_relay.config.faults import ConfigError, Fault, WrongValueError, nearest_
 from wa_relay.config.keys import KEYS, TABLES, is_table
 from wa_relay.config.schema import Config, Origin, SenderNumber, Table, Tables
 from wa_relay.config.sources import DIVISOR_VARIABLE, Layer, from_environment, from_file, from_flags
-from wa_relay.config.values import shown
+from wa_relay.config.value_types import shown
 
 SAID = {
     "bool_type": "should be true or false",

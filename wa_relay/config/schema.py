@@ -12,7 +12,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from wa_relay.config.addresses import (
+from wa_relay.config.faults import Fault, WrongValueError
+from wa_relay.config.list_types import ALERTS, AlertNames, Conditions, Days
+from wa_relay.config.place_types import (
     AlertUrl,
     ElevenLabsUrl,
     Host,
@@ -22,10 +24,8 @@ from wa_relay.config.addresses import (
     TwilioUrl,
     WhatsAppNumber,
 )
-from wa_relay.config.faults import Fault, WrongValueError
-from wa_relay.config.lists import ALERTS, AlertNames, Conditions, Days
 from wa_relay.config.secret import Secret
-from wa_relay.config.values import (
+from wa_relay.config.value_types import (
     AccountSid,
     AgentId,
     AgentIds,
@@ -49,7 +49,7 @@ from wa_relay.config.values import (
     between,
     list_of,
 )
-from wa_relay.text.customer_texts import CUSTOMER_TEXTS
+from wa_relay.text.default_texts import CUSTOMER_TEXTS
 
 OUTCOMES = ("completed", "voicemail", "failed", "cancelled")
 """The outcomes that may be followed up: those that are final."""

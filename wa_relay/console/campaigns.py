@@ -10,7 +10,7 @@ from wa_relay.console.messages import Messages
 from wa_relay.reports.charts import Bar, Column, columns, rows
 from wa_relay.reports.figures import Figures, Group, Statistics
 from wa_relay.reports.funnel import funnel_of
-from wa_relay.text.safe import one_line
+from wa_relay.text.escaping import one_line
 
 MOST_GROUPS = 200
 

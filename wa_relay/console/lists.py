@@ -9,8 +9,8 @@ from wa_relay.console.messages import Messages
 from wa_relay.console.threads import TICKS, Tick
 from wa_relay.phone import mask
 from wa_relay.reports.conversation import Overview
-from wa_relay.reports.inbox import Listed
-from wa_relay.text.safe import one_line
+from wa_relay.reports.conversation_list import Listed
+from wa_relay.text.escaping import one_line
 
 PREVIEW = 140
 TINTS = 6

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from aiohttp import web
 
 from wa_relay.console import campaigns, downloads, lists, threads
+from wa_relay.console.approved_templates import TemplateList
 from wa_relay.console.login import is_below_console, login_path
 from wa_relay.console.render import Clock, Pages, redirect
-from wa_relay.console.templates_cache import TemplateList
 from wa_relay.doctor import Report
 from wa_relay.ledger import audit, console_users, handover, journal, merging
 from wa_relay.ledger.erasing import MessageInFlight
@@ -23,9 +23,9 @@ from wa_relay.ledger.reader import Reader
 from wa_relay.loops.forgetting import Forgetter, UnknownCustomer
 from wa_relay.model import Moment
 from wa_relay.phone import mask
-from wa_relay.reports import conversation, decisions, inbox, spans, statistics
+from wa_relay.reports import awaiting_operator, conversation, conversation_list, spans, stats_queries
+from wa_relay.reports.awaiting_operator import count_waiting
 from wa_relay.reports.conversation import overview
-from wa_relay.reports.decisions import count_waiting
 from wa_relay.server.access import Access, Actor, Role, require_csrf_token
 from wa_relay.server.answers import JSON, HttpError, json_answer
 from wa_relay.server.body import FORM, KIB, body_key, form_fields
@@ -40,8 +40,8 @@ PAGE, NEWEST = 50, 200
 """Conversations on a page of the inbox, and messages on a page of a thread."""
 
 LANGUAGES: dict[str, Literal["es", "en"]] = {"es": "es", "en": "en"}
-GROUPINGS: tuple[statistics.Grouping, ...] = ("batch", "day", "group", "agent")
-USUAL_GROUPING: statistics.Grouping = "batch"
+GROUPINGS: tuple[stats_queries.Grouping, ...] = ("batch", "day", "group", "agent")
+USUAL_GROUPING: stats_queries.Grouping = "batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +96,24 @@ class PageRoutes:
 
     async def inbox(self, http: web.Request, actor: Actor) -> web.StreamResponse:
         """Shows the conversations, latest activity first, filtered by state and text."""
-        state = next((each for each in inbox.STATES if each == http.query.get("state")), None)
+        state = next((each for each in conversation_list.STATES if each == http.query.get("state")), None)
         text, before = http.query.get("q", "").strip()[:200], http.query.get("before") or None
         try:
             found = await self.reader.read(
-                inbox.page, state=state, limit=PAGE, before=before, text=text or None, customers=True
+                conversation_list.page, state=state, limit=PAGE, before=before, text=text or None, customers=True
             )
-        except inbox.WrongPlace:
+        except conversation_list.WrongPlace:
             return redirect(self.pages.place.home)
         t = self.pages.messages(actor.language)
         rows = [lists.row(listed, t) for listed in found.conversations]
         return await self._page(
-            "inbox.html", actor, rows=rows, following=found.following, state=state, states=inbox.STATES, words=text
+            "inbox.html",
+            actor,
+            rows=rows,
+            following=found.following,
+            state=state,
+            states=conversation_list.STATES,
+            words=text,
         )
 
     async def thread(self, http: web.Request, actor: Actor) -> web.StreamResponse:
@@ -163,7 +169,7 @@ class PageRoutes:
         since, until = http.query.get("since", ""), http.query.get("until", "")
         span, fault = self._span(http)
         report = await self.reader.read(
-            functools.partial(statistics.stats, span=span, by=by, timezone=self.timezone, traffic=False)
+            functools.partial(stats_queries.stats, span=span, by=by, timezone=self.timezone, traffic=False)
         )
         shown = campaigns.campaigns(report, t)
         return await self._page("campaigns.html", actor, shown=shown, by=by, since=since, until=until, fault=fault)
@@ -180,8 +186,8 @@ class PageRoutes:
     async def system(self, _http: web.Request, actor: Actor) -> web.StreamResponse:
         """Health, queue, sends with an unknown outcome, holds."""
         health = await self.checkup.look()
-        undecided = await self.reader.read(decisions.uncertain, self.clock())
-        standing = await self.reader.read(decisions.standing)
+        undecided = await self.reader.read(awaiting_operator.uncertain, self.clock())
+        standing = await self.reader.read(awaiting_operator.standing)
         shown = health.to_json(inside=True)
         t = self.pages.messages(actor.language)
         return await self._page(

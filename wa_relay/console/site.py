@@ -10,15 +10,15 @@ from urllib.parse import urlsplit
 from wa_relay import doctor
 from wa_relay.config import Config
 from wa_relay.config.loader import Loaded
+from wa_relay.console.approved_templates import TemplateList
 from wa_relay.console.login import LoginRoutes
 from wa_relay.console.pages import PageRoutes
 from wa_relay.console.passwords import Checker
 from wa_relay.console.render import Pages, Place
 from wa_relay.console.sessions import Sessions
-from wa_relay.console.templates_cache import TemplateList
 from wa_relay.ledger.reader import Reader
 from wa_relay.loops.forgetting import Forgetter
-from wa_relay.loops.upstreams import Upstreams
+from wa_relay.loops.service_clients import Upstreams
 from wa_relay.model import Moment
 from wa_relay.server.access import Access
 from wa_relay.server.health import Checkup

@@ -17,7 +17,7 @@ from wa_relay.console.render import Clock
 from wa_relay.ledger.journal import Recorded
 from wa_relay.model import Moment
 from wa_relay.reports.conversation import MessageEntry
-from wa_relay.text.safe import one_line, printable
+from wa_relay.text.escaping import one_line, printable
 
 Tick = Literal["", "waiting", "sent", "delivered", "read", "failed", "uncertain"]
 TICKS: Mapping[str, Tick] = {

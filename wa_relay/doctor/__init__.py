@@ -17,15 +17,15 @@ from wa_relay.channel.content import Templates
 from wa_relay.channel.setup import AccountSetup
 from wa_relay.config import Config
 from wa_relay.config.loader import Loaded
-from wa_relay.doctor import account, daemon, database, elevenlabs, public, senders, server, settings, templates
+from wa_relay.doctor import account, daemon, database, elevenlabs, postgres, public, senders, settings, templates
 from wa_relay.doctor.check import LIMIT, Check, Report, skipped
 from wa_relay.doctor.consequences import settle
 from wa_relay.doctor.daemon import Health
 from wa_relay.ledger.location import location_of
 from wa_relay.ledger.lock import Holder
 from wa_relay.model import Moment
-from wa_relay.reports.decisions import Standing
-from wa_relay.server.presence import find_daemon
+from wa_relay.reports.awaiting_operator import Standing
+from wa_relay.server.daemon_presence import find_daemon
 
 __all__ = ["Check", "Report", "examine"]
 
@@ -90,7 +90,7 @@ async def _look_here(asked: _Asked) -> _LocalFacts:
     else:
         # The program at that port may serve another file.
         health = await daemon.by_socket(holder) if holder else None
-    alive = await asyncio.to_thread(server.daemons_on, place) if place.is_shared and health is None else ()
+    alive = await asyncio.to_thread(postgres.daemons_on, place) if place.is_shared and health is None else ()
     return _LocalFacts(await asyncio.to_thread(database.standing_of, place), holder, health, tuple(alive))
 
 
@@ -99,7 +99,7 @@ async def _examine_database(asked: _Asked) -> list[Check]:
         return skipped(database.NAMES, why)
     config, place = asked.config, location_of(asked.config)
     if place.is_shared:
-        return await asyncio.to_thread(server.examine, place, config)
+        return await asyncio.to_thread(postgres.examine, place, config)
     return await asyncio.to_thread(database.examine, place.path, config.twilio.account_sid, asked.end)
 
 

@@ -12,9 +12,9 @@ from wa_relay.channel.transport import last_headers
 from wa_relay.channel.twilio import TwilioChannel
 from wa_relay.config import Twilio
 from wa_relay.doctor.check import LIMIT, Check, ask
-from wa_relay.doctor.upstreams import failed
+from wa_relay.doctor.service_failures import failed
 from wa_relay.model import Moment, UpstreamError
-from wa_relay.text.safe import one_line
+from wa_relay.text.escaping import one_line
 
 ACCOUNT, CLOCK = "Twilio account", "clock"
 SKEW = 30.0

@@ -16,7 +16,7 @@ from wa_relay.http import fetch
 from wa_relay.ledger.lock import Holder
 from wa_relay.server.health import AWAY_AFTER
 from wa_relay.server.unix_socket import PathTooLong, address
-from wa_relay.text.safe import one_line
+from wa_relay.text.escaping import one_line
 
 DAEMON, POLLER = "daemon", "poller"
 NAMES = (DAEMON, POLLER)

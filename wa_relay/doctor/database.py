@@ -16,8 +16,8 @@ from wa_relay.ledger.faults import DatabaseFault, DatabaseMissing
 from wa_relay.ledger.file import SCHEMA_VERSION, fault_of, open_for_reading
 from wa_relay.ledger.location import Location
 from wa_relay.policy import disk_is_low
-from wa_relay.reports import decisions
-from wa_relay.reports.decisions import Standing
+from wa_relay.reports import awaiting_operator
+from wa_relay.reports.awaiting_operator import Standing
 
 DATABASE, FOLDER, SPACE = "database", "database folder", "disk space"
 SENDS, PAUSES = "uncertain sends", "pauses"
@@ -59,7 +59,7 @@ def standing_of(place: Location) -> Standing | None:
     try:
         with closing(place.open_for_reading()) as db:
             try:
-                return decisions.standing(db)
+                return awaiting_operator.standing(db)
             except db.Error:
                 return None
     except (DatabaseFault, OSError):

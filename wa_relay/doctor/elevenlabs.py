@@ -10,12 +10,12 @@ from wa_relay.config import Config
 from wa_relay.config.checks import SAMPLES
 from wa_relay.doctor.account import seconds_ahead
 from wa_relay.doctor.check import LIMIT, Check, ask, skipped
-from wa_relay.doctor.upstreams import failed, unreadable
+from wa_relay.doctor.service_failures import failed, unreadable
 from wa_relay.elevenlabs.client import BatchSummary, ElevenLabs
-from wa_relay.elevenlabs.needs import AgentSetup, Variables
+from wa_relay.elevenlabs.needed_variables import AgentSetup, Variables
 from wa_relay.elevenlabs.shapes import AgentSettings
 from wa_relay.model import Moment, UpstreamError
-from wa_relay.text.safe import one_line
+from wa_relay.text.escaping import one_line
 
 KEY, AGENTS = "ElevenLabs key", "agents"
 NAMES = (KEY, AGENTS)

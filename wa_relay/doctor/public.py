@@ -11,11 +11,11 @@ import httpx
 
 from wa_relay.channel.inbound import signature_of
 from wa_relay.config import Config
-from wa_relay.config.addresses import is_loopback
+from wa_relay.config.place_types import is_loopback
 from wa_relay.doctor.check import LIMIT, Check, ask
 from wa_relay.doctor.daemon import Health, health_of, local_url
 from wa_relay.model import UpstreamError
-from wa_relay.text.safe import one_line
+from wa_relay.text.escaping import one_line
 
 URL, ELEVENLABS = "public URL", "ElevenLabs webhook"
 STATUS_PATH = "/webhook/twilio/status"

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 from wa_relay.channel.setup import AccountSetup, Hook, SenderSetup, ServiceSetup
 from wa_relay.config import Config
 from wa_relay.doctor.check import Check, ask, skipped
+from wa_relay.doctor.service_failures import unreadable
 from wa_relay.doctor.settings import SANDBOX
-from wa_relay.doctor.upstreams import unreadable
 from wa_relay.model import UpstreamError
-from wa_relay.text.safe import one_line
+from wa_relay.text.escaping import one_line
 
 SENDER, WEBHOOK, SERVICE = "Twilio sender", "Twilio webhook", "messaging service"
 NAMES = (SENDER, WEBHOOK)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from wa_relay.channel.content import Template, Templates
 from wa_relay.config import Config
 from wa_relay.doctor.check import Check, ask
-from wa_relay.doctor.upstreams import unreadable
+from wa_relay.doctor.service_failures import unreadable
 from wa_relay.model import UpstreamError
 from wa_relay.reports.figures import StoppedTemplate
-from wa_relay.text.safe import one_line
+from wa_relay.text.escaping import one_line
 
 IN_CONSOLE = "Twilio console, Messaging, Content Template Builder"
 WAITING = frozenset({"received", "pending"})

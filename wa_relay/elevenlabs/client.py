@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from wa_relay.elevenlabs import shapes, uploads
-from wa_relay.elevenlabs.needs import AgentSetup, Variables, setup_from, variables_of_tool
+from wa_relay.elevenlabs.needed_variables import AgentSetup, Variables, setup_from, variables_of_tool
 from wa_relay.elevenlabs.refusals import refusal
 from wa_relay.elevenlabs.shapes import AgentSettings, Batch, BatchPage, BatchSummary, Conversation, Recipient
 from wa_relay.elevenlabs.uploads import FilePart, Transcription

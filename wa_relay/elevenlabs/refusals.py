@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from wa_relay.elevenlabs.values import readable
+from wa_relay.elevenlabs.texts import readable
 from wa_relay.http import retry_after
 from wa_relay.model import UpstreamError
 

@@ -23,7 +23,8 @@ from pydantic import (
     WrapValidator,
 )
 
-from wa_relay.elevenlabs.values import collected_values, readable, transcript_text, variables_from
+from wa_relay.elevenlabs.texts import readable, transcript_text
+from wa_relay.elevenlabs.variables import collected_values, variables_from
 from wa_relay.model import Moment, PayloadError, Scalar
 
 T = TypeVar("T")

@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import httpx
 
-from wa_relay.elevenlabs.events import parse, text_of
 from wa_relay.elevenlabs.refusals import lacks_quota, refusal
-from wa_relay.elevenlabs.values import readable
+from wa_relay.elevenlabs.session_events import parse, text_of
+from wa_relay.elevenlabs.texts import readable
 from wa_relay.model import UpstreamError
 
 SPEECH_PATH = "/v1/speech-to-text"

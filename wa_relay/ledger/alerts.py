@@ -1,7 +1,7 @@
 """Alerts, by the outbox's rules: stored in the transaction of what causes them, tried until they are acknowledged.
 
-Nothing is stored for a type that `[alerts] events` leaves out, nor without `alerts.url`. `loops/alerting.py` posts what
-is stored here; a slow or broken receiver holds up no customer.
+Nothing is stored for a type that `[alerts] events` leaves out, nor without `alerts.url`. `loops/alert_delivery.py`
+posts what is stored here; a slow or broken receiver holds up no customer.
 """
 
 from __future__ import annotations

@@ -22,9 +22,6 @@ TAKE_DUE_HINTS = """
     where elevenlabs_conversation_id in
         (select elevenlabs_conversation_id from call_hints where due_at <= :now order by due_at limit :limit)
     returning call, batch_id, recipient_id, reported_at"""
-HINT_PATIENCE = 120.0
-"""Seconds for which a call that the webhook reported waits for its batch (contract 5.1)."""
-
 DROP_HINT = "delete from call_hints where elevenlabs_conversation_id = :key"
 
 SELECT_SETTLED_BATCHES = "select batch_id, mark from settled_batches"
@@ -59,12 +56,12 @@ def record_hint(ledger: Ledger, hint: BatchHint, now: Moment) -> None:
     ledger.run(INSERT_HINT, parameters)
 
 
-def take_due_hints(ledger: Ledger, limit: int, now: Moment) -> list[BatchHint]:
+def take_due_hints(ledger: Ledger, limit: int, patience: float, now: Moment) -> list[BatchHint]:
     """Returns the hints to ask their batches about, and plans when each is due again.
 
-    The pauses grow from 5 s; a hint is due once more when `HINT_PATIENCE` ends. `record_call` deletes it.
+    The pauses grow from 5 s; a hint is due once more `patience` seconds after it came. `record_call` deletes it.
     """
-    rows = ledger.all(TAKE_DUE_HINTS, {"now": now, "limit": limit, "patience": HINT_PATIENCE})
+    rows = ledger.all(TAKE_DUE_HINTS, {"now": now, "limit": limit, "patience": patience})
     return [
         BatchHint(Call(**json.loads(row["call"])), row["batch_id"], row["recipient_id"], row["reported_at"])
         for row in rows

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wa_relay.ledger import journal, openings, waiting
+from wa_relay.ledger import journal, openings, waiting_openings
 from wa_relay.ledger.openings import KnownCall
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.waiting import Decided
+from wa_relay.ledger.waiting_openings import Decided
 from wa_relay.model import Call, CallDetails, Moment, Scalar
 
 FILL_IN_CALL = """
@@ -128,14 +128,14 @@ def _update_opening(ledger: Ledger, key: str, *, urgent: bool, now: Moment) -> D
     renamed = {"name": name, "summary": call.summary, "call_id": call.id, "conversation_id": call.conversation_id}
     ledger.run(FILL_IN_CONVERSATION, renamed)
     if call.decide_by is not None:
-        return waiting.decide(ledger, call, now)
+        return waiting_openings.decide(ledger, call, now)
     row = ledger.one(SELECT_QUEUED_OPENING, {"call_id": call.id})
     if row is None:
         return None
     opening = QueuedOpening(*row)
     # Only the wait for the name ends early: a later due time has another reason (delay, quiet hours, a retry).
     graced = not opening.sends and now < opening.due_at <= call.recorded_at + ledger.rules.push_grace
-    due = waiting.allowed_at(ledger, call, now) if graced and (urgent or name) else opening.due_at
+    due = waiting_openings.allowed_at(ledger, call, now) if graced and (urgent or name) else opening.due_at
     content = openings.render_opening(ledger, call, now).content
     ledger.run(REWRITE_OPENING, {"content": content, "due_at": due, "id": opening.id})
     return None

@@ -16,7 +16,7 @@ from wa_relay.ledger import (
     forgotten,
     merging,
     openings,
-    waiting,
+    waiting_openings,
 )
 from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.engine import EngineName
@@ -153,7 +153,7 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
             # The batch dialled another spelling of a known number, which the customer's next message may come from.
             customer = merging.learn_address(ledger, customer, call.phone, now)
         opted_out = customer.status == "opted_out"
-    facts = waiting.customer_facts(ledger, None if customer is None else customer.id, opted_out=opted_out)
+    facts = waiting_openings.customer_facts(ledger, None if customer is None else customer.id, opted_out=opted_out)
     plan = plan_call(ledger, call, facts, now, backend_pushes=backend_pushes)
     return _insert(ledger, call, customer, plan, reported, opted_out, now)
 

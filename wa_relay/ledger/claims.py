@@ -1,7 +1,7 @@
 """Claims: which messages of the outbox are sent now, by every rule of sending.
 
 A message is marked `sending` in a transaction before the request is made, and the mark says which send of
-which run it is. `sends` deals with the result.
+which run it is. `send_results` deals with the result.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import daily_limit, handover, holds, journal, merging, openings, outbox, sends, waiting
+from wa_relay.ledger import daily_limit, handover, holds, journal, merging, openings, outbox, send_results
 from wa_relay.ledger.daily_limit import DailyLimit
 from wa_relay.ledger.openings import KnownCall
 from wa_relay.ledger.outbox import MOVED, Proof
 from wa_relay.ledger.store import SELECT_RELAY, Ledger
+from wa_relay.ledger.waiting_openings import allowed_at, is_delayed
 from wa_relay.model import Moment, Outgoing
 
 SELECT_DUE = """
@@ -50,9 +51,6 @@ COUNT_BURST = """
     where status = 'queued' and kind = 'opening' and due_at <= :by and not released and coalesce(epoch, 0) < :epoch"""
 COUNT_BEGUN = "update relay set openings_begun = openings_begun + :count where watching"
 END_WATCH = "update relay set watching = false"
-SELECT_EXPIRED = """
-    select id from conversation_messages
-    where status = 'queued' and kind = 'opening' and not_after <= :now limit 500"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,6 @@ class _Due:
 
 
 CLAIMED = Proof("run")
-EXPIRED = Proof("rule", "it waited until the follow-up was too late")
 WHY_WORTHLESS = {
     "handed_over": "a person has the conversation",
     "expired": "it waited until its window or its time had ended",
@@ -169,14 +166,6 @@ def claim_messages(ledger: Ledger, limit: int, now: Moment, sender: str | None =
     return Claimed(tuple(claim.jobs), tuple(claim.ended), burst, outbox.next_due(ledger))
 
 
-def expire(ledger: Ledger, now: Moment) -> list[int]:
-    """Ends openings that waited until they were worth nothing, whatever they waited for."""
-    ended = [row["id"] for row in ledger.all(SELECT_EXPIRED, {"now": now})]
-    for message_id in ended:
-        sends.end(ledger, message_id, "expired", EXPIRED, now)
-    return ended
-
-
 def _trips_breaker(ledger: Ledger, now: Moment) -> int:
     """Holds openings if more than the limit became due since the start. Returns how many are held, 0 for none."""
     relay = ledger.need_one(SELECT_RELAY)
@@ -236,7 +225,7 @@ class _Claim:
     def _take_one(self, message: _Due) -> None:
         # In the transaction of the mark: an opt-out or a takeover of a second ago still counts.
         if (reason := _worthless(message, self._now)) is not None:
-            sends.end(self._ledger, message.id, reason, Proof("rule", WHY_WORTHLESS[reason]), self._now)
+            send_results.end(self._ledger, message.id, reason, Proof("rule", WHY_WORTHLESS[reason]), self._now)
             if reason == "handed_over":
                 handover.keep_question(self._ledger, message.conversation_id, message.turn_id, message.part, self._now)
             self.ended.append((message.id, reason))
@@ -278,9 +267,9 @@ class _Claim:
         return self._now + max(0.05, (1.0 - tokens) * policy.PERSON_REFILL), "pair_limit"
 
     def _opening_due(self, message: _Due, call: KnownCall) -> tuple[Moment, str]:
-        allowed = waiting.allowed_at(self._ledger, call, self._now)
+        allowed = allowed_at(self._ledger, call, self._now)
         if allowed > self._now:
-            return allowed, "delay" if waiting.is_delayed(self._ledger, call, self._now) else "quiet_hours"
+            return allowed, "delay" if is_delayed(self._ledger, call, self._now) else "quiet_hours"
         limited = self._limited.get(message.sender or "")
         if limited is not None:
             return limited, "sender_limited"
@@ -392,9 +381,9 @@ def _unsendable(ledger: Ledger, message_id: int, rendered: policy.Rendered, now:
     """Ends an opening that has no text to send, and returns the reason; None when it has one."""
     if rendered.empty_variable is not None:
         why = f"the template's variable {rendered.empty_variable} is empty: set opening.default_name, or send a name"
-        sends.end(ledger, message_id, "empty_variable", Proof("rule", why), now, message=why)
+        send_results.end(ledger, message_id, "empty_variable", Proof("rule", why), now, message=why)
         return "empty_variable"
     if not rendered.content.strip():
-        sends.end(ledger, message_id, "cancelled", Proof("rule", "its outcome is no longer followed up"), now)
+        send_results.end(ledger, message_id, "cancelled", Proof("rule", "its outcome is no longer followed up"), now)
         return "cancelled"
     return None

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from wa_relay.ledger import customers, forgotten, held, journal, turns
+from wa_relay.ledger import customers, forgotten, held_turns, journal, turns
 from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
 from wa_relay.policy import Rules
-from wa_relay.text.requests import LONGEST_REQUEST, request_form
+from wa_relay.text.keywords import LONGEST_REQUEST, request_form
 
 SELECT_OPT_OUT_IN_FORCE = """
     select 1 from opt_outs where phone_number in (:address, :other) and returned_at is null"""
@@ -126,7 +126,7 @@ def silence(ledger: Ledger, conversation_id: int, source: str, now: Moment) -> N
     ledger.run(SET_STATUS, {"status": "opted_out", "id": conversation_id})
     ledger.run(CANCEL_QUEUED, {"id": conversation_id, "now": now, "source": source})
     turns.cancel_turns(ledger, conversation_id, "opted_out", now)
-    held.answer_held(ledger, conversation_id, "opted_out", now)
+    held_turns.answer_held(ledger, conversation_id, "opted_out", now)
 
 
 def _record(ledger: Ledger, conversation_id: int, reason: str, detail: str, source: str, now: Moment) -> None:

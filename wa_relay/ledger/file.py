@@ -56,7 +56,7 @@ def open_for_writing(
     Raises a `DatabaseFault` that says what to do. Everything that changes the file's shape is
     one transaction, so that a kill leaves the old file or the new one. The migration of a large
     file takes seconds; it ends with a fault once `give_up` returns true. A file that is `unclean`
-    has not been checked (see `checking`).
+    has not been checked (see `page_check`).
     """
     _refuse_foreign_file(path)
     old_umask = os.umask(0o077)

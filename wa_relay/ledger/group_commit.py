@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice, takewhile
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from wa_relay.ledger.ahead import begins_with_query, read_ahead
 from wa_relay.ledger.faults import CommitLost
+from wa_relay.ledger.read_ahead import begins_with_query, read_ahead
 from wa_relay.ledger.store import Ledger
 
 P = ParamSpec("P")

@@ -1,7 +1,7 @@
 """Handovers: a person takes a conversation, gives it back, or is requested; and each of these ends by time.
 
 `policy/handover.py` decides who has a conversation next. Here that is stored in one transaction with what follows from
-it: what the agent has begun ends, and unanswered messages are kept for the next to answer (`held`).
+it: what the agent has begun ends, and unanswered messages are kept for the next to answer (`held_turns`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from wa_relay import policy
-from wa_relay.ledger import alerts, customers, held, media, notices, wanted_details
-from wa_relay.ledger.beginnings import Begun, refuse_unbegun
+from wa_relay.ledger import alerts, customers, held_turns, media, notices, wanted_details
 from wa_relay.ledger.store import Ledger
+from wa_relay.ledger.unfinished_sends import Begun, refuse_unbegun
 from wa_relay.model import Moment
 from wa_relay.policy import Ending, Handling, HandoverRequest, Mute, Operator
 
@@ -79,7 +79,7 @@ def take_over(
     after = policy.take_over(before, operator, hours, ledger.rules, now)
     if after.unanswered_since is None:
         # The customer has waited since their message, not since the takeover.
-        after = replace(after, unanswered_since=held.first_held_at(ledger, conversation_id))
+        after = replace(after, unanswered_since=held_turns.first_held_at(ledger, conversation_id))
     wanted_details.want(ledger, conversation_id, now)
     evidence = f"taken over by {operator.name}"
     set_handling(ledger, conversation_id, after, operator.channel, evidence, operator.name, now)
@@ -146,9 +146,9 @@ def mute(ledger: Ledger, conversation_id: int, reason: Mute, now: Moment) -> boo
     after = policy.mute(handling_of(ledger, conversation_id), reason, now)
     if after is None:
         return False
-    held.hold_begun_turns(ledger, conversation_id, now)
+    held_turns.hold_begun_turns(ledger, conversation_id, now)
     if not HELD_AFTER[reason]:
-        held.answer_held(ledger, conversation_id, "muted", now)
+        held_turns.answer_held(ledger, conversation_id, "muted", now)
     set_handling(ledger, conversation_id, after, reason, WHY[reason], None, now)
     alerts.raise_muted(ledger, conversation_id, reason, now)
     return True
@@ -196,7 +196,7 @@ def may_speak(ledger: Ledger, conversation_id: int, kind: str) -> bool:
 def keep_question(ledger: Ledger, conversation_id: int, turn_id: int | None, part: int, now: Moment) -> None:
     """Keeps the question of a reply that ended because of a person. One whose first part went out is answered."""
     if turn_id is not None and part == 0:
-        held.hold_question(ledger, conversation_id, turn_id, now)
+        held_turns.hold_question(ledger, conversation_id, turn_id, now)
 
 
 def silence_agent(
@@ -213,8 +213,8 @@ def silence_agent(
     cancelled = {"id": conversation_id, "now": now, "by": by, "actor": actor, "evidence": evidence}
     ledger.run(CANCEL_AGENTS_MESSAGES, cancelled | {"replies": asked_turn is None})
     for (turn_id,) in questions:
-        held.hold_question(ledger, conversation_id, turn_id, now)
-    held.hold_begun_turns(ledger, conversation_id, now, but=asked_turn)
+        held_turns.hold_question(ledger, conversation_id, turn_id, now)
+    held_turns.hold_begun_turns(ledger, conversation_id, now, but=asked_turn)
 
 
 def set_handling(
@@ -240,4 +240,4 @@ def _give_back(
     after = policy.give_back(handling_of(ledger, conversation_id), ending)
     set_handling(ledger, conversation_id, after, ending, evidence, actor, now)
     media.begin_all(ledger, conversation_id, now)
-    held.ask_held(ledger, conversation_id, now)
+    held_turns.ask_held(ledger, conversation_id, now)

@@ -9,25 +9,25 @@ from typing import Literal, NamedTuple
 
 from wa_relay import policy
 from wa_relay.ledger import (
+    auto_responders,
     consent,
     customers,
     forgotten,
     handover,
-    held,
+    held_turns,
     journal,
-    loops,
     media,
     merging,
     notices,
     turns,
-    waiting,
+    waiting_openings,
     wanted_details,
     window,
 )
-from wa_relay.ledger.ahead import reads_ahead
 from wa_relay.ledger.customers import Customer, Writer
 from wa_relay.ledger.engine import Query
 from wa_relay.ledger.media import Heard
+from wa_relay.ledger.read_ahead import reads_ahead
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment
 from wa_relay.moments import stamp
@@ -223,7 +223,7 @@ def _store(
     # What the customer writes makes an opening that still waits pointless; an opt-out ends it by its own rule.
     if change != "out":
         if writer is None or writer.opening_waits:
-            waiting.end_by_customer(ledger, customer.id, written, now)
+            waiting_openings.end_by_customer(ledger, customer.id, written, now)
         window.cancel_reopening(ledger, customer.id, now)
     if change is not None:
         # A sweep may bring yesterday's BAJA after today's ALTA: the later wish counts.
@@ -277,7 +277,7 @@ def _answer(
         return _hold(ledger, customer, received, now)
     # Two machines that answer each other repeat their text. A button or a caption is repeated by people, too.
     may_repeat = inbound.attachment is None and not inbound.tapped and customer.message_count >= policy.LOOP_TIMES - 1
-    if may_repeat and loops.repeats_itself(ledger, customer.id, received.message_id, inbound.text, now):
+    if may_repeat and auto_responders.repeats_itself(ledger, customer.id, received.message_id, inbound.text, now):
         handover.mute(ledger, customer.id, "repeats_itself", now)
         return _unanswered(ledger, received, "muted", now)
     if customer.call_id is None:
@@ -318,7 +318,7 @@ def _hold(ledger: Ledger, customer: Customer, received: Received, now: Moment) -
     assert received.message_id is not None
     if not handover.keeps_messages(ledger, customer.id):
         return _unanswered(ledger, received, "muted", now)
-    held.hold_message(ledger, customer.id, received.message_id, now)
+    held_turns.hold_message(ledger, customer.id, received.message_id, now)
     wanted_details.want(ledger, customer.id, now)
     if customer.handler == "human":
         media.begin(ledger, received.message_id, now)

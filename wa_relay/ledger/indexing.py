@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from wa_relay.ledger.engine import EngineName, Queries
 from wa_relay.ledger.store import Ledger
-from wa_relay.text.searching import words_of
+from wa_relay.text.search_terms import words_of
 
 SELECT_IS_BEHIND = """
     select (select coalesce(max(id), 0) from conversation_messages) > indexed_to

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wa_relay import policy
-from wa_relay.ledger import consent, customers, handover, held, journal, turns
+from wa_relay.ledger import consent, customers, handover, held_turns, journal, turns
 from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.store import Ledger
@@ -258,9 +258,9 @@ def _settle_handling(ledger: Ledger, conversation_id: int, before: Handling, aft
     if after.handler == "human":
         handover.silence_agent(ledger, conversation_id, after.by, now)
     elif after.handler == "muted":
-        held.hold_begun_turns(ledger, conversation_id, now)
+        held_turns.hold_begun_turns(ledger, conversation_id, now)
         if after.reason == "repeats_itself":
-            held.answer_held(ledger, conversation_id, "muted", now)
+            held_turns.answer_held(ledger, conversation_id, "muted", now)
     if after != before:
         handover.set_handling(ledger, conversation_id, after, "merged", MERGED, None, now)
 

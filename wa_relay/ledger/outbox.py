@@ -1,7 +1,8 @@
 """The outbox: the messages that wait to be sent, and their rows.
 
-`queue_message` is the only insert of an outbound message. `claims` takes messages for sending, `sends` and `receipts`
-move them on. Every move states who made it (`Mover`) and what it rests on (`Proof`); the schema refuses one without.
+`queue_message` is the only insert of an outbound message. `claims` takes messages for sending, `send_results` and
+`receipts` move them on. Every move states who made it (`Mover`) and what it rests on (`Proof`); the schema refuses one
+without.
 """
 
 from __future__ import annotations

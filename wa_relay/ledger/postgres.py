@@ -22,9 +22,9 @@ from psycopg.rows import tuple_row
 from wa_relay.ledger.connecting import SESSION, options_for
 from wa_relay.ledger.engine import EngineName, Parameters, Query, Work, wrong_number
 from wa_relay.ledger.faults import CommitLost, LeaseLost
-from wa_relay.ledger.foretold import SELECT_NEXT_IDS, ForetoldIds, table_of_insert, with_id
+from wa_relay.ledger.foretold_ids import SELECT_NEXT_IDS, ForetoldIds, table_of_insert, with_id
 from wa_relay.ledger.leases import LEASE
-from wa_relay.ledger.prepared import CursorRows, Rows, Statements, Unusual
+from wa_relay.ledger.prepared_statements import CursorRows, Rows, Statements, Unusual
 from wa_relay.model import Moment
 
 WRITER = 0x77617231
@@ -147,7 +147,8 @@ class PostgresEngine:
     def write(self, sql: str, parameters: Parameters, rows: int | None = None) -> None:
         """Makes a change whose result nobody reads; it goes to the server with the next statement.
 
-        An error of it fails the whole group, which is then repeated with a savepoint for each operation (`thread`).
+        An error of it fails the whole group, which is then repeated with a savepoint for each operation
+        (`group_commit`).
         """
         if self._run is not None and not self._has_savepoint and self.in_transaction:
             self._note_ids(sql)

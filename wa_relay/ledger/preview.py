@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from wa_relay import policy
-from wa_relay.ledger import calls, consent, customers, failed_calls, forgotten, holds, openings, waiting
+from wa_relay.ledger import calls, consent, customers, failed_calls, forgotten, holds, openings, waiting_openings
 from wa_relay.ledger.claims import COUNT_BURST
 from wa_relay.ledger.customers import Customer
 from wa_relay.ledger.store import SELECT_RELAY, Ledger
@@ -56,7 +56,7 @@ class Previewer:
             opted_out = consent.stranger_opted_out(ledger, call.phone)
         else:
             opted_out = customer.status == "opted_out" or consent.stranger_opted_out(ledger, call.phone)
-        facts = waiting.customer_facts(ledger, None if customer is None else customer.id, opted_out=opted_out)
+        facts = waiting_openings.customer_facts(ledger, None if customer is None else customer.id, opted_out=opted_out)
         name = call.phone if customer is None else customer.phone
         earlier = self._planned.get(name)
         if earlier is not None and (facts.last_opening_at is None or facts.last_opening_at < earlier):

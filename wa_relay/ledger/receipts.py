@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from wa_relay import policy
-from wa_relay.ledger import alerts, customers, forgotten, holds, journal, merging, sends
+from wa_relay.ledger import alerts, customers, forgotten, holds, journal, merging, send_results
 from wa_relay.ledger.outbox import MOVED, Outbound, Proof, find_message, find_message_by_sid, get_message
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Listed, Moment, Receipt
@@ -89,7 +89,7 @@ def record_receipt(ledger: Ledger, receipt: Receipt, now: Moment) -> Noted:
     alarm, adopted = None, message.sid is None
     if adopted:
         proof = Proof("receipt", "a receipt reported its SID")
-        alarm = sends.accept(ledger, message, receipt.sid, proof, message.attempted_at, now).alarm
+        alarm = send_results.accept(ledger, message, receipt.sid, proof, message.attempted_at, now).alarm
         message = get_message(ledger, message.id)
     # The id in the callback says that it is ours, the SID that it is another send of ours: never move the row by it.
     if message.sid != receipt.sid:
@@ -116,21 +116,23 @@ def due_lookups(ledger: Ledger, limit: int, now: Moment) -> list[Lookup]:
     ]
 
 
-def record_lookup(ledger: Ledger, lookup: Lookup, listed: Sequence[Listed], now: Moment) -> sends.Finished:
+def record_lookup(ledger: Ledger, lookup: Lookup, listed: Sequence[Listed], now: Moment) -> send_results.Finished:
     """Adopts the one message of the list that is the uncertain send; otherwise plans the next look-up."""
     message = get_message(ledger, lookup.message_id)
     if message.status != "uncertain":
-        return sends.Finished(lookup.message_id, message.status)
+        return send_results.Finished(lookup.message_id, message.status)
     matches = policy.match_unclear(
         listed, ledger.rules, phone=lookup.phone, body=lookup.body, attempted_at=message.began_at
     )
     # A list whose pages move while they are read may show a message twice.
-    free = {match.sid: match for match in matches if ledger.one(sends.SELECT_SID_OWNER, {"sid": match.sid}) is None}
+    free = {
+        match.sid: match for match in matches if ledger.one(send_results.SELECT_SID_OWNER, {"sid": match.sid}) is None
+    }
     # With two candidates it is unknown which one it is, and a wrong SID would hide a second message.
     if len(free) == 1:
         (found,) = free.values()
         proof = Proof("listing", "Twilio's list has it")
-        adopted = sends.accept(ledger, message, found.sid, proof, found.created_at, now)
+        adopted = send_results.accept(ledger, message, found.sid, proof, found.created_at, now)
         noted = record_receipt(ledger, Receipt(found.sid, found.status, error_code=found.error_code), now)
         return replace(adopted, status=noted.status or adopted.status, alarm=adopted.alarm or noted.alarm)
     return _not_found(ledger, message, len(free), now)
@@ -147,7 +149,7 @@ def release_holds(ledger: Ledger, now: Moment) -> int:
     for row in rows:
         ledger.write(RELEASE_CONVERSATION, {"id": row["id"]})
         message = get_message(ledger, row["id"])
-        sends.free_next_part(ledger, message, now)
+        send_results.free_next_part(ledger, message, now)
         alerts.raise_uncertain(ledger, message.id, message.kind, message.conversation_id, now)
     return len(rows)
 
@@ -228,7 +230,7 @@ def _move(ledger: Ledger, message: Outbound, receipt: Receipt, now: Moment) -> N
     if receipt.status in ("sent", "delivered", "read"):
         # `queued` and `accepted` prove nothing about the sender: 63051 and 63018 come after them.
         released = holds.note_success(ledger, message, now)
-        freed = sends.free_next_part(ledger, message, now) or released
+        freed = send_results.free_next_part(ledger, message, now) or released
     if target is None or target == message.status:
         late = receipt.status in policy.FAILURES and message.status in ("delivered", "read")
         alarm = f"message {message.id} was {message.status} and is now reported {receipt.status}" if late else None
@@ -236,8 +238,8 @@ def _move(ledger: Ledger, message: Outbound, receipt: Receipt, now: Moment) -> N
     proof = Proof("receipt", f"a receipt says {receipt.status}", receipt.error_code)
     if target == "failed":
         code = receipt.error_code
-        sends.end(ledger, message.id, "undelivered", proof, now, code=code)
-        sends.follow_refusal(ledger, message, code, now)
+        send_results.end(ledger, message.id, "undelivered", proof, now, code=code)
+        send_results.follow_refusal(ledger, message, code, now)
         alarm = holds.note_failure(ledger, message, code, now)
         return Noted(True, message.id, "failed", True, code, alarm, freed=True)
     parameters = {
@@ -250,7 +252,7 @@ def _move(ledger: Ledger, message: Outbound, receipt: Receipt, now: Moment) -> N
     return Noted(True, message.id, target, True, freed=freed)
 
 
-def _not_found(ledger: Ledger, message: Outbound, matches: int, now: Moment) -> sends.Finished:
+def _not_found(ledger: Ledger, message: Outbound, matches: int, now: Moment) -> send_results.Finished:
     lookups = message.lookups + 1
     following = policy.next_lookup(message.began_at, lookups, ledger.rules)
     # After a late start several look-ups may be due at once: a second one now would find the same.
@@ -260,9 +262,9 @@ def _not_found(ledger: Ledger, message: Outbound, matches: int, now: Moment) -> 
     holds = message.in_flight and now < message.began_at + ledger.rules.scaled(policy.HOLD)
     ledger.write(COUNT_LOOKUP, {"id": message.id, "matches": matches, "at": following, "holds": holds})
     if not holds:
-        sends.free_next_part(ledger, message, now)
+        send_results.free_next_part(ledger, message, now)
     # One alert for each send, at its first empty look-up; later ones would only repeat it.
     if not message.lookups:
         alerts.raise_uncertain(ledger, message.id, message.kind, message.conversation_id, now)
     alarm = f"message {message.id}: {matches} messages at Twilio could be it" if matches > 1 else None
-    return sends.Finished(message.id, "uncertain", alarm=alarm)
+    return send_results.Finished(message.id, "uncertain", alarm=alarm)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from wa_relay.ledger import customers, questions
+from wa_relay.ledger import agent_input, customers
+from wa_relay.ledger.agent_input import DueTurn
 from wa_relay.ledger.engine import Row
-from wa_relay.ledger.questions import DueTurn
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Question
 
@@ -42,12 +42,12 @@ def stored_turns(ledger: Ledger, address: str, agent_id: str) -> list[StoredTurn
 
 
 def _turn(ledger: Ledger, row: Row, agent_id: str) -> StoredTurn | None:
-    messages = questions.messages_of_turn(ledger, row["id"])
+    messages = agent_input.messages_of_turn(ledger, row["id"])
     if not messages:
         return None
     call_key = row["call_key"] or ""
     due = DueTurn(row["id"], row["conversation_id"], row["call_id"], agent_id, row["phone_number"], call_key, 0)
-    informed = questions.inform(ledger.db, questions.job_of(due, messages))
+    informed = agent_input.inform(ledger.db, agent_input.job_of(due, messages))
     parts = [part[0] for part in ledger.all(SELECT_OLD_ANSWER, {"turn_id": row["id"]})]
     # These facts are of today, and did not hold at the time.
     question = replace(informed.question, nobody_free=False, not_arrived=())

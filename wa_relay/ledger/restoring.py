@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wa_relay.ledger import consent, customers, forgotten, holds, journal, sends
+from wa_relay.ledger import consent, customers, forgotten, holds, journal, send_results
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound, Moment, RelayError
 
@@ -39,7 +39,7 @@ def begin_restored(ledger: Ledger, actor: str, now: Moment) -> None:
     ledger.run(MARK_RESTORED, {"now": now})
     # The runs in the backup ended with the database that it was made of.
     ledger.run(END_RUNS, {"now": now})
-    sends.rescue_sends(ledger, now)
+    send_results.rescue_sends(ledger, now)
     ledger.run(FAIL_QUEUED, {"now": now, "actor": actor})
     for turn_id, conversation_id in ledger.all(FAIL_OPEN_TURNS, {"now": now}):
         entry = journal.Entry(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wa_relay import __version__
-from wa_relay.ledger import media, sends, turns
+from wa_relay.ledger import media, send_results, turns
 from wa_relay.ledger.engine import Queries, Row
 from wa_relay.ledger.leases import LEASE, SEEN_WITHIN
 from wa_relay.ledger.store import Ledger
@@ -85,7 +85,7 @@ def renew(ledger: Ledger, now: Moment) -> Renewed:
     ledger.run(RENEW_RUN, {"at": at, "until": at + LEASE, "epoch": ledger.epoch})
     # Only runs whose lease is over: what a living daemon has in flight must never become uncertain here.
     lost = ledger.run(END_LOST_RUNS, {"at": at, "epoch": ledger.epoch})
-    rescued = (sends.rescue_sends(ledger, now), turns.rescue_turns(ledger, now)) if lost else (0, 0)
+    rescued = (send_results.rescue_sends(ledger, now), turns.rescue_turns(ledger, now)) if lost else (0, 0)
     if lost:
         media.rescue_media(ledger, now)
     # After the lost runs have ended, so that their lead is free in the same transaction.

@@ -1,6 +1,6 @@
 """Full-text search over all messages, and for conversations; reads only.
 
-All words must match, in one message or in one name. Case and accents don't matter (`text/searching.py`).
+All words must match, in one message or in one name. Case and accents don't matter (`text/search_terms.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wa_relay.ledger.engine import EngineName, Queries
-from wa_relay.text.searching import Word, parse_query, snippet
+from wa_relay.text.search_terms import Word, parse_query, snippet
 
 MATCHING: Mapping[EngineName, tuple[str, ...]] = {
     "sqlite": (

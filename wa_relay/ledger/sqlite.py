@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wa_relay.basics import Moment
-from wa_relay.ledger import washing
+from wa_relay.ledger import free_space
 from wa_relay.ledger.engine import EngineName, Parameters, Query, Work, wrong_number
 from wa_relay.ledger.faults import StorageUnavailable
 
@@ -146,13 +146,13 @@ class SqliteEngine(sqlite3.Connection):
         self._checkpoint_from = time.monotonic() + 2.0 * self._commit_takes / CHECKPOINT_SHARE
 
     def scrub(self, place: int) -> int | None:
-        """Brings the log into the main file, cuts it, and clears the free space of some pages (see `washing`)."""
+        """Brings the log into the main file, cuts it, and clears the free space of some pages (see `free_space`)."""
         if self.execute(LAST_CHECKPOINT).fetchone()[0]:
             raise StorageUnavailable("another program reads the database. Try again in a moment.", retry_after=1.0)
         # The pages in memory have the old free space, which the next change would write back.
         self.execute("pragma shrink_memory")
         path = Path(self.execute("pragma database_list").fetchone()["file"])
-        return washing.wash(path, place)
+        return free_space.wash(path, place)
 
     def finish(self) -> None:
         """Brings the whole log into the main file."""

@@ -1,6 +1,6 @@
 """Turns: what the customer wrote since the last answer, asked once at a time, answered once.
 
-A claim marks the turn and takes its messages; `questions` adds the call and the thread. A turn that may have called
+A claim marks the turn and takes its messages; `agent_input` adds the call and the thread. A turn that may have called
 tools is never asked again: the tool would book twice.
 """
 
@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wa_relay import policy
-from wa_relay.ledger import alerts, handover, journal, loops, media, notices, questions, wanted_details
-from wa_relay.ledger.ahead import reads_ahead
-from wa_relay.ledger.asked import AskedTurn, EndingTurn, find_asked, find_ending, left_asking, query_of_ending
+from wa_relay.ledger import agent_input, alerts, auto_responders, handover, journal, media, notices, wanted_details
+from wa_relay.ledger.agent_input import DueTurn, TurnJob
+from wa_relay.ledger.asked_turns import AskedTurn, EndingTurn, find_asked, find_ending, left_asking, query_of_ending
 from wa_relay.ledger.customers import OpenTurn
 from wa_relay.ledger.outbox import NewMessage, queue_message
-from wa_relay.ledger.questions import DueTurn, TurnJob
+from wa_relay.ledger.read_ahead import reads_ahead
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.tries import TriedTurn, record_end, record_try
+from wa_relay.ledger.try_journal import TriedTurn, record_end, record_try
 from wa_relay.model import Moment, Scalar
 
 SELECT_OPEN_TURN = """
@@ -138,9 +138,9 @@ def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
     """Takes turns that are due, at most one a conversation. One with nothing to read is answered here."""
     jobs, answered = [], 0
     media.fail_overdue(ledger, now)
-    for turn in questions.due_turns(ledger, limit, now):
+    for turn in agent_input.due_turns(ledger, limit, now):
         # Counted where a turn is asked, since that is what costs money; a burst of messages is one turn.
-        if loops.exceeds_turns(ledger, turn.conversation_id, turn.message_count, now):
+        if auto_responders.exceeds_turns(ledger, turn.conversation_id, turn.message_count, now):
             handover.mute(ledger, turn.conversation_id, "too_many_turns", now)
             notices.queue_fallback(ledger, turn.conversation_id, turn.call_id, turn.id, now, reason="too_many_turns")
             answered += 1
@@ -149,10 +149,10 @@ def claim_turns(ledger: Ledger, limit: int, now: Moment) -> ClaimedTurns:
         ledger.write(BEGIN_TURN, {"now": now, "call_id": turn.call_id, "epoch": ledger.epoch, "turn_id": turn.id})
         if turn.wants_details:
             wanted_details.want(ledger, turn.conversation_id, now + wanted_details.TURN_FETCHES_FIRST)
-        messages = questions.messages_of_turn(ledger, turn.id)
+        messages = agent_input.messages_of_turn(ledger, turn.id)
         if any(message.has_words or message.file is not None for _, message in messages):
             _record(ledger, turn, "asked", "the agent is asked", now, messages=len(messages))
-            jobs.append(questions.job_of(turn, messages))
+            jobs.append(agent_input.job_of(turn, messages))
         else:
             _answer_with_notice(ledger, turn, now)
             answered += 1

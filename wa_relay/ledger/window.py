@@ -7,7 +7,7 @@ the customer to write (`reply.reopen_content_sid`): once, until they do.
 from __future__ import annotations
 
 from wa_relay import policy
-from wa_relay.ledger import human, journal, openings, outbox, turns
+from wa_relay.ledger import human_messages, journal, openings, outbox, turns
 from wa_relay.ledger.outbox import NewMessage, Outbound
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Moment, Scalar
@@ -46,7 +46,7 @@ def close(ledger: Ledger, message: Outbound, now: Moment) -> None:
     for (message_id,) in ledger.all(FAIL_WAITING_TEXTS, {"now": now, "id": message.conversation_id}):
         waiting = outbox.get_message(ledger, message_id)
         if waiting.kind == "human":
-            human.restore_question(ledger, waiting, now)
+            human_messages.restore_question(ledger, waiting, now)
     if message.kind != "reply":
         return
     if message.turn_id is not None and ledger.one(SELECT_ARRIVED_PART, {"turn_id": message.turn_id}) is None:

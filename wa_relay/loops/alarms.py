@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wa_relay import policy
 from wa_relay.config import Config
-from wa_relay.loops.signs import Signs
+from wa_relay.loops.health_signs import Signs
 from wa_relay.model import Moment
 from wa_relay.policy import Alert
 

@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from wa_relay import metrics
-from wa_relay.ledger import questions, tries, turns
+from wa_relay.ledger import agent_input, try_journal, turns
+from wa_relay.ledger.agent_input import Informed, TurnJob
 from wa_relay.ledger.faults import LeaseLost, StorageUnavailable
 from wa_relay.ledger.handover import request_in_turn
-from wa_relay.ledger.questions import Informed, TurnJob
 from wa_relay.ledger.reader import Reader
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.typing import TypingIndicator
@@ -32,9 +32,9 @@ from wa_relay.model import (
     Unreadable,
 )
 from wa_relay.policy import NO_CAPACITY_BASE, NO_CAPACITY_CAP, AdaptiveLimit, Rules, retry_delay
+from wa_relay.text.cleaning import visible
 from wa_relay.text.for_agent import compose
-from wa_relay.text.markup import to_whatsapp
-from wa_relay.text.plain import visible
+from wa_relay.text.markdown import to_whatsapp
 from wa_relay.text.splitting import split
 
 TURN_SLOTS = 128
@@ -138,7 +138,7 @@ class TurnWorker(Worker):
         try:
             answer = await self._ask(job, question)
             if isinstance(answer, Unreadable):
-                await self._persist(tries.record_try, job.turn_id, "unreadable", self._clock())
+                await self._persist(try_journal.record_try, job.turn_id, "unreadable", self._clock())
                 await self._unreadable(job, ids)
                 return True
             parts = [] if isinstance(answer, Silence) else self._parts(answer)
@@ -155,7 +155,7 @@ class TurnWorker(Worker):
             metrics.count_turn("failed", time.perf_counter() - began)
             fail("agent_fault", error, **ids)
             why = f"unexpected: {type(error).__name__}"
-            await self._persist(tries.record_try, job.turn_id, "failed", self._clock(), why)
+            await self._persist(try_journal.record_try, job.turn_id, "failed", self._clock(), why)
             await self._failed(job, why, ids)
             return None
         self.failures = 0
@@ -195,7 +195,7 @@ class TurnWorker(Worker):
                 await self._note_tools(job, handover=handover)
 
             async def note_try(why: str) -> None:
-                await self._persist(tries.record_try, job.turn_id, "failed", self._clock(), why)
+                await self._persist(try_journal.record_try, job.turn_id, "failed", self._clock(), why)
 
             return await self._agent.answer(question, note_tools, note_try)
         finally:
@@ -256,9 +256,9 @@ class TurnWorker(Worker):
 
     async def _read(self, job: TurnJob) -> Informed:
         try:
-            return await self._reader.read(questions.inform, job)
+            return await self._reader.read(agent_input.inform, job)
         except StorageUnavailable:
-            return await self._persist(questions.inform_on_writer, job)
+            return await self._persist(agent_input.inform_on_writer, job)
 
     async def _failed(self, job: TurnJob, why: str, ids: dict[str, Any]) -> None:
         self.failures += 1

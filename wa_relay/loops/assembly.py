@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from wa_relay.channel.inbound import listed_inbound
 from wa_relay.config import Config
 from wa_relay.loops.alarms import Alarms, database_folder
-from wa_relay.loops.alerting import Alerting, alerting_of
+from wa_relay.loops.alert_delivery import Alerting, alerting_of
 from wa_relay.loops.answering import TurnWorker
 from wa_relay.loops.bell import Wakers
-from wa_relay.loops.follow_ups import FollowUps
+from wa_relay.loops.call_announcements import CallAnnouncements
+from wa_relay.loops.call_facts import CallFacts
 from wa_relay.loops.forgetting import Copies, Forgetter
 from wa_relay.loops.handovers import HandoverKeeper
+from wa_relay.loops.health_signs import Signs
 from wa_relay.loops.indexing import Indexer
 from wa_relay.loops.media import MediaWorker
-from wa_relay.loops.new_calls import NewCalls
+from wa_relay.loops.open_database import Storage
 from wa_relay.loops.polling import Polling
 from wa_relay.loops.rates import Rates
 from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.sending import SendWorker
-from wa_relay.loops.signs import Signs
-from wa_relay.loops.storage import Storage
+from wa_relay.loops.service_clients import Upstreams
 from wa_relay.loops.typing import TypingIndicator
-from wa_relay.loops.upstreams import Upstreams
 from wa_relay.model import Moment
 from wa_relay.policy import Rules
 
@@ -47,9 +47,9 @@ class Loops:
     sending: SendWorker
     answering: TurnWorker
     media: MediaWorker
-    new_calls: NewCalls
+    announcements: CallAnnouncements
     polling: Polling
-    follow_ups: FollowUps
+    call_facts: CallFacts
     reconciler: Reconciler
     alerting: Alerting | None
     handovers: HandoverKeeper
@@ -62,17 +62,17 @@ def make_loops(common: Common, storage: Storage, upstreams: Upstreams, rates: Ra
     config, rules, clock, wakers = common.config, common.rules, common.clock, common.wakers
     ledger = storage.ledger
     sending = SendWorker(ledger, upstreams.twilio, wakers, clock, rates=rates)
-    new_calls = NewCalls(clock, wakers)
+    announcements = CallAnnouncements(clock, wakers)
     polling = Polling(
         ledger,
         upstreams.elevenlabs,
         clock,
         wakers.poll,
-        new_calls,
+        announcements,
         agent_ids=config.poll.agent_ids,
         horizon=rules.horizon,
     )
-    follow_ups = FollowUps(ledger, upstreams.elevenlabs, clock, wakers.follow_up, new_calls)
+    call_facts = CallFacts(ledger, upstreams.elevenlabs, clock, wakers.follow_up, announcements)
     answering = TurnWorker(
         ledger,
         upstreams.agent,
@@ -80,7 +80,7 @@ def make_loops(common: Common, storage: Storage, upstreams: Upstreams, rates: Ra
         rules,
         storage.threads,
         wakers,
-        fetch_details=follow_ups.fetch_details,
+        fetch_details=call_facts.fetch_details,
         typing=TypingIndicator(storage.threads, upstreams.twilio.show_typing) if rules.typing else None,
     )
     reconciler = Reconciler(
@@ -107,9 +107,9 @@ def make_loops(common: Common, storage: Storage, upstreams: Upstreams, rates: Ra
         sending=sending,
         answering=answering,
         media=files,
-        new_calls=new_calls,
+        announcements=announcements,
         polling=polling,
-        follow_ups=follow_ups,
+        call_facts=call_facts,
         reconciler=reconciler,
         alerting=alerting,
         handovers=handovers,

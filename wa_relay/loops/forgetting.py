@@ -16,7 +16,7 @@ from wa_relay.ledger import erasing, indexing
 from wa_relay.ledger.audit import Deed, run_audited
 from wa_relay.ledger.erasing import MessageInFlight, Traces
 from wa_relay.ledger.faults import StorageUnavailable
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.model import Moment, RelayError, UpstreamError
 from wa_relay.moments import stamp

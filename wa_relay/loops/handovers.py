@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from wa_relay.ledger import handover, human
+from wa_relay.ledger import handover, human_messages
 from wa_relay.ledger.faults import StorageUnavailable
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.logs import fail, say
 from wa_relay.loops.bell import Bell, Wakers
 from wa_relay.model import Moment
@@ -50,6 +50,6 @@ class HandoverKeeper:
         if ended:
             self._wakers.turn.ring()
         if now >= self._keys_at:
-            await self._ledger.run(human.forget_old_keys, now)
+            await self._ledger.run(human_messages.forget_old_keys, now)
             self._keys_at = now + KEYS_EVERY
         return len(ended) == AT_ONCE

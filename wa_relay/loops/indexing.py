@@ -7,7 +7,7 @@ import asyncio
 from wa_relay.ledger import indexing
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.reader import Reader
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.logs import fail
 
 LOOK_EVERY = 0.5

@@ -12,7 +12,7 @@ from wa_relay.ledger.faults import DatabaseFault, LeaseLost, StorageUnavailable
 from wa_relay.ledger.leases import RENEW_EVERY
 from wa_relay.ledger.runs import Alive, Renewed
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.logs import say, warn
 from wa_relay.model import Moment
 

@@ -15,10 +15,10 @@ from wa_relay.elevenlabs.uploads import FilePart, Transcription, refuses_account
 from wa_relay.ledger import inbox, media
 from wa_relay.ledger.faults import LeaseLost, StorageUnavailable
 from wa_relay.ledger.media import DueFile, FetchedFile, Heard
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops.bell import Wakers
-from wa_relay.loops.files import FileReader
+from wa_relay.loops.file_reader import FileReader
 from wa_relay.loops.worker import Worker, rest_until
 from wa_relay.model import Moment, UpstreamError
 from wa_relay.policy import CHUNK, MEDIA_RETRY_BASE, MEDIA_RETRY_CAP, Rules, retry_delay

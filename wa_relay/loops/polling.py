@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.ledger import batches, calls
 from wa_relay.ledger.faults import StorageUnavailable
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.logs import fail, warn
 from wa_relay.loops.bell import Bell
-from wa_relay.loops.new_calls import NewCalls
+from wa_relay.loops.call_announcements import CallAnnouncements
 from wa_relay.model import Call, Moment
 from wa_relay.policy import retry_delay
 from wa_relay.sources import poller
-from wa_relay.sources.memory import PollMemory
-from wa_relay.sources.survey import Rejection
+from wa_relay.sources.batch_outcomes import Rejection
+from wa_relay.sources.poll_memory import PollMemory
 
 POLL_BACKOFF_BASE, POLL_BACKOFF_CAP = 5.0, 300.0
 LONGEST_REST = 3600.0
@@ -37,8 +37,8 @@ class PollHealth:
 class _Book:
     """The poller's call book: the ledger, and the log."""
 
-    def __init__(self, new_calls: NewCalls, ledger: LedgerThread, clock: Callable[[], Moment]) -> None:
-        self._new_calls = new_calls
+    def __init__(self, announcements: CallAnnouncements, ledger: LedgerThread, clock: Callable[[], Moment]) -> None:
+        self._announcements = announcements
         self._ledger = ledger
         self._clock = clock
 
@@ -54,10 +54,10 @@ class _Book:
     async def record_polled(self, polled: Sequence[Call]) -> None:
         by_key = {call.key: call for call in polled}
         for state in await self._ledger.run(calls.record_calls, polled, self._clock()):
-            self._new_calls.announce(by_key[state.key], state, "poll")
+            self._announcements.announce(by_key[state.key], state, "poll")
 
     def reject(self, rejection: Rejection) -> None:
-        self._new_calls.reject(rejection, "poll")
+        self._announcements.reject(rejection, "poll")
 
 
 class Polling:
@@ -72,7 +72,7 @@ class Polling:
         api: ElevenLabs,
         clock: Callable[[], Moment],
         bell: Bell,
-        new_calls: NewCalls,
+        announcements: CallAnnouncements,
         *,
         agent_ids: Sequence[str],
         horizon: float,
@@ -81,7 +81,7 @@ class Polling:
         self._clock = clock
         self._bell = bell
         self._agent_ids = tuple(agent_ids)
-        self._book = _Book(new_calls, ledger, clock)
+        self._book = _Book(announcements, ledger, clock)
         self._memory = PollMemory(horizon)
         self._resting_until = 0.0
         self.health = PollHealth()

@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
 from wa_relay.channel.attachments import ListedFile
-from wa_relay.ledger import claims, inbox, receipts, restoring
+from wa_relay.ledger import inbox, receipts, restoring, waiting_openings
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.receipts import Lookup
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops.bell import Wakers
-from wa_relay.loops.events import follow_inbound, follow_lookup, follow_receipt
-from wa_relay.loops.signs import Signs
+from wa_relay.loops.health_signs import Signs
+from wa_relay.loops.twilio_events import follow_inbound, follow_lookup, follow_receipt
 from wa_relay.model import Inbound, Listed, Moment, Page, Receipt, UpstreamError
 from wa_relay.policy import Rules, retry_delay
 
@@ -174,7 +174,7 @@ class Reconciler:
         now = self._clock()
         if await self._ledger.run(receipts.release_holds, now):
             self._wakers.send.ring()
-        for message_id in await self._ledger.run(claims.expire, now):
+        for message_id in await self._ledger.run(waiting_openings.expire, now):
             say("message_ended", message=message_id, reason="expired")
         lookups = await self._ledger.run(receipts.due_lookups, LOOKUPS_AT_ONCE, now)
         await asyncio.gather(*(self._look_up(lookup) for lookup in lookups))

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from wa_relay import metrics
 from wa_relay.http import begin_by, boot_time, may_begin
-from wa_relay.ledger import claims, sends
-from wa_relay.ledger.beginnings import BEGIN_WITHIN
+from wa_relay.ledger import claims, send_results
 from wa_relay.ledger.claims import Claimed, SendJob
 from wa_relay.ledger.faults import LeaseLost
-from wa_relay.ledger.sends import Finished
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.send_results import Finished
+from wa_relay.ledger.unfinished_sends import BEGIN_WITHIN
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.logs import fail, say, warn
 from wa_relay.loops.bell import Move, Wakers
 from wa_relay.loops.rates import Rates
@@ -118,14 +118,14 @@ class SendWorker(Worker):
         message_id = job.outgoing.message_id
         assert message_id is not None
         try:
-            finished = await self._persist(sends.finish_send, message_id, result, self._clock())
+            finished = await self._persist(send_results.finish_send, message_id, result, self._clock())
         except LeaseLost:
             return
         except Exception as error:
             # Left as `sending`, it would silently hold its conversation forever.
             fail("result_fault", error, message=message_id)
             result = Unclear(f"its result could not be stored: {type(error).__name__}")
-            finished = await self._persist(sends.finish_send, message_id, result, self._clock())
+            finished = await self._persist(send_results.finish_send, message_id, result, self._clock())
         self._note(result)
         self._log(job, result, finished)
         sid = None

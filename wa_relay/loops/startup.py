@@ -9,7 +9,7 @@ from typing import Any
 
 from wa_relay.config import Config
 from wa_relay.logs import warn
-from wa_relay.loops.checking import FileCheck
+from wa_relay.loops.file_check import FileCheck
 from wa_relay.loops.lease import Lease
 from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.sending import SendWorker

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 
 
 def notify(state: str, env: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from wa_relay.ledger import questions
+from wa_relay.ledger import agent_input
 from wa_relay.ledger.reader import Reader
 from wa_relay.logs import say, warn
 
@@ -36,7 +36,7 @@ class TypingIndicator:
 
     async def _request(self, turn_id: int) -> None:
         try:
-            sid = await self._reader.read(questions.newest_inbound, turn_id)
+            sid = await self._reader.read(agent_input.newest_inbound, turn_id)
             if sid is not None:
                 await self._show(sid)
                 say("typing_shown", turn=turn_id, sid=sid)

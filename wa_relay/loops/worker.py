@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from wa_relay.ledger.faults import LeaseLost, StorageUnavailable
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.logs import fail, warn
 from wa_relay.loops.bell import Bell
 from wa_relay.model import Moment

@@ -85,7 +85,7 @@ from wa_relay.policy.openings import (
 )
 from wa_relay.policy.receipts import CLOCK_TOLERANCE, FAILURES, RANK, match_unclear, receipt_moves
 from wa_relay.policy.rules import WINDOW, WINDOW_MARGIN, OpeningText, Rules
-from wa_relay.policy.sending import (
+from wa_relay.policy.send_timing import (
     BURST_WATCH,
     HOLD,
     LATE_LOOKUP,

@@ -12,7 +12,7 @@ from typing import Literal
 from wa_relay.model import Moment
 from wa_relay.policy.hours import opens_at
 from wa_relay.policy.rules import Rules
-from wa_relay.text.requests import LONGEST_REQUEST, request_form
+from wa_relay.text.keywords import LONGEST_REQUEST, request_form
 
 Handler = Literal["agent", "human", "muted"]
 Channel = Literal["console", "api", "cli"]

@@ -11,7 +11,7 @@ from typing import Literal
 from wa_relay.model import NAME_VARIABLES, Call, Moment, Scalar
 from wa_relay.policy.hours import opens_at
 from wa_relay.policy.rules import OpeningText, Rules
-from wa_relay.text.plain import clean, visible
+from wa_relay.text.cleaning import clean, visible
 from wa_relay.text.templates import placeholders, render, render_variable
 
 SkipReason = Literal[

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from wa_relay.model import Listed, Moment
 from wa_relay.policy.rules import Rules
-from wa_relay.policy.sending import HOLD
+from wa_relay.policy.send_timing import HOLD
 
 CLOCK_TOLERANCE = 5.0
 """Seconds by which Twilio's clock may differ from ours when its list is compared with a send."""

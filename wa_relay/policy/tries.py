@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wa_relay.policy.sending import retry_delay
+from wa_relay.policy.send_timing import retry_delay
 
 AWAY_PAUSE = 2.0
 """Seconds between two tries, of all turns together, while the service is away: a customer waits for each."""

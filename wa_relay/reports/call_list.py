@@ -12,10 +12,10 @@ from typing import Any
 from wa_relay.ledger.engine import Queries
 from wa_relay.model import Moment
 from wa_relay.moments import optional_stamp
-from wa_relay.reports.replies import FIRST_REPLY_AT
+from wa_relay.reports.first_reply import FIRST_REPLY_AT
 from wa_relay.reports.snapshot import snapshot
 from wa_relay.reports.spans import Span
-from wa_relay.text.safe import csv_cell, one_line
+from wa_relay.text.escaping import csv_cell, one_line
 
 LIST_CALLS = f"""
     select c.elevenlabs_conversation_id, c.phone_number, coalesce(c.client_name, s.client_name), c.batch_id,

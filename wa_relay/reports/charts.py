@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from wa_relay.text.safe import one_line
+from wa_relay.text.escaping import one_line
 
 CHART_CSS = """
 .chart-rows { display: grid; grid-template-columns: minmax(5rem, auto) 1fr auto; gap: .6rem .9rem; align-items: center;

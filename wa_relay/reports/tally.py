@@ -10,8 +10,8 @@ from typing import Any
 
 from wa_relay.channel.errors import meaning
 from wa_relay.reports.figures import Failure, Figures, Loss, Openings
-from wa_relay.reports.lengths import RankedTurns
 from wa_relay.reports.ranks import FEW, median, percentile
+from wa_relay.reports.turn_durations import RankedTurns
 
 REASONS = {
     "refused": "Twilio refused the message without a code. Check Twilio's log",

@@ -13,14 +13,14 @@ from wa_relay.ledger import calls
 from wa_relay.ledger.calls import CallState
 from wa_relay.ledger.consent import is_opted_out
 from wa_relay.loops.bell import Board
-from wa_relay.loops.new_calls import NewCalls
+from wa_relay.loops.call_announcements import CallAnnouncements
 from wa_relay.loops.sending import Channel
 from wa_relay.model import Accepted, Moment, NotSent, Outgoing, PayloadError, SendRefused, SendResult
 from wa_relay.server.answers import JSON, error_answer, json_answer
 from wa_relay.server.body import body_key
 from wa_relay.server.listener import RequestLedger, Route
 from wa_relay.sources import jsonbody, push
-from wa_relay.text.plain import clean, visible
+from wa_relay.text.cleaning import clean, visible
 
 SENT_WITHIN = 5.0
 """Seconds for which the backend's request waits for Twilio's acceptance of the opening."""
@@ -35,10 +35,15 @@ class CallRoutes:
     """`POST /api/call-completed` and `POST /api/test-whatsapp`."""
 
     def __init__(
-        self, ledger: RequestLedger, new_calls: NewCalls, board: Board, channel: Channel, clock: Callable[[], Moment]
+        self,
+        ledger: RequestLedger,
+        announcements: CallAnnouncements,
+        board: Board,
+        channel: Channel,
+        clock: Callable[[], Moment],
     ) -> None:
         self._ledger = ledger
-        self._new_calls = new_calls
+        self._announcements = announcements
         self._board = board
         self._channel = channel
         self._clock = clock
@@ -59,11 +64,11 @@ class CallRoutes:
         state = await self._ledger.run(calls.record_call, report, self._clock())
         due = state.message_id is not None and (state.due_at or 0.0) <= self._clock()
         waits = state.created and due and not state.held
-        self._new_calls.announce(report, state, "push")
+        self._announcements.announce(report, state, "push")
         if waits:
             state = await self._settled(state)
         elif not state.created:
-            self._new_calls.announce_repeated(state)
+            self._announcements.announce_repeated(state)
         return _call_answer(state)
 
     async def _settled(self, state: CallState) -> CallState:

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from wa_relay import __version__, metrics
-from wa_relay.ledger import control, runs
-from wa_relay.ledger.control import QueueHealth
+from wa_relay.ledger import runs
 from wa_relay.ledger.faults import StorageUnavailable
+from wa_relay.ledger.queue_health import QueueHealth, queue_health
 from wa_relay.ledger.runs import Alive
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.loops.answering import TurnWorker
-from wa_relay.loops.checking import FileCheck
-from wa_relay.loops.follow_ups import FollowUps
+from wa_relay.loops.call_facts import CallFacts
+from wa_relay.loops.file_check import FileCheck
+from wa_relay.loops.health_signs import Signs
 from wa_relay.loops.lease import CLOCK_LIMIT, Lease
 from wa_relay.loops.media import MediaWorker
 from wa_relay.loops.polling import Polling
 from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.sending import SendWorker
-from wa_relay.loops.signs import Signs
 from wa_relay.model import Moment
 from wa_relay.moments import optional_stamp, stamp
 
@@ -96,7 +96,7 @@ class Watched:
     answering: TurnWorker
     media: MediaWorker
     polling: Polling
-    follow_ups: FollowUps
+    call_facts: CallFacts
     reconciler: Reconciler
     signs: Signs
     lease: Lease | None = None
@@ -119,7 +119,7 @@ class Checkup:
         shared = lease is not None and lease.shared
         try:
             async with asyncio.timeout(STORE_WITHIN):
-                queue = await self._parts.ledger.run(control.queue_health, self._clock())
+                queue = await self._parts.ledger.run(queue_health, self._clock())
                 if shared:
                     daemons = await self._parts.ledger.run(runs.daemons_alive, self._clock())
         except (StorageUnavailable, TimeoutError):
@@ -130,7 +130,7 @@ class Checkup:
                 self._parts.sending.circuit.failures, self._parts.sending.refusals, self._parts.reconciler.failures
             ),
             "elevenlabs": max(
-                polled.consecutive_failures, self._parts.follow_ups.failures, self._parts.answering.failures
+                polled.consecutive_failures, self._parts.call_facts.failures, self._parts.answering.failures
             ),
         }
         signs = self._parts.signs

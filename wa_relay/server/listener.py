@@ -18,7 +18,7 @@ from aiohttp import web
 from wa_relay import metrics
 from wa_relay.ledger.faults import CallConflict, StorageUnavailable
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.thread import LedgerThread
+from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.logs import fail
 from wa_relay.model import PayloadError
 from wa_relay.server.access import LEAST_ROLE, Access, Level, actor_key, require_csrf_token

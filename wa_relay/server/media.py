@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from wa_relay.loops.files import FileReader
+from wa_relay.loops.file_reader import FileReader
 from wa_relay.server.answers import HttpError, file_headers
 from wa_relay.server.listener import Route
 

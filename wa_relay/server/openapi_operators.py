@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wa_relay.reports.inbox import STATES
+from wa_relay.reports.conversation_list import STATES
 from wa_relay.server.openapi_parts import (
     MAYBE_MOMENT,
     MAYBE_TEXT,

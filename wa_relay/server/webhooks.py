@@ -14,18 +14,18 @@ from wa_relay.config import Config
 from wa_relay.ledger import batches, calls, inbox, receipts
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.logs import say, warn
-from wa_relay.loops.beginnings import until_begun
 from wa_relay.loops.bell import Wakers
-from wa_relay.loops.events import follow_inbound, follow_receipt
-from wa_relay.loops.new_calls import NewCalls
-from wa_relay.loops.signs import Signs
+from wa_relay.loops.call_announcements import CallAnnouncements
+from wa_relay.loops.health_signs import Signs
+from wa_relay.loops.send_barrier import until_begun
+from wa_relay.loops.twilio_events import follow_inbound, follow_receipt
 from wa_relay.model import BatchHint, Call, Moment
 from wa_relay.server.access import Access
 from wa_relay.server.answers import JSON, HttpError, empty_twiml, json_answer, no_content
 from wa_relay.server.body import FORM, KIB, MIB, arrival, body_key, target, too_slow
 from wa_relay.server.listener import RequestLedger, Route
 from wa_relay.sources import jsonbody, postcall
-from wa_relay.sources.survey import Rejection
+from wa_relay.sources.batch_outcomes import Rejection
 
 TWILIO_LIMIT = 64 * KIB
 POSTCALL_LIMIT = 16 * MIB
@@ -64,7 +64,7 @@ class WebhookRoutes:
     def __init__(
         self,
         ledger: RequestLedger,
-        new_calls: NewCalls,
+        announcements: CallAnnouncements,
         trust: Trust,
         access: Access,
         clock: Callable[[], Moment],
@@ -72,7 +72,7 @@ class WebhookRoutes:
         signs: Signs,
     ) -> None:
         self._ledger = ledger
-        self._new_calls = new_calls
+        self._announcements = announcements
         self._trust = trust
         self._access = access
         self._clock = clock
@@ -191,9 +191,9 @@ class WebhookRoutes:
                 # Answered with 200: a repetition would conflict again, and ElevenLabs switches failing webhooks off.
                 warn("call_conflict", call=report.key, what=error.message)
                 return
-            self._new_calls.announce(report, state, "webhook")
+            self._announcements.announce(report, state, "webhook")
         elif isinstance(report, Rejection):
-            self._new_calls.reject(report, "webhook")
+            self._announcements.reject(report, "webhook")
         else:
             say("webhook_ignored", call=report.key, why=report.reason)
 

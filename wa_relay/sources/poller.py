@@ -16,8 +16,7 @@ from typing import Protocol, TypeVar
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.elevenlabs.shapes import Batch, BatchSummary, Conversation, Recipient
 from wa_relay.model import BatchHint, Call, Moment, UpstreamError
-from wa_relay.sources.memory import PollMemory
-from wa_relay.sources.survey import (
+from wa_relay.sources.batch_outcomes import (
     OPEN_BATCHES,
     Rejection,
     end_may_come,
@@ -28,6 +27,7 @@ from wa_relay.sources.survey import (
     survey,
     worth_reading,
 )
+from wa_relay.sources.poll_memory import PollMemory
 
 T = TypeVar("T")
 
@@ -109,10 +109,8 @@ async def poll(
     return this_round.report()
 
 
-async def resolve_hints(
-    api: ElevenLabs, batch_id: str, hints: Sequence[BatchHint]
-) -> list[tuple[BatchHint, Call | None]]:
-    """Asks a batch, once, for the outcomes of calls that the webhook reported; None while one is not final.
+async def resolve_hints(api: ElevenLabs, batch_id: str, hints: Sequence[BatchHint], now: Moment) -> list[Call | None]:
+    """Asks a batch, once, for the outcomes of calls that the webhook reported; None where one is not final.
 
     If the batch does not exist, the webhook's own status counts. Raises UpstreamError.
     """
@@ -120,9 +118,9 @@ async def resolve_hints(
         batch = await api.batch(batch_id)
     except UpstreamError as error:
         if error.status == 404:
-            return [(hint, hint.call) for hint in hints]
+            return [hint.call for hint in hints]
         raise
-    return [(hint, outcome_of(batch, hint)) for hint in hints]
+    return [outcome_of(batch, hint, now) for hint in hints]
 
 
 class _CutShortError(Exception):

@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wa_relay.elevenlabs.shapes import Conversation, conversation_from
-from wa_relay.elevenlabs.values import readable
+from wa_relay.elevenlabs.texts import readable
 from wa_relay.model import BatchHint, Call, Moment, PayloadError
+from wa_relay.sources.batch_outcomes import Rejection
 from wa_relay.sources.jsonbody import Json
 from wa_relay.sources.numbers import read_dialled
-from wa_relay.sources.survey import Rejection
 
 MAX_AGE = 1800.0
 """Seconds by which a signature's time may differ from ours, either way."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from wa_relay.elevenlabs.values import variables_from
+from wa_relay.elevenlabs.variables import variables_from
 from wa_relay.model import FINAL_OUTCOMES, Call, Moment, PayloadError
 from wa_relay.phone import e164
 from wa_relay.sources.jsonbody import Json

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wa_relay.model import AgentFile, Attachment, Referral
-from wa_relay.text.spanish import SPANISH
+from wa_relay.text.fixed_phrases import SPANISH
 
 LONGEST_QUOTE = 300
 LONGEST_HEADLINE, LONGEST_ADVERTISEMENT, LONGEST_ADDRESS = 200, 600, 300

@@ -1,7 +1,7 @@
 """Sentences by which customers ask for no more messages, beside the configured keywords: data, expanded once.
 
 `(a|b)` stands for one of its parts and `[a]` for a part that may be missing. Case, accents and punctuation do not
-matter; `text/requests.py` says what else is ignored. docs/opt-out.md shows examples that count and that do not.
+matter; `text/keywords.py` says what else is ignored. docs/opt-out.md shows examples that count and that do not.
 """
 
 SPANISH = (

@@ -11,9 +11,9 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from wa_relay.text.cleaning import visible
 from wa_relay.text.graphemes import divides
-from wa_relay.text.plain import visible
-from wa_relay.text.styled import outer_addresses
+from wa_relay.text.whatsapp_marks import outer_addresses
 
 _URL = re.compile(r"https?://\S+", re.IGNORECASE)
 _TOKEN = re.compile(r"```|[*_~`]|\n[ \t]*\n|https?://\S+", re.IGNORECASE)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from wa_relay.text.cleaning import clean, visible
+from wa_relay.text.fixed_phrases import SPANISH
 from wa_relay.text.graphemes import shorten
-from wa_relay.text.plain import clean, visible
-from wa_relay.text.spanish import SPANISH
 
 _PLACEHOLDER = re.compile(r"\{([^\W\d][\w.-]*)\}")
 """The author of an agent names a call's variables: `{dirección}` and `{fecha-cita}` are names too."""

@@ -1,0 +1,186 @@
+"""The thread that owns the connection: its behaviour when the storage fails halfway."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from tests.flaky import flaky
+from tests.ledger.conftest import NOW, RULES, call
+from wa_relay.ledger import calls, file, operator_decisions
+from wa_relay.ledger.faults import CallConflict, StorageUnavailable
+from wa_relay.ledger.queue_health import queue_health
+from wa_relay.ledger.sqlite import CHECKPOINT, CHECKPOINT_EVERY, SqliteEngine
+from wa_relay.ledger.store import Ledger
+from wa_relay.ledger.writer_thread import GROUP, LedgerThread
+
+
+@asynccontextmanager
+async def _ledger(path: Path, *failing: str) -> AsyncIterator[LedgerThread]:
+    ledger = LedgerThread(Ledger(flaky(path, *failing, now=NOW), RULES))
+    yield ledger
+    await ledger.close()
+
+
+def _write(ledger: Ledger, number: int) -> None:
+    ledger.run("insert into strangers (phone_number, content, received_at) values ('+57', 'hola', ?)", (number,))
+
+
+def _in_the_main_file(path: Path) -> int:
+    """The number of written rows that would be there without the log."""
+    alone = path.with_name("alone.db")
+    alone.write_bytes(path.read_bytes())
+    with closing(sqlite3.connect(alone)) as db:
+        return int(db.execute("select count(*) from strangers").fetchone()[0])
+
+
+def test_a_rollback_that_fails_does_not_close_the_ledger_for_ever(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with _ledger(tmp_path / "relay.db", "commit", "rollback") as ledger:
+            with pytest.raises(StorageUnavailable):
+                await ledger.run(operator_decisions.pause, "ana", NOW)
+            await ledger.run(operator_decisions.resume, "ana", NOW)
+            assert (await ledger.run(queue_health, NOW)).paused is None
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+@pytest.mark.parametrize("failing", [0, 1], ids=["at once", "after one that fails"])
+def test_the_log_is_brought_into_the_main_file_every_few_operations(tmp_path: Path, failing: int) -> None:
+    path = tmp_path / "relay.db"
+
+    async def scenario() -> None:
+        async with _ledger(path, *[CHECKPOINT] * failing) as ledger:
+            for number in range(CHECKPOINT_EVERY * (1 + failing)):
+                await ledger.run(_write, number)
+            # Its turn comes after the work that the last one left.
+            found = await ledger.run(lambda _ledger: _in_the_main_file(path))
+            # After one that fails, how long the next one is put off depends on the disk.
+            while failing and not found:
+                await ledger.run(_write, 0)
+                found = await ledger.run(lambda _ledger: _in_the_main_file(path))
+            assert found >= CHECKPOINT_EVERY * (1 + failing)
+            assert ledger.fault is None
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_looks_that_change_nothing_do_not_bring_the_next_checkpoint_forward(tmp_path: Path) -> None:
+    with closing(file.open_for_writing(tmp_path / "relay.db", account_sid="AC1", now=NOW).connection) as db:
+        checkpoints: list[str] = []
+        long_text = {"text": "x" * 20_000_000}
+        db.set_trace_callback(lambda statement: checkpoints.append(statement) if statement == CHECKPOINT else None)
+        ledger = Ledger(db, RULES)
+        # A long commit, as on a slow disk: 20 MB that the cache holds until then.
+        db.execute("pragma cache_size = -50000")
+        db.begin()
+        ledger.run("insert into strangers (phone_number, content, received_at) values ('+57', :text, 1)", long_text)
+        db.commit()
+        for _ in range(3):
+            db.begin()
+            ledger.all("select 1 from relay")
+            db.commit()
+        db.rest(CHECKPOINT_EVERY)
+        assert len(checkpoints) == 1
+        for number in range(CHECKPOINT_EVERY):
+            db.begin()
+            _write(ledger, number)
+            db.commit()
+            db.rest(1)
+        assert len(checkpoints) == 1
+
+
+def test_a_reader_that_takes_its_time_holds_back_no_operation(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+
+    async def scenario() -> None:
+        async with _ledger(path) as ledger:
+            with closing(file.open_for_reading(path)) as reader:
+                reader.execute("begin")
+                assert reader.execute("select count(*) from strangers").fetchone()[0] == 0
+                for number in range(3 * CHECKPOINT_EVERY):
+                    await ledger.run(_write, number)
+                assert reader.execute("select count(*) from strangers").fetchone()[0] == 0
+            assert len(await ledger.run(Ledger.all, "select 1 from strangers")) == 3 * CHECKPOINT_EVERY
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_a_later_operation_finds_the_changes_of_an_earlier_one(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with _ledger(tmp_path / "relay.db") as ledger:
+            written = ledger.hand_over(_write, 1)
+            assert len(await ledger.run(Ledger.all, "select 1 from strangers")) == 1
+            await written
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_a_conflict_takes_back_its_own_operation_and_repeats_no_other(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with _ledger(tmp_path / "relay.db") as ledger:
+            statements: list[str] = []
+            begun, may_go = threading.Event(), threading.Event()
+
+            def hold(held: Ledger) -> None:
+                assert isinstance(held.db, SqliteEngine)
+                held.db.set_trace_callback(statements.append)
+                begun.set()
+                assert may_go.wait(10)
+
+            holding = ledger.hand_over(hold)
+            await asyncio.to_thread(begun.wait, 10)
+            reported = [call(f"conv_{number}", phone=f"+57300{number:07}") for number in range(2000)]
+            for number in range(0, 2000, 250):
+                reported[number + 100] = call(f"conv_{number}", phone="+573138539155")
+            states = [ledger.hand_over(calls.record_call, each, NOW) for each in reported]
+            may_go.set()
+            found = await asyncio.gather(holding, *states, return_exceptions=True)
+            assert sum(isinstance(each, CallConflict) for each in found) == 8
+            assert len(await ledger.run(Ledger.all, "select 1 from calls")) == 1992
+            assert statements.count("commit") <= 2000 // GROUP + 3
+            assert sum(each.lstrip().startswith("insert into calls") for each in statements) == 1992
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_operations_that_succeed_take_no_savepoint(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        with closing(file.open_for_writing(tmp_path / "relay.db", account_sid="AC1", now=NOW).connection) as db:
+            statements: list[str] = []
+            db.set_trace_callback(statements.append)
+            ledger = LedgerThread(Ledger(db, RULES))
+            await asyncio.gather(*(ledger.hand_over(_write, number) for number in range(20)))
+            await ledger.close()
+            assert sum("insert into strangers" in each for each in statements) == 20
+            assert not [each for each in statements if each.startswith(("savepoint", "release"))]
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_an_operation_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
+    def half(ledger: Ledger) -> None:
+        _write(ledger, 1)
+        raise ValueError("half way")
+
+    async def scenario() -> None:
+        async with _ledger(tmp_path / "relay.db") as ledger:
+            before, failing, after = ledger.hand_over(_write, 0), ledger.hand_over(half), ledger.hand_over(_write, 2)
+            with pytest.raises(ValueError, match="half way"):
+                await failing
+            await asyncio.gather(before, after)
+            rows = await ledger.run(Ledger.all, "select received_at from strangers order by id")
+            assert [row[0] for row in rows] == [0.0, 2.0]
+
+            late = [ledger.hand_over(_write, 3), ledger.hand_over(half), ledger.hand_over(_write, 4)]
+            results = await asyncio.gather(*late, return_exceptions=True)
+            assert [isinstance(each, ValueError) for each in results] == [False, True, False]
+            assert len(await ledger.run(Ledger.all, "select 1 from strangers")) == 4
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
