@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import pytest
@@ -196,6 +197,22 @@ def test_receipts_come_reversed_twice_never_or_before_the_answer(way: str, wante
             await callback_of(standin, probe.sid, "read")
             assert [one.form["MessageStatus"] for one in listener.heard if one.form["MessageSid"] == made.sid] == wanted
             assert before_the_answer == (["sent"] if way == "early" else [])
+
+    run(scenario())
+
+
+def test_a_message_goes_on_when_the_service_goes_down_during_its_early_receipt() -> None:
+    """F21: the request that made the message ends, and the rest of its way must not end with it."""
+
+    async def scenario() -> None:
+        delays = Delays(0.05, 0.05, 0.05)
+        async with playing(delays=delays) as standin, listening(slow=0.3) as listener, official(standin) as sdk:
+            standin.faults.next("callback", Fault("F21", how="early"))
+            asking = asyncio.create_task(sdk.send(status_callback=listener.url))
+            await standin.journal.wait_for(lambda one: one.kind == "status" and one.data["status"] == "sent")
+            await standin.down()
+            await asyncio.gather(asking, return_exceptions=True)
+            await standin.journal.wait_for(lambda one: one.kind == "status" and one.data["status"] == "read")
 
     run(scenario())
 

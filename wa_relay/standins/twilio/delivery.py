@@ -56,12 +56,17 @@ async def deliver(stage: Stage, message: Message, steps: Sequence[Step], way: st
             return
 
 
-async def step_now(stage: Stage, message: Message, step: Step) -> None:
-    """Takes one step at once and waits until its callback is answered."""
-    moved = stage.world.move(message.sid, step.status, stage.clock(), step.code)
-    if moved is not None:
-        stage.journal.note("status", sid=moved.sid, status=moved.status, code=step.code)
-        await call_back(stage, moved)
+async def deliver_early(stage: Stage, message: Message, steps: Sequence[Step], reported: asyncio.Event) -> None:
+    """Takes the first step at once; sets `reported` when its callback is answered, and goes on as usual."""
+    try:
+        step = steps[0]
+        moved = stage.world.move(message.sid, step.status, stage.clock(), step.code)
+        if moved is not None:
+            stage.journal.note("status", sid=moved.sid, status=moved.status, code=step.code)
+            await call_back(stage, moved)
+    finally:
+        reported.set()
+    await deliver(stage, message, steps[1:], "early")
 
 
 async def progress(stage: Stage, sid: str, status: str, code: int | str | None = None, way: str = "") -> bool:

@@ -19,7 +19,7 @@ from aiohttp import web
 from wa_relay.standins.twilio import listing, shapes
 from wa_relay.standins.twilio.checks import Rate, Refusal, fields_of, order_of
 from wa_relay.standins.twilio.customers import note_accepted
-from wa_relay.standins.twilio.delivery import deliver, step_now, steps_of
+from wa_relay.standins.twilio.delivery import deliver, deliver_early, steps_of
 from wa_relay.standins.twilio.faults import PLAYABLE, Fault
 from wa_relay.standins.twilio.media import Media
 from wa_relay.standins.twilio.playing import JSON, play, refusal
@@ -237,9 +237,11 @@ class Service:
         if fault:
             stage.journal.note("fault", operation="callback", fault=fault.kind, how=way, sid=made.sid)
         if way == "early":
-            # A task of its own: whatever ends this request, the message takes the rest of its way.
-            await asyncio.wait({stage.go(step_now(stage, made, steps.pop(0)))})
-        if steps:
+            # A task of its own for all steps: whatever ends this request, the message goes the rest of its way.
+            reported = asyncio.Event()
+            stage.go(deliver_early(stage, made, steps, reported))
+            await reported.wait()
+        elif steps:
             stage.go(deliver(stage, made, steps, way))
 
     async def _list(self, asked: Asked) -> web.Response:
