@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
+import secrets
 import signal
 import socket
 import time
@@ -246,10 +248,15 @@ async def stage(
 
 
 def free_port() -> int:
-    """A port of this machine on which nothing listens at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine on which nothing listens at the moment.
+
+    It lies below those that the system gives to anybody who asks for any: they may be taken before they are used.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _line(pair: tuple[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -74,6 +75,22 @@ def test_nothing_listens_while_it_is_down_and_what_was_known_is_known_after() ->
     run(scenario())
 
 
+def test_no_other_process_gets_its_port_while_it_is_down() -> None:
+    async def scenario() -> None:
+        async with playing() as standin:
+            port = standin.port
+            await standin.down()
+            with socket.socket() as other:
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                with pytest.raises(OSError, match="in use"):
+                    other.bind(("127.0.0.1", port))
+            await standin.up()
+            with pytest.raises(OSError, match="in use"):
+                await TwilioStandin().start(port)
+
+    run(scenario())
+
+
 @pytest.mark.parametrize(("kind", "made"), [("F4", 0), ("F5", 0), ("F6", 1)])
 def test_the_connection_breaks_before_the_answer(kind: str, made: int) -> None:
     """F4, F5, F6."""
@@ -102,7 +119,7 @@ def test_a_message_is_made_after_the_client_has_gone(hold: float | None) -> None
     """F8."""
 
     async def scenario() -> None:
-        async with spoiled(Fault("F8", seconds=0.5, hold=hold)) as standin:
+        async with spoiled(Fault("F8", seconds=2.0, hold=hold)) as standin:
             assert (await create(standin, timeout=0.2)).error
             assert standin.accepted() == []
             async with official(standin) as sdk:

@@ -12,9 +12,7 @@ from wa_relay.model import Moment
 from wa_relay.standins.elevenlabs.director import Director
 from wa_relay.standins.elevenlabs.routes import Service
 from wa_relay.standins.elevenlabs.signing import UrlSigner
-
-_HOST = "127.0.0.1"
-_GRACE = 0.1
+from wa_relay.standins.port import HOST, Port
 
 
 class ElevenLabsStandin(Director):
@@ -33,25 +31,27 @@ class ElevenLabsStandin(Director):
         super().__init__(api_key, webhook_secret, clock)
         self._service = Service(self._stage, UrlSigner(secrets.token_bytes(16)), self)
         self._runner: web.ServerRunner | None = None
-        self.port = 0
+        self._port = Port()
+
+    @property
+    def port(self) -> int:
+        """The port on which it listens, also while it is down."""
+        return self._port.number
 
     @property
     def url(self) -> str:
         """The base URL, for `elevenlabs.base_url`."""
-        return f"http://{_HOST}:{self.port}"
+        return f"http://{HOST}:{self.port}"
 
     async def start(self, port: int = 0) -> None:
         """Listens on that port of 127.0.0.1, on a free one for 0. Raises OSError when it is taken."""
-        server = web.Server(self._service.handle, access_log=None)
-        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_GRACE)
-        await runner.setup()
-        await web.TCPSite(runner, _HOST, port, reuse_address=True).start()
-        self._runner, self.port = runner, runner.addresses[0][1]
+        self._runner = await self._port.listen(self._service.handle, port)
 
     async def stop(self) -> None:
         """Breaks what is open and stops."""
         await self._quiet()
         await self.down()
+        self._port.release()
 
     async def down(self) -> None:
         """Breaks all connections and refuses new ones, until `up`. Knows afterwards what it knew before."""
@@ -64,4 +64,4 @@ class ElevenLabsStandin(Director):
     async def up(self) -> None:
         """Listens again, on the same port."""
         if self._runner is None:
-            await self.start(self.port)
+            await self.start()

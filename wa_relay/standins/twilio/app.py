@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from aiohttp import web
 
 from wa_relay.model import Moment
+from wa_relay.standins.port import GRACE, HOST, Port
 from wa_relay.standins.twilio.control import PREFIX, Control
 from wa_relay.standins.twilio.director import Director
 from wa_relay.standins.twilio.routes import Service
 from wa_relay.standins.twilio.settings import Delays, Settings, Stage
 from wa_relay.standins.twilio.state import SANDBOX, SANDBOX_TEMPLATE, Template, World
 
-_HOST = "127.0.0.1"
-_GRACE = 0.1
-
 _DELAYS = Delays()
-
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class TwilioStandin(Director):
@@ -52,24 +48,31 @@ class TwilioStandin(Director):
         self._service = Service(self._stage)
         self._control = Control(self, self._outage)
         self._runners: list[web.ServerRunner] = []
-        self.port = self._elsewhere_port = 0
+        self._port, self._elsewhere_port = Port(), Port()
+
+    @property
+    def port(self) -> int:
+        """The port on which it listens, also while it is down."""
+        return self._port.number
 
     @property
     def url(self) -> str:
         """The base URL, for `twilio.base_url`."""
-        return f"http://{_HOST}:{self.port}"
+        return f"http://{HOST}:{self.port}"
 
     async def start(self, port: int = 0) -> None:
         """Listens on that port of 127.0.0.1, on a free one for 0. Raises OSError when it is taken."""
-        self.port = await self._listen(self._handle, port)
-        self._elsewhere_port = await self._listen(self._service.media.elsewhere, self._elsewhere_port)
+        self._runners.append(await self._port.listen(self._handle, port))
+        self._runners.append(await self._elsewhere_port.listen(self._service.media.elsewhere))
         self._stage.url = self.url
-        self._stage.elsewhere_url = f"http://{_HOST}:{self._elsewhere_port}"
+        self._stage.elsewhere_url = f"http://{HOST}:{self._elsewhere_port.number}"
 
     async def stop(self) -> None:
         """Ends all tasks and stops listening."""
         await self._stage.quiet()
         await self.down()
+        self._port.release()
+        self._elsewhere_port.release()
 
     async def down(self) -> None:
         """Breaks all connections and refuses new ones, until `up`. Timers continue."""
@@ -80,24 +83,16 @@ class TwilioStandin(Director):
     async def up(self) -> None:
         """Listens again, on the same port."""
         if not self._runners:
-            await self.start(self.port)
+            await self.start()
 
     def _outage(self, seconds: float) -> None:
         async def pause() -> None:
-            await asyncio.sleep(_GRACE)  # the response to the request for it gets out
+            await asyncio.sleep(GRACE)  # the response to the request for it gets out
             await self.down()
             await asyncio.sleep(seconds)
             await self.up()
 
         self._stage.go(pause())
-
-    async def _listen(self, handler: Handler, port: int) -> int:
-        server = web.Server(handler, access_log=None)
-        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_GRACE)
-        await runner.setup()
-        await web.TCPSite(runner, _HOST, port, reuse_address=True).start()
-        self._runners.append(runner)
-        return int(runner.addresses[0][1])
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.raw_path.startswith(PREFIX):
