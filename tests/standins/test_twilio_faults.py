@@ -32,7 +32,7 @@ class Seen:
     error: str = ""
 
 
-async def create(standin: TwilioStandin, timeout: float = 2.0) -> Seen:
+async def create(standin: TwilioStandin, timeout: float = 30.0) -> Seen:
     """Asks once for a message, as it comes over the wire."""
     limits = aiohttp.ClientTimeout(total=timeout)
     async with aiohttp.ClientSession(timeout=limits, auto_decompress=False) as http:
