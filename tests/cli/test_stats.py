@@ -329,7 +329,7 @@ def test_no_database_ends_with_74(tmp_path: Path) -> None:
 
 FROZEN = """
 from freezegun import freeze_time
-from wa_relay.reports import spans, statistics
+from wa_relay.reports import spans, stats_queries
 from wa_relay.cli.report_labels import EN, ES, REASONS_ES
 from wa_relay.cli.report_text import alerts
 from wa_relay.cli.app import run

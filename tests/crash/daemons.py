@@ -49,7 +49,7 @@ class Daemons:
         assert self._running is not None
         self._running.send_signal(number)
 
-    async def listens_or_ended(self, within: float = 30.0) -> int | None:
+    async def listens_or_ended(self, within: float = 60.0) -> int | None:
         """Waits until the daemon that was started last listens. Returns its exit status if it ended first."""
         end = time.monotonic() + within
         while b" listening " not in self._output():
@@ -68,7 +68,7 @@ class Daemons:
     async def listening(self) -> None:
         """Waits until the daemon that was started last can be reached."""
         try:
-            await until(lambda: b" listening " in self._output(), within=20.0)
+            await until(lambda: b" listening " in self._output(), within=60.0)
         except AssertionError:
             printed = self._output()[-2000:].decode(errors="replace")
             raise AssertionError(

@@ -23,7 +23,7 @@ from wa_relay.standins.elevenlabs import ElevenLabsStandin
 from wa_relay.standins.journal import Entry
 from wa_relay.standins.twilio import SANDBOX, TwilioStandin
 
-UNCERTAIN_SHARE, UNCERTAIN_OF_KILL = 0.10, 1 / 3
+UNCERTAIN_SHARE, UNCERTAIN_OF_KILL = 0.15, 1 / 3
 """Of the sends, or for each kill where kills are frequent, those that may end as uncertain. More of them would hide
 that the look-up finds nothing."""
 

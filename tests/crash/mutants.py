@@ -321,7 +321,7 @@ MUTANTS = (
     Mutant(
         "a takeover leaves a turn open",
         "wa_relay/ledger/handover.py",
-        "    held.hold_begun_turns(ledger, conversation_id, now, but=asked_turn)\n",
+        "    held_turns.hold_begun_turns(ledger, conversation_id, now, but=asked_turn)\n",
         "    pass\n",
         HANDOVER,
     ),
@@ -349,21 +349,21 @@ MUTANTS = (
     Mutant(
         "unanswered messages are never put to the agent after a release",
         "wa_relay/ledger/handover.py",
-        "    held.ask_held(ledger, conversation_id, now)\n",
+        "    held_turns.ask_held(ledger, conversation_id, now)\n",
         "    pass\n",
         HANDOVER,
     ),
     Mutant(
         "a person's message leaves the question for the agent",
         "wa_relay/ledger/human_messages.py",
-        '    answered = held.answer_held(ledger, conversation_id, "answered_by_person", now)\n',
+        '    answered = held_turns.answer_held(ledger, conversation_id, "answered_by_person", now)\n',
         "    answered = None\n",
         HANDOVER,
     ),
     Mutant(
         "a person's message that failed counts as an answer",
         "wa_relay/ledger/send_results.py",
-        "        human.restore_question(ledger, ended, now)\n",
+        "        human_messages.restore_question(ledger, ended, now)\n",
         "",
         HANDOVER,
     ),

@@ -50,7 +50,7 @@ PAYLOAD: Mapping[str, Any] = {
 LISTENING = re.compile(r"listens on (http://\S+)")
 
 
-def run(scenario: Coroutine[Any, Any, T], within: float = 180.0) -> T:
+def run(scenario: Coroutine[Any, Any, T], within: float = 300.0) -> T:
     """Plays a scenario for at most `within` seconds."""
     return asyncio.run(asyncio.wait_for(scenario, within))
 
@@ -65,7 +65,7 @@ def payload(
     return content
 
 
-async def until(condition: Callable[[], T | None], within: float = 40.0, what: str = "") -> T:
+async def until(condition: Callable[[], T | None], within: float = 90.0, what: str = "") -> T:
     """Returns the condition's value once it is true. Raises AssertionError after `within` seconds."""
     end = time.monotonic() + within
     while True:

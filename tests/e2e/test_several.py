@@ -111,14 +111,14 @@ def test_a_call_that_all_daemons_hear_of_at_once_is_followed_by_one_opening(tmp_
             for begin in range(0, len(payloads), 25):
                 wave = payloads[begin : begin + 25]
                 await asyncio.gather(*(daemons.report(relay, each) for each in wave for relay in daemons.relays))
-            await until(lambda: len(daemons.stage.twilio.accepted()) >= len(phones), 60)
+            await until(lambda: len(daemons.stage.twilio.accepted()) >= len(phones), 150)
             await asyncio.sleep(1.0)  # a second send would have happened by then
             counts = Counter(message.to for message in daemons.stage.twilio.accepted())
             assert counts == dict.fromkeys(phones, 1)
             listed = (await daemons.health(daemons.relays[2])).json["daemons"]
             assert [each["leader"] for each in listed] == [True, False, False]
 
-    run(scenario(), 150)
+    run(scenario(), 300)
 
 
 def test_another_daemon_takes_over_from_one_that_was_killed(tmp_path: Path, url: str) -> None:

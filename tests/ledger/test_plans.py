@@ -42,7 +42,7 @@ STATEMENTS = {
     and SQL.match(value)
     and "{" not in value
     and "pg_stat_" not in value
-    and module.__name__.rpartition(".")[2] not in {"server", "server_checks", "postgres", "foretold", "copying"}
+    and module.__name__.rpartition(".")[2] not in {"server", "server_checks", "postgres", "foretold_ids", "copying"}
 }
 # Beside a trigger, SQLite plans to look for children of each new row. It does so only while a foreign key is violated
 # (OP_FkIfZero), and ours are checked at once.
