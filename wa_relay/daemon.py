@@ -1,6 +1,6 @@
 """The composition root: opens everything, runs it, and stops it in the right order.
 
-The parts are made in the order of their groups: `Storage`, `Upstreams`, `Loops`, then the routes. Each group is
+The parts are made in the order of their groups: `Storage`, `ServiceClients`, `Loops`, then the routes. Each group is
 frozen and knows only the groups before it.
 """
 
@@ -32,16 +32,16 @@ from wa_relay.loops.daemon_wakeups import DaemonWakeups
 from wa_relay.loops.file_check import FileCheck
 from wa_relay.loops.health_signs import Signs
 from wa_relay.loops.lease import DatabaseClock, Lease
-from wa_relay.loops.open_database import Storage, open_database, open_storage, server_needed
+from wa_relay.loops.open_database import Storage, begin_storage, open_database, server_needed
 from wa_relay.loops.rates import rates_of
 from wa_relay.loops.schedules import start_schedules
-from wa_relay.loops.service_clients import Upstreams, open_upstreams
+from wa_relay.loops.service_clients import ServiceClients, open_clients
 from wa_relay.loops.startup import Work, lead, log_startup_warnings, send_after_sweep, work_when_sound
 from wa_relay.model import Moment, RelayError
 from wa_relay.moments import stamp
 from wa_relay.server.access import Access
 from wa_relay.server.calls import CallRoutes
-from wa_relay.server.control_operators import DeskControl
+from wa_relay.server.control_operators import OperatorControl
 from wa_relay.server.control_privacy import PrivacyControl
 from wa_relay.server.control_socket import ControlRoutes, HealthRoute, control_socket
 from wa_relay.server.conversation_routes import ConversationRoutes
@@ -50,9 +50,9 @@ from wa_relay.server.health import Checkup, Watched
 from wa_relay.server.listen_address import listen
 from wa_relay.server.listener import RequestLedger, Route, application
 from wa_relay.server.media import MediaRoutes
-from wa_relay.server.operator_actions import Desk
-from wa_relay.server.outbox_routes import OperatingRoutes
-from wa_relay.server.read_routes import ReadingRoutes
+from wa_relay.server.operator_actions import OperatorActions
+from wa_relay.server.outbox_routes import OutboxRoutes
+from wa_relay.server.read_routes import ReadRoutes
 from wa_relay.server.webhooks import Trust, WebhookRoutes
 
 SEND_GRACE = 40.0
@@ -134,27 +134,29 @@ class Daemon:
             common = Common(config, self._rules, clock, Wakers(), Signs())
             rates = rates_of(config, self._rules, clock())
             with server_needed(self._place.is_shared):
-                storage = await open_storage(config, self._rules, found, opened, check, clock=clock, on_lost=self._lose)
+                storage = await begin_storage(
+                    config, self._rules, found, opened, check, clock=clock, on_lost=self._lose
+                )
                 lease = Lease(storage.ledger, shared_clock, rates.share, shared=self._place.is_shared)
                 await lease.begin()
             await opened.enter_async_context(systemd.watchdog(storage.ledger))
-            upstreams = await open_upstreams(config, storage.mark, storage.files, opened)
-            loops = make_loops(common, storage, upstreams, rates)
+            clients = await open_clients(config, storage.mark, storage.files, opened)
+            loops = make_loops(common, storage, clients, rates)
             access = Access(
                 config.server.token.reveal(), config.server.push_token.reveal(), config.server.trusted_proxies
             )
-            desk = Desk(RequestLedger(storage.ledger), clock, common.wakers)
+            actions = OperatorActions(RequestLedger(storage.ledger), clock, common.wakers)
             events = EventRoutes(access, storage.events, clock)
             wakeups = DaemonWakeups(self._place, storage.ledger.epoch, common.wakers, clock)
             own: dict[str, Work] = {"lease": lease.run, "events": events.run, "wakeups": wakeups.run}
             checkup = _make_checkup(common, storage, loops, lease, check)
-            routes = _make_routes(common, storage, upstreams, loops, access, desk, checkup)
+            routes = _make_routes(common, storage, clients, loops, access, actions, checkup)
             site, url = await listen(config.server, application((*routes, *events.routes()), access), opened)
             if lock is not None:
                 control = ControlRoutes(RequestLedger(storage.ledger), clock, common.wakers.send)
                 privacy = PrivacyControl(storage.ledger, loops.forgetting, clock)
                 health = HealthRoute(checkup)
-                commands = (*control.routes(), *DeskControl(desk).routes(), *privacy.routes(), *health.routes())
+                commands = (*control.routes(), *OperatorControl(actions).routes(), *privacy.routes(), *health.routes())
                 control_path = await opened.enter_async_context(control_socket(config.database.path, commands))
                 lock.announce(Holder(os.getpid(), stamp(self._began), str(control_path)))
             await opened.enter_async_context(self._working(loops, common.wakers, own, lease, check))
@@ -185,8 +187,8 @@ class Daemon:
         }
         if self._config.poll.enabled:
             running["poll"] = loops.polling.run
-        if loops.alerting is not None:
-            running |= {"alert_watch": loops.alerting.watch, "alerts": loops.alerting.deliver}
+        if loops.alert_delivery is not None:
+            running |= {"alert_watch": loops.alert_delivery.watch, "alerts": loops.alert_delivery.deliver}
         background = [
             asyncio.create_task(work_when_sound(check, partial(lead, lease, loop)), name=name)
             for name, loop in running.items()
@@ -249,29 +251,29 @@ def _make_checkup(common: Common, storage: Storage, loops: Loops, lease: Lease, 
 def _make_routes(
     common: Common,
     storage: Storage,
-    upstreams: Upstreams,
+    clients: ServiceClients,
     loops: Loops,
     access: Access,
-    desk: Desk,
+    actions: OperatorActions,
     checkup: Checkup,
 ) -> tuple[Route, ...]:
     config, clock, wakers, signs = common.config, common.clock, common.wakers, common.signs
     ledger = RequestLedger(storage.ledger)
     trust = Trust.of(config)
     routes = (
-        *CallRoutes(ledger, loops.announcements, wakers.board, upstreams.twilio, clock).routes(),
+        *CallRoutes(ledger, loops.announcements, wakers.board, clients.twilio, clock).routes(),
         *WebhookRoutes(ledger, loops.announcements, trust, access, clock, wakers, signs).routes(),
-        *ConversationRoutes(desk, ledger, storage.reports, clock).routes(),
-        *OperatingRoutes(ledger, clock, wakers.send).routes(),
+        *ConversationRoutes(actions, ledger, storage.reports, clock).routes(),
+        *OutboxRoutes(ledger, clock, wakers.send).routes(),
         *MediaRoutes(storage.files).routes(),
-        *ReadingRoutes(access, storage.reports, checkup, common.rules.timezone, clock).routes(),
+        *ReadRoutes(access, storage.reports, checkup, common.rules.timezone, clock).routes(),
     )
     if not config.console.enabled:
         return routes
     # Imported only if the console is on: argon2 and Jinja2 take 8 MB.
     from wa_relay.console import site
 
-    parts = site.Parts(ledger, storage.reports, storage.threads, access, checkup, upstreams, loops.forgetting, clock)
+    parts = site.Parts(ledger, storage.reports, storage.threads, access, checkup, clients, loops.forgetting, clock)
     return (*routes, *site.routes(parts, config))
 
 

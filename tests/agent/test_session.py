@@ -13,7 +13,7 @@ from tests.stopwatch import Stopwatch
 from wa_relay.agent.session import TextAgent
 from wa_relay.agent.tries import Result
 from wa_relay.elevenlabs.client import ElevenLabs
-from wa_relay.elevenlabs.signed_url import UrlSigner
+from wa_relay.elevenlabs.signed_url import SignedUrls
 from wa_relay.model import AgentError, Answer, Line, NoCapacityError, Question, RelayError, Silence
 from wa_relay.policy import TryLimits
 
@@ -59,9 +59,15 @@ async def agent_of(
     """The agent side of the relay, beside the scripted service."""
     async with scripted(service), ElevenLabs(service.base_url, "key") as api, aiohttp.ClientSession() as http:
         base_url = service.base_url
-        signer = UrlSigner(http, base_url, "key") if signing else None
+        signed_urls = SignedUrls(http, base_url, "key") if signing else None
         agent = TextAgent(
-            api, http, turn_timeout=turn_timeout, settle=settle, base_url=base_url, signer=signer, limits=limits
+            api,
+            http,
+            turn_timeout=turn_timeout,
+            settle=settle,
+            base_url=base_url,
+            signed_urls=signed_urls,
+            limits=limits,
         )
         try:
             yield agent

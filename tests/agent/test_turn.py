@@ -9,7 +9,7 @@ import pytest
 
 from wa_relay.agent.ask import Ask
 from wa_relay.agent.greeting import NONE, UNKNOWN, Greeting, greeting_of
-from wa_relay.agent.session_end import Answered, ChoseSilence, Failed, NoAnswer, Outcome
+from wa_relay.agent.session_end import Answered, ChoseSilence, Failed, NoAnswer, SessionEnd
 from wa_relay.agent.turn import (
     ERROR_SECONDS,
     GREETING_SECONDS,
@@ -82,7 +82,7 @@ def queue(status: str) -> Event:
 
 
 class Play:
-    """A turn with a clock that the test sets: notes the sent frames and the time of the outcome."""
+    """A turn with a clock that the test sets: notes the sent frames and the time of the end."""
 
     def __init__(
         self, *, greeting: Greeting = NONE, announces_end: bool = False, text_only: bool = False, asked: bool = True
@@ -116,13 +116,13 @@ class Play:
         """Lets time pass as the session does: a tick at each `wake_at`."""
         until = self.now + seconds
         for _ in range(100):
-            if self.turn.outcome is not None or self.turn.wake_at > until:
+            if self.turn.end is not None or self.turn.wake_at > until:
                 break
             self.now = max(self.now, self.turn.wake_at)
             self._note(self.turn.tick(self.now))
         else:
             pytest.fail("wake_at does not move on")
-        if self.turn.outcome is None:
+        if self.turn.end is None:
             self.now = until
         return self
 
@@ -134,13 +134,13 @@ class Play:
         return [frame["type"] for frame in self.sent]
 
     @property
-    def outcome(self) -> Outcome | None:
-        return self.turn.outcome
+    def end(self) -> SessionEnd | None:
+        return self.turn.end
 
     @property
     def answer(self) -> str:
-        assert isinstance(self.outcome, Answered), self.outcome
-        return self.outcome.text
+        assert isinstance(self.end, Answered), self.end
+        return self.end.text
 
 
 # --- the shapes of an answer: what is heard after the question, and the answer after it settled ---
@@ -249,7 +249,7 @@ def test_every_shape_of_an_answer_is_found_after_it_settled(shape: str) -> None:
     """Each order of parts, wholes and tools gives the same text."""
     events, text = SHAPES[shape]
     play = Play().hear(*events)
-    assert play.outcome is None
+    assert play.end is None
     play.wait(SETTLE * UNSEEN_WORK)
     assert play.answer == text
 
@@ -259,7 +259,7 @@ def test_every_shape_ends_at_once_with_its_complete_event(shape: str) -> None:
     """An announced end needs no quiet."""
     events, text = SHAPES[shape]
     play = Play(announces_end=True).hear(*events)
-    assert play.outcome is None
+    assert play.end is None
     play.hear(complete(9))
     assert play.answer == text
     assert play.now == 0.0
@@ -355,8 +355,8 @@ def test_no_shape_of_a_greeting_is_taken_for_the_answer(shape: str, greeting: Gr
     """Also what trails in after the question was put, and the greeting's own end."""
     play = Play(greeting=greeting, announces_end=True).hear(*GREETING_SHAPES[shape])
     assert play.kinds().count("user_message") == 1
-    assert play.outcome is None
-    assert play.wait(20.0).outcome is None
+    assert play.end is None
+    assert play.wait(20.0).end is None
     assert play.hear(PLAN, complete(2)).answer == "El plan cuesta $99"
 
 
@@ -364,7 +364,7 @@ def test_no_shape_of_a_greeting_is_taken_for_the_answer(shape: str, greeting: Gr
 def test_a_known_greeting_that_comes_late_is_dropped(shape: str) -> None:
     """It arrives after the question, equal to the first message with its variables filled in."""
     play = Play(greeting=HELLO).wait(GREETING_SECONDS).hear(*GREETING_SHAPES[shape])
-    assert play.wait(20.0).outcome is None
+    assert play.wait(20.0).end is None
     assert play.hear(PLAN).wait(SETTLE).answer == "El plan cuesta $99"
 
 
@@ -372,7 +372,7 @@ def test_a_greeting_that_is_cut_by_the_question_is_dropped() -> None:
     """It begins before the question and ends after it."""
     play = Play(greeting=HELLO).hear(part("start", "", 1), part("delta", "Hola", 1)).wait(GREETING_SECONDS)
     play.hear(part("delta", " Ana,", 1), part("stop", "", 1), response("Hola Ana, soy Laura.", 1))
-    assert play.wait(10.0).outcome is None
+    assert play.wait(10.0).end is None
     assert play.hear(PLAN).wait(SETTLE).answer == "El plan cuesta $99"
 
 
@@ -385,7 +385,7 @@ def test_a_greeting_before_the_metadata_is_not_waited_for_again() -> None:
 def test_the_end_of_the_greeting_ends_no_answer_without_an_id() -> None:
     """It is known by the greeting's id."""
     play = Play(greeting=HELLO).hear(response("Hola Ana, soy Laura.", 1), response("Cuesta", None), complete(1))
-    assert play.outcome is None
+    assert play.end is None
 
 
 def test_an_answer_under_the_greetings_id_is_an_answer() -> None:
@@ -431,7 +431,7 @@ def test_an_answer_settles_after_the_quiet_and_not_before() -> None:
     """Each further text restarts the quiet; pings don't."""
     play = Play().hear(response("Uno", 2)).wait(SETTLE - 0.1).hear(response("Dos", 3), ping(1))
     play.wait(SETTLE - 0.1).hear(ping(2))
-    assert play.outcome is None
+    assert play.end is None
     assert play.wait(0.2).answer == "Uno\n\nDos"
     assert play.now == pytest.approx(2 * SETTLE - 0.1)
 
@@ -439,7 +439,7 @@ def test_an_answer_settles_after_the_quiet_and_not_before() -> None:
 def test_an_agent_that_announces_its_end_is_given_more_quiet_before_the_end() -> None:
     """An end that does not come costs some seconds, not the answer."""
     play = Play(announces_end=True).hear(PLAN).wait(SETTLE + 0.1)
-    assert play.outcome is None
+    assert play.end is None
     assert play.wait(SETTLE * UNANNOUNCED_END).answer == "El plan cuesta $99"
     assert play.now == pytest.approx(SETTLE * UNANNOUNCED_END)
 
@@ -452,20 +452,20 @@ def test_an_end_that_comes_unannounced_counts() -> None:
 def test_an_end_without_an_id_counts_once_there_is_text() -> None:
     """The id is a hint only."""
     play = Play().hear(complete(None))
-    assert play.outcome is None
+    assert play.end is None
     assert play.hear(PLAN, complete(None)).answer == "El plan cuesta $99"
 
 
 def test_an_end_of_something_older_than_the_first_reply_is_ignored() -> None:
     """It belongs to the greeting, also when that was never heard."""
     play = Play().hear(response("El plan", 5), complete(1))
-    assert play.outcome is None
+    assert play.end is None
 
 
 def test_an_end_that_comes_before_its_reply_ends_the_turn_with_it() -> None:
     """Events may change places."""
     play = Play(announces_end=True).hear(complete(2))
-    assert play.outcome is None
+    assert play.end is None
     assert play.hear(PLAN).answer == "El plan cuesta $99"
 
 
@@ -477,7 +477,7 @@ def test_an_end_takes_in_a_stream_whose_stop_is_missing() -> None:
 def test_an_open_stream_holds_the_end_back() -> None:
     """A pause between two parts does not end the turn."""
     play = Play().hear(response("Un momento…", 2), part("start", "", 3), part("delta", "El plan ", 3)).wait(10.0)
-    assert play.outcome is None
+    assert play.end is None
     play.hear(part("delta", "cuesta $99", 3), part("stop", "", 3))
     assert play.wait(SETTLE).answer == "Un momento…\n\nEl plan cuesta $99"
 
@@ -492,9 +492,9 @@ def test_a_stream_that_never_stops_is_taken_as_it_is() -> None:
 def test_a_running_tool_holds_the_end_back() -> None:
     """The text before a tool stays; the real answer follows it."""
     play = Play().hear(response("Un momento…", 2), tool_request()).wait(15.0)
-    assert play.outcome is None
+    assert play.end is None
     play.hear(tool_response()).wait(SETTLE + 0.5)
-    assert play.outcome is None, "after a tool the agent speaks again"
+    assert play.end is None, "after a tool the agent speaks again"
     play.hear(response("Cuesta $99", 3))
     assert play.wait(SETTLE).answer == "Un momento…\n\nCuesta $99"
 
@@ -502,7 +502,7 @@ def test_a_running_tool_holds_the_end_back() -> None:
 def test_each_of_several_tools_holds_the_end_back() -> None:
     """Requests are counted off by their ids."""
     play = Play().hear(response("Un momento…"), tool_request("a"), tool_request("b"), tool_response("a")).wait(15.0)
-    assert play.outcome is None
+    assert play.end is None
 
 
 def test_a_tool_that_never_answers_holds_the_end_back_for_so_long() -> None:
@@ -531,7 +531,7 @@ def test_end_call_and_a_normal_close_give_the_goodbye() -> None:
     assert play.answer == "¡Adiós!"
 
 
-def test_a_reply_after_the_outcome_changes_nothing() -> None:
+def test_a_reply_after_the_end_changes_nothing() -> None:
     """Text after a slow tool comes too late."""
     play = Play().hear(PLAN, complete(2)).hear(response("Algo más", 3), ping(8))
     assert play.answer == "El plan cuesta $99"
@@ -542,26 +542,26 @@ def test_a_reply_after_the_outcome_changes_nothing() -> None:
 def test_an_answer_without_text_asks_for_a_fresh_session(events: list[Event]) -> None:
     """Sooner than the deadline."""
     play = Play().hear(*events).wait(SETTLE * UNSEEN_WORK)
-    assert isinstance(play.outcome, NoAnswer)
+    assert isinstance(play.end, NoAnswer)
 
 
 def test_an_announced_end_without_text_asks_for_a_fresh_session_at_once() -> None:
     """There is nothing to wait for."""
-    assert isinstance(Play().hear(response(""), complete(2)).outcome, NoAnswer)
+    assert isinstance(Play().hear(response(""), complete(2)).end, NoAnswer)
 
 
 def test_an_empty_answer_while_a_tool_runs_is_not_the_end() -> None:
     """A model may call its tool without writing anything first."""
     play = Play().hear(response(""), tool_request()).wait(30.0)
-    assert play.outcome is None
+    assert play.end is None
     assert play.hear(tool_response(), PLAN).wait(SETTLE).answer == "El plan cuesta $99"
 
 
 def test_no_answer_at_all_ends_at_the_deadline() -> None:
     """A session may stay silent."""
     play = Play().wait(DEADLINE - 0.1)
-    assert play.outcome is None
-    assert isinstance(play.wait(0.2).outcome, NoAnswer)
+    assert play.end is None
+    assert isinstance(play.wait(0.2).end, NoAnswer)
 
 
 def test_the_deadline_takes_what_is_there() -> None:
@@ -576,7 +576,7 @@ def test_the_deadline_takes_what_is_there() -> None:
 def test_a_session_that_never_begins_fails_and_may_be_tried_again() -> None:
     """Metadata did not come and the queue kept us."""
     play = Play(asked=False).hear(queue("waiting")).wait(DEADLINE)
-    assert isinstance(play.outcome, Failed)
+    assert isinstance(play.end, Failed)
     assert "user_message" not in play.kinds()
 
 
@@ -589,8 +589,8 @@ def test_a_session_continues_once_the_queue_admits_it() -> None:
 def test_a_queue_that_gives_up_fails_and_may_be_tried_again() -> None:
     """Before any close comes."""
     play = Play(asked=False).hear(queue("waiting"), queue("timed_out"))
-    assert isinstance(play.outcome, Failed)
-    assert "queue" in play.outcome.reason
+    assert isinstance(play.end, Failed)
+    assert "queue" in play.end.reason
 
 
 # --- requests that a client must answer ---
@@ -610,7 +610,7 @@ def test_a_client_tool_is_answered_with_a_clear_error_and_the_answer_awaited() -
     assert (result["type"], result["tool_call_id"], result["is_error"]) == ("client_tool_result", "t1", True)
     assert "not available in this channel" in str(result["result"])
     play.wait(SETTLE + 1)
-    assert play.outcome is None
+    assert play.end is None
     assert play.hear(response("No puedo cotizar aquí", 3)).wait(SETTLE).answer == "Déjame ver…\n\nNo puedo cotizar aquí"
 
 
@@ -629,7 +629,7 @@ def test_an_mcp_tool_that_waits_for_approval_is_refused() -> None:
 def test_an_mcp_tool_at_work_holds_the_end_back() -> None:
     """Until it has succeeded or failed."""
     play = Play().hear(response("Un momento…"), mcp("loading")).wait(15.0)
-    assert play.outcome is None
+    assert play.end is None
     assert play.hear(mcp("success"), response("$99", 3)).wait(SETTLE).answer == "Un momento…\n\n$99"
 
 
@@ -638,28 +638,28 @@ def test_an_mcp_tool_at_work_holds_the_end_back() -> None:
 
 def test_a_normal_close_after_the_question_and_without_text_is_silence() -> None:
     """The agent has nothing to say."""
-    assert isinstance(Play().close(1000).outcome, ChoseSilence)
-    assert isinstance(Play().hear(response("")).close(1000).outcome, ChoseSilence)
+    assert isinstance(Play().close(1000).end, ChoseSilence)
+    assert isinstance(Play().hear(response("")).close(1000).end, ChoseSilence)
 
 
 @pytest.mark.parametrize("reason", ["max_duration_exceeded", "Conversation exceeded its maximum duration"])
 def test_the_longest_duration_is_not_silence(reason: str) -> None:
-    assert isinstance(Play().close(1000, reason).outcome, NoAnswer)
+    assert isinstance(Play().close(1000, reason).end, NoAnswer)
     event = error("max_duration_exceeded", reason, code=1000)
-    assert isinstance(Play().hear(event).close(1000, reason).outcome, NoAnswer)
+    assert isinstance(Play().hear(event).close(1000, reason).end, NoAnswer)
 
 
 def test_a_normal_close_before_the_question_is_not_silence() -> None:
-    assert isinstance(Play(asked=False).close(1000).outcome, NoAnswer)
+    assert isinstance(Play(asked=False).close(1000).end, NoAnswer)
 
 
 @pytest.mark.parametrize("name", ["skip_turn", "end_call"])
 def test_a_system_tool_that_ends_the_turn_without_a_text_is_silence(name: str) -> None:
     """After the usual quiet, at the announced end, and whatever the close."""
     skip = tool_response(name=name, tool_type="system")
-    assert isinstance(Play().hear(skip).wait(SETTLE * UNSEEN_WORK).outcome, ChoseSilence)
-    assert isinstance(Play().hear(tool_request(name=name, tool_type="system"), complete(2)).outcome, ChoseSilence)
-    assert isinstance(Play().hear(skip).close(1006).outcome, ChoseSilence)
+    assert isinstance(Play().hear(skip).wait(SETTLE * UNSEEN_WORK).end, ChoseSilence)
+    assert isinstance(Play().hear(tool_request(name=name, tool_type="system"), complete(2)).end, ChoseSilence)
+    assert isinstance(Play().hear(skip).close(1006).end, ChoseSilence)
     assert not Play().hear(skip).turn.tools_called
 
 
@@ -700,13 +700,13 @@ def test_a_system_tool_changes_nothing_in_the_world() -> None:
     ],
 )
 def test_a_close_for_lack_of_capacity_is_marked(code: int, reason: str, full: bool) -> None:
-    outcome = Play().close(code, reason).outcome
+    outcome = Play().close(code, reason).end
     assert isinstance(outcome, Failed)
     assert outcome.no_capacity is full
 
 
 def test_half_a_sentence_and_a_normal_close_ask_for_a_fresh_session() -> None:
-    assert isinstance(Play().hear(*STREAM[:2]).close(1000).outcome, NoAnswer), "half a sentence is not an answer"
+    assert isinstance(Play().hear(*STREAM[:2]).close(1000).end, NoAnswer), "half a sentence is not an answer"
 
 
 CLOSES = [
@@ -731,7 +731,7 @@ CLOSES = [
 @pytest.mark.parametrize(("code", "reason", "words"), CLOSES)
 def test_each_close_is_explained(code: int | None, reason: str, words: str) -> None:
     """And says what to do about it."""
-    outcome = Play().close(code, reason).outcome
+    outcome = Play().close(code, reason).end
     assert isinstance(outcome, Failed)
     assert words in outcome.reason
 
@@ -739,7 +739,7 @@ def test_each_close_is_explained(code: int | None, reason: str, words: str) -> N
 def test_an_error_event_says_more_than_the_close_after_it() -> None:
     """The close alone carries the number only."""
     play = Play().hear(error("missing_dynamic_variable", "Missing required dynamic variables: {'plan'}"))
-    outcome = play.close(1008).outcome
+    outcome = play.close(1008).end
     assert isinstance(outcome, Failed)
     assert "'plan'" in outcome.reason
 
@@ -747,13 +747,13 @@ def test_an_error_event_says_more_than_the_close_after_it() -> None:
 def test_an_error_event_whose_close_does_not_come_ends_the_turn() -> None:
     """After two seconds, not at the deadline."""
     play = Play().hear(error("llm_error", code=1002)).wait(DEADLINE)
-    assert isinstance(play.outcome, Failed)
+    assert isinstance(play.end, Failed)
     assert play.now == ERROR_SECONDS
 
 
 def test_a_refused_override_is_distinguished() -> None:
     """The carrier may continue without it."""
-    outcome = Play(text_only=True).close(1008, "Override for field 'text_only' is not allowed by config.").outcome
+    outcome = Play(text_only=True).close(1008, "Override for field 'text_only' is not allowed by config.").end
     assert isinstance(outcome, Failed)
     assert outcome.override_refused
 
@@ -761,7 +761,7 @@ def test_a_refused_override_is_distinguished() -> None:
 def test_an_idle_close_asks_for_a_fresh_session() -> None:
     """60 s without input say nothing about the agent."""
     play = Play().hear(error("transport_receive_timeout", code=1002)).close(1002)
-    assert isinstance(play.outcome, NoAnswer)
+    assert isinstance(play.end, NoAnswer)
 
 
 @pytest.mark.parametrize("code", [1011, 1006, None])
@@ -775,12 +775,12 @@ def test_a_broken_session_keeps_an_answer_that_was_whole(code: int | None) -> No
 )
 def test_a_broken_session_with_half_an_answer_failed(events: list[Event]) -> None:
     """Half an answer does not count."""
-    assert isinstance(Play().hear(*events).close(1011).outcome, Failed)
+    assert isinstance(Play().hear(*events).close(1011).end, Failed)
 
 
 def test_the_services_text_can_not_break_a_line() -> None:
     """They go into a log."""
-    outcome = Play().close(1011, "a\x1b[31m\nb" + "c" * 500).outcome
+    outcome = Play().close(1011, "a\x1b[31m\nb" + "c" * 500).end
     assert isinstance(outcome, Failed)
     assert outcome.reason.isprintable()
     assert len(outcome.reason) < 300
@@ -791,7 +791,7 @@ def test_a_stream_of_nonsense_ends_the_turn() -> None:
     play = Play()
     for _ in range(101):
         play.hear("nonsense")
-    assert isinstance(play.outcome, Failed)
+    assert isinstance(play.end, Failed)
 
 
 def test_a_stream_without_end_does_not_fill_the_memory() -> None:

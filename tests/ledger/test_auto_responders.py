@@ -1,4 +1,4 @@
-"""Loops: a customer who repeats a text that the agent answers each time, and one whose turns are too many."""
+"""Auto-responders: a customer who repeats a text that the agent answers each time, and one whose turns are too many."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from wa_relay.ledger.inbox import Received
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Accepted, Outgoing, Receipt
 from wa_relay.policy import OpeningText, Operator
-from wa_relay.reports import conversation_list as inbox_list
+from wa_relay.reports import conversation_list
 
 OTHER = "+573001112233"
 BSUID = "CO.1A2b3C"
@@ -71,7 +71,7 @@ def test_a_message_that_shows_two_customers_addresses_merges_them_and_the_older_
     assert entry.entry.facts == {"younger": second}
     assert merging.merged_into(ledger.db, second) == first
     assert merging.merged_into(ledger.db, first) is None
-    assert inbox_list.one(ledger.db, second).overview.id == first
+    assert conversation_list.one(ledger.db, second).overview.id == first
 
 
 def test_the_younger_id_is_never_given_out_again(ledger: Ledger) -> None:

@@ -14,8 +14,8 @@ from wa_relay.loops.daemon_wakeups import AT_MOST_EVERY, DaemonWakeups
 def test_work_that_another_daemon_announces_rings_its_bell_when_it_is_due() -> None:
     async def scenario() -> None:
         wakers = Wakers()
-        announcements = DaemonWakeups(Location(Path()), 1, wakers, time.time)
-        announcements.hear({"send": 0.0, "turn": time.time() + 0.1})
+        wakeups = DaemonWakeups(Location(Path()), 1, wakers, time.time)
+        wakeups.hear({"send": 0.0, "turn": time.time() + 0.1})
         assert await wakers.send.wait(0.0)
         assert not await wakers.turn.wait(0.0)
         assert await wakers.turn.wait(10.0)
@@ -27,10 +27,10 @@ def test_work_that_another_daemon_announces_rings_its_bell_when_it_is_due() -> N
 def test_many_announcements_ring_a_bell_at_most_every_fifty_milliseconds() -> None:
     async def scenario() -> None:
         wakers, rings = Wakers(), 0
-        announcements = DaemonWakeups(Location(Path()), 1, wakers, time.time)
+        wakeups = DaemonWakeups(Location(Path()), 1, wakers, time.time)
         began = time.monotonic()
         while rings < 4:
-            announcements.hear({"send": 0.0})
+            wakeups.hear({"send": 0.0})
             if await wakers.send.wait(0.001):
                 wakers.send.clear()
                 rings += 1
@@ -43,10 +43,10 @@ def test_many_announcements_ring_a_bell_at_most_every_fifty_milliseconds() -> No
 def test_a_request_is_woken_by_what_another_daemon_has_sent() -> None:
     async def scenario() -> None:
         wakers = Wakers()
-        announcements = DaemonWakeups(Location(Path()), 1, wakers, time.time)
+        wakeups = DaemonWakeups(Location(Path()), 1, wakers, time.time)
         waiting = asyncio.create_task(wakers.board.wait(7, 60.0))
         await asyncio.sleep(0)  # it begins to wait
-        announcements.hear({"moved": 0.0})
+        wakeups.hear({"moved": 0.0})
         assert await asyncio.wait_for(waiting, 10.0) is not None
 
     asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""A report that two connections share says what one connection says."""
+"""The durations of many turns, ranked in SQL, and reports that two connections share."""
 
 from __future__ import annotations
 

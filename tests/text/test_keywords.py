@@ -1,4 +1,4 @@
-"""Requests by meaning: both published lists, and what is ignored."""
+"""Keywords and phrases: both published lists, and what is ignored."""
 
 from __future__ import annotations
 

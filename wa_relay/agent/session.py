@@ -23,7 +23,7 @@ from wa_relay.agent.turn import Turn
 from wa_relay.agent.uploading import Uploader
 from wa_relay.elevenlabs.refusals import lacks_capacity
 from wa_relay.elevenlabs.shapes import FILE_LIMIT
-from wa_relay.elevenlabs.signed_url import UrlSigner
+from wa_relay.elevenlabs.signed_url import SignedUrls
 from wa_relay.elevenlabs.socket_address import WrongAddressError, socket_url
 from wa_relay.model import AgentFile, Answer, Moment, NoteTools, NoteTry, Question, Silence, Unreadable, UpstreamError
 from wa_relay.policy import TryLimits
@@ -45,7 +45,7 @@ class TextAgent:
 
     `turn_timeout` seconds for a session, `settle` seconds of quiet end an answer whose end is not announced.
     `base_url` is `elevenlabs.base_url`: the WebSocket goes to its host. `handover_tool` is the client tool by which
-    agents request a person. `signer` fetches the signed URLs, `api` does without one. `read_file` returns a file's
+    agents request a person. `signed_urls` fetches the signed URLs, `api` does without one. `read_file` returns a file's
     bytes in parts; without it the agent takes no files.
     """
 
@@ -60,12 +60,12 @@ class TextAgent:
         settle: float,
         base_url: str = "",
         handover_tool: str = "",
-        signer: UrlSigner | None = None,
+        signed_urls: SignedUrls | None = None,
         limits: TryLimits | None = None,
         read_file: Callable[[AgentFile], AsyncIterator[bytes]] | None = None,
     ) -> None:
         self._uploader = None if read_file is None else Uploader(api, read_file)
-        self._sign = (signer or api).signed_url
+        self._sign = (signed_urls or api).signed_url
         self._http = http
         self._settle = settle
         self._base_url = base_url
@@ -114,10 +114,10 @@ class TextAgent:
             await _Carrier(turn, socket, tools, self._uploader, ask.files, unseen=unseen).run()
         finally:
             self._hang_up(socket)
-        if isinstance(turn.outcome, Failed) and turn.outcome.override_refused and ask.text_only:
+        if isinstance(turn.end, Failed) and turn.end.override_refused and ask.text_only:
             # The agent forbids text-only sessions by override; the next try asks without it.
             self._settings.override_refused(question.agent_id)
-            raise TryFailedError(turn.outcome.reason, at_once=True)
+            raise TryFailedError(turn.end.reason, at_once=True)
         return _answer_of(turn)
 
     def _ask(self, question: Question, settings: AgentSettings | None, deadline: Moment) -> Ask:
@@ -177,7 +177,7 @@ class TextAgent:
 
 
 class _Carrier:
-    """Carries one turn over one socket until the turn has its outcome.
+    """Carries one turn over one socket until the turn has its end.
 
     `unseen` is true for an agent whose tool calls a session does not hear of.
     """
@@ -202,11 +202,11 @@ class _Carrier:
         self._receiving: asyncio.Task[aiohttp.WSMessage] | None = None
 
     async def run(self) -> None:
-        """Carries events and frames; returns once the turn has its outcome."""
+        """Carries events and frames; returns once the turn has its end."""
         clock = asyncio.get_running_loop().time
         try:
             await self._send(self._turn.opened(clock()))
-            while self._turn.outcome is None:
+            while self._turn.end is None:
                 message = await self._next(max(self._turn.wake_at - clock(), _SHORTEST_WAIT))
                 if message is None:
                     await self._send(self._turn.tick(clock()))
@@ -270,7 +270,7 @@ class _Carrier:
 
 def _answer_of(turn: Turn) -> Answer | Silence | Unreadable:
     """The answer of a turn that is over; raises `TryFailedError` for any other end."""
-    match turn.outcome:
+    match turn.end:
         case Answered(text):
             return Answer(text=text, session_id=turn.session_id)
         case ChoseSilence():
@@ -281,7 +281,7 @@ def _answer_of(turn: Turn) -> Answer | Silence | Unreadable:
             raise TryFailedError(reason, no_capacity=no_capacity)
         case NoAnswer(reason):
             raise TryFailedError(reason, at_once=True)
-    raise TryFailedError("the session has no outcome", at_once=True)
+    raise TryFailedError("the session has no end", at_once=True)
 
 
 async def _closed(socket: _Socket) -> None:

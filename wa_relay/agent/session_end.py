@@ -42,4 +42,4 @@ class Failed:
     no_capacity: bool = False
 
 
-Outcome = Answered | ChoseSilence | NothingReadable | NoAnswer | Failed
+SessionEnd = Answered | ChoseSilence | NothingReadable | NoAnswer | Failed

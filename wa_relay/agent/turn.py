@@ -1,4 +1,4 @@
-"""One text turn with an agent, sans-I/O: the service's events in, frames to send and an outcome out.
+"""One text turn with an agent, sans-I/O: the service's events in, frames to send and an end out.
 
 `session` carries it: it hands in what arrives and the time, sends what comes back, and calls `tick` at
 `wake_at`. Order of a session: our initiation, the service's metadata, perhaps the agent's greeting, our
@@ -17,7 +17,7 @@ from wa_relay.agent.frames import Frame
 from wa_relay.agent.greeting import squeezed
 from wa_relay.agent.recap import with_notes
 from wa_relay.agent.replies import Replies
-from wa_relay.agent.session_end import Answered, ChoseSilence, Failed, NoAnswer, NothingReadable, Outcome
+from wa_relay.agent.session_end import Answered, ChoseSilence, Failed, NoAnswer, NothingReadable, SessionEnd
 from wa_relay.agent.tools import Tools
 from wa_relay.elevenlabs.session_events import Body, body_of, id_of, parse, text_of
 from wa_relay.model import Moment
@@ -38,10 +38,10 @@ _MAX_MALFORMED = 100
 
 
 class Turn:
-    """A session from its opening to its outcome. Once `outcome` is set nothing more is sent."""
+    """A session from its opening to its end. Once `end` is set nothing more is sent."""
 
     def __init__(self, ask: Ask) -> None:
-        self.outcome: Outcome | None = None
+        self.end: SessionEnd | None = None
         self.session_id: str | None = None
         self.handover_requested = False  # the agent has called the handover tool
         self._ask = ask
@@ -88,13 +88,13 @@ class Turn:
 
     def received(self, event: str | Body, now: Moment) -> list[Frame]:
         """Takes in one event, parsed or as its JSON text; returns the frames to send, in order."""
-        if self.outcome is not None:
+        if self.end is not None:
             return []
         known = parse(event)
         if known is None:
             self._malformed += 1
             if self._malformed > _MAX_MALFORMED:
-                self.outcome = Failed("ElevenLabs sent something that is not a conversation")
+                self.end = Failed("ElevenLabs sent something that is not a conversation")
             return []
         kind = known.get("type")
         handler = self._HANDLERS.get(kind) if isinstance(kind, str) else None
@@ -106,7 +106,7 @@ class Turn:
     def uploaded(self, file_ids: Sequence[str | None]) -> list[Frame]:
         """Takes the ids of the question's files, None for one that could not be given; returns the frames to send."""
         self.wants_files = False
-        if self.outcome is None and not self._asked:
+        if self.end is None and not self._asked:
             self._ask_with([file_id for file_id in file_ids if file_id is not None], file_ids)
         return self._flushed()
 
@@ -117,16 +117,16 @@ class Turn:
 
     def closed(self, code: int | None, reason: str) -> None:
         """The connection is gone: with a close `code`, or None when it just broke."""
-        if self.outcome is not None:
+        if self.end is not None:
             return
         text = self._replies.text()
         whole = not (self._replies.streaming or self._tools.running or self._owed)
         if text and (whole or code == NORMAL_CLOSE):
-            self.outcome = Answered(text)
+            self.end = Answered(text)
         elif self._asked and not self._replies.text(unfinished=True) and self._closed_silently(code, reason):
-            self.outcome = ChoseSilence()
+            self.end = ChoseSilence()
         else:
-            self.outcome = why_closed(code, reason, self._error)
+            self.end = why_closed(code, reason, self._error)
 
     def _closed_silently(self, code: int | None, reason: str) -> bool:
         return (self._tools.silenced and self._error is None) or closed_silently(code, reason, self._error)
@@ -134,7 +134,7 @@ class Turn:
     # --- deciding ---
 
     def _decide(self, now: Moment) -> None:
-        if self.outcome is not None:
+        if self.end is not None:
             return
         if self._error is not None and now >= self._error_until:
             self.closed(self._error.code, "")
@@ -150,21 +150,21 @@ class Turn:
 
     def _run_out(self) -> None:
         if text := self._replies.text():
-            self.outcome = Answered(text)
+            self.end = Answered(text)
         elif self._tools.silenced:
-            self.outcome = ChoseSilence()
+            self.end = ChoseSilence()
         elif self._asked:
-            self.outcome = NoAnswer("the agent wrote nothing within elevenlabs.turn_timeout_seconds")
+            self.end = NoAnswer("the agent wrote nothing within elevenlabs.turn_timeout_seconds")
         else:
-            self.outcome = Failed("ElevenLabs did not begin the session in time")
+            self.end = Failed("ElevenLabs did not begin the session in time")
 
     def _finish(self) -> None:
         if text := self._replies.text(unfinished=True):
-            self.outcome = Answered(text)
+            self.end = Answered(text)
         elif self._tools.silenced:
-            self.outcome = ChoseSilence()
+            self.end = ChoseSilence()
         else:
-            self.outcome = NoAnswer("the agent answered with no text")
+            self.end = NoAnswer("the agent answered with no text")
 
     def _quiet_end(self) -> Moment | None:
         """Returns when the quiet since the agent's last sign of work ends the turn; None while it can't."""
@@ -188,7 +188,7 @@ class Turn:
 
     def _ask_with(self, given: list[str], file_ids: Sequence[str | None]) -> None:
         if not given and not self._ask.has_words:
-            self.outcome = NothingReadable()
+            self.end = NothingReadable()
             return
         self._asked = True
         if self._ask.context:

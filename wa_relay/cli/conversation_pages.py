@@ -45,7 +45,7 @@ class Changes:
         self._newest = conversation.newest
         self._shown = {message.id: message.status for message in conversation.messages}
 
-    def announcements(self, conversation: Conversation) -> Iterator[int]:
+    def new_calls(self, conversation: Conversation) -> Iterator[int]:
         """The indexes in `calls` of new calls, the oldest first."""
         for place in reversed(range(len(conversation.calls))):
             key = conversation.calls[place].key
@@ -99,7 +99,7 @@ class BubblePage:
 
     def go_on(self, conversation: Conversation) -> None:
         """Prints new calls and messages, and a line for each message with a new status."""
-        for place in self._changes.announcements(conversation):
+        for place in self._changes.new_calls(conversation):
             for part in self._bubbles.call(conversation.calls[place]):
                 self._print(part)
         for message, new in self._changes.messages(conversation):

@@ -15,7 +15,7 @@ from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.writer_thread import LedgerThread
 from wa_relay.loops.file_reader import FileReader
 from wa_relay.loops.forgetting import Copies, Forgetter
-from wa_relay.loops.service_clients import open_upstreams
+from wa_relay.loops.service_clients import open_clients
 
 T = TypeVar("T")
 
@@ -35,6 +35,6 @@ async def _run(config: Config, work: Callable[[Forgetter], Awaitable[T]], *, ups
         if upstream:
             reader = Reader(location_of(config))
             opened.callback(reader.close)
-            clients = await open_upstreams(config, ledger.mark, FileReader(reader), opened)
+            clients = await open_clients(config, ledger.mark, FileReader(reader), opened)
             copies = Copies(clients.twilio, clients.elevenlabs)
         return await work(Forgetter(thread, time.time, copies))

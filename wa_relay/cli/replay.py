@@ -24,7 +24,7 @@ from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.replaying import StoredTurn, stored_turns
 from wa_relay.ledger.store import Ledger
 from wa_relay.loops.file_reader import FileReader
-from wa_relay.loops.service_clients import Upstreams, open_upstreams
+from wa_relay.loops.service_clients import ServiceClients, open_clients
 from wa_relay.model import AgentError, Answer, NoCapacityError, RelayError, UpstreamError
 from wa_relay.text.markdown import to_whatsapp
 
@@ -73,12 +73,12 @@ async def _replay(config: Config, turns: Sequence[StoredTurn], agent: str, *, to
     async with AsyncExitStack() as opened:
         reader = Reader(location_of(config))
         opened.callback(reader.close)
-        clients = await open_upstreams(config, "", FileReader(reader), opened)
+        clients = await open_clients(config, "", FileReader(reader), opened)
         await _refuse_tools(clients, agent, tools_run=tools_run)
         return [await _ask(clients, turn) for turn in turns]
 
 
-async def _refuse_tools(clients: Upstreams, agent: str, *, tools_run: bool) -> None:
+async def _refuse_tools(clients: ServiceClients, agent: str, *, tools_run: bool) -> None:
     try:
         settings = await clients.elevenlabs.agent(agent)
     except UpstreamError as error:
@@ -92,7 +92,7 @@ async def _refuse_tools(clients: Upstreams, agent: str, *, tools_run: bool) -> N
         )
 
 
-async def _ask(clients: Upstreams, turn: StoredTurn) -> Replayed:
+async def _ask(clients: ServiceClients, turn: StoredTurn) -> Replayed:
     async def note_tools(*_: object, **__: object) -> None:
         """Nothing is kept of a replayed turn."""
 

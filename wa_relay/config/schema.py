@@ -49,7 +49,7 @@ from wa_relay.config.value_types import (
     between,
     list_of,
 )
-from wa_relay.text.default_texts import CUSTOMER_TEXTS
+from wa_relay.text.default_texts import DEFAULT_TEXTS
 
 OUTCOMES = ("completed", "voicemail", "failed", "cancelled")
 """The outcomes that may be followed up: those that are final."""
@@ -151,7 +151,7 @@ class OpeningMessage(Table):
 class CompletedMessage(OpeningMessage):
     """The one outcome that is followed up without being configured."""
 
-    body: Text = CUSTOMER_TEXTS.opening
+    body: Text = DEFAULT_TEXTS.opening
     content_variables: Variables = {"1": "{client_name}"}
 
 
@@ -178,13 +178,13 @@ class Reply(Table):
 
     debounce_seconds: Annotated[float, between(0, 15)] = 2.0
     max_length: Annotated[int, between(20, 1600)] = 1500
-    fallback: Text = CUSTOMER_TEXTS.fallback
+    fallback: Text = DEFAULT_TEXTS.fallback
     unknown_sender: Annotated[Literal["ignore", "fallback", "agent"], AnyCase] = "ignore"
     unknown_sender_agent_id: AgentId = ""
     typing: bool = True
     ask_again: Annotated[int, between(0, 10)] = 2
     max_turns_per_hour: Limit = 60
-    text_only: Text = CUSTOMER_TEXTS.text_only
+    text_only: Text = DEFAULT_TEXTS.text_only
     reopen_content_sid: ContentSid = ""
     reopen_content_variables: Variables = {"1": "{client_name}"}
 
@@ -207,7 +207,7 @@ class OptOut(Table):
     """The keywords that opt a customer out, and in again."""
 
     keywords: Keywords = ("BAJA", "DAR DE BAJA", "STOP", "PARAR", "DETENER", "ALTO", "NO MOLESTAR")
-    confirmation: Text = CUSTOMER_TEXTS.opt_out_confirmation
+    confirmation: Text = DEFAULT_TEXTS.opt_out_confirmation
     return_keywords: Keywords = ("ALTA", "START")
     phrases: bool = True
 
@@ -228,7 +228,7 @@ class Handover(Table):
     keywords: Keywords = ("ASESOR", "HUMANO", "HABLAR CON UN ASESOR", "HABLAR CON UNA PERSONA", "AGENT")
     tool: ToolName = "transfer_to_human"
     on_failure: bool = False
-    notice: Text = CUSTOMER_TEXTS.handover_notice
+    notice: Text = DEFAULT_TEXTS.handover_notice
     return_after_hours: Annotated[float, above(0, 720)] = 12.0
     wait_minutes: Annotated[float, above(0, 43_200)] = 30.0
     unanswered_minutes: Annotated[float, above(0, 43_200)] = 15.0

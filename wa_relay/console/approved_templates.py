@@ -22,7 +22,7 @@ class Offered:
     fault: str = ""
 
 
-class TemplateList:
+class ApprovedTemplates:
     """Lists the templates from which an operator may choose when the window is closed."""
 
     def __init__(self, source: Templates) -> None:

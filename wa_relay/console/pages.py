@@ -12,7 +12,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 from wa_relay.console import campaigns, downloads, lists, threads
-from wa_relay.console.approved_templates import TemplateList
+from wa_relay.console.approved_templates import ApprovedTemplates
 from wa_relay.console.login import is_below_console, login_path
 from wa_relay.console.render import Clock, Pages, redirect
 from wa_relay.doctor import Report
@@ -53,7 +53,7 @@ class PageRoutes:
     access: Access
     pages: Pages
     checkup: Checkup
-    templates: TemplateList
+    templates: ApprovedTemplates
     examine: Examine
     forgetter: Forgetter
     timezone: tzinfo

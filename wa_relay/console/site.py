@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from wa_relay import doctor
 from wa_relay.config import Config
 from wa_relay.config.loader import Loaded
-from wa_relay.console.approved_templates import TemplateList
+from wa_relay.console.approved_templates import ApprovedTemplates
 from wa_relay.console.login import LoginRoutes
 from wa_relay.console.pages import PageRoutes
 from wa_relay.console.passwords import Checker
@@ -18,7 +18,7 @@ from wa_relay.console.render import Pages, Place
 from wa_relay.console.sessions import Sessions
 from wa_relay.ledger.reader import Reader
 from wa_relay.loops.forgetting import Forgetter
-from wa_relay.loops.service_clients import Upstreams
+from wa_relay.loops.service_clients import ServiceClients
 from wa_relay.model import Moment
 from wa_relay.server.access import Access
 from wa_relay.server.health import Checkup
@@ -34,7 +34,7 @@ class Parts:
     threads: Reader
     access: Access
     checkup: Checkup
-    upstreams: Upstreams
+    clients: ServiceClients
     forgetter: Forgetter
     clock: Callable[[], Moment]
 
@@ -54,7 +54,7 @@ def routes(parts: Parts, config: Config) -> tuple[Route, ...]:
         parts.access,
         pages,
         parts.checkup,
-        TemplateList(parts.upstreams.templates),
+        ApprovedTemplates(parts.clients.templates),
         functools.partial(doctor.examine, Loaded(config, (), {}), clock),
         parts.forgetter,
         timezone,

@@ -18,7 +18,7 @@ _PATH = "/v1/convai/conversation/get-signed-url"
 _MAX_BODY = 64 * 1024
 
 
-class UrlSigner:
+class SignedUrls:
     """Fetches signed URLs with the key of one workspace. `timeout` is in seconds, for a whole call."""
 
     def __init__(self, http: aiohttp.ClientSession, base_url: str, api_key: str, *, timeout: float = 20.0) -> None:

@@ -1,4 +1,6 @@
-"""Loops: a customer who is also a machine, and would answer the agent without end. Either rule mutes the conversation.
+"""Auto-responders: customers that are machines too, and would answer the agent without end.
+
+Either rule mutes the conversation.
 
 A release and the end of a mute start both counts anew: nothing from before the handler last changed is counted.
 """

@@ -27,7 +27,7 @@ FILE_HEADER = 100
 """Bytes before the first page's own header."""
 
 
-def wash(path: Path, place: int) -> int | None:
+def clear(path: Path, place: int) -> int | None:
     """Clears the gaps of the pages from number `place` on (from 0). Returns where to continue, None at the end."""
     descriptor = descriptor_of(path)
     if descriptor is None:

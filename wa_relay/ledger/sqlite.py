@@ -152,7 +152,7 @@ class SqliteEngine(sqlite3.Connection):
         # The pages in memory have the old free space, which the next change would write back.
         self.execute("pragma shrink_memory")
         path = Path(self.execute("pragma database_list").fetchone()["file"])
-        return free_space.wash(path, place)
+        return free_space.clear(path, place)
 
     def finish(self) -> None:
         """Brings the whole log into the main file."""

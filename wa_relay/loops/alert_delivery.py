@@ -1,7 +1,8 @@
-"""Posts alerts to the team's own systems, signed by Standard Webhooks, until they are acknowledged.
+"""Stores the alerts of `alarms`, and posts all alerts to the team's own systems until they are acknowledged.
 
-Both loops look through a reader, once a second; the ledger's writer is asked only when something is to be stored. A
-receiver that is slow, broken or gone holds up other alerts for 10 s at most, and customers never.
+The requests are signed by Standard Webhooks. Both loops look through a reader, once a second; the ledger's writer
+is asked only when something is to be stored. A receiver that is slow, broken or gone holds up other alerts for 10 s
+at most, and customers never.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def signed_headers(key: bytes, webhook_id: str, body: bytes, now: Moment) -> dic
     }
 
 
-class Alerting:
+class AlertDelivery:
     """Raises the alerts that no single event raises, and posts all of them."""
 
     def __init__(
@@ -170,16 +171,16 @@ class Alerting:
                 await asyncio.sleep(LOOK_EVERY)
 
 
-def alerting_of(
+def alert_delivery_of(
     config: Config,
     rules: Rules,
     ledger: LedgerThread,
     reader: Reader,
     clock: Callable[[], Moment],
     alarms: Alarms,
-) -> Alerting | None:
+) -> AlertDelivery | None:
     """Makes the loops of alerts; None without a receiver."""
     if not config.alerts.url:
         return None
     receiver = receiver_of(config.alerts.url, config.alerts.secret.reveal())
-    return Alerting(ledger, reader, clock, rules, receiver, alarms)
+    return AlertDelivery(ledger, reader, clock, rules, receiver, alarms)

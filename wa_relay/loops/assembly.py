@@ -1,4 +1,4 @@
-"""Makes the background loops of a daemon from its storage and its upstreams."""
+"""Makes the background loops of a daemon from its storage and its service clients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from wa_relay.channel.inbound import listed_inbound
 from wa_relay.config import Config
 from wa_relay.loops.alarms import Alarms, database_folder
-from wa_relay.loops.alert_delivery import Alerting, alerting_of
+from wa_relay.loops.alert_delivery import AlertDelivery, alert_delivery_of
 from wa_relay.loops.answering import TurnWorker
 from wa_relay.loops.bell import Wakers
 from wa_relay.loops.call_announcements import CallAnnouncements
@@ -23,7 +23,7 @@ from wa_relay.loops.polling import Polling
 from wa_relay.loops.rates import Rates
 from wa_relay.loops.reconcile import Reconciler
 from wa_relay.loops.sending import SendWorker
-from wa_relay.loops.service_clients import Upstreams
+from wa_relay.loops.service_clients import ServiceClients
 from wa_relay.loops.typing import TypingIndicator
 from wa_relay.model import Moment
 from wa_relay.policy import Rules
@@ -51,41 +51,41 @@ class Loops:
     polling: Polling
     call_facts: CallFacts
     reconciler: Reconciler
-    alerting: Alerting | None
+    alert_delivery: AlertDelivery | None
     handovers: HandoverKeeper
     indexer: Indexer
     forgetting: Forgetter
 
 
-def make_loops(common: Common, storage: Storage, upstreams: Upstreams, rates: Rates) -> Loops:
+def make_loops(common: Common, storage: Storage, clients: ServiceClients, rates: Rates) -> Loops:
     """Makes the loops; none of them runs yet."""
     config, rules, clock, wakers = common.config, common.rules, common.clock, common.wakers
     ledger = storage.ledger
-    sending = SendWorker(ledger, upstreams.twilio, wakers, clock, rates=rates)
+    sending = SendWorker(ledger, clients.twilio, wakers, clock, rates=rates)
     announcements = CallAnnouncements(clock, wakers)
     polling = Polling(
         ledger,
-        upstreams.elevenlabs,
+        clients.elevenlabs,
         clock,
         wakers.poll,
         announcements,
         agent_ids=config.poll.agent_ids,
         horizon=rules.horizon,
     )
-    call_facts = CallFacts(ledger, upstreams.elevenlabs, clock, wakers.follow_up, announcements)
+    call_facts = CallFacts(ledger, clients.elevenlabs, clock, wakers.follow_up, announcements)
     answering = TurnWorker(
         ledger,
-        upstreams.agent,
+        clients.agent,
         clock,
         rules,
         storage.threads,
         wakers,
         fetch_details=call_facts.fetch_details,
-        typing=TypingIndicator(storage.threads, upstreams.twilio.show_typing) if rules.typing else None,
+        typing=TypingIndicator(storage.threads, clients.twilio.show_typing) if rules.typing else None,
     )
     reconciler = Reconciler(
         ledger,
-        upstreams.twilio,
+        clients.twilio,
         clock,
         rules,
         wakers,
@@ -96,12 +96,12 @@ def make_loops(common: Common, storage: Storage, upstreams: Upstreams, rates: Ra
     )
     language = config.media.language
     files = MediaWorker(
-        ledger, upstreams.media, upstreams.elevenlabs, storage.files, wakers, clock, rules, language=language
+        ledger, clients.media, clients.elevenlabs, storage.files, wakers, clock, rules, language=language
     )
     handovers = HandoverKeeper(ledger, clock, wakers)
     alarms = Alarms(common.signs, lambda: polling.health.consecutive_failures, database_folder(config))
-    alerting = alerting_of(config, rules, ledger, storage.events, clock, alarms)
-    forgetting = Forgetter(ledger, clock, Copies(upstreams.twilio, upstreams.elevenlabs), config.retention.threads_days)
+    alert_delivery = alert_delivery_of(config, rules, ledger, storage.events, clock, alarms)
+    forgetting = Forgetter(ledger, clock, Copies(clients.twilio, clients.elevenlabs), config.retention.threads_days)
     indexer = Indexer(ledger, storage.events)
     return Loops(
         sending=sending,
@@ -111,7 +111,7 @@ def make_loops(common: Common, storage: Storage, upstreams: Upstreams, rates: Ra
         polling=polling,
         call_facts=call_facts,
         reconciler=reconciler,
-        alerting=alerting,
+        alert_delivery=alert_delivery,
         handovers=handovers,
         indexer=indexer,
         forgetting=forgetting,

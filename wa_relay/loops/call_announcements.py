@@ -28,7 +28,7 @@ _EVENTS = {
 
 
 class CallAnnouncements:
-    """Follows up the calls that the ledger has stored, and reports that it does not store."""
+    """Announces the calls that the ledger has stored, and logs the reports that it does not store."""
 
     def __init__(self, clock: Callable[[], Moment], wakers: Wakers) -> None:
         self._clock = clock

@@ -59,7 +59,7 @@ async def open_database(
     return await asyncio.to_thread(open_it)
 
 
-async def open_storage(
+async def begin_storage(
     config: Config,
     rules: Rules,
     found: Opened[Engine],

@@ -14,7 +14,7 @@ from wa_relay.channel.media import MediaFetcher
 from wa_relay.channel.twilio import TwilioChannel
 from wa_relay.config import Config
 from wa_relay.elevenlabs.client import ElevenLabs
-from wa_relay.elevenlabs.signed_url import UrlSigner
+from wa_relay.elevenlabs.signed_url import SignedUrls
 from wa_relay.http import PunctualConnector
 from wa_relay.loops.answering import Agent
 from wa_relay.loops.file_reader import FileReader
@@ -22,7 +22,7 @@ from wa_relay.phone import address
 
 
 @dataclass(frozen=True, slots=True)
-class Upstreams:
+class ServiceClients:
     """The clients of both services."""
 
     elevenlabs: ElevenLabs
@@ -32,7 +32,7 @@ class Upstreams:
     media: MediaFetcher
 
 
-async def open_upstreams(config: Config, mark: str, files: FileReader, opened: AsyncExitStack) -> Upstreams:
+async def open_clients(config: Config, mark: str, files: FileReader, opened: AsyncExitStack) -> ServiceClients:
     """Opens the clients; `opened` closes them. `mark` names the database in Twilio's callbacks."""
     http = await opened.enter_async_context(
         aiohttp.ClientSession(
@@ -64,7 +64,7 @@ async def open_upstreams(config: Config, mark: str, files: FileReader, opened: A
             max_bytes=config.media.max_bytes,
         )
     )
-    return Upstreams(api, twilio, templates, _make_agent(config, api, http, files, opened), fetcher)
+    return ServiceClients(api, twilio, templates, _make_agent(config, api, http, files, opened), fetcher)
 
 
 def _make_agent(
@@ -81,7 +81,7 @@ def _make_agent(
         settle=settings.settle_seconds,
         base_url=settings.base_url,
         handover_tool=config.handover.tool,
-        signer=UrlSigner(http, settings.base_url, key),
+        signed_urls=SignedUrls(http, settings.base_url, key),
         read_file=lambda file: files.read(file.media),
     )
     opened.push_async_callback(agent.close)

@@ -21,7 +21,7 @@ SELECT_CUSTOMER_OF_CALLS = """
     select c.id, s.phone_number from calls c join conversation_state s on s.id = c.conversation_id"""
 
 
-class DayLabels:
+class DayNames:
     """The local day, as 2026-11-22, of a quarter of an hour counted from the epoch."""
 
     def __init__(self, timezone: tzinfo) -> None:
@@ -39,7 +39,7 @@ class DayLabels:
         return day
 
 
-def call_labels(db: Queries, by: str) -> dict[float | None, str | None]:
+def call_names(db: Queries, by: str) -> dict[float | None, str | None]:
     """The name of each call's batch, group or agent, its id where no report named it; or the customer's number.
 
     A name that belongs to several ids is shown with them: two campaigns stay two.

@@ -19,7 +19,7 @@ from wa_relay.ledger.engine import Queries, Rows
 from wa_relay.reports.awaiting_operator import stopped_templates
 from wa_relay.reports.figures import Group, Statistics
 from wa_relay.reports.first_reply import FIRST_REPLY_AT
-from wa_relay.reports.group_names import NAMED, QUARTER, DayLabels, call_labels
+from wa_relay.reports.group_names import NAMED, QUARTER, DayNames, call_names
 from wa_relay.reports.snapshot import snapshots
 from wa_relay.reports.spans import Span
 from wa_relay.reports.tally import Tally
@@ -115,8 +115,8 @@ class _Tallies:
     def __init__(self, db: Queries, by: Grouping | None, timezone: tzinfo) -> None:
         self.is_one = by is None
         self.labelled: defaultdict[str | None, Tally] = defaultdict(Tally)
-        self._days = DayLabels(timezone) if by == "day" else None
-        self._calls = call_labels(db, by) if by in BY_CALL else {}
+        self._days = DayNames(timezone) if by == "day" else None
+        self._calls = call_names(db, by) if by in BY_CALL else {}
         self.known: dict[float | None, Tally] = {}
 
     def of(self, group: float | None) -> Tally:

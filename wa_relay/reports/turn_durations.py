@@ -1,6 +1,6 @@
-"""The lengths of very many answered turns, ranked by SQLite: their rows stay where they are.
+"""The durations of very many answered turns, ranked by SQLite: their rows stay where they are.
 
-A sample of the lengths says between which two a rank lies; SQLite counts those below, and only those between are
+A sample of the durations says between which two a rank lies; SQLite counts those below, and only those between are
 fetched. The ranks are exact.
 """
 
@@ -18,16 +18,16 @@ FEW = 100_000
 """With fewer turns, fetching all lengths is quick enough."""
 
 NEWEST_TURN = "select max(id) from turns"
-SELECT_LENGTH = """
+SELECT_DURATION = """
     select t.replied_at - t.last_at from turns t
     where t.id = :id and t.finished_at >= :since and t.finished_at < :until and t.state = 'answered'
         and t.replied_at is not null"""
-COUNT_LENGTHS = """
+COUNT_DURATIONS = """
     select count(*), count(t.replied_at), count(*) filter (where t.replied_at - t.last_at < :middle),
         count(*) filter (where t.replied_at - t.last_at < :late)
     from turns t
     where t.finished_at >= :since and t.finished_at < :until and t.state = 'answered'"""
-SELECT_LENGTHS_BETWEEN = """
+SELECT_DURATIONS_BETWEEN = """
     select t.replied_at - t.last_at from turns t
     where t.finished_at >= :since and t.finished_at < :until and t.state = 'answered'
         and (t.replied_at - t.last_at between :middle and :after_middle
@@ -54,15 +54,15 @@ def rank_turns(db: Queries, bounds: dict[str, Any]) -> RankedTurns | None:
     sample = sorted(
         row[0]
         for turn in range(1, newest + 1, max(1, newest // SAMPLE))
-        for row in db.tuples(SELECT_LENGTH, {**bounds, "id": turn}).fetchall()
+        for row in db.tuples(SELECT_DURATION, {**bounds, "id": turn}).fetchall()
     )
     if len(sample) < SAMPLE // 2:
         return None
     (middle, after_middle), (late, after_late) = around(sample, 0.5), around(sample, 0.95)
     given = {**bounds, "middle": middle, "late": late}
-    answered, timed, below_middle, below_late = db.tuples(COUNT_LENGTHS, given).fetchall()[0]
+    answered, timed, below_middle, below_late = db.tuples(COUNT_DURATIONS, given).fetchall()[0]
     given |= {"after_middle": after_middle, "after_late": after_late}
-    near = sorted(row[0] for row in db.tuples(SELECT_LENGTHS_BETWEEN, given).fetchall())
+    near = sorted(row[0] for row in db.tuples(SELECT_DURATIONS_BETWEEN, given).fetchall())
     lower = [length for length in near if middle <= length <= after_middle]
     upper = [length for length in near if late <= length <= after_late]
     medians = _taken(lower, (timed - 1) // 2 - below_middle, timed // 2 - below_middle)

@@ -23,7 +23,7 @@ from wa_relay.server.access import actor_key
 from wa_relay.server.answers import JSON, HttpError, json_answer
 from wa_relay.server.body import FORM, body_key, form_fields, require_media_type
 from wa_relay.server.listener import RequestLedger, Route
-from wa_relay.server.operator_actions import Desk
+from wa_relay.server.operator_actions import OperatorActions
 from wa_relay.server.parameters import customer, faulty, parameters, unknown_customer, whole
 from wa_relay.sources import jsonbody
 from wa_relay.sources.jsonbody import Json
@@ -39,8 +39,10 @@ REFUSED_STATUS = {"window_closed": 409, "quiet_hours": 409, "opted_out": 422, "i
 class ConversationRoutes:
     """The list, and for one conversation: messages, takeover, release, read, opt-out."""
 
-    def __init__(self, desk: Desk, ledger: RequestLedger, reader: Reader, clock: Callable[[], Moment]) -> None:
-        self._desk = desk
+    def __init__(
+        self, actions: OperatorActions, ledger: RequestLedger, reader: Reader, clock: Callable[[], Moment]
+    ) -> None:
+        self._actions = actions
         self._ledger = ledger
         self._reader = reader
         self._clock = clock
@@ -80,7 +82,7 @@ class ConversationRoutes:
     async def write(self, http: web.Request) -> web.StreamResponse:
         """Stores an operator's message, which takes the conversation over."""
         address, message = customer(http), message_of(jsonbody.parse_object(http[body_key]))
-        stored = await self._desk.write(address, message, _operator(http), _key(http))
+        stored = await self._actions.write(address, message, _operator(http), _key(http))
         if not isinstance(stored, Stored):
             raise refusal(stored)
         shown = await self._reader.read(read_message, stored.message_id)
@@ -90,17 +92,17 @@ class ConversationRoutes:
     async def take_over(self, http: web.Request) -> web.StreamResponse:
         """Takes a conversation over."""
         hours = hours_of(_body(http))
-        return await self._shown(await self._desk.take_over(customer(http), _operator(http), hours))
+        return await self._shown(await self._actions.take_over(customer(http), _operator(http), hours))
 
     async def release(self, http: web.Request) -> web.StreamResponse:
         """Gives a conversation back to the agent."""
         _body(http)
-        return await self._shown(await self._desk.release(customer(http), _operator(http)))
+        return await self._shown(await self._actions.release(customer(http), _operator(http)))
 
     async def read(self, http: web.Request) -> web.StreamResponse:
         """Records that an operator has looked."""
         _body(http)
-        return await self._shown(await self._desk.note_read(customer(http)))
+        return await self._shown(await self._actions.note_read(customer(http)))
 
     async def opt_out(self, http: web.Request) -> web.StreamResponse:
         """Opts a customer out."""

@@ -1,4 +1,4 @@
-"""The address at which the daemon listens."""
+"""Listens at the configured address, and finds the port."""
 
 from __future__ import annotations
 

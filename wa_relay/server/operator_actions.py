@@ -1,4 +1,4 @@
-"""The desk: what operators do with conversations, for the routes of the API and for the control socket."""
+"""Operators' actions on conversations, for the routes of the API and for the control socket."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wa_relay.policy import Operator
 from wa_relay.server.listener import RequestLedger
 
 
-class Desk:
+class OperatorActions:
     """Takes conversations over, gives them back and writes in them. Each returns None for an unknown customer."""
 
     def __init__(self, ledger: RequestLedger, clock: Callable[[], Moment], wakers: Wakers) -> None:

@@ -24,7 +24,7 @@ DECISIONS: dict[str, Decision] = {"sent": "sent", "resend": "resend", "cancel": 
 HIGHEST_ID = 2**63 - 1
 
 
-class OperatingRoutes:
+class OutboxRoutes:
     """`POST /api/messages/{id}/resolve`, `/api/pause` and `/api/resume`."""
 
     def __init__(self, ledger: RequestLedger, clock: Callable[[], Moment], send: Bell) -> None:

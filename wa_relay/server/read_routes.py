@@ -23,7 +23,7 @@ MOST_MESSAGES, USUAL_MESSAGES = 500, 100
 GROUPINGS: tuple[stats_queries.Grouping, ...] = ("day", "batch", "group", "agent", "conversation")
 
 
-class ReadingRoutes:
+class ReadRoutes:
     """The routes that change nothing."""
 
     def __init__(

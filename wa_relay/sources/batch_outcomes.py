@@ -38,7 +38,7 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class BatchOutcomes:
     """The recipients of a batch whose calls have ended, by call key, newest first.
 
     `unsettled` is true while other recipients may still bring calls. `lost` are the recipients
@@ -70,7 +70,7 @@ def is_untouched(batch: BatchSummary) -> bool:
     return batch.status == "pending" and batch.dispatched == 0 and not batch.finished and not batch.retries
 
 
-def survey(batch: Batch, now: Moment) -> Survey:
+def sort_recipients(batch: Batch, now: Moment) -> BatchOutcomes:
     """Sorts a batch's recipients into calls that have ended and what may still come.
 
     `failed` without a conversation is a separate failed call; `cancelled` without one was never
@@ -86,7 +86,7 @@ def survey(batch: Batch, now: Moment) -> Survey:
             open_rows.append(recipient)
     given_up = [r for r in open_rows if is_stale(now, r.updated_at, batch.summary.updated_at)]
     unsettled = batch.summary.status in OPEN_BATCHES or len(given_up) < len(open_rows)
-    return Survey(ended, unsettled, () if unsettled else tuple(given_up))
+    return BatchOutcomes(ended, unsettled, () if unsettled else tuple(given_up))
 
 
 def call_key(batch_id: str, recipient: Recipient) -> str | None:

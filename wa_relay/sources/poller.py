@@ -24,7 +24,7 @@ from wa_relay.sources.batch_outcomes import (
     finished_call,
     is_stale,
     outcome_of,
-    survey,
+    sort_recipients,
     worth_reading,
 )
 from wa_relay.sources.poll_memory import PollMemory
@@ -223,7 +223,7 @@ class _Round:
         if summary is None and self._settled.get(batch_id) == batch.summary.mark:
             return
         # In a thread: a batch may have tens of thousands of recipients, and the loop serves webhooks.
-        found = await asyncio.to_thread(survey, batch, self._now)
+        found = await asyncio.to_thread(sort_recipients, batch, self._now)
         if await self._deal(batch, found.ended) and not found.unsettled:
             if found.lost:
                 self._reject(Rejection("never_ended", None, batch_id, found.lost[0].id, None, count=len(found.lost)))

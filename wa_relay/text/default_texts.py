@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class CustomerTexts:
+class DefaultTexts:
     """The default texts for customers. The settings replace each of them."""
 
     opening: str
@@ -16,7 +16,7 @@ class CustomerTexts:
     handover_notice: str
 
 
-CUSTOMER_TEXTS = CustomerTexts(
+DEFAULT_TEXTS = DefaultTexts(
     opening="Hola {client_name}, gracias por atender nuestra llamada. ¿Te quedó alguna duda?",
     fallback="En este momento no podemos responderte. Te escribiremos pronto.",
     # For a video, a sticker, or any other attachment that the agent can't read.

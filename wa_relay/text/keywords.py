@@ -1,4 +1,4 @@
-"""Requests by meaning: whether a whole message is a keyword or one of the phrases that ask for no more messages.
+"""Keywords and phrases: whether a whole message is a keyword or one of the phrases that ask for no more messages.
 
 Nothing is guessed: a message counts only if all of it is one of a list, once greetings and thanks are taken out.
 "No alto" or "para el jueves" contain such words and ask for something else.

@@ -1,4 +1,4 @@
-"""Full-text search for people: words without case and accents, prefixes with `*`, no other operators.
+"""Search terms as people type them: words without case and accents, prefixes with `*`, no other operators.
 
 The same reading for both engines: SQLite splits and folds texts itself (`unicode61 remove_diacritics 2`), PostgreSQL is
 given the words of `words_of`.
