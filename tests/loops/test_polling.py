@@ -1,4 +1,4 @@
-"""The cost of a poll round at the shipped stand-in, counted in its journal."""
+"""Poll rounds: when they are made, and their cost at the shipped stand-in, counted in its journal."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from tests.loops.incoming import Incoming, played
+from tests.sources.scripted import START, Scripted, json_answer, service
 from wa_relay.elevenlabs.client import ElevenLabs
 from wa_relay.ledger import batches, file, store
 from wa_relay.ledger.store import Ledger
@@ -134,3 +136,52 @@ def test_a_batch_that_is_not_settled_is_followed_on_whatever_page_it_lies(tmp_pa
             assert {first, second} <= await s.known()
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_a_clock_that_is_set_back_does_not_keep_the_poller_at_rest(tmp_path: Path) -> None:
+    workspace = "/v1/convai/batch-calling/workspace"
+    script = Scripted(answers={workspace: json_answer({"detail": "later"}, 429, **{"Retry-After": "600"})})
+
+    async def scenario(_ledger: LedgerThread, incoming: Incoming, clock: list[float]) -> None:
+        polling = asyncio.create_task(incoming.polling.run())
+        for rounds, moment in ((1, START + 300.0), (2, START - 7200.0)):
+            clock[0] = moment
+            incoming.wakers.poll.ring()
+            async with asyncio.timeout(20):
+                while len(script.asked) < rounds or incoming.polling.health.consecutive_failures < rounds:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        polling.cancel()
+
+    played(tmp_path, script, scenario)
+
+
+class Leaping(asyncio.SelectorEventLoop):
+    """A loop whose clock a test sets ahead, so that every timed wait is over."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        """The loop's time, in seconds."""
+        return super().time() + self.ahead
+
+
+def test_a_poller_whose_bell_never_rings_makes_no_round_however_long_it_waits(tmp_path: Path) -> None:
+    script, loop = Scripted(), Leaping()
+
+    async def scenario() -> None:
+        found = file.open_for_writing(tmp_path / "relay.db", account_sid="AC1", now=START - 60.0)
+        ledger = LedgerThread(Ledger(found.connection, RULES))
+        async with service(script) as api:
+            incoming = Incoming.of(ledger, api, lambda: START)
+            polling = asyncio.create_task(incoming.polling.run())
+            for _ in range(3):
+                await asyncio.sleep(0)
+                loop.ahead += 7200.0
+                # Long enough for a round to reach the service.
+                await asyncio.sleep(0.1)
+            polling.cancel()
+        await ledger.close()
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(scenario())
+    assert script.asked == []
