@@ -80,8 +80,8 @@ DROP_DETAILS = "update calls set details_at = null, lacks_details = false where 
 Plan = policy.Skip | policy.Write | policy.Wait
 Details = Literal["known", "later", "due"]
 
-PUSHES_RECENTLY, NOTE_PUSH_EVERY = 86400.0, 60.0
-"""Seconds after a push in which the backend counts as one that reports calls itself, and between two notes of it."""
+NOTE_PUSH_EVERY = 60.0
+"""Seconds between two notes of the time of the last push."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ def unknown_calls(ledger: Ledger, keys: Sequence[str]) -> set[str]:
 def _note_push(ledger: Ledger, call: Call, last_push_at: Moment | None, now: Moment) -> bool:
     """Remembers that the backend reports calls. True if it did so in the last 24 hours."""
     if call.source != "push":
-        return _is_recent(last_push_at, now)
+        return policy.backend_reports(last_push_at, now)
     if last_push_at is None or not 0.0 <= now - last_push_at < NOTE_PUSH_EVERY:
         ledger.run(MARK_PUSHED, {"now": now})
     return True
@@ -210,11 +210,7 @@ def _note_push(ledger: Ledger, call: Call, last_push_at: Moment | None, now: Mom
 def pushes_recently(ledger: Ledger, now: Moment) -> bool:
     """True if the backend has reported a call in the last 24 hours."""
     row = ledger.one(SELECT_LAST_PUSH)
-    return row is not None and _is_recent(row[0], now)
-
-
-def _is_recent(last_push_at: Moment | None, now: Moment) -> bool:
-    return last_push_at is not None and now - last_push_at < PUSHES_RECENTLY
+    return row is not None and policy.backend_reports(row[0], now)
 
 
 def _forgotten_state(call: Call) -> CallState:

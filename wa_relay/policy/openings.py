@@ -21,6 +21,9 @@ SkipReason = Literal[
 DETAILS_WITHIN = 600.0
 """Seconds after its report for which a call waits for its length and its collected values (contract 8.1)."""
 
+PUSHES_RECENTLY = 86400.0
+"""Seconds after a push in which the backend counts as one that reports calls itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class CustomerFacts:
@@ -51,6 +54,11 @@ class Wait:
     """The call's length or collected values must be known first; it is decided at `until` at the latest."""
 
     until: Moment
+
+
+def backend_reports(last_push_at: Moment | None, now: Moment) -> bool:
+    """True if the backend reports calls itself: a polled call without a name then waits for its report."""
+    return last_push_at is not None and now - last_push_at < PUSHES_RECENTLY
 
 
 def plan_opening(
