@@ -25,11 +25,12 @@ import psycopg
 from bench.processes import Process, cpu_of
 from bench.product import AGENT, API_TOKEN
 from tests.balancer import Balancer
-from tests.e2e.stage import OVERRIDES, free_port, until
+from tests.e2e.stage import OVERRIDES, until
 from tests.engines import Cluster
 from wa_relay.ledger import server
 from wa_relay.moments import stamp
 from wa_relay.standins.elevenlabs import CHAT_EVENTS, Agent, ElevenLabsStandin
+from wa_relay.standins.port import free_port
 from wa_relay.standins.twilio import Delays, TwilioStandin
 
 HOSTS = 3

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.processes import Process, cpu_of
-from bench.product import PUBLIC, free_port
+from bench.product import PUBLIC
 from bench.twilio_form import ACCOUNT, TOKEN
+from wa_relay.standins.port import free_port
 
 SOURCE = Path(__file__).parent / "peer"
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]

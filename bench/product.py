@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from bench.twilio_form import ACCOUNT, SENDER, TOKEN, phone
 from wa_relay.ledger.location import Location
 from wa_relay.ledger.postgres import translated
 from wa_relay.moments import stamp
+from wa_relay.standins.port import free_port
 
 API_TOKEN = "bench-token-0123456789abcdef"
 AGENT = "agent_4701k8fcsvhaes5s1h6tw894g98s"
@@ -151,10 +151,3 @@ class Product:
         """Ends it with SIGKILL."""
         if self._process is not None:
             self._process.kill()
-
-
-def free_port() -> int:
-    """Returns a port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -12,9 +12,10 @@ import urllib.request
 from pathlib import Path
 
 from bench.processes import Process
-from bench.product import INBOUND, Product, free_port
+from bench.product import INBOUND, Product
 from bench.report import Row, Settings, at_least, middle
 from bench.webhooks import WAITS, post, stored
+from wa_relay.standins.port import free_port
 
 CONFIG = """
 global: {{scrape_interval: {every}, scrape_timeout: {every}, evaluation_interval: 1s}}

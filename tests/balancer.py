@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from typing import Self
 
-from tests.e2e.stage import free_port
+from wa_relay.standins.port import free_port
 
 
 class Balancer:

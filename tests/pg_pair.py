@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.e2e.stage import free_port
+from wa_relay.standins.port import free_port
 
 INSTALLED = Path("/usr/lib/postgresql")
 OPTIONS = (

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from tests.doctor.healthy import GOOD, SENDER, examined, good_twilio, healthy
-from tests.e2e.stage import AGENT, ANA, TOKEN, Stage, free_port, run, stage
+from tests.e2e.stage import AGENT, ANA, TOKEN, Stage, run, stage
 from tests.stopwatch import Stopwatch
 from wa_relay.channel.transport import host_beside
 from wa_relay.config import load
 from wa_relay.doctor import Check, public
 from wa_relay.ledger import file
+from wa_relay.standins.port import free_port
 from wa_relay.standins.twilio import Fault
 
 

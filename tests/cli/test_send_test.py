@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import ANA, Stage, free_port, run, stage
+from tests.e2e.stage import ANA, Stage, run, stage
 from wa_relay.cli.send_test import DEFAULT_MESSAGE
 from wa_relay.ledger import file
+from wa_relay.standins.port import free_port
 from wa_relay.standins.twilio import Delays, Fate, Fault, TwilioStandin
 
 

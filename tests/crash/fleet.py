@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.crash.daemons import Daemons
-from tests.e2e.stage import free_port
 from wa_relay.ledger import server
 from wa_relay.ledger.engine import Queries
+from wa_relay.standins.port import free_port
 
 EARLY = 0.2
 """The share of kills that fall into a start."""

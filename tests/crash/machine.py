@@ -21,11 +21,12 @@ from tests.crash.rest import at_rest
 from tests.crash.settings import hurried
 from tests.crash.traffic import KINDS, SALES, SALES_AGENT, SENDERS, TEMPLATE
 from tests.crash.verdict import DIVISOR, Verdict
-from tests.e2e.stage import AGENT, OVERRIDES, TOKEN, free_port, until
+from tests.e2e.stage import AGENT, OVERRIDES, TOKEN, until
 from wa_relay.ledger.engine import Queries
 from wa_relay.ledger.file import open_for_reading
 from wa_relay.ledger.triggers import MOVES
 from wa_relay.standins.elevenlabs import Agent, ElevenLabsStandin
+from wa_relay.standins.port import free_port
 from wa_relay.standins.twilio import PLAYABLE, Delays, Fault, TwilioStandin
 
 HOLD = 600.0 / DIVISOR

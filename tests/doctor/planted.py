@@ -17,9 +17,10 @@ import aiohttp
 from aiohttp import web
 
 from tests.doctor.healthy import GOOD_AGENT, HX, SENDER
-from tests.e2e.stage import AGENT, OVERRIDES, Stage, free_port, until
+from tests.e2e.stage import AGENT, OVERRIDES, Stage, until
 from wa_relay.model import Moment
 from wa_relay.standins.elevenlabs import Fault as ElevenLabsFault
+from wa_relay.standins.port import free_port
 from wa_relay.standins.twilio import Fault, Template
 from wa_relay.standins.twilio.registry import MessagingService, Sender
 

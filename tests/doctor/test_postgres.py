@@ -17,13 +17,13 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 import pytest
 
-from tests.e2e.stage import free_port
 from tests.engines import Cluster
 from wa_relay.config import Config, load
 from wa_relay.doctor import Check, postgres
 from wa_relay.doctor.database import DATABASE
 from wa_relay.ledger.location import Location
 from wa_relay.loops.lease import settings_of
+from wa_relay.standins.port import free_port
 
 ACCOUNT = "AC" + "1" * 32
 

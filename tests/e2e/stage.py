@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
-import secrets
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -21,6 +18,7 @@ import aiohttp
 from tests import forking
 from tests.forking import Started
 from wa_relay.standins.elevenlabs import CHAT_EVENTS, Agent, ElevenLabsStandin
+from wa_relay.standins.port import free_port
 from wa_relay.standins.twilio import Delays, TwilioStandin
 
 T = TypeVar("T")
@@ -245,18 +243,6 @@ async def stage(
         await relay.stop(signal.SIGKILL)
         await elevenlabs.stop()
         await twilio.stop()
-
-
-def free_port() -> int:
-    """A port of this machine on which nothing listens at the moment.
-
-    It lies below those that the system gives to anybody who asks for any: they may be taken before they are used.
-    """
-    while True:
-        port = 20_000 + secrets.randbelow(12_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def _line(pair: tuple[str, Any]) -> str:

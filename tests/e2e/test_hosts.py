@@ -18,13 +18,14 @@ import pytest
 
 from tests import forking
 from tests.cli.running import COMPLETE
-from tests.e2e.stage import ANA, LUIS, Relay, free_port, payload, stage, until
+from tests.e2e.stage import ANA, LUIS, Relay, payload, stage, until
 from tests.e2e.test_several import Several, several
 from tests.engines import Cluster
 from tests.pg_proxy import CuttingProxy
 from tests.story import Story
 from wa_relay.ledger.file import SCHEMA_VERSION
 from wa_relay.standins.elevenlabs import Scenario
+from wa_relay.standins.port import free_port
 
 T = TypeVar("T")
 SECRET = "clave-secreta-4711"

@@ -13,8 +13,9 @@ import aiohttp
 import pytest
 
 from bench.scraping import server_options
-from tests.e2e.stage import Stage, free_port, payload, run, stage
+from tests.e2e.stage import Stage, payload, run, stage
 from tests.server.served import new_key, new_phone
+from wa_relay.standins.port import free_port
 
 CUSTOMERS = 60
 WITHIN = 60.0

@@ -15,8 +15,9 @@ import aiohttp
 import pytest
 
 from tests.doctor.healthy import examined, faults_of, healthy, hear_post_call
-from tests.e2e.stage import OVERRIDES, TOKEN, Stage, free_port, run
+from tests.e2e.stage import OVERRIDES, TOKEN, Stage, run
 from tests.stopwatch import Stopwatch
+from wa_relay.standins.port import free_port
 
 DOCS = Path(__file__).parents[2] / "docs"
 CUT_OFF_WITHIN = 25.0

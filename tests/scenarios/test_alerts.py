@@ -70,13 +70,12 @@ def test_an_alert_that_is_refused_comes_again_with_the_same_id(tmp_path: Path) -
 def test_an_alert_waits_for_a_receiver_that_is_away_also_over_a_restart(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with alerted(tmp_path, env={"WA_RELAY_TIME_DIVISOR": "10"}) as (s, receiver):
-            port = receiver.port
-            await receiver.stop()
+            await receiver.down()
             await s.report()
             await s.twilio.customer_writes(ANA, "Asesor")
             await until(lambda: "alert_not_acknowledged" in s.relay.log)
             await s.relay.kill()
-            await receiver.start(port)
+            await receiver.up()
             await s.relay.start()
             (alert,) = await receiver.wait_for(1, 40.0)
             assert alert.type == "handover.wanted"

@@ -117,11 +117,10 @@ def test_it_fails_is_slow_and_goes_away_on_demand() -> None:
                 await asyncio.wait_for(post(receiver.url), 0.2)
             assert [one.attempt for one in receiver.alerts] == [1, 2, 3, 4, 5, 6]
             assert [one.answer for one in receiver.alerts] == [500, 500, 302, 204, None, None]
-            port = receiver.port
-            await receiver.stop()
+            await receiver.down()
             with pytest.raises(aiohttp.ClientError):
                 await post(receiver.url)
-            await receiver.start(port)
+            await receiver.up()
             assert await post(receiver.url) == 204
 
     run(scenario())

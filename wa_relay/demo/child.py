@@ -9,13 +9,13 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import wa_relay
+from wa_relay.standins.port import free_port
 
 _LISTENING = re.compile(r"listens on (http://\S+)")
 _SECRETS = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "ELEVENLABS_API_KEY", "MICROSERVICE_TOKEN")
@@ -49,7 +49,7 @@ class Daemon:
         Raises `StartFailed`.
         """
         for _ in range(_STARTS):
-            port = _free_port()
+            port = free_port()
             url = f"http://127.0.0.1:{port}"
             self.config.write_text(_toml(settings(url, port)), encoding="utf-8")
             self.config.chmod(0o600)
@@ -149,12 +149,6 @@ def _environment(more: Mapping[str, str]) -> dict[str, str]:
 def _foreign(name: str) -> bool:
     upper = name.upper()
     return upper.startswith("WA_RELAY_") or upper.removesuffix("_FILE") in _SECRETS or upper.endswith("_PROXY")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _toml(sections: Mapping[str, Mapping[str, Any]]) -> str:

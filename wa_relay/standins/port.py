@@ -1,7 +1,9 @@
-"""A port of 127.0.0.1 that stays a stand-in's while it is down."""
+"""Ports of 127.0.0.1: a free one, and one that stays a stand-in's while it is down."""
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -12,6 +14,18 @@ GRACE = 0.1
 """Seconds that open requests get when a stand-in goes down."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+def free_port() -> int:
+    """A port of this machine on which nothing listens at the moment, for a program that binds it later.
+
+    It lies below those that the system gives to anybody who asks for any: they may be taken before they are used.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 class Port:

@@ -19,11 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wa_relay.model import Moment
 from wa_relay.standins.journal import Entry, Journal
+from wa_relay.standins.port import HOST, Port
 from wa_relay.standins.receiver.signing import fault_of, key_of
 
 PREFIX = "/_standin/"
-_HOST = "127.0.0.1"
-_GRACE = 0.1
 _LONGEST_HANG = 120.0
 
 
@@ -82,12 +81,17 @@ class ReceiverStandin:
         self._attempts: Counter[str] = Counter()
         self._contents: dict[str, tuple[object, object]] = {}
         self._runner: web.ServerRunner | None = None
-        self.port = 0
+        self._port = Port()
+
+    @property
+    def port(self) -> int:
+        """The port on which it listens, also while it is down."""
+        return self._port.number
 
     @property
     def url(self) -> str:
         """The address for `alerts.url`."""
-        return f"http://{_HOST}:{self.port}/alerts"
+        return f"http://{HOST}:{self.port}/alerts"
 
     @property
     def alerts(self) -> list[ReceivedAlert]:
@@ -110,16 +114,23 @@ class ReceiverStandin:
 
     async def start(self, port: int = 0) -> None:
         """Listens on that port of 127.0.0.1, on a free one for 0. Raises OSError when it is taken."""
-        runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=_GRACE)
-        await runner.setup()
-        await web.TCPSite(runner, _HOST, port, reuse_address=True).start()
-        self._runner, self.port = runner, int(runner.addresses[0][1])
+        self._runner = await self._port.listen(self._handle, port)
 
     async def stop(self) -> None:
-        """Breaks all connections and refuses new ones, until `start`. What was recorded stays."""
+        """Breaks what is open and stops."""
+        await self.down()
+        self._port.release()
+
+    async def down(self) -> None:
+        """Breaks all connections and refuses new ones, until `up`. What was recorded stays."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+    async def up(self) -> None:
+        """Listens again, on the same port."""
+        if self._runner is None:
+            await self.start()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
