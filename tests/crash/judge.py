@@ -25,7 +25,7 @@ from wa_relay.standins.twilio import SANDBOX, TwilioStandin
 
 UNCERTAIN_SHARE, UNCERTAIN_OF_KILL = 0.15, 1 / 3
 """Of the sends, or for each kill where kills are frequent, those that may end as uncertain. More of them would hide
-that the look-up finds nothing."""
+that the look-up finds nothing: in a run on a starved machine 98 of 319 sends were uncertain at first, 31 at the end."""
 
 LATE_SHARE = 0.01
 """The share of sends that a starved machine may bring to Twilio after the divided hold."""
