@@ -54,17 +54,20 @@ class _HalfWay(Exception):
 class GroupCommit:
     """Runs groups of operations on the ledger, on the thread that owns it.
 
+    `on_ran` is called when the operations of a group have run, and `on_commit` with the seconds that their commit took.
     `find_commit` waits until the database says whether a commit happened whose answer was lost. `clock` is monotonic.
     """
 
     def __init__(
         self,
         ledger: Ledger,
+        on_ran: Callable[[], None],
         on_commit: Callable[[float], None],
         find_commit: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
         self._ledger = ledger
+        self._on_ran = on_ran
         self._on_commit = on_commit
         self._find_commit = find_commit
         self._clock = clock
@@ -93,6 +96,7 @@ class GroupCommit:
         db.begin()
         try:
             outcomes = self._run_all(group, run)
+            self._on_ran()
             began = time.monotonic()
             try:
                 self._find_culprits(db.commit)
