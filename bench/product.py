@@ -13,8 +13,12 @@ from typing import Any
 
 from bench.processes import Process
 from bench.twilio_form import ACCOUNT, SENDER, TOKEN, phone
+from wa_relay.config import load
+from wa_relay.config.policy_rules import rules_of
+from wa_relay.ledger.indexing import index_more
 from wa_relay.ledger.location import Location
 from wa_relay.ledger.postgres import translated
+from wa_relay.ledger.store import Ledger
 from wa_relay.moments import stamp
 from wa_relay.standins.port import free_port
 
@@ -92,7 +96,7 @@ class Product:
         return self._process
 
     def seed(self, people: int) -> None:
-        """Makes the database, with that many called customers."""
+        """Makes the database, with that many called customers, whose names are in the search index already."""
         now = time.time()
         db = self.place.open_for_writing(account_sid=ACCOUNT, now=now - 60.0).connection
         rows = [
@@ -115,6 +119,10 @@ class Product:
             else:
                 db.executemany(sql, rows)  # type: ignore[attr-defined]
         db.execute(LATEST_CALLS)
+        # A daemon would have taken them in as the calls came, not in the middle of the load.
+        ledger = Ledger(db, rules_of(load(self.config, {}, cwd=self.folder)))
+        while people and index_more(ledger, people):
+            pass
         db.commit()
         if self.place.url:
             for table in ("conversation_state", "calls"):
