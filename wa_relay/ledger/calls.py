@@ -41,7 +41,7 @@ SELECT_REPORTED = """
             or exists (select 1 from opt_outs where phone_number = :other and returned_at is null) as opted_out,
         exists (select 1 from call_hints where elevenlabs_conversation_id = :key) as hinted,
         exists (select 1 from holds where subject <> 'limited' and subject <> 'template') as held,
-        last_push_at
+        last_push_at, exists (select 1 from forgotten) as some_forgotten
     from relay"""
 """Says which tables a reported call is looked up in: for a campaign's call, in none."""
 
@@ -94,6 +94,7 @@ class _Reported:
     hinted: bool
     held: bool
     last_push_at: Moment | None
+    some_forgotten: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
     reported = _Reported(*ledger.need_one(SELECT_REPORTED, {"key": call.key, "address": call.phone, "other": other}))
     known, customer = openings.find_call(ledger, call.key) if reported.known else None, None
     if known is None:
-        if forgotten.is_forgotten(ledger, "call", call.key):
+        if reported.some_forgotten and forgotten.is_forgotten(ledger, "call", call.key):
             return _forgotten_state(call)
         customer = customers.find_customer(ledger, call.phone) if reported.called else None
         # A webhook reports a failed call under its conversation, the batch under `<batch>/<recipient>`.
@@ -144,7 +145,7 @@ def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
         return call_state(ledger, known.key)
     backend_pushes = _note_push(ledger, call, reported.last_push_at, now)
     # The customer was erased, but the opt-out stays in force: the call is counted, and no message is sent.
-    if customer is None and forgotten.opted_out_before(ledger, call.phone):
+    if customer is None and reported.some_forgotten and forgotten.opted_out_before(ledger, call.phone):
         return _count_forgotten(ledger, call, reported, now)
     if customer is None:
         opted_out = bool(reported.opted_out)

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from wa_relay.model import NAME_VARIABLES, Call, Moment, Scalar
@@ -151,7 +152,7 @@ def _equals(collected: Scalar | None, wanted: Scalar) -> bool:
 
 def client_name(name: str | None, variables: Mapping[str, Scalar]) -> str:
     """The customer's name: the report's own, else that of the first variable that has one."""
-    for candidate in (name, *(variables.get(key) for key in NAME_VARIABLES)):
+    for candidate in chain((name,), map(variables.get, NAME_VARIABLES)):
         if isinstance(candidate, str) and visible(candidate):
             return " ".join(clean(candidate).split())
     return ""
