@@ -13,6 +13,9 @@ from wa_relay.moments import stamp
 
 NOW = 1_795_000_000.0
 DAYS = 60
+FILLED = ("conversation_state", "calls", "conversation_messages", "turns")
+"""The tables with an `id` that are filled."""
+
 PEOPLE = """
     insert into conversation_state (id, phone_number, client_name, elevenlabs_conversation_id, agent_id, started_at,
         last_message_at, message_count, call_id, created_at, window_ends_at)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 
 from tests.crash.machine import Machine, Outcome, Plan
 from tests.crash.traffic import KINDS
@@ -21,6 +22,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=None, help="repeat the random choices of a run")
     parser.add_argument("--real", type=int, default=None, help="kills of a daemon that is started as a user starts it")
     parser.add_argument("--without", nargs="+", choices=KINDS, default=[], help="leave out these kinds of traffic")
+    parser.add_argument(
+        "--people", type=int, default=0, help="customers in the database before, with ten messages each"
+    )
     parser.add_argument("--folder", type=Path, default=None, help="keep the run's files there")
     chosen = parser.parse_args()
     seed = chosen.seed if chosen.seed is not None else random.SystemRandom().randrange(1_000_000)
@@ -31,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="wa-relay-crash-") as made:
         folder = chosen.folder or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
-        outcome = asyncio.run(Machine(folder, Plan(chosen.kills, seed, real, kinds), _say).run())
+        outcome = asyncio.run(Machine(folder, Plan(chosen.kills, seed, real, kinds, chosen.people), _say).run())
     report(outcome)
     sys.exit(1 if outcome.verdict.broken else 0)
 
@@ -40,6 +44,9 @@ def report(outcome: Outcome) -> None:
     """Prints the figures, what was met, and every broken promise."""
     verdict = outcome.verdict
     _say(f"{outcome.kills} kills in {outcome.seconds:.0f} s, {outcome.real} real starts")
+    if outcome.starts:
+        ordered = sorted(outcome.starts)
+        _say(f"start to listening: median {median(ordered):.2f} s, worst {ordered[-1]:.2f} s of {len(ordered)}")
     _say(f"at rest {outcome.settled_after:.1f} s after the last fault")
     for name, count in sorted(verdict.figures.items()):
         _say(f"  {name}: {count}")

@@ -8,11 +8,13 @@ import json
 import logging
 import random
 import signal
+import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import big_ledger
 from tests.crash import weather
 from tests.crash.daemons import Daemons
 from tests.crash.judge import ENDS, judge
@@ -48,23 +50,28 @@ The pauses between retries are not divided.
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The length of a run; `real` kills hit a daemon that was started as a user starts it. `kinds` are its traffic."""
+    """The length of a run; `real` kills hit a daemon that was started as a user starts it. `kinds` are its traffic.
+
+    The database holds `people` customers of earlier months, with ten messages each.
+    """
 
     kills: int
     seed: int
     real: int
     kinds: frozenset[str] = frozenset(KINDS)
+    people: int = 0
 
 
 @dataclass(slots=True)
 class Outcome:
-    """A run's verdict and its numbers."""
+    """A run's verdict and its numbers. `starts` are the seconds from each start to the moment it listened."""
 
     verdict: Verdict
     kills: int
     real: int
     seconds: float
     settled_after: float
+    starts: Sequence[float]
 
 
 @contextlib.contextmanager
@@ -100,6 +107,8 @@ class Machine:
         self._database = folder / "wa-relay.db"
         self._daemons = Daemons(folder, self._config, {"WA_RELAY_TIME_DIVISOR": str(DIVISOR)})
         self._kills = 0
+        self._starts: list[float] = []
+        self._earlier: Mapping[str, int] = {}
 
     async def run(self) -> Outcome:
         """Kills as often as planned, lets everything settle, and judges."""
@@ -118,6 +127,8 @@ class Machine:
         )
         try:
             await crowd.write_history()
+            if self._plan.people:
+                self._earlier = await asyncio.to_thread(self._make_earlier_people)
             await asyncio.sleep(1.1)  # Twilio's times are whole seconds: a call from before must have an earlier one
             self._daemons.start(real=True)
             await self._late_acceptance_after_a_decision(crowd)
@@ -130,7 +141,10 @@ class Machine:
             if settled is None:
                 verdict.broken.insert(0, f"not settled {SETTLE:.0f} s after the last fault")
             self._missed(verdict)
-            return Outcome(verdict, self._kills, self._daemons.real_starts, time.monotonic() - began, settled or SETTLE)
+            seconds = time.monotonic() - began
+            return Outcome(
+                verdict, self._kills, self._daemons.real_starts, seconds, settled or SETTLE, tuple(self._starts)
+            )
         finally:
             await crowd.close()
             await self._daemons.close()
@@ -172,7 +186,8 @@ class Machine:
         else:
             began = time.monotonic()
             await self._daemons.listening()
-            started = 0.0 if real else time.monotonic() - began
+            self._starts.append(time.monotonic() - began)
+            started = 0.0 if real else self._starts[-1]
             await asyncio.sleep(self._dice.uniform(0.0, min(max(LIFE, SLOWNESS * started), LONGEST)))
         await self._daemons.end(signal.SIGKILL)
         self._kills += 1
@@ -233,8 +248,20 @@ class Machine:
     def _at_rest(self, crowd: Crowd) -> bool:
         return self._database.exists() and at_rest(self._read, self._twilio, crowd.known)
 
+    def _make_earlier_people(self) -> dict[str, int]:
+        """Fills the database with people of whom nothing is expected. Returns the last id of each table then."""
+        big_ledger.make(self._database, self._plan.people)
+        with contextlib.closing(sqlite3.connect(self._database, isolation_level=None)) as db:
+            # As if it had been made now, for the account of the stand-in.
+            db.execute("update relay set fence = ?, account_sid = ?", (time.time(), self._twilio.account_sid))
+            return {table: db.execute(f"select max(id) from {table}").fetchone()[0] for table in big_ledger.FILLED}
+
     def _read(self) -> Queries:
-        return open_for_reading(self._database)
+        db = open_for_reading(self._database)
+        for table, last in self._earlier.items():
+            # Shadows the table: whoever judges sees what came after the earlier people.
+            db.execute(f"create temp view {table} as select * from main.{table} where id > {last}")
+        return db
 
     def _missed(self, verdict: Verdict) -> None:
         """What a run must have met; otherwise it proves nothing. A short run meets the rarest kinds only by chance."""
