@@ -38,6 +38,9 @@ EARLY, LIFE, SLOWNESS, LONGEST = 0.2, 0.6, 4.0, 2.4
 On a busy machine it lives longer, in proportion to its start: the kills have to meet work, not only starts.
 """
 
+CHECKED = 3e-5
+"""Seconds for each of the earlier people by which a daemon lives longer: it sends nothing until the file is checked."""
+
 MEETS_ALL = 500
 """The number of kills from which a run must meet every fault, move and kind of traffic."""
 
@@ -188,7 +191,8 @@ class Machine:
             await self._daemons.listening()
             self._starts.append(time.monotonic() - began)
             started = 0.0 if real else self._starts[-1]
-            await asyncio.sleep(self._dice.uniform(0.0, min(max(LIFE, SLOWNESS * started), LONGEST)))
+            longest = min(max(LIFE, SLOWNESS * started), LONGEST) + CHECKED * self._plan.people
+            await asyncio.sleep(self._dice.uniform(0.0, longest))
         await self._daemons.end(signal.SIGKILL)
         self._kills += 1
 
