@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from wa_relay.model import Moment, RelayError
-from wa_relay.phone import e164, mask
+from wa_relay.phone import mask
 from wa_relay.text.escaping import printable
 
 LOGGER = logging.getLogger("wa_relay")
@@ -63,14 +63,14 @@ def fail(action: str, error: BaseException, **fields: object) -> None:
     LOGGER.debug(action, exc_info=error, extra={"fields": fields})
 
 
+_EMPTY = logging.makeLogRecord({"name": LOGGER.name, "levelname": "INFO", "levelno": logging.INFO}).__dict__
+
+
 class _Step(logging.LogRecord):
     """The record of one step. What no line shows is the same for all, and is not looked for."""
 
-    name, args, exc_info = LOGGER.name, (), None
-    levelno, levelname = logging.INFO, "INFO"
-
     def __init__(self, level: int, action: str, fields: dict[str, object]) -> None:
-        self.msg, self.created, self.fields = action, time.time(), fields
+        self.__dict__.update(_EMPTY, msg=action, created=time.time(), fields=fields)
         if level != logging.INFO:
             self.levelno, self.levelname = level, logging.getLevelName(level)
 
@@ -145,9 +145,6 @@ class EventFormatter(logging.Formatter):
                 continue
             if isinstance(value, int | float) or (isinstance(value, str) and _word(value) and key != "phone"):
                 parts.append(f"{key}={value}")
-            elif key == "phone" and isinstance(value, str) and e164(value) and not self._personal:
-                # Nothing of what `mask` leaves has to be escaped or quoted.
-                parts.append(f"{key}={mask(value)}")
             else:
                 parts.append(f"{key}={_quoted(self._shown_of(key, value))}")
         return " ".join(parts)

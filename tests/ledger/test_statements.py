@@ -49,7 +49,7 @@ def test_a_whole_message_costs_few_statements(ledger: Ledger) -> None:
     (reply,) = counted.run(claims.claim_messages, 1, NOW + 64).jobs
     counted.run(send_results.finish_send, reply.outgoing.message_id, Accepted("SM" + "1" * 32), NOW + 65)
     assert counted.statements == {
-        "record_inbound": 6,
+        "record_inbound": 5,
         "claim_turns": 6,
         "take_answer": 6,
         "claim_messages": 6,

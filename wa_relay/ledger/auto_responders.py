@@ -23,15 +23,15 @@ COUNT_RECENT_MESSAGES = """
 SELECT_SAME_TEXTS = """
     select t.state from conversation_messages m left join turns t on t.id = m.turn_id
     where m.conversation_id = :conversation_id and m.direction = 'inbound' and m.accepted_at > :since
-        and m.id < :message_id and m.content = :text and m.attachment is null and not m.tapped
+        and m.content = :text and m.attachment is null and not m.tapped
         and m.accepted_at > coalesce((select s.handed_at from conversation_state s where s.id = :conversation_id), 0)"""
 
 
-def repeats_itself(ledger: Ledger, conversation_id: int, message_id: int, text: str, now: Moment) -> bool:
-    """True if a message is the third of the same text, and the agent has answered each of the others."""
+def repeats_itself(ledger: Ledger, conversation_id: int, text: str, now: Moment) -> bool:
+    """True for a text that is about to be stored for the third time, if the agent has answered the others."""
     if len(text.strip()) < policy.LOOP_TEXT:
         return False
-    same = {"conversation_id": conversation_id, "message_id": message_id, "text": text, "since": now - policy.LOOP_SPAN}
+    same = {"conversation_id": conversation_id, "text": text, "since": now - policy.LOOP_SPAN}
     states = [row[0] for row in ledger.all(SELECT_SAME_TEXTS, same)]
     return policy.is_loop(states)
 

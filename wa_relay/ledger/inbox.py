@@ -35,9 +35,9 @@ from wa_relay.text.for_agent import content_of
 
 INSERT_INBOUND = """
     insert into conversation_messages (conversation_id, direction, kind, content, twilio_message_id, sent_at, status,
-        call_id, attachment, latitude, longitude, reply_to, tapped, referral, created_at, accepted_at)
-    values (:conversation_id, 'inbound', 'customer', :content, :sid, :stamp, 'received', :call_id, :attachment,
-        :latitude, :longitude, :reply_to, :tapped, :referral, :now, :written_at)"""
+        call_id, turn_id, attachment, latitude, longitude, reply_to, tapped, referral, created_at, accepted_at)
+    values (:conversation_id, 'inbound', 'customer', :content, :sid, :stamp, 'received', :call_id, :turn_id,
+        :attachment, :latitude, :longitude, :reply_to, :tapped, :referral, :now, :written_at)"""
 SELECT_MESSAGE_OF_CONVERSATION = """
     select id from conversation_messages where twilio_message_id = :sid and conversation_id = :conversation_id"""
 SELECT_MESSAGE_BY_SID = "select 1 from conversation_messages where twilio_message_id = :sid"
@@ -70,6 +70,21 @@ WHY_UNANSWERED = {
     "muted": "the customer repeats the same text: the conversation is muted",
     "unknown_sender": "strangers are not answered (reply.unknown_sender)",
 }
+
+Place = Literal[
+    "turn",
+    "thread",
+    "superseded",
+    "opt_out",
+    "opted_out",
+    "too_late",
+    "person",
+    "held",
+    "repeats_itself",
+    "fallback",
+    "unknown_sender",
+]
+"""Where a message goes: into a turn, into the thread alone, or to the rule that keeps it from the agent."""
 
 Effect = Literal["turn", "duplicate", "stranger", "before_fence", "opted_out", "silent", "notice", "held"]
 
@@ -190,12 +205,18 @@ def _store(
 ) -> Received:
     attachment, at = inbound.attachment, consent.written_at(inbound, now)
     sent_at = stamp(written)
+    # By the time of writing: the window of a message that the sweep found late has run since then.
+    window_ends_at = written + policy.WINDOW
+    # Decided before the message is stored: its turn then needs no second statement for the message.
+    change, place = _decide(ledger, inbound, customer, window_ends_at, now)
+    turn = _turn_of(ledger, customer, writer, now) if place == "turn" else None
     message = {
         "conversation_id": customer.id,
         "content": content_of(inbound.text, attachment),
         "sid": inbound.sid,
         "stamp": sent_at,
         "call_id": customer.call_id,
+        "turn_id": None if turn is None else turn.id,
         "attachment": None if attachment is None else attachment.type,
         "latitude": None if attachment is None else attachment.latitude,
         "longitude": None if attachment is None else attachment.longitude,
@@ -208,39 +229,91 @@ def _store(
     message_id = ledger.insert(INSERT_INBOUND, message)
     if attachment is not None:
         media.store_file(ledger, message_id, customer.id, attachment, now)
-    # By the time of writing: the window of a message that the sweep found late has run since then.
-    window_ends_at = written + policy.WINDOW
     to = _number_written_to(inbound)
     if to is not None and to != customer.sender:
         customers.follow_to_sender(ledger, customer.id, to, window_ends_at)
     noted = {"stamp": sent_at, "window": window_ends_at, "user_id": inbound.user_id, "written_at": at}
     ledger.write(NOTE_INBOUND, {**noted, "id": customer.id})
     received = Received("silent", message_id, customer.id)
-    # A thumbs-up opens the window like any message, but is not a question.
     if attachment is not None and attachment.type == "reaction":
         return received
-    change = consent.change_of(ledger.rules, inbound)
     # What the customer writes makes an opening that still waits pointless; an opt-out ends it by its own rule.
     if change != "out":
         if writer is None or writer.opening_waits:
             waiting_openings.end_by_customer(ledger, customer.id, written, now)
         window.cancel_reopening(ledger, customer.id, now)
-    if change is not None:
-        # A sweep may bring yesterday's BAJA after today's ALTA: the later wish counts.
-        if consent.is_superseded(ledger, inbound, customer.id, customer.phone):
-            return _unanswered(ledger, received, "superseded", now)
-        if change == "out":
-            return _opt_out(ledger, inbound, customer, received, now)
+    if place == "opt_out":
+        return _opt_out(ledger, inbound, customer, received, now)
+    if change == "back" and place != "superseded":
         forgotten.come_back(ledger, customer.phone, inbound.phone, inbound.wa_id, inbound.user_id)
-        consent.opt_in(ledger, customer.phone, customer.id, consent.written_at(inbound, now), now)
+        consent.opt_in(ledger, customer.phone, customer.id, at, now)
         media.begin_all(ledger, customer.id, now)
-        customer, writer = customer._replace(status="active"), None
+        writer = None
+    if turn is not None:
+        # The debounce is time enough for the details: the turn need not wait for them. While the window is open, they
+        # were fetched with its first message, or the turn fetches them.
+        if writer is None or writer.wants_details:
+            wanted_details.want(ledger, customer.id, now)
+        if attachment is not None:
+            media.begin(ledger, message_id, now)
+        return Received("turn", message_id, customer.id, turn.due_at)
+    return _keep_from_agent(ledger, inbound, customer, received, place, now)
+
+
+def _decide(
+    ledger: Ledger, inbound: Inbound, customer: Customer, window_ends_at: Moment, now: Moment
+) -> tuple[consent.Change | None, Place]:
+    """Decides what a message changes about consent, and where it goes. Changes nothing."""
+    # A thumbs-up opens the window like any message, but is not a question.
+    if inbound.attachment is not None and inbound.attachment.type == "reaction":
+        return None, "thread"
+    change = consent.change_of(ledger.rules, inbound)
+    # A sweep may bring yesterday's BAJA after today's ALTA: the later wish counts.
+    if change is not None and consent.is_superseded(ledger, inbound, customer.id, customer.phone):
+        return change, "superseded"
+    if change == "out":
+        return change, "opt_out"
     # Twilio itself has answered a message with an OptOutType.
     if inbound.opt_out is not None:
-        return received
-    if customer.status == "opted_out" or window_ends_at <= now:
-        return _unanswered(ledger, received, "opted_out" if customer.status == "opted_out" else "too_late", now)
-    return _answer(ledger, inbound, customer, received, now, writer)
+        return change, "thread"
+    if customer.status == "opted_out" and change is None:
+        return change, "opted_out"
+    if window_ends_at <= now:
+        return change, "too_late"
+    return change, _place_of_question(ledger, inbound, customer, now)
+
+
+def _place_of_question(ledger: Ledger, inbound: Inbound, customer: Customer, now: Moment) -> Place:
+    """Returns who a message is for: a person, whoever has the conversation, the agent, or nobody."""
+    if _asks_for_person(ledger, inbound):
+        return "person"
+    if customer.handler != "agent":
+        return "held"
+    # Two machines that answer each other repeat their text. A button or a caption is repeated by people, too.
+    may_repeat = inbound.attachment is None and not inbound.tapped and customer.message_count >= policy.LOOP_TIMES - 1
+    if may_repeat and auto_responders.repeats_itself(ledger, customer.id, inbound.text, now):
+        return "repeats_itself"
+    if customer.call_id is None:
+        mode = ledger.rules.unknown_sender
+        if mode == "fallback":
+            return "fallback"
+        if not customer.agent_id and mode != "agent":
+            return "unknown_sender"
+    return "turn"
+
+
+def _turn_of(ledger: Ledger, customer: Customer, writer: Writer | None, now: Moment) -> turns.Gathering:
+    """The turn that a message joins; a stranger's conversation gets its agent."""
+    if customer.call_id is None and not customer.agent_id:
+        ledger.run(SET_AGENT, {"agent_id": ledger.rules.unknown_agent_id, "id": customer.id})
+    return turns.gather(
+        ledger,
+        customer.id,
+        call_id=customer.call_id,
+        unanswered_turn_id=customer.unanswered_turn_id,
+        turn=turns.open_turn(ledger, customer.id) if writer is None else writer.turn,
+        now=now,
+    )
 
 
 def _opt_out(ledger: Ledger, inbound: Inbound, customer: Customer, received: Received, now: Moment) -> Received:
@@ -264,49 +337,26 @@ def _unanswered(ledger: Ledger, received: Received, reason: str, now: Moment) ->
     return received
 
 
-def _answer(
-    ledger: Ledger, inbound: Inbound, customer: Customer, received: Received, now: Moment, writer: Writer | None
+def _keep_from_agent(
+    ledger: Ledger, inbound: Inbound, customer: Customer, received: Received, place: Place, now: Moment
 ) -> Received:
-    """Passes the message to a turn, to the person who has the conversation, or to the answer for a stranger."""
-    assert received.message_id is not None
-    if _asks_for_person(ledger, inbound):
-        asked_at = consent.written_at(inbound, now)
-        requested = handover.request(ledger, customer.id, "keyword", asked_at, now)
-        return received._replace(effect="notice", due_at=now) if requested else received
-    if customer.handler != "agent":
-        return _hold(ledger, customer, received, now)
-    # Two machines that answer each other repeat their text. A button or a caption is repeated by people, too.
-    may_repeat = inbound.attachment is None and not inbound.tapped and customer.message_count >= policy.LOOP_TIMES - 1
-    if may_repeat and auto_responders.repeats_itself(ledger, customer.id, received.message_id, inbound.text, now):
-        handover.mute(ledger, customer.id, "repeats_itself", now)
-        return _unanswered(ledger, received, "muted", now)
-    if customer.call_id is None:
-        mode = ledger.rules.unknown_sender
-        if mode == "fallback":
-            queued = notices.queue_fallback(ledger, customer.id, None, None, now)
-            if queued:
+    """Does what follows from a message that is in no turn."""
+    match place:
+        case "person":
+            requested = handover.request(ledger, customer.id, "keyword", consent.written_at(inbound, now), now)
+            return received._replace(effect="notice", due_at=now) if requested else received
+        case "held":
+            return _hold(ledger, customer, received, now)
+        case "repeats_itself":
+            handover.mute(ledger, customer.id, "repeats_itself", now)
+            return _unanswered(ledger, received, "muted", now)
+        case "fallback":
+            if notices.queue_fallback(ledger, customer.id, None, None, now):
                 return received._replace(effect="notice", due_at=now)
             return _unanswered(ledger, received, "fallback_sent", now)
-        if not customer.agent_id:
-            if mode != "agent":
-                return _unanswered(ledger, received, "unknown_sender", now)
-            ledger.run(SET_AGENT, {"agent_id": ledger.rules.unknown_agent_id, "id": customer.id})
-    # The debounce is time enough for the details: the turn need not wait for them. While the window is open, they were
-    # fetched with its first message, or the turn fetches them.
-    if writer is None or writer.wants_details:
-        wanted_details.want(ledger, customer.id, now)
-    due = turns.join_turn(
-        ledger,
-        customer.id,
-        received.message_id,
-        call_id=customer.call_id,
-        unanswered_turn_id=customer.unanswered_turn_id,
-        turn=turns.open_turn(ledger, customer.id) if writer is None else writer.turn,
-        now=now,
-    )
-    if inbound.attachment is not None:
-        media.begin(ledger, received.message_id, now)
-    return Received("turn", received.message_id, customer.id, due)
+        case "superseded" | "opted_out" | "too_late" | "unknown_sender":
+            return _unanswered(ledger, received, place, now)
+    return received
 
 
 def _asks_for_person(ledger: Ledger, inbound: Inbound) -> bool:

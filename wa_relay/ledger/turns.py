@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from wa_relay import policy
 from wa_relay.ledger import agent_input, alerts, auto_responders, handover, journal, media, notices, wanted_details
@@ -26,7 +27,6 @@ EXTEND_TURN = "update turns set last_at = greatest(last_at, :now), due_at = :due
 INSERT_TURN = """
     insert into turns (conversation_id, call_id, state, first_at, last_at, due_at)
     values (:conversation_id, :call_id, 'open', :now, :now, :due_at)"""
-JOIN_TURN = "update conversation_messages set turn_id = :turn_id where id = :message_id"
 MOVE_QUESTION = """
     update conversation_messages set turn_id = :to_turn where turn_id = :from_turn and direction = 'inbound'"""
 CLEAR_UNANSWERED = "update conversation_state set unanswered_turn_id = null where id = :conversation_id"
@@ -86,17 +86,23 @@ class ClaimedTurns:
     next_due: Moment | None = None
 
 
-def join_turn(
+class Gathering(NamedTuple):
+    """A turn that gathers what a customer writes."""
+
+    id: int
+    due_at: Moment
+
+
+def gather(
     ledger: Ledger,
     conversation_id: int,
-    message_id: int,
     *,
     call_id: int | None,
     unanswered_turn_id: int | None,
     turn: OpenTurn | None,
     now: Moment,
-) -> Moment:
-    """Adds a message to the open `turn`, or opens one with everything that was left unanswered. Returns when it is due.
+) -> Gathering:
+    """Makes the open `turn` wait for one more message, or opens one with everything that was left unanswered.
 
     A customer who writes more does not shorten the wait of a turn that was put off for lack of capacity.
     """
@@ -106,8 +112,7 @@ def join_turn(
         due = due if turn.put_off_at is None else max(due, turn.due_at)
         ledger.db.announce("turn", due)
         ledger.write(EXTEND_TURN, {"now": now, "due_at": due, "turn_id": turn.id})
-        ledger.write(JOIN_TURN, {"turn_id": turn.id, "message_id": message_id})
-        return due
+        return Gathering(turn.id, due)
     due = policy.turn_due(now, now, ledger.rules)
     ledger.db.announce("turn", due)
     opened = {"conversation_id": conversation_id, "call_id": call_id, "now": now, "due_at": due}
@@ -115,8 +120,7 @@ def join_turn(
     if unanswered_turn_id is not None:
         ledger.write(MOVE_QUESTION, {"to_turn": turn_id, "from_turn": unanswered_turn_id})
         ledger.write(CLEAR_UNANSWERED, {"conversation_id": conversation_id})
-    ledger.write(JOIN_TURN, {"turn_id": turn_id, "message_id": message_id})
-    return due
+    return Gathering(turn_id, due)
 
 
 def open_turn(ledger: Ledger, conversation_id: int) -> OpenTurn | None:
