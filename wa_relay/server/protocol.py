@@ -60,11 +60,6 @@ class Connection(RequestHandler):
             self._began = now
             self._close_at(now + ARRIVAL_DEADLINE)
 
-    def resume_reading(self, resume_parser: bool = True) -> None:
-        """Reads on, if reading was paused: aiohttp calls this for each body, and runs the parser and the transport."""
-        if self._reading_paused:
-            super().resume_reading(resume_parser)
-
     def handle_error(
         self,
         request: web.BaseRequest,

@@ -14,9 +14,6 @@ _BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 def clean(text: str) -> str:
     """Removes what no message may hold: lone surrogates, and control characters except line breaks and tabs."""
-    # A printable text has neither. The four steps take 1.5 µs, and are taken five times for each call.
-    if text.isprintable():
-        return text
     return _SURROGATE.sub("\ufffd", _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
