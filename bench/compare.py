@@ -1,7 +1,8 @@
 """`python -m bench.compare [--rounds N]`: the relay and a Node service in turn, on the same load in the same run.
 
-Each round measures a reference first (bare SQLite commits, and a bare handler that parses a form and checks its
-signature). A round in which the reference is more than 1.4 times away from the run's median is left out.
+Each round measures a reference too (bare SQLite commits, and a bare handler that parses a form and checks its
+signature). A round in which the reference is more than 1.4 times away from the run's median is left out. Ratios are
+taken within a round, from two loads that follow each other.
 `make bench-peer` installs what the Node service needs and runs this.
 """
 
@@ -32,8 +33,9 @@ MOVED = 1.4
 """A round is left out when its reference is this many times faster or slower than the median round's."""
 
 WITHIN = 120.0
+LOADS = ("stored", "whole", "calls", "openings")
 ON_SERVER = ("stored", "whole")
-"""The figures that are taken on PostgreSQL too."""
+"""The loads, and those that the relay takes on PostgreSQL too."""
 
 Figures = dict[str, float]
 Settings = dict[str, dict[str, object]]
@@ -111,23 +113,25 @@ def settled(cpu: Callable[[], float]) -> float:
             return spent
 
 
-def measure_node(service: PeerService, agent: str, sizes: Sizes) -> Figures:
-    """Every figure of the Node service; its processor time includes that of PostgreSQL and Redis."""
+def measure_node(name: str, service: PeerService, agent: str, sizes: Sizes) -> Figures:
+    """The figures of one load on the Node service; its processor time includes that of PostgreSQL and Redis."""
     figures: Figures = {}
-    for name, env in (("stored", {}), ("stored_single", {"SINGLE_STMT": "1"})):
-        service.start("web", env)
-        if name == "stored":
+    if name == "stored":
+        for variant, env in (("stored", {}), ("stored_single", {"SINGLE_STMT": "1"})):
+            service.start("web", env)
             time.sleep(1.0)
-            figures["idle"] = service.resident
-        before = service.cpu
-        figures[name] = load(service.url, sizes.stored, "webhook", 1)["per_second"]
-        figures[f"{name}_cpu"] = (service.cpu - before) / sizes.stored * 1000.0
-        assert service.inbound() == sizes.stored
+            figures.setdefault("idle", service.resident)
+            before = service.cpu
+            figures[variant] = load(service.url, sizes.stored, "webhook", 1)["per_second"]
+            figures[f"{variant}_cpu"] = (service.cpu - before) / sizes.stored * 1000.0
+            assert service.inbound() == sizes.stored
+            service.stop()
+    elif name == "calls":
+        service.start("web")
+        figures["calls"] = load(service.url, sizes.calls, "peer_call", 1)["per_second"]
         service.stop()
-    service.start("web")
-    figures["calls"] = load(service.url, sizes.calls, "peer_call", 1)["per_second"]
-    service.stop()
-    for name, kind, count in (("whole", "webhook", sizes.whole), ("openings", "peer_call", sizes.calls)):
+    else:
+        kind, count = ("webhook", sizes.whole) if name == "whole" else ("peer_call", sizes.calls)
         twilio = Twilio()
         try:
             service.start("all", {"AGENT_URL": f"{agent}/agent", "TWILIO_BASE": twilio.url})
@@ -141,55 +145,40 @@ def measure_node(service: PeerService, agent: str, sizes: Sizes) -> Figures:
     return figures
 
 
-def measure_relay(folder: Path, agent: str, sizes: Sizes, cluster: Cluster | None = None) -> Figures:
-    """Every figure of the relay, each on a fresh database; on a server only webhooks and whole messages."""
+def measure_relay(name: str, folder: Path, agent: str, sizes: Sizes, cluster: Cluster | None = None) -> Figures:
+    """The figures of one load on the relay, on a fresh database: a file, or one of the cluster's."""
     figures: Figures = {}
-    with_agent: Settings = {"elevenlabs": {"base_url": agent, "transport": "http"}}
-
-    def once(name: str, seed: int, settings: Settings, run: Callable[[Product], None]) -> None:
-        if cluster is not None and name not in ON_SERVER:
-            return
-        product = Product(folder / name, settings, server="" if cluster is None else cluster.create())
-        try:
-            product.seed(seed)
-            product.start()
-            run(product)
-        finally:
-            product.kill()
-            shutil.rmtree(product.folder)
-
-    def stored(product: Product) -> None:
-        time.sleep(1.0)
-        figures["idle"] = product.process.resident
-        before = product.process.cpu
-        figures["stored"] = load(product.url, sizes.stored, "webhook", 1)["per_second"]
-        figures["stored_cpu"] = (product.process.cpu - before) / sizes.stored * 1000.0
-        assert product.count() == sizes.stored
-
-    def paused_calls(product: Product) -> None:
-        Process(["-m", "wa_relay", "--config", str(product.config), "pause"]).wait()
-        figures["calls"] = load(product.url, sizes.calls, "call", 1)["per_second"]
-
-    def through(name: str, kind: str, count: int, twilio: Twilio) -> Callable[[Product], None]:
-        def run(product: Product) -> None:
+    settings: Settings = {"elevenlabs": {"base_url": agent, "transport": "http"}}
+    if name == "stored":
+        settings["reply"] = {"debounce_seconds": 15.0}
+    kind, count = ("call", sizes.calls) if name in ("calls", "openings") else ("webhook", sizes.whole)
+    people = {"stored": sizes.stored, "whole": sizes.whole}.get(name, 0)
+    twilio = Twilio() if name in ("whole", "openings") else None
+    if twilio is not None:
+        settings["twilio"] = {"base_url": twilio.url}
+    product = Product(folder / name, settings, server="" if cluster is None else cluster.create())
+    try:
+        product.seed(people)
+        product.start()
+        if name == "stored":
+            time.sleep(1.0)
+            figures["idle"] = product.process.resident
+            before = product.process.cpu
+            figures["stored"] = load(product.url, sizes.stored, "webhook", 1)["per_second"]
+            figures["stored_cpu"] = (product.process.cpu - before) / sizes.stored * 1000.0
+            assert product.count() == sizes.stored
+        elif twilio is None:
+            Process(["-m", "wa_relay", "--config", str(product.config), "pause"]).wait()
+            figures["calls"] = load(product.url, count, kind, 1)["per_second"]
+        else:
             before = product.process.cpu
             result = load(product.url, count, kind, 2)
             figures[name] = rate_at_twilio(result["sent_at"], twilio, count)  # type: ignore[arg-type]
             figures[f"{name}_cpu"] = (settled(lambda: product.process.cpu) - before) / count * 1000.0
-
-        return run
-
-    once("stored", sizes.stored, {"reply": {"debounce_seconds": 15.0}, **with_agent}, stored)
-    once("paused", 0, with_agent, paused_calls)
-    for name, kind, count, seed in (
-        ("whole", "webhook", sizes.whole, sizes.whole),
-        ("openings", "call", sizes.calls, 0),
-    ):
-        twilio = Twilio()
-        try:
-            settings: Settings = {**with_agent, "twilio": {"base_url": twilio.url}}
-            once(name, seed, settings, through(name, kind, count, twilio))
-        finally:
+    finally:
+        product.kill()
+        shutil.rmtree(product.folder)
+        if twilio is not None:
             twilio.process.stop()
     return figures
 
@@ -197,16 +186,25 @@ def measure_relay(folder: Path, agent: str, sizes: Sizes, cluster: Cluster | Non
 def one_round(
     folder: Path, service: PeerService, bare: Process, agent: str, sizes: Sizes, cluster: Cluster, *, swap: bool
 ) -> Round:
-    """Reference, then both services; their order alternates from round to round."""
-    busy = _busy(1.0)
-    handled = load(bare.url, sizes.stored, "webhook", 1)["per_second"]
-    found = Round(commits_per_second(folder), handled, busy)
-    for service_name in ("relay", "node") if swap else ("node", "relay"):
-        if service_name == "node":
-            found.node = measure_node(service, agent, sizes)
-        else:
-            found.relay = measure_relay(folder, agent, sizes)
-            found.server = measure_relay(folder, agent, sizes, cluster)
+    """Each load on both services, one right after the other: the machine's speed changes from minute to minute.
+
+    Which comes first alternates from round to round. The reference is taken before and after the stored webhooks.
+    """
+
+    def handled() -> float:
+        return load(bare.url, sizes.stored, "webhook", 1)["per_second"]
+
+    found = Round(commits_per_second(folder), handled(), _busy(1.0))
+    for name in LOADS:
+        for side in ("relay", "node") if swap else ("node", "relay"):
+            if side == "node":
+                found.node |= measure_node(name, service, agent, sizes)
+            else:
+                found.relay |= measure_relay(name, folder, agent, sizes)
+        if name == "stored":
+            found.bare = (found.bare + handled()) / 2.0
+        if name in ON_SERVER:
+            found.server |= measure_relay(name, folder, agent, sizes, cluster)
     return found
 
 
@@ -230,7 +228,7 @@ def steady(rounds: list[Round]) -> list[Round]:
 
 
 def shown(rounds: list[Round], left_out: int) -> None:
-    """Prints the table: medians, ranges, and the relay as a multiple of the Node service."""
+    """Prints the table: medians and ranges, and those of the rounds' ratios."""
     table = Table(
         title=f"Node service and wa-relay, {len(rounds)} rounds ({left_out} left out)",
         title_justify="left",
@@ -239,15 +237,13 @@ def shown(rounds: list[Round], left_out: int) -> None:
         table.add_column(name, justify="left" if name.startswith("same") else "right")
     for name, title, more_is_better in ROWS:
         node, relay = ([getattr(found, side)[name] for found in rounds] for side in ("node", "relay"))
-        ratio = median(relay) / median(node)
-        shown_ratio = f"{ratio:.2f} ×" if more_is_better else f"{ratio:.2f} × (1/{1 / ratio:.1f})"
-        table.add_row(title, _range(node), _range(relay), shown_ratio)
+        table.add_row(title, _range(node), _range(relay), _ratio(relay, node, more_is_better=more_is_better))
         if name in ON_SERVER:
             server = [found.server[name] for found in rounds]
-            table.add_row("  wa-relay on PostgreSQL", "", _range(server), f"{median(server) / median(node):.2f} ×")
+            table.add_row("  wa-relay on PostgreSQL", "", _range(server), _ratio(server, node))
         if name == "stored":
             single = [found.node["stored_single"] for found in rounds]
-            table.add_row("  the Node service with one statement", _range(single), "", "")
+            table.add_row("  the Node service with one statement", _range(single), "", _ratio(relay, single))
             part = [found.relay["stored"] / found.bare for found in rounds]
             table.add_row("  part of a bare handler", "", _range(part), "")
     console = Console(width=120)
@@ -257,6 +253,12 @@ def shown(rounds: list[Round], left_out: int) -> None:
     busy = ", ".join(f"{found.busy_before:.0%}" for found in rounds)
     load_average = " ".join(f"{value:.2f}" for value in os.getloadavg())
     console.print(f"others' share of the processors before each round: {busy}; load average at the end {load_average}")
+
+
+def _ratio(relay: list[float], node: list[float], *, more_is_better: bool = True) -> str:
+    """The median and the range of the rounds' ratios; of costs, how much less the relay's is."""
+    parts = [ours / theirs if more_is_better else theirs / ours for ours, theirs in zip(relay, node, strict=True)]
+    return f"{'' if more_is_better else '1/'}{median(parts):.2f} ({min(parts):.2f}–{max(parts):.2f})"
 
 
 def _range(values: list[float]) -> str:
