@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these of {', '.join(BENCHES)}")
     parser.add_argument("--quick", action="store_true", help="one round of each, without the big files: about a minute")
     parser.add_argument("--rounds", type=int, help="rounds of which the median counts (3, quick 1)")
+    parser.add_argument("--people", type=int, help="customers of `growth`, ten messages each (100,000, quick 20,000)")
     parser.add_argument("--write-baseline", action="store_true", help="write bench/baseline.json instead of comparing")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in BENCHES]
@@ -62,7 +63,9 @@ def main() -> None:
         parser.error(f"no bench {', '.join(unknown)}: there are {', '.join(BENCHES)}")
     began, rows, references = time.monotonic(), list[Row](), list[Reference]()
     with tempfile.TemporaryDirectory(prefix="wa-relay-bench-") as folder:
-        settings = Settings(Path(folder), arguments.rounds or (1 if arguments.quick else 3), arguments.quick)
+        quick = arguments.quick
+        people = arguments.people or (20_000 if quick else 100_000)
+        settings = Settings(Path(folder), arguments.rounds or (1 if quick else 3), quick, people)
         for name in arguments.names or (QUICK if arguments.quick else BENCHES):
             print(f"{name} …", file=sys.stderr, flush=True)
             references.append(webhooks.reference(settings))

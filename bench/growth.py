@@ -20,6 +20,7 @@ from bench.webhooks import WAITS, post
 from tests.big_ledger import make
 from wa_relay.ledger import agent_input, claims, file, inbox, store, turns
 from wa_relay.ledger.engine import Queries
+from wa_relay.ledger.indexing import index_more
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Inbound
 from wa_relay.policy import Rules
@@ -28,18 +29,25 @@ from wa_relay.reports.spans import Span
 from wa_relay.reports.stats_queries import Grouping
 
 T = TypeVar("T")
-PEOPLE = 100_000
 BOGOTA = ZoneInfo("America/Bogota")
+RULES = Rules(timezone=BOGOTA, openings={}, debounce=0.0, burst_limit=0)
+INDEXED_AT_ONCE = 10_000
 MESSAGES = "select count(*) from conversation_messages"
 
 
 def growth(settings: Settings) -> list[Row]:
-    """A file of 100,000 conversations, copied for whatever writes into it."""
+    """A file of 100,000 conversations or as many as asked for, copied for whatever writes into it."""
     big = settings.folder / "big.db"
-    make(big, settings.size(PEOPLE, 20_000))
+    make(big, settings.people)
     owner = file.open_for_writing(big, account_sid="", now=time.time()).connection
     owner.execute("update relay set account_sid = ?", (ACCOUNT,))
     messages = int(owner.execute(MESSAGES).fetchone()[0])
+    # A daemon would be busy with a million unindexed texts, and not with the webhooks alone.
+    owner.begin()
+    while index_more(Ledger(owner, RULES), INDEXED_AT_ONCE):
+        pass
+    owner.commit()
+    owner.finish()
     owner.close()
     size = big.stat().st_size / messages
     rows = [Row("growth", f"file of {messages:,} messages", size, "bytes/message")]
@@ -73,7 +81,7 @@ def _start_and_stop(product: Product) -> float:
 
 def _webhooks(settings: Settings, big: Path) -> list[Row]:
     count = settings.size(12_000, 4_000)
-    stride = settings.size(PEOPLE, 20_000) // count
+    stride = settings.people // count
     full: list[dict[str, float]] = []
     empty: list[dict[str, float]] = []
     for _ in range(settings.rounds):
@@ -111,7 +119,7 @@ def _claims(settings: Settings, big: Path) -> list[Row]:
     alone, copy = settings.folder / "claims-few.db", settings.folder / "claims.db"
     make(alone, few)
     shutil.copy(big, copy)
-    small, large = _claimed(alone, few), _claimed(copy, settings.size(PEOPLE, 20_000))
+    small, large = _claimed(alone, few), _claimed(copy, settings.people)
     alone.unlink()
     copy.unlink()
     beside = f"beside a file of {few:,} people"
@@ -137,7 +145,7 @@ def _claimed(database: Path, people: int) -> dict[str, float]:
     """
     writers = iter(random.Random(1).sample(range(1, people + 1), 30 * 64))
     db = file.open_for_writing(database, account_sid="", now=time.time()).connection
-    ledger = Ledger(db, Rules(timezone=BOGOTA, openings={}, debounce=0.0, burst_limit=0))
+    ledger = Ledger(db, RULES)
     store.begin_run(ledger, time.time() - 120.0)
     reader = file.open_for_reading(database)
     took: dict[str, list[float]] = {"turns": [], "messages": [], "threads": []}

@@ -98,11 +98,15 @@ Bench = Callable[["Settings"], list[Row]]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a run: `rounds` of each measure, of which the median counts; `folder` is deleted afterwards."""
+    """The settings of a run: `rounds` of each measure, of which the median counts; `folder` is deleted afterwards.
+
+    `people` are the customers of the big file, with ten messages each.
+    """
 
     folder: Path
     rounds: int
     quick: bool
+    people: int
 
     def size(self, whole: int, quick: int) -> int:
         """Chooses the usual size, or the smaller one in a quick run."""
