@@ -9,12 +9,12 @@ from typing import Literal, NamedTuple
 
 from wa_relay import policy
 from wa_relay.ledger import (
-    auto_responders,
     consent,
     customers,
     forgotten,
     handover,
     held_turns,
+    inbound_places,
     journal,
     media,
     merging,
@@ -70,21 +70,6 @@ WHY_UNANSWERED = {
     "muted": "the customer repeats the same text: the conversation is muted",
     "unknown_sender": "strangers are not answered (reply.unknown_sender)",
 }
-
-Place = Literal[
-    "turn",
-    "thread",
-    "superseded",
-    "opt_out",
-    "opted_out",
-    "too_late",
-    "person",
-    "held",
-    "repeats_itself",
-    "fallback",
-    "unknown_sender",
-]
-"""Where a message goes: into a turn, into the thread alone, or to the rule that keeps it from the agent."""
 
 Effect = Literal["turn", "duplicate", "stranger", "before_fence", "opted_out", "silent", "notice", "held"]
 
@@ -208,7 +193,7 @@ def _store(
     # By the time of writing: the window of a message that the sweep found late has run since then.
     window_ends_at = written + policy.WINDOW
     # Decided before the message is stored: its turn then needs no second statement for the message.
-    change, place = _decide(ledger, inbound, customer, window_ends_at, now)
+    change, place = inbound_places.decide(ledger, inbound, customer, window_ends_at, now)
     turn = _turn_of(ledger, customer, writer, now) if place == "turn" else None
     message = {
         "conversation_id": customer.id,
@@ -260,48 +245,6 @@ def _store(
     return _keep_from_agent(ledger, inbound, customer, received, place, now)
 
 
-def _decide(
-    ledger: Ledger, inbound: Inbound, customer: Customer, window_ends_at: Moment, now: Moment
-) -> tuple[consent.Change | None, Place]:
-    """Decides what a message changes about consent, and where it goes. Changes nothing."""
-    # A thumbs-up opens the window like any message, but is not a question.
-    if inbound.attachment is not None and inbound.attachment.type == "reaction":
-        return None, "thread"
-    change = consent.change_of(ledger.rules, inbound)
-    # A sweep may bring yesterday's BAJA after today's ALTA: the later wish counts.
-    if change is not None and consent.is_superseded(ledger, inbound, customer.id, customer.phone):
-        return change, "superseded"
-    if change == "out":
-        return change, "opt_out"
-    # Twilio itself has answered a message with an OptOutType.
-    if inbound.opt_out is not None:
-        return change, "thread"
-    if customer.status == "opted_out" and change is None:
-        return change, "opted_out"
-    if window_ends_at <= now:
-        return change, "too_late"
-    return change, _place_of_question(ledger, inbound, customer, now)
-
-
-def _place_of_question(ledger: Ledger, inbound: Inbound, customer: Customer, now: Moment) -> Place:
-    """Returns who a message is for: a person, whoever has the conversation, the agent, or nobody."""
-    if _asks_for_person(ledger, inbound):
-        return "person"
-    if customer.handler != "agent":
-        return "held"
-    # Two machines that answer each other repeat their text. A button or a caption is repeated by people, too.
-    may_repeat = inbound.attachment is None and not inbound.tapped and customer.message_count >= policy.LOOP_TIMES - 1
-    if may_repeat and auto_responders.repeats_itself(ledger, customer.id, inbound.text, now):
-        return "repeats_itself"
-    if customer.call_id is None:
-        mode = ledger.rules.unknown_sender
-        if mode == "fallback":
-            return "fallback"
-        if not customer.agent_id and mode != "agent":
-            return "unknown_sender"
-    return "turn"
-
-
 def _turn_of(ledger: Ledger, customer: Customer, writer: Writer | None, now: Moment) -> turns.Gathering:
     """The turn that a message joins; a stranger's conversation gets its agent."""
     if customer.call_id is None and not customer.agent_id:
@@ -338,7 +281,7 @@ def _unanswered(ledger: Ledger, received: Received, reason: str, now: Moment) ->
 
 
 def _keep_from_agent(
-    ledger: Ledger, inbound: Inbound, customer: Customer, received: Received, place: Place, now: Moment
+    ledger: Ledger, inbound: Inbound, customer: Customer, received: Received, place: inbound_places.Place, now: Moment
 ) -> Received:
     """Does what follows from a message that is in no turn."""
     match place:
@@ -357,10 +300,6 @@ def _keep_from_agent(
         case "superseded" | "opted_out" | "too_late" | "unknown_sender":
             return _unanswered(ledger, received, place, now)
     return received
-
-
-def _asks_for_person(ledger: Ledger, inbound: Inbound) -> bool:
-    return policy.is_request(ledger.rules, inbound.text)
 
 
 def _hold(ledger: Ledger, customer: Customer, received: Received, now: Moment) -> Received:
@@ -402,7 +341,7 @@ def record_transcript(ledger: Ledger, media_id: int, heard: Heard, now: Moment) 
         return _opt_out(ledger, spoken, customer, received, now)
     requested = (
         customer.status == "active"
-        and _asks_for_person(ledger, spoken)
+        and policy.is_request(ledger.rules, spoken.text)
         and handover.request(ledger, conversation_id, "keyword", sent_at, now)
     )
     return received._replace(effect="notice") if requested else received
