@@ -17,6 +17,7 @@ def hurried(agents_url: str) -> dict[str, Section]:
             "settle_seconds": 0.2,
             "turn_timeout_seconds": 1.5,
         },
+        "log": {"level": "debug"},
         "poll": {"interval_seconds": 1, "push_grace_seconds": 0.3},
         "opening": {"burst_limit": 0},
         "reply": {"debounce_seconds": 0.1, "max_length": 240, "fallback": FALLBACK},
