@@ -12,7 +12,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from ipaddress import ip_address
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -39,6 +39,23 @@ _INLINE = 64 * 1024  # smaller bodies are decoded faster than a thread starts
 _BATCHES = "/v1/convai/batch-calling"
 
 
+class ResetAtOnceError(httpx.ConnectError):
+    """The other side reset the connection as soon as it was made."""
+
+
+class _Client(httpx.AsyncClient):
+    """Under uvloop a socket that was reset at once is gone before anyio asks it for its peer: an `AttributeError`."""
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """Sends a request; raises httpx's errors alone."""
+        try:
+            return await super().send(request, **options)
+        except AttributeError as error:
+            if error.name != "getpeername":
+                raise
+            raise ResetAtOnceError("the connection was reset as it was made", request=request) from error
+
+
 class ElevenLabs:
     """A client for one workspace. Raises UpstreamError from every method.
 
@@ -51,7 +68,7 @@ class ElevenLabs:
         self._timeout = timeout
         self.last_date: str | None = None
         """The header `Date` of the last answer, refusals included."""
-        self._http = httpx.AsyncClient(
+        self._http = _Client(
             base_url=base_url,
             headers={
                 b"xi-api-key": api_key.encode("utf-8"),
