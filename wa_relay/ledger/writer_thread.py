@@ -178,6 +178,8 @@ class LedgerThread:
 
     def _alone(self, job: Job) -> list[Outcome]:
         """Runs one job outside a transaction."""
+        # It reads and writes the disk: the event loop need not stand aside for that.
+        self._operations_ran.set()
         db = self._ledger.db
         try:
             db.rollback()
