@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import random
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,5 +118,14 @@ def _message(number: int, at: float, customer: int, kind: str, turn: int) -> dic
     }
 
 
+def main() -> None:
+    """Makes the file that is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.big_ledger", description=__doc__)
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("people", type=int, nargs="?", default=100_000, metavar="PEOPLE")
+    chosen = parser.parse_args()
+    make(chosen.file, chosen.people)
+
+
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 100_000)
+    main()

@@ -12,6 +12,7 @@ from wa_relay.model import Inbound, Moment
 
 Place = Literal[
     "turn",
+    "reaction",
     "thread",
     "superseded",
     "opt_out",
@@ -37,7 +38,7 @@ def decide(ledger: Ledger, inbound: Inbound, customer: Customer, window_ends_at:
     """Decides what follows from a message of a customer whose window it keeps open until `window_ends_at`."""
     # A thumbs-up opens the window like any message, but is not a question.
     if inbound.attachment is not None and inbound.attachment.type == "reaction":
-        return Decision(None, "thread")
+        return Decision(None, "reaction")
     change = consent.change_of(ledger.rules, inbound)
     # A sweep may bring yesterday's BAJA after today's ALTA: the later wish counts.
     if change is not None and consent.is_superseded(ledger, inbound, customer.id, customer.phone):

@@ -220,7 +220,7 @@ def _store(
     noted = {"stamp": sent_at, "window": window_ends_at, "user_id": inbound.user_id, "written_at": at}
     ledger.write(NOTE_INBOUND, {**noted, "id": customer.id})
     received = Received("silent", message_id, customer.id)
-    if attachment is not None and attachment.type == "reaction":
+    if place == "reaction":
         return received
     # What the customer writes makes an opening that still waits pointless; an opt-out ends it by its own rule.
     if change != "out":
