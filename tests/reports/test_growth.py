@@ -12,7 +12,7 @@ from tests.story import Story
 from wa_relay.ledger.file import open_for_reading
 from wa_relay.reports import stats_queries
 from wa_relay.reports.spans import Span
-from wa_relay.reports.stats_queries import COUNT_MESSAGES, Grouping
+from wa_relay.reports.stats_queries import ACCEPTED, COUNT_MESSAGES, SELECT_CALLS, Grouping
 
 FEW, MANY = 100, 400
 
@@ -67,7 +67,16 @@ def test_the_messages_of_a_span_are_counted_in_the_order_of_an_index_that_knows_
     files: dict[int, Path], key: str, grouped: str
 ) -> None:
     with closing(open_for_reading(files[FEW])) as db:
-        query = "explain query plan " + COUNT_MESSAGES.format(key=key, grouped=grouped)
+        query = "explain query plan " + COUNT_MESSAGES.format(key=key, accepted=ACCEPTED, grouped=grouped)
         plan = [row["detail"] for row in db.execute(query, {"since": 1.0, "until": 2.0})]
     assert len(plan) == 1, plan
     assert plan[0].startswith("SEARCH m USING COVERING INDEX messages_by_quarter"), plan
+
+
+def test_no_wide_row_is_visited_to_learn_what_became_of_a_call(files: dict[int, Path]) -> None:
+    with closing(open_for_reading(files[FEW])) as db:
+        query = "explain query plan " + SELECT_CALLS.format(key="null", ended="true")
+        plan = [row["detail"] for row in db.execute(query, {})]
+    tables = [step for step in plan if step.startswith(("SEARCH", "SCAN"))]
+    assert len(tables) == 4, plan
+    assert all("COVERING INDEX" in step for step in tables), plan

@@ -27,6 +27,8 @@ SPOIL = (
     "update turns set state = 'failed' where id % 13 = 0",
 )
 """Answers that have not gone out yet, answers before the question (a clock that was off), failures."""
+COUNT_TIMED = """
+    select count(replied_at) from turns where state = 'answered' and finished_at >= :since and finished_at < :until"""
 SET_ALL_LENGTHS = "update turns set replied_at = last_at + 4.25"
 SET_UNLIKE_SAMPLE = "update turns set replied_at = last_at + case when id % 2 = 1 then 1.0 else 60.0 + id end"
 
@@ -82,6 +84,19 @@ def test_the_ranks_of_many_turns_are_found_in_sql(db: SqliteEngine) -> None:
         figures.median_turn_seconds,
         figures.p95_turn_seconds,
     )
+
+
+def test_the_ranks_of_a_span_are_exact_whether_its_turns_are_odd_or_even_in_number(db: SqliteEngine) -> None:
+    parities = set()
+    for hours in range(12):
+        span = Span(NOW - 40 * 86400.0, NOW - (5 * 86400.0 + hours * 3600.0))
+        bounds = {"since": span.since, "until": span.until}
+        ranked = rank_turns(db, bounds)
+        figures = stats_queries.stats(db, span=span, by=None, timezone=BOGOTA).total
+        assert ranked is not None
+        assert (ranked.median, ranked.p95) == (figures.median_turn_seconds, figures.p95_turn_seconds)
+        parities.add(db.tuples(COUNT_TIMED, bounds).fetchall()[0][0] % 2)
+    assert parities == {0, 1}
 
 
 def test_few_turns_are_not_ranked_in_sql(db: SqliteEngine) -> None:

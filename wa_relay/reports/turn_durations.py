@@ -1,13 +1,12 @@
 """The durations of very many answered turns, ranked by SQLite: their rows stay where they are.
 
-A sample of the durations says between which two a rank lies; SQLite counts those below, and only those between are
-fetched. The ranks are exact.
+A sample of the durations says between which two a rank lies. SQLite counts those below, sorts those between and
+returns the one or two that are asked for. The ranks are exact.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,15 @@ FEW = 100_000
 """With fewer turns, fetching all lengths is quick enough."""
 
 NEWEST_TURN = "select max(id) from turns"
+SELECT_ENDS = """
+    select min(id), max(id) from (
+        select * from (
+            select id from turns where finished_at >= :since and finished_at < :until order by finished_at limit 1)
+        union all
+        select * from (
+            select id from turns where finished_at >= :since and finished_at < :until
+            order by finished_at desc limit 1))"""
+"""The first and the last turn of a span: most of those between them belong to it too."""
 SELECT_DURATION = """
     select t.replied_at - t.last_at from turns t
     where t.id = :id and t.finished_at >= :since and t.finished_at < :until and t.state = 'answered'
@@ -27,11 +35,16 @@ COUNT_DURATIONS = """
         count(*) filter (where t.replied_at - t.last_at < :late)
     from turns t
     where t.finished_at >= :since and t.finished_at < :until and t.state = 'answered'"""
-SELECT_DURATIONS_BETWEEN = """
-    select t.replied_at - t.last_at from turns t
-    where t.finished_at >= :since and t.finished_at < :until and t.state = 'answered'
-        and (t.replied_at - t.last_at between :middle and :after_middle
-            or t.replied_at - t.last_at between :late and :after_late)"""
+SELECT_RANKED = """
+    with near as (
+        select t.replied_at - t.last_at as seconds from turns t
+        where t.finished_at >= :since and t.finished_at < :until and t.state = 'answered'
+            and (t.replied_at - t.last_at between :middle and :after_middle
+                or t.replied_at - t.last_at between :late and :after_late))
+    select * from (select seconds from near where seconds >= :middle order by 1 limit 2 offset :middle_place)
+    union all
+    select * from (select seconds from near where seconds >= :late order by 1 limit 1 offset :late_place)"""
+"""Few rows on purpose: a thread that fetches many waits at each for the one that fetches the calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +63,12 @@ def has_many_turns(db: Queries) -> bool:
 
 def rank_turns(db: Queries, bounds: dict[str, Any]) -> RankedTurns | None:
     """Ranks the turns answered between two moments; None if they are few, or too unlike the sample."""
-    newest = _newest(db)
+    first, last = db.tuples(SELECT_ENDS, bounds).fetchall()[0]
+    if first is None:
+        return None
     sample = sorted(
         row[0]
-        for turn in range(1, newest + 1, max(1, newest // SAMPLE))
+        for turn in range(first, last + 1, max(1, (last - first) // SAMPLE))
         for row in db.tuples(SELECT_DURATION, {**bounds, "id": turn}).fetchall()
     )
     if len(sample) < SAMPLE // 2:
@@ -61,24 +76,19 @@ def rank_turns(db: Queries, bounds: dict[str, Any]) -> RankedTurns | None:
     (middle, after_middle), (late, after_late) = around(sample, 0.5), around(sample, 0.95)
     given = {**bounds, "middle": middle, "late": late}
     answered, timed, below_middle, below_late = db.tuples(COUNT_DURATIONS, given).fetchall()[0]
-    given |= {"after_middle": after_middle, "after_late": after_late}
-    near = sorted(row[0] for row in db.tuples(SELECT_DURATIONS_BETWEEN, given).fetchall())
-    lower = [length for length in near if middle <= length <= after_middle]
-    upper = [length for length in near if late <= length <= after_late]
-    medians = _taken(lower, (timed - 1) // 2 - below_middle, timed // 2 - below_middle)
-    late_place = math.ceil(0.95 * timed) - 1 - below_late
-    lates = _taken(upper, late_place, late_place)
-    if medians is None or lates is None:
+    middle_place, late_place = (timed - 1) // 2 - below_middle, math.ceil(0.95 * timed) - 1 - below_late
+    if middle_place < 0 or late_place < 0:
         return None
-    return RankedTurns(answered, round(sum(medians) / len(medians), 3), round(lates[0], 3))
+    given |= {"after_middle": after_middle, "after_late": after_late}
+    given |= {"middle_place": middle_place, "late_place": late_place}
+    ranked = [row[0] for row in db.tuples(SELECT_RANKED, given).fetchall()]
+    medians, lates = ranked[: 2 - timed % 2], ranked[2:]
+    if len(ranked) < 3 or medians[-1] > after_middle or lates[0] > after_late:
+        return None
+    # A clock that was off makes no negative length.
+    medians = [max(0.0, seconds) for seconds in medians]
+    return RankedTurns(answered, round(sum(medians) / len(medians), 3), round(max(0.0, lates[0]), 3))
 
 
 def _newest(db: Queries) -> int:
     return db.tuples(NEWEST_TURN, {}).fetchall()[0][0] or 0
-
-
-def _taken(near: Sequence[float], first: int, last: int) -> list[float] | None:
-    """Returns the lengths at two neighbouring places; a clock that was off makes no negative length."""
-    if first < 0 or last >= len(near):
-        return None
-    return [max(0.0, length) for length in near[first : last + 1]]
