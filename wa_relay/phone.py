@@ -36,6 +36,8 @@ _SPELLINGS = (
 )
 """Mobile numbers that WhatsApp may know in another spelling than was dialled: with or without a digit, by country."""
 
+_SPELT_TWO_WAYS = ("+52", "+54", "+55")
+
 _HIDDEN = "•" * 7
 
 
@@ -88,6 +90,8 @@ def address(text: str) -> str | None:
 
 def other_spelling(number: str) -> str | None:
     """The same mobile as WhatsApp may spell it: Mexico with a 1, Argentina and Brazil with a 9, or without it."""
+    if not number.startswith(_SPELT_TWO_WAYS):
+        return None
     for pattern, digit in _SPELLINGS:
         found = pattern.fullmatch(number)
         if found:

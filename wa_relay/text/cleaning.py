@@ -14,6 +14,8 @@ _BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 def clean(text: str) -> str:
     """Removes what no message may hold: lone surrogates, and control characters except line breaks and tabs."""
+    if text.isprintable():
+        return text
     return _SURROGATE.sub("\ufffd", _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
