@@ -24,6 +24,15 @@ from wa_relay.ledger.prepared_statements import numbered
 
 GROW = ("conversation_messages", "conversation_state", "calls", "turns", "journal", "receipts")
 SQL = re.compile(r"\s*(select|update|insert|delete)\b")
+WALK = re.compile(r"SCAN \w+ USING (?:COVERING )?INDEX (\w+)")
+SHORT = {
+    *("one_turn_asking", "one_in_flight", "queued_in_order", "queued_openings", "uncertain_lookups"),
+    *("media_overdue", "handed_over"),
+    # Read in their order, with a limit.
+    *("journal_of_console", "journal_of_everybody"),
+}
+"""Indexes of what is under way, or of what people did: they hold few rows, however many messages there are."""
+
 WHOLE_TABLE = re.compile(rf"SCAN ({'|'.join(GROW)}|\w)(?! USING)\b")
 
 
@@ -75,6 +84,19 @@ def _plan(db: sqlite3.Connection, sql: str) -> list[str]:
 def test_no_statement_walks_through_a_whole_table(empty: sqlite3.Connection, name: str) -> None:
     walks = [step for step in _plan(empty, STATEMENTS[name]) if WHOLE_TABLE.match(step)]
     assert walks == []
+
+
+REPORTS_ON_EVERYTHING = {
+    "wa_relay.reports.group_names.SELECT_CUSTOMER_OF_CALLS",
+    "wa_relay.reports.stats_queries.COUNT_MESSAGES_BY_CALL",
+}
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS.keys() - OF_EVERYTHING - REPORTS_ON_EVERYTHING))
+def test_no_statement_walks_through_an_index_of_all_rows(empty: sqlite3.Connection, name: str) -> None:
+    grow = {row["name"] for row in empty.execute("select name, tbl_name from sqlite_master") if row["tbl_name"] in GROW}
+    walked = {found[1] for step in _plan(empty, STATEMENTS[name]) if (found := WALK.match(step))}
+    assert walked & grow <= SHORT
 
 
 def test_no_constraint_makes_a_list_for_each_new_row(empty: sqlite3.Connection) -> None:

@@ -16,10 +16,12 @@ WAITS = "daily_limit"
 """The value of `waits_for` for an opening that waits for a slot."""
 
 SELECT_TEMPLATED_CUSTOMERS = """
-    select conversation_id, max(attempted_at) as last from conversation_messages
+    select +conversation_id as conversation_id, max(attempted_at) as last from conversation_messages
     where content_sid is not null and attempted_at > :since and coalesce(sender, '') = :sender
         and status in ('sending', 'uncertain', 'sent', 'delivered', 'read')
-    group by conversation_id order by last"""
+    group by +conversation_id order by last"""
+"""With the plus SQLite uses the index of templates by time. In the order of conversations it read all messages."""
+
 COUNT_WAITING = """
     select count(*) as waiting from conversation_messages
     where waits_for = 'daily_limit' and status = 'queued' and due_at > :now and coalesce(sender, '') = :sender"""

@@ -2,10 +2,13 @@
 
 It is written once for both engines, with the type names of `dialects`. The database itself refuses what must never
 happen: a second opening for a call, two messages in flight to one customer, two answers to a turn, a return to the
-queue without proof that nothing was sent (`triggers`). Some indexes hold all that a report asks, `kind` included, which
-their condition fixes: for a column that an index lacks SQLite visits the wide row. Columns of `conversation_state` and
+queue without proof that nothing was sent (`triggers`). Columns of `conversation_state` and
 `conversation_messages` that other programs read hold RFC 3339 text in UTC; every other moment is seconds since the
 epoch.
+
+The indexes of openings hold `kind`, which their condition fixes: for a column that an index lacks SQLite visits the
+wide row. The condition of `openings_by_call` names `call_id` too, so that SQLite does not look for queued openings
+among all openings.
 """
 
 from __future__ import annotations
@@ -289,7 +292,7 @@ create index openings_of_conversation on conversation_messages (conversation_id,
     where kind = 'opening' and accepted_at is not null;
 create index openings_by_call on conversation_messages
     (call_id, kind, status, reason, error_code, accepted_at, delivered_at, read_at)
-    where kind = 'opening';
+    where kind = 'opening' and call_id is not null;
 
 create table journal (
     id key,
