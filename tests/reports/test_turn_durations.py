@@ -30,6 +30,7 @@ SPOIL = (
 COUNT_TIMED = """
     select count(replied_at) from turns where state = 'answered' and finished_at >= :since and finished_at < :until"""
 SET_ALL_LENGTHS = "update turns set replied_at = last_at + 4.25"
+SET_ALL_LONG_DECIMALS = "update turns set replied_at = last_at + 6.400000095367432"
 SET_UNLIKE_SAMPLE = "update turns set replied_at = last_at + case when id % 2 = 1 then 1.0 else 60.0 + id end"
 
 
@@ -99,11 +100,22 @@ def test_the_ranks_of_a_span_are_exact_whether_its_turns_are_odd_or_even_in_numb
     assert parities == {0, 1}
 
 
+def test_lengths_that_json_rounds_are_ranked_in_sql(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    make(path, PEOPLE)
+    change(path, SET_ALL_LONG_DECIMALS)
+    db = open_for_reading(path)
+    ranked = rank_turns(db, EVERYTHING)
+    assert ranked is not None
+    assert (ranked.median, ranked.p95) == (6.4, 6.4)
+    db.close()
+
+
 def test_few_turns_are_not_ranked_in_sql(db: SqliteEngine) -> None:
     assert rank_turns(db, {"since": NOW - 3600.0, "until": NOW}) is None
 
 
-@pytest.mark.parametrize("lengths", [SET_ALL_LENGTHS, SET_UNLIKE_SAMPLE])
+@pytest.mark.parametrize("lengths", [SET_ALL_LENGTHS, SET_ALL_LONG_DECIMALS, SET_UNLIKE_SAMPLE])
 def test_ranks_are_exact_also_where_all_lengths_are_equal_or_the_sample_misleads(tmp_path: Path, lengths: str) -> None:
     path = tmp_path / "relay.db"
     make(path, PEOPLE)
