@@ -6,25 +6,35 @@ continues after an id misses nothing, over restarts and with any number of daemo
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from wa_relay.ledger import journal
-from wa_relay.ledger.engine import Queries, Row
+from wa_relay.ledger.engine import EngineName, Queries
 from wa_relay.model import Moment
 
 EventKind = Literal["message", "status", "call", "handler"]
 
-SELECT_EVENTS_AFTER = """
-    select entries.id, entries.at, entries.event, entries.reason, entries.message_id, entries.from_status,
-        entries.to_status, c.elevenlabs_conversation_id as call_key, c.outcome, s.id as conversation_id, s.phone_number
+_COLUMNS = """entries.id, entries.at, entries.event, entries.reason, entries.message_id, entries.from_status,
+        entries.to_status, c.elevenlabs_conversation_id, c.outcome, s.id, s.phone_number"""
+_EVENTS_AFTER = """
+    select {array}
     from (select id, at, event, reason, message_id, call_id, conversation_id, from_status, to_status from journal
         where id > :after order by id limit :limit) entries
     left join conversation_messages m on m.id = entries.message_id
     left join calls c on c.id = entries.call_id and entries.event = 'call'
-    left join conversation_state s on s.id = coalesce(m.conversation_id, c.conversation_id, entries.conversation_id)
-    order by entries.id"""
-"""The conversation is that of the message or call itself: it may have been merged into another one meanwhile."""
+    left join conversation_state s on s.id = coalesce(m.conversation_id, c.conversation_id, entries.conversation_id)"""
+SELECT_EVENTS_AFTER: Mapping[EngineName, str] = {
+    "sqlite": _EVENTS_AFTER.format(array=f"json_group_array(json_array({_COLUMNS}))"),
+    "postgres": _EVENTS_AFTER.format(array=f"cast(json_agg(json_build_array({_COLUMNS})) as text)"),
+}
+"""All of them in one row: 3.1 µs for an event instead of 4.1, and for each row that it fetches a thread waits for the
+interpreter, which the event loop and the ledger's thread need.
+
+The conversation is that of the message or call itself: it may have been merged into another one meanwhile.
+"""
 
 SELECT_FIRST_AT_AFTER = "select at from journal where id > :after order by id limit 1"
 
@@ -63,9 +73,11 @@ class Page:
 
 def read_events(db: Queries, after: int, limit: int) -> Page:
     """Reads at most `limit` entries after an id; reads only, beside the writer."""
-    rows = db.execute(SELECT_EVENTS_AFTER, {"after": after, "limit": limit}).fetchall()
-    events = tuple(event for row in rows if (event := _event(row)) is not None)
-    return Page(events, int(rows[-1]["id"]) if rows else after, len(rows) == limit)
+    found = db.execute(SELECT_EVENTS_AFTER[db.name], {"after": after, "limit": limit}).fetchone()[0]
+    # The order of what was joined is the database's own.
+    entries = sorted(json.loads(found or "[]"))
+    events = tuple(event for entry in entries if (event := _event(*entry)) is not None)
+    return Page(events, entries[-1][0] if entries else after, len(entries) == limit)
 
 
 def position_after(db: Queries, last_event_id: str, now: Moment) -> int:
@@ -83,22 +95,31 @@ def position_after(db: Queries, last_event_id: str, now: Moment) -> int:
     return seen if first is not None and first[0] >= now - REPLAYED else newest
 
 
-def _event(row: Row) -> Event | None:
+def _event(
+    entry_id: int,
+    at: Moment,
+    event: str,
+    reason: str | None,
+    message_id: int | None,
+    from_status: str | None,
+    status: str | None,
+    call_key: str | None,
+    outcome: str | None,
+    conversation_id: int | None,
+    phone: str | None,
+) -> Event | None:
     """The event of an entry; None for entries of other kinds, and if the customer was erased meanwhile."""
-    if row["conversation_id"] is None:
+    if conversation_id is None or phone is None:
         return None
     kind: EventKind
-    status, message_id = row["to_status"], row["message_id"]
-    if row["event"] == "message":
+    if event == "message":
         kind = "message"
-    elif message_id is not None and row["from_status"] is not None:
+    elif message_id is not None and from_status is not None:
         kind = "status"
-    elif row["event"] == "call" and row["call_key"] is not None and row["reason"] != "filled_in":
-        kind, status, message_id = "call", row["outcome"], None
-    elif row["event"] in ("handover", "mute") and status is not None:
+    elif event == "call" and call_key is not None and reason != "filled_in":
+        kind, status, message_id = "call", outcome, None
+    elif event in ("handover", "mute"):
         kind, message_id = "handler", None
     else:
         return None
-    return Event(
-        row["id"], row["at"], kind, row["conversation_id"], row["phone_number"], status, message_id, row["call_key"]
-    )
+    return None if status is None else Event(entry_id, at, kind, conversation_id, phone, status, message_id, call_key)
