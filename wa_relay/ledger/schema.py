@@ -5,10 +5,6 @@ happen: a second opening for a call, two messages in flight to one customer, two
 queue without proof that nothing was sent (`triggers`). Columns of `conversation_state` and
 `conversation_messages` that other programs read hold RFC 3339 text in UTC; every other moment is seconds since the
 epoch.
-
-The indexes of openings hold `kind`, which their condition fixes: for a column that an index lacks SQLite visits the
-wide row. The condition of `openings_by_call` names `call_id` too, so that SQLite does not look for queued openings
-among all openings.
 """
 
 from __future__ import annotations
@@ -290,9 +286,8 @@ create index messages_by_quarter on conversation_messages (floor(accepted_at / 9
     where accepted_at is not null;
 create index openings_of_conversation on conversation_messages (conversation_id, kind, accepted_at, status)
     where kind = 'opening' and accepted_at is not null;
-create index openings_by_call on conversation_messages
-    (call_id, kind, status, reason, error_code, accepted_at, delivered_at, read_at)
-    where kind = 'opening' and call_id is not null;
+create index openings_by_call on conversation_messages (call_id, kind, status, reason, error_code, accepted_at,
+    delivered_at, read_at) where kind = 'opening' and call_id is not null;
 
 create table journal (
     id key,
