@@ -26,17 +26,15 @@ _TWO_DIGIT_CODES = frozenset(
 )
 """Country codes of one and of two digits (ITU-T E.164); every other one has three."""
 
-_SPELLINGS = (
-    (re.compile(r"\+521([0-9]{10})"), "+52"),
-    (re.compile(r"\+52([0-9]{10})"), "+521"),
-    (re.compile(r"\+549([0-9]{10})"), "+54"),
-    (re.compile(r"\+54([0-9]{10})"), "+549"),
-    (re.compile(r"(\+55[0-9]{2})9([6-9][0-9]{7})"), ""),
-    (re.compile(r"(\+55[0-9]{2})([6-9][0-9]{7})"), "9"),
-)
+_SPELLINGS = {
+    "+52": ((re.compile(r"\+521([0-9]{10})"), "+52"), (re.compile(r"\+52([0-9]{10})"), "+521")),
+    "+54": ((re.compile(r"\+549([0-9]{10})"), "+54"), (re.compile(r"\+54([0-9]{10})"), "+549")),
+    "+55": (
+        (re.compile(r"(\+55[0-9]{2})9([6-9][0-9]{7})"), ""),
+        (re.compile(r"(\+55[0-9]{2})([6-9][0-9]{7})"), "9"),
+    ),
+}
 """Mobile numbers that WhatsApp may know in another spelling than was dialled: with or without a digit, by country."""
-
-_SPELT_TWO_WAYS = ("+52", "+54", "+55")
 
 _HIDDEN = "•" * 7
 
@@ -90,9 +88,7 @@ def address(text: str) -> str | None:
 
 def other_spelling(number: str) -> str | None:
     """The same mobile as WhatsApp may spell it: Mexico with a 1, Argentina and Brazil with a 9, or without it."""
-    if not number.startswith(_SPELT_TWO_WAYS):
-        return None
-    for pattern, digit in _SPELLINGS:
+    for pattern, digit in _SPELLINGS.get(number[:3], ()):
         found = pattern.fullmatch(number)
         if found:
             return digit.join(found.groups()) if len(found.groups()) > 1 else digit + found[1]
