@@ -72,6 +72,10 @@ OF_EVERYTHING |= {"wa_relay.ledger.restoring.FAIL_OPEN_TURNS", "wa_relay.ledger.
 OF_EVERYTHING |= {"wa_relay.ledger.erasing.SELECT_ALL_CALLS", "wa_relay.ledger.erasing.SELECT_ALL_MESSAGES"}
 # Once a day, on the reader.
 OF_EVERYTHING |= {"wa_relay.ledger.erasing.SELECT_OLD_THREADS", "wa_relay.ledger.erasing.COUNT_OLD_THREADS"}
+REPORTS_ON_EVERYTHING = {
+    "wa_relay.reports.group_names.SELECT_CUSTOMER_OF_CALLS",
+    "wa_relay.reports.stats_queries.COUNT_MESSAGES_BY_CALL",
+}
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +96,6 @@ def _plan(db: sqlite3.Connection, sql: str) -> list[str]:
 def test_no_statement_walks_through_a_whole_table(empty: sqlite3.Connection, name: str) -> None:
     walks = [step for step in _plan(empty, STATEMENTS[name]) if WHOLE_TABLE.match(step)]
     assert walks == []
-
-
-REPORTS_ON_EVERYTHING = {
-    "wa_relay.reports.group_names.SELECT_CUSTOMER_OF_CALLS",
-    "wa_relay.reports.stats_queries.COUNT_MESSAGES_BY_CALL",
-}
 
 
 @pytest.mark.parametrize("name", sorted(STATEMENTS.keys() - OF_EVERYTHING - REPORTS_ON_EVERYTHING))
@@ -169,3 +167,5 @@ def test_most_statements_are_looked_at() -> None:
 def test_a_walk_would_be_seen(empty: sqlite3.Connection) -> None:
     (step,) = _plan(empty, "select 1 from turns t where t.state in ('open', 'asking')")
     assert WHOLE_TABLE.match(step)
+    (step,) = _plan(empty, "select conversation_id, count(*) from conversation_messages group by conversation_id")
+    assert WALK.match(step)

@@ -63,7 +63,8 @@ class RankedTurns:
 
 def has_many_turns(db: Queries) -> bool:
     """True if the database holds enough turns for ranking in SQL to save time."""
-    return _newest(db) > FEW
+    newest = db.tuples(NEWEST_TURN, {}).fetchall()[0][0]
+    return newest is not None and newest > FEW
 
 
 def rank_turns(db: Queries, bounds: dict[str, Any]) -> RankedTurns | None:
@@ -90,7 +91,3 @@ def rank_turns(db: Queries, bounds: dict[str, Any]) -> RankedTurns | None:
     # A clock that was off makes no negative length.
     medians = [max(0.0, seconds) for seconds in medians]
     return RankedTurns(answered, round(sum(medians) / len(medians), 3), round(max(0.0, lates[0]), 3))
-
-
-def _newest(db: Queries) -> int:
-    return db.tuples(NEWEST_TURN, {}).fetchall()[0][0] or 0
