@@ -54,5 +54,5 @@ def openings(settings: Settings) -> list[Row]:
     return [
         at_least("openings", f"rate, configured {RATE:.0f}/s", rate, "/s", RATE * 0.97),
         at_most("openings", "rate, not above it", rate, "/s", RATE * 1.01),
-        at_most("openings", "resident, growth in the second half", max(0.0, late - half), "MB", 3.0, beside),
+        at_most("openings", "resident at the last, beside half way", late / half, "×", 1.03, beside),
     ]
