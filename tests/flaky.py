@@ -15,7 +15,7 @@ class Flaky(SqliteEngine):
 
     failing: list[str]
 
-    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+    def execute(self, sql: str, *parameters: Any) -> Any:
         """Runs a statement, or fails."""
         if sql in self.failing:
             self.failing.remove(sql)

@@ -158,7 +158,7 @@ class Dying(SqliteEngine):
 
     at, when, commits, changes = 0, "before", 0, 0
 
-    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+    def execute(self, sql: str, *parameters: Any) -> Any:
         """Runs a statement, and dies if its time has come."""
         due = sql == "commit" and self._counted()
         if due and Dying.when == "before":

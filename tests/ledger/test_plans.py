@@ -19,7 +19,9 @@ from tests.ledger.conftest import NOW
 from wa_relay import ledger, reports
 from wa_relay.ledger import file, schema
 from wa_relay.ledger import server as servers
+from wa_relay.ledger.deferred_changes import Change, combined
 from wa_relay.ledger.engine import EngineName
+from wa_relay.ledger.foretold_ids import table_of_insert, with_id
 from wa_relay.ledger.postgres import PostgresEngine
 from wa_relay.ledger.prepared_statements import numbered
 
@@ -34,7 +36,7 @@ SHORT = {
 }
 """Indexes of what is under way, or of what people did: they hold few rows, however many messages there are."""
 
-WHOLE_TABLE = re.compile(rf"SCAN ({'|'.join(GROW)}|\w)(?! USING)\b")
+WHOLE_TABLE = re.compile(rf"SCAN ({'|'.join(GROW)}|[a-z])(?! USING)\b")
 
 
 def _modules(*packages: ModuleType) -> Iterator[ModuleType]:
@@ -60,10 +62,27 @@ def _statements(engine: EngineName) -> dict[str, str]:
     return found
 
 
+def _for_several() -> dict[str, str]:
+    """What the file's writer makes of a statement for two operations."""
+    found: dict[str, str] = {}
+    for name, sql in _statements("sqlite").items():
+        given = with_id(sql) if table_of_insert(sql) else sql
+        names = set(re.findall(r":(\w+)", given or ""))
+        changes = [Change(given or "", dict.fromkeys(names, number)) for number in range(2)]
+        if given and (statements := combined(changes)):
+            found[f"{name} for two"] = statements[0].sql
+    return found
+
+
 STATEMENTS, ON_SERVER = _statements("sqlite"), _statements("postgres")
+FOR_SEVERAL = _for_several()
 # Beside a trigger, SQLite plans to look for children of each new row. It does so only while a foreign key is violated
 # (OP_FkIfZero), and ours are checked at once.
 OF_EVERYTHING = {"wa_relay.ledger.turns.INSERT_TURN", "wa_relay.ledger.held_turns.INSERT_HELD_TURN"}
+OF_EVERYTHING |= {f"{name} for two" for name in OF_EVERYTHING}
+# The same, for more than one row.
+OF_EVERYTHING |= {f"wa_relay.ledger.calls.{name} for two" for name in ("INSERT_CALL", "INSERT_CALLED_CONVERSATION")}
+OF_EVERYTHING |= {"wa_relay.ledger.inbox.INSERT_STRANGERS_CONVERSATION for two"}
 # Once in a customer's life (ledger/merging.py).
 OF_EVERYTHING |= {"wa_relay.ledger.merging.MOVE_TURNS", "wa_relay.ledger.merging.DELETE_CONVERSATION"}
 # At a restore, before the daemon starts.
@@ -92,10 +111,22 @@ def _plan(db: sqlite3.Connection, sql: str) -> list[str]:
     return [row["detail"] for row in db.execute(f"explain query plan {sql}", given)]
 
 
-@pytest.mark.parametrize("name", sorted(STATEMENTS.keys() - OF_EVERYTHING))
+@pytest.mark.parametrize("name", sorted((STATEMENTS | FOR_SEVERAL).keys() - OF_EVERYTHING))
 def test_no_statement_walks_through_a_whole_table(empty: sqlite3.Connection, name: str) -> None:
-    walks = [step for step in _plan(empty, STATEMENTS[name]) if WHOLE_TABLE.match(step)]
+    walks = [step for step in _plan(empty, (STATEMENTS | FOR_SEVERAL)[name]) if WHOLE_TABLE.match(step)]
     assert walks == []
+
+
+def test_the_changes_of_a_message_and_of_a_call_are_made_for_several_at_once() -> None:
+    ledgers = "wa_relay.ledger"
+    assert FOR_SEVERAL.keys() >= {
+        f"{ledgers}.{name} for two"
+        for name in (
+            *("turns.INSERT_TURN", "turns.EXTEND_TURN", "inbox.INSERT_INBOUND", "inbox.NOTE_INBOUND"),
+            *("calls.INSERT_CALLED_CONVERSATION", "calls.INSERT_CALL", "calls.POINT_AT_FIRST_CALL"),
+            *("outbox.INSERT_OUTBOUND", "outbox.COUNT_OUTBOUND", "journal.INSERT_ENTRY", "customers.INSERT_ADDRESS"),
+        )
+    }
 
 
 @pytest.mark.parametrize("name", sorted(STATEMENTS.keys() - OF_EVERYTHING - REPORTS_ON_EVERYTHING))

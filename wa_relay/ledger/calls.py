@@ -19,9 +19,10 @@ from wa_relay.ledger import (
     waiting_openings,
 )
 from wa_relay.ledger.customers import Customer
-from wa_relay.ledger.engine import EngineName
+from wa_relay.ledger.engine import EngineName, Query
 from wa_relay.ledger.faults import CallConflict
 from wa_relay.ledger.openings import KnownCall
+from wa_relay.ledger.read_ahead import reads_ahead
 from wa_relay.ledger.store import Ledger
 from wa_relay.model import Call, Moment
 from wa_relay.moments import stamp
@@ -122,13 +123,22 @@ class CallState:
     created: bool = False
 
 
+def _query_of_reported(call: Call, _now: Moment) -> Query:
+    other = other_spelling(call.phone) or call.phone
+    return SELECT_REPORTED, {"key": call.key, "address": call.phone, "other": other}
+
+
+def _names_of(call: Call, _now: Moment) -> tuple[str, ...]:
+    return (call.key, *customers.spellings(call.phone))
+
+
+@reads_ahead(_query_of_reported, customer="", names=_names_of)
 def record_call(ledger: Ledger, call: Call, now: Moment) -> CallState:
     """Stores a call with its conversation and its opening, or fills in what a known one lacks.
 
     Raises `CallConflict` if the call is known with another customer's phone; nothing changes then.
     """
-    other = other_spelling(call.phone) or call.phone
-    reported = _Reported(*ledger.need_one(SELECT_REPORTED, {"key": call.key, "address": call.phone, "other": other}))
+    reported = _Reported(*ledger.need_one(*_query_of_reported(call, now)))
     known, customer = openings.find_call(ledger, call.key) if reported.known else None, None
     if known is None:
         if reported.some_forgotten and forgotten.is_forgotten(ledger, "call", call.key):

@@ -126,16 +126,21 @@ class Engine(Queries, Protocol):
         """
         ...
 
-    def read_ahead(self, queries: Sequence[Query]) -> list[list[Any]]:
-        """Reads what several operations will ask, at once if that saves time. Returns the rows of each query, or [].
+    def read_ahead(self, queries: Sequence[Query], *, independent: bool = False) -> list[list[Any]]:
+        """Reads what will be asked, at once if that saves time. Returns the rows of each query, or [].
 
         Each of these queries then finds its rows, once, until `forget_ahead`: only for rows that nothing changes before
-        they are asked for.
+        they are asked for. They are `independent` if each is of another operation (`next_operation`), and none of
+        these changes what another one reads or changes: then their changes may be carried out together.
         """
         ...
 
     def forget_ahead(self) -> None:
-        """Drops what was read ahead and not asked for."""
+        """Drops what was read ahead and not asked for; what follows may depend on every change before it."""
+        ...
+
+    def next_operation(self) -> None:
+        """Says that another operation begins."""
         ...
 
     def announce(self, work: Work, due: Moment) -> None:
@@ -192,6 +197,11 @@ class Engine(Queries, Protocol):
     def finish(self) -> None:
         """Does upkeep before the connection is closed."""
         ...
+
+
+def asked(sql: str, parameters: Parameters) -> Query:
+    """A query as a key, equal for equal parameters."""
+    return sql, tuple(parameters.values()) if isinstance(parameters, dict) else tuple(parameters)
 
 
 def wrong_number(sql: str, changed: int | None, wanted: int) -> LookupError:

@@ -1,23 +1,34 @@
-"""Ids that a writer knows before their rows are stored on PostgreSQL: such an insert waits for no answer.
+"""Ids that a writer knows before their rows are stored: such an insert waits for no answer of a server, and may be made
+together with others on a file.
 
-At the beginning of a transaction the writer reads where the tables' sequences are. It holds the lock of all writers, so
-no other transaction takes an id before this one ends. It gives the next ones itself, in the order of the inserts, and
-brings the sequence up to date with the last of them. If something else took one after all, the primary key refuses the
-insert, the group is undone, and it runs again with ids that the server gives.
+The writer reads which ids come next, at the beginning of a transaction on a server and for each row of operations on a
+file (`read_ahead`). It holds the lock of all writers, so no other transaction takes an id before this one ends. It
+gives the next ones itself, in the order of the inserts. On a server it brings the sequence up to date with the last of
+them. If something else took one after all, the primary key refuses the insert, the group is undone, and it runs again
+with ids that the database gives.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-TABLES = ("turns", "conversation_messages")
-"""What a customer's message and its answer insert. Their children name the new id in the same transaction."""
+from wa_relay.ledger.engine import EngineName
 
-SELECT_NEXT_IDS = "select " + ", ".join(
-    f"(select last_value + case when is_called then 1 else 0 end from {table}_id_seq)" for table in TABLES
-)
+TABLES = ("turns", "conversation_messages", "calls", "conversation_state")
+"""What a customer's message, its answer and a reported call insert. Their children name the new id in the same
+transaction."""
+
+_NEXT: Mapping[EngineName, Mapping[str, str]] = {
+    "sqlite": {table: f"coalesce(max(id), 0) + 1 from {table}" for table in TABLES}
+    | {"conversation_state": "coalesce(max(seq), 0) + 1 from sqlite_sequence where name = 'conversation_state'"},
+    "postgres": {table: f"last_value + case when is_called then 1 else 0 end from {table}_id_seq" for table in TABLES},
+}
+SELECT_NEXT_IDS: Mapping[EngineName, str] = {
+    engine: "select " + ", ".join(f"(select {following[table]})" for table in TABLES)
+    for engine, following in _NEXT.items()
+}
 NOTE_LAST_ID = {table: f"select setval('{table}_id_seq', cast(:last as bigint))" for table in TABLES}
 
 _INSERT = re.compile(r"\s*insert into (\w+)\s*\((.*?)\)(\s*)(values\s*\(|select\b)", re.DOTALL)

@@ -11,6 +11,7 @@ and two round trips on PostgreSQL.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice, takewhile
@@ -79,15 +80,15 @@ class GroupCommit:
         Raises what kept the group from being stored: nothing of it is stored then.
         """
         try:
-            return self._transaction(group, self._operation)
+            return self._transaction(group, one_by_one=False)
         except _HalfWay:
             pass
         try:
-            return self._transaction(group, self._operation_with_savepoint)
+            return self._transaction(group, one_by_one=True)
         except _HalfWay as error:
             raise error.__cause__ or error from None
 
-    def _transaction(self, group: Sequence[Job], run: Callable[[Job], Outcome]) -> list[Outcome]:
+    def _transaction(self, group: Sequence[Job], *, one_by_one: bool) -> list[Outcome]:
         """Runs a group and commits it; undoes the whole group when the storage fails, and raises that error."""
         db = self._ledger.db
         # The last one may not have been rolled back: then it is now.
@@ -95,7 +96,7 @@ class GroupCommit:
         # At once for writing: a deferred transaction that reads first loses its snapshot to any other writer.
         db.begin()
         try:
-            outcomes = self._run_all(group, run)
+            outcomes = self._run_all(group, one_by_one=one_by_one)
             self._on_ran()
             began = time.monotonic()
             try:
@@ -110,17 +111,17 @@ class GroupCommit:
             raise
         return outcomes
 
-    def _run_all(self, group: Sequence[Job], run: Callable[[Job], Outcome]) -> list[Outcome]:
+    def _run_all(self, group: Sequence[Job], *, one_by_one: bool) -> list[Outcome]:
         """Runs the operations of a group in order; on a server fewer of them when they take longer than `LONGEST`."""
-        if not self._ledger.db.is_shared:
-            return [run(job) for job in group]
-        outcomes, read_to = list[Outcome](), 0
-        ends = self._clock() + LONGEST
+        outcomes, read_to = list[Outcome](), len(group) if one_by_one else 0
+        run = self._operation_with_savepoint if one_by_one else self._operation
+        ends = self._clock() + LONGEST if self._ledger.db.is_shared else math.inf
         for place, job in enumerate(group):
             if outcomes and self._clock() > ends:
                 break
             if place >= read_to:
                 read_to = place + self._find_culprits(self._read_ahead, job, islice(group, place, None))
+            self._ledger.db.next_operation()
             outcomes.append(run(job))
         return outcomes
 

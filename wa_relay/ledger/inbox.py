@@ -87,7 +87,11 @@ def _query_of_writer(inbound: Inbound, now: Moment) -> Query:
     return customers.query_of_writer(inbound.phone, inbound.sid, now)
 
 
-@reads_ahead(_query_of_writer, customer="id")
+def _names_of(inbound: Inbound, _now: Moment) -> tuple[str, ...]:
+    return () if inbound.sid is None else (inbound.sid,)
+
+
+@reads_ahead(_query_of_writer, customer="id", names=_names_of)
 def record_inbound(ledger: Ledger, inbound: Inbound, now: Moment) -> Received:
     """Stores a customer's message, from a webhook or a listing, and what follows from it.
 

@@ -20,7 +20,7 @@ from psycopg import pq
 from psycopg.rows import tuple_row
 
 from wa_relay.ledger.connecting import SESSION, options_for
-from wa_relay.ledger.engine import EngineName, Parameters, Query, Work, wrong_number
+from wa_relay.ledger.engine import EngineName, Parameters, Query, Work, asked, wrong_number
 from wa_relay.ledger.faults import CommitLost, LeaseLost
 from wa_relay.ledger.foretold_ids import SELECT_NEXT_IDS, ForetoldIds, table_of_insert, with_id
 from wa_relay.ledger.leases import LEASE
@@ -47,7 +47,6 @@ LEASE_MARGIN = 1.0
 """Seconds before the end of the lease from which on no work begins."""
 
 _TOKENS = re.compile(r"'(?:[^']|'')*'|::|:([a-z_]\w*)|%|\?")
-_Asked = tuple[str, tuple[Any, ...]]
 _SELECT = re.compile(r"\s*select\b", re.IGNORECASE)
 
 
@@ -108,7 +107,7 @@ class PostgresEngine:
         self._lease_ends = 0.0
         self._has_savepoint = False
         self._ids = ForetoldIds()
-        self._ahead: dict[_Asked, Rows] = {}
+        self._ahead: dict[Query, Rows] = {}
         self._announced: dict[Work, Moment] = {}
         self._connect()
 
@@ -119,7 +118,7 @@ class PostgresEngine:
     def execute(self, sql: str, parameters: Parameters | None = None, /) -> Rows | CursorRows:
         """Runs a statement with named parameters. A daemon's are prepared (`Statements`)."""
         if self._run is not None:
-            if self._ahead and (rows := self._ahead.pop(_asked(sql, parameters or ()), None)) is not None:
+            if self._ahead and (rows := self._ahead.pop(asked(sql, parameters or ()), None)) is not None:
                 return rows
             self._note_ids(sql)
             self.total_changes += 1
@@ -160,7 +159,7 @@ class PostgresEngine:
         if rows is not None and changed != rows:
             raise wrong_number(sql, changed, rows)
 
-    def read_ahead(self, queries: Sequence[Query]) -> list[list[Any]]:
+    def read_ahead(self, queries: Sequence[Query], *, independent: bool = False) -> list[list[Any]]:  # noqa: ARG002
         """Reads the rows of several queries in one round trip, and keeps them for the next `execute` of each."""
         if self._run is None or self._has_savepoint:
             return []
@@ -168,12 +167,15 @@ class PostgresEngine:
             results = self._statements.execute_all(queries)
         except Unusual:
             return []
-        self._ahead.update(zip((_asked(*query) for query in queries), results, strict=True))
+        self._ahead.update(zip((asked(*query) for query in queries), results, strict=True))
         return [rows.peek() for rows in results]
 
     def forget_ahead(self) -> None:
         """Drops what was read ahead: it may have changed."""
         self._ahead.clear()
+
+    def next_operation(self) -> None:
+        """Changes go to the server in their order."""
 
     def tuples(self, sql: str, parameters: Parameters) -> CursorRows:
         """Runs a query whose rows are plain tuples."""
@@ -204,7 +206,7 @@ class PostgresEngine:
             self._send(("begin", ()), (TAKE_WRITER_LOCK, ()))
             return
         *_, lease, ids = self._send(
-            ("begin", ()), (TAKE_WRITER_LOCK, ()), (FIND_LEASE, {"run": self._run}), (SELECT_NEXT_IDS, ())
+            ("begin", ()), (TAKE_WRITER_LOCK, ()), (FIND_LEASE, {"run": self._run}), (SELECT_NEXT_IDS[self.name], ())
         )
         if lease.fetchone() is None:
             self.rollback()
@@ -355,10 +357,6 @@ class PostgresEngine:
 
     def _notes_of_ids(self) -> list[Query]:
         return [(sql, {"last": last}) for sql, last in self._ids.notes()]
-
-
-def _asked(sql: str, parameters: Parameters) -> _Asked:
-    return sql, tuple(parameters.values()) if isinstance(parameters, Mapping) else tuple(parameters)
 
 
 def _without_nul(parameters: Parameters) -> Parameters:

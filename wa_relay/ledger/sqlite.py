@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from wa_relay.basics import Moment
 from wa_relay.ledger import free_space
-from wa_relay.ledger.engine import EngineName, Parameters, Query, Work, wrong_number
+from wa_relay.ledger.deferred_changes import Change, DeferredChanges, Several, combined
+from wa_relay.ledger.engine import EngineName, Parameters, Query, Work, asked, wrong_number
 from wa_relay.ledger.faults import StorageUnavailable
+from wa_relay.ledger.foretold_ids import SELECT_NEXT_IDS, ForetoldIds, table_of_insert, with_id
 
 CHECKPOINT_EVERY, CHECKPOINT_SHARE = 32, 0.1
 """Operations after which the log is brought into the main file, once their results are on their way, and the part of
@@ -23,38 +26,133 @@ waits for two more syncs and for as many pages as different people wrote. In sma
 loop's work on the answers, most of that time is hidden.
 """
 
+FEWEST = 6
+"""Operations whose changes are worth deferring: 4 take as long as before, 2 longer (docs/performance.md)."""
+
 CHECKPOINT = "pragma wal_checkpoint(passive)"
 LAST_CHECKPOINT = "pragma wal_checkpoint(truncate)"
+_SELECT = re.compile(r"\s*select\b")
+
+
+class KeptRows:
+    """Rows that were read before somebody asked for them."""
+
+    rowcount = -1
+
+    def __init__(self, rows: list[Any]) -> None:
+        self._rows = rows
+
+    def peek(self) -> list[Any]:
+        """All rows that are left; they stay."""
+        return self._rows
+
+    def fetchone(self) -> Any:
+        """The next row, None after the last."""
+        return self._rows.pop(0) if self._rows else None
+
+    def fetchall(self) -> list[Any]:
+        """All rows that are left."""
+        rows, self._rows = self._rows, []
+        return rows
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.fetchall())
 
 
 class SqliteEngine(sqlite3.Connection):
-    """A connection to a file; `execute` is sqlite3's own, so that an engine costs SQLite nothing."""
+    """A connection to a file. Its errors are sqlite3's."""
 
     name: EngineName = "sqlite"
     _in_log = 0
     _checkpoint_from = 0.0
     _commit_takes = 0.0
     _changes_before = 0
+    _defers = False
+    _times_deferred = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ahead: dict[Query, KeptRows] = {}
+        self._deferred = DeferredChanges()
+        self._ids = ForetoldIds()
+
+    def execute(self, sql: str, parameters: Parameters = (), /) -> sqlite3.Cursor | KeptRows:  # type: ignore[override]
+        """Runs a statement, after the changes that were deferred; finds the rows of one that was read ahead."""
+        if self._defers:
+            if (rows := self._ahead.pop(asked(sql, parameters), None)) is not None:
+                return rows
+            reads = _SELECT.match(sql) is not None
+            # A query may depend on its own operation's changes only.
+            if not reads or self._deferred.has_changes:
+                self._carry_out()
+            if not reads:
+                # It may insert rows itself.
+                self._ids.forget()
+        return super().execute(sql, parameters)
+
+    @property
+    def total_changes(self) -> int:
+        """Grows with each change, and with each that was deferred."""
+        return super().total_changes + self._times_deferred
 
     def tuples(self, sql: str, parameters: Parameters) -> sqlite3.Cursor:
         """Runs a query whose rows are plain tuples."""
+        self._carry_out()
         cursor = self.cursor()
         cursor.row_factory = None
         return cursor.execute(sql, parameters)
 
     def write(self, sql: str, parameters: Parameters, rows: int | None = None) -> None:
         """Makes a change whose result nobody reads; raises `LookupError` for another number of rows than `rows`."""
+        if self._defers:
+            self._defer(Change(sql, parameters, rows))
+            return
         changed = self.execute(sql, parameters).rowcount
         if rows is not None and changed != rows:
             raise wrong_number(sql, changed, rows)
 
-    def read_ahead(self, queries: Sequence[Query]) -> list[list[Any]]:
-        """A file answers each query at once."""
-        del queries
-        return []
+    def read_ahead(self, queries: Sequence[Query], *, independent: bool = False) -> list[list[Any]]:
+        """Reads for operations that are `independent`, and defers their changes. A file has no round trips to save."""
+        if not independent or len(queries) < FEWEST:
+            return []
+        run = super().execute
+        self._ahead = {asked(*query): KeptRows(run(*query).fetchall()) for query in queries}
+        self._ids.begin(run(SELECT_NEXT_IDS[self.name]).fetchone())
+        self._defers = True
+        return [self._ahead[asked(*query)].peek() for query in queries]
 
     def forget_ahead(self) -> None:
-        """Nothing is read ahead."""
+        """Carries out what was deferred, and defers nothing more."""
+        self._carry_out()
+        self._stop_deferring()
+
+    def next_operation(self) -> None:
+        """What follows is of another operation."""
+        if self._defers:
+            self._deferred.begin_operation()
+
+    def _defer(self, change: Change) -> None:
+        self._times_deferred += 1
+        self._deferred.add(change)
+
+    def _carry_out(self) -> None:
+        for changes in self._deferred.take() if self._defers else ():
+            # What fails here is not the fault of the operation that happens to run.
+            self._times_deferred += 1
+            sql, _, rows = changes[0]
+            statements = combined(changes) if len(changes) > 1 else None
+            if statements is None:
+                statements = [Several(sql, change.parameters, 1) for change in changes]
+            for text, values, count in statements:
+                changed = super().execute(text, values).rowcount
+                if rows is not None and changed != rows * count:
+                    raise wrong_number(text, changed, rows * count)
+
+    def _stop_deferring(self) -> None:
+        self._defers = False
+        self._deferred.clear()
+        self._ahead.clear()
+        self._ids.forget()
 
     def announce(self, work: Work, due: Moment) -> None:
         """A file has one daemon."""
@@ -73,7 +171,8 @@ class SqliteEngine(sqlite3.Connection):
         self.execute("begin")
 
     def commit(self) -> None:
-        """Makes the transaction durable."""
+        """Makes the transaction durable, after the changes that were deferred."""
+        self.forget_ahead()
         began = time.monotonic()
         self.execute("commit")
         if self.total_changes == self._changes_before:
@@ -86,16 +185,23 @@ class SqliteEngine(sqlite3.Connection):
 
     def rollback(self) -> None:
         """Undoes the transaction; a full disk may have ended it already."""
+        self._stop_deferring()
         if self.in_transaction:
             self.execute("rollback")
 
     def insert(self, sql: str, parameters: Parameters) -> int:
-        """Inserts a row, and returns its key.
+        """Inserts a row, and returns its key. Where that is foretold, the row may come later.
 
         Not by `returning`: SQLite carries that out as a trigger, and beside a trigger it looks for children of each
         new row in tables that have no index for it.
         """
+        if self._defers and (table := table_of_insert(sql)) and isinstance(parameters, dict):
+            foretold = with_id(sql)
+            if foretold is not None and (row_id := self._ids.take(table)) is not None:
+                self._defer(Change(foretold, {**parameters, "foretold_id": row_id}))
+                return row_id
         cursor = self.execute(sql, parameters)
+        assert isinstance(cursor, sqlite3.Cursor)
         row = cursor.fetchone()
         if row is not None:
             return int(row[0])
