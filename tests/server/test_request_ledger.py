@@ -33,6 +33,16 @@ def test_a_request_that_waits_too_long_for_the_ledger_is_refused_and_later_ones_
         assert await requests.run(answer, 1) == 1
         late = await asyncio.gather(requests.run(wait), requests.run(answer, 2), return_exceptions=True)
         assert [type(error) for error in late] == [StorageUnavailable] * 2
+        # Each request has its own time, also the one that begins while another waits.
+        first = asyncio.ensure_future(requests.run(answer, 2))
+        with pytest.raises(StorageUnavailable):
+            await RequestLedger(thread, within=0.1).run(answer, 2)
+        began = asyncio.get_running_loop().time()
+        second = asyncio.ensure_future(requests.run(answer, 2))
+        assert [type(error) for error in await asyncio.gather(first, second, return_exceptions=True)] == [
+            StorageUnavailable
+        ] * 2
+        assert asyncio.get_running_loop().time() - began > 0.19
         stuck.set()
         assert await requests.run(answer, 3) == 3
         with pytest.raises(LookupError):
