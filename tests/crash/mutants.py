@@ -429,6 +429,27 @@ MUTANTS = (
         "where id = :run",
         ("tests/ledger/test_runs.py",),
     ),
+    Mutant(
+        "an operation's deferred changes do not count as changes",
+        "wa_relay/ledger/sqlite.py",
+        "return super().total_changes + self._times_deferred",
+        "return super().total_changes",
+        ("tests/ledger/test_read_ahead.py",),
+    ),
+    Mutant(
+        "two messages of one customer count as independent of each other",
+        "wa_relay/ledger/read_ahead.py",
+        "        if rows[0][first.customer] in seen:\n            return number\n",
+        "",
+        ("tests/ledger/test_read_ahead.py",),
+    ),
+    Mutant(
+        "two reports of one call count as independent of each other",
+        "wa_relay/ledger/read_ahead.py",
+        " or not seen.isdisjoint(names)",
+        "",
+        ("tests/ledger/test_read_ahead.py",),
+    ),
 )
 
 
