@@ -62,6 +62,17 @@ def test_a_person_decides_when_no_daemon_runs(
     assert stored(tmp_path, message_id) == (status, sid)
 
 
+def test_a_database_that_fails_after_it_was_opened_is_no_traceback(tmp_path: Path) -> None:
+    message_id = unclear(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "wa-relay.db")) as db:
+        # What opens a file does not read it; a server may end its connection at the same place.
+        db.execute("alter table relay drop column probed_at")
+    code, out, err = run_alone(tmp_path, "resolve", str(message_id), "--cancel", "--yes")
+    assert (code, out) == (74, "")
+    assert err.startswith("wa-relay: ")
+    assert "Traceback" not in err
+
+
 @pytest.mark.parametrize("decision", [["--sent", SID], ["--resend"], ["--cancel"]], ids=["sent", "resend", "cancel"])
 def test_without_a_terminal_a_decision_requires_yes(tmp_path: Path, decision: list[str]) -> None:
     message_id = unclear(tmp_path)

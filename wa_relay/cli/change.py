@@ -116,9 +116,14 @@ def change_beside_daemon(options: Options, path: str, body: Json, directly: Chan
 
 def open_ledger(config: Config, now: Moment) -> Ledger:
     """Opens the database for writing; the caller holds its lock, and closes the connection."""
-    opened = location_of(config).open_for_writing(account_sid="", now=now)
-    ledger = Ledger(opened.connection, rules_of(config), forgotten=config.forgotten)
-    row = ledger.need_one(store.SELECT_RELAY)
+    place = location_of(config)
+    db = place.open_for_writing(account_sid="", now=now).connection
+    ledger = Ledger(db, rules_of(config), forgotten=config.forgotten)
+    try:
+        row = ledger.need_one(store.SELECT_RELAY)
+    except db.Error as error:
+        db.close()
+        raise place.fault_of(error) from error
     ledger.fence, ledger.epoch = row["fence"], row["epoch"]
     return ledger
 
