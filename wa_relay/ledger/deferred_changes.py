@@ -65,7 +65,7 @@ class DeferredChanges:
         self._operations.clear()
 
     def take(self) -> list[list[Change]]:
-        """All that waits, in lists of changes by the same statement. The order within an operation stays.
+        """Returns and forgets all changes, in lists that share one SQL text. The order within an operation stays.
 
         The last operation may go on.
         """
@@ -75,9 +75,9 @@ class DeferredChanges:
 
 
 def combined(changes: Sequence[Change]) -> list[Several] | None:
-    """The statements that make several changes by the same one. None if there are none that surely do the same.
+    """Combines changes that share one SQL text into few statements. Returns None if that might change their effect.
 
-    They combine `insert … values`, and an update of the rows with certain ids, each of another row.
+    It combines `insert … values` without a conflict clause, and updates by id, if each is of another row.
     """
     sql = changes[0].sql
     rows = [change.parameters for change in changes if isinstance(change.parameters, dict)]
@@ -98,7 +98,7 @@ def combined(changes: Sequence[Change]) -> list[Several] | None:
 
 @lru_cache(maxsize=256)
 def _text_for(sql: str, count: int) -> tuple[str, tuple[str, ...]]:
-    """A statement that makes so many changes, with marks by place, and the parameters of one change in order."""
+    """Returns the SQL for `count` changes, with positional marks, and the names of one change's parameters in order."""
     insert = _INSERT.match(sql)
     if insert is not None:
         names = list[str]()
