@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote_to_bytes, urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator
 
@@ -121,6 +121,41 @@ def test_a_parameter_that_is_given_twice_is_refused() -> None:
 
 def test_blank_values_and_outer_blanks_are_kept() -> None:
     assert inbound.form(b"Body=&A=+x+&B&C=%20") == {"Body": "", "A": " x ", "B": "", "C": " "}
+
+
+PARTS = st.sampled_from(
+    [
+        *(b"&", b"=", b"+", b"%", b"a", b" ", b"%2B", b"%00", b"%zz", b"\x00"),
+        *(b"%C3%B1", b"%C3", b"%B1", b"\xc3", b"\xb1", b"\xff", b"%EF%BF%BD", b"%ED%A0%80", "ñ\ufffd".encode()),
+    ]
+)
+
+
+@given(st.lists(PARTS, max_size=30).map(b"".join))
+@example(b"Body=\xc3%B1")
+@example(b"Body=%C3\xb1&From=%EF%BF%BD")
+@example(b"Body=\xc3&From=\xb1")
+def test_a_form_is_read_byte_for_byte_and_refused_if_it_is_not_utf_8(body: bytes) -> None:
+    pairs = [part.partition(b"=")[::2] for part in body.replace(b"+", b" ").split(b"&") if part]
+    wanted = [(unquote_to_bytes(name), unquote_to_bytes(value)) for name, value in pairs]
+    if len(dict(wanted)) != len(wanted):
+        with pytest.raises(RepeatedParameter):
+            inbound.form(body)
+        return
+    fields = inbound.form(body)
+    assert [(_bytes(name), _bytes(value)) for name, value in fields.items()] == wanted
+    try:
+        for text in (text for pair in wanted for text in pair):
+            text.decode()
+    except UnicodeDecodeError:
+        with pytest.raises(PayloadError, match="not UTF-8"):
+            inbound.require_readable(fields)
+    else:
+        inbound.require_readable(fields)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 @given(st.binary(max_size=400))

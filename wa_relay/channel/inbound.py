@@ -12,7 +12,9 @@ import hmac
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl, quote
+
+from yarl import query_to_pairs
 
 from wa_relay.channel import attachments
 from wa_relay.channel.attachments import ListedFile
@@ -23,6 +25,7 @@ Fields = Mapping[str, str]
 """A form's fields in the order in which they came."""
 
 MOST_FIELDS = 200
+_ASCII = bytes(range(128))
 
 _OPT_OUTS: dict[str, OptOutType] = {"STOP": "STOP", "START": "START", "HELP": "HELP"}
 
@@ -31,38 +34,50 @@ class RepeatedParameter(PayloadError):
     """A form that names a parameter twice: what its signature covers is not certain."""
 
 
+class _NotUtf8(dict[str, str]):
+    """The fields of a form that is not UTF-8: surrogates stand for its other bytes, which its signature covers."""
+
+
 def form(body: bytes) -> Fields:
-    """Reads a form's fields in their order; keeps blank values and bytes that are not UTF-8 for the signature.
+    """Reads a form's fields in their order; keeps blank values, and bytes that are not UTF-8 for the signature.
 
     Raises `RepeatedParameter`.
     """
-    # By hand: `parse_qsl` decodes also the many parts without an escape, and takes 43 µs where this takes 11.
-    fields, count = {}, 0
-    for part in body.decode("utf-8", "surrogateescape").replace("+", " ").split("&"):
-        if part:
-            name, _, value = part.partition("=")
-            if "%" in part:
-                name, value = _unescaped(name), _unescaped(value)
-            fields[name] = value
-            count += 1
+    # `parse_qsl` takes three times as long. It reads the rare form whose bytes yarl would not keep.
+    pairs = _read_utf8(body)
+    if pairs is not None:
+        fields = dict(pairs)
+    else:
+        # Its bytes all as escapes: a character may be written half as an escape, half as a byte.
+        pairs = parse_qsl(quote(body, safe=_ASCII), keep_blank_values=True, errors="surrogateescape")
+        fields = dict(pairs) if _is_utf8(pairs) else _NotUtf8(pairs)
     # Two `From` fields give one signature and two readings.
-    if len(fields) != count:
+    if len(fields) != len(pairs):
         raise RepeatedParameter("a parameter is given twice.", code="bad_signature")
     return fields
 
 
-def _unescaped(part: str) -> str:
-    if "%" not in part:
-        return part
-    return unquote_to_bytes(part.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+def _read_utf8(body: bytes) -> Sequence[tuple[str, str]] | None:
+    """The fields of a form, None where U+FFFD may stand for bytes that are not UTF-8."""
+    try:
+        pairs = query_to_pairs(body.decode())
+    except UnicodeDecodeError:
+        return None
+    return None if "\ufffd" in "".join(chain.from_iterable(pairs)) else pairs
+
+
+def _is_utf8(pairs: Sequence[tuple[str, str]]) -> bool:
+    try:
+        "".join(chain.from_iterable(pairs)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def require_readable(fields: Fields) -> None:
     """Raises `PayloadError` for a form that is not UTF-8 or has more than 200 fields."""
-    try:
-        "".join(chain.from_iterable(fields.items())).encode()
-    except UnicodeEncodeError:
-        raise PayloadError("the form is not UTF-8.", code="invalid_payload") from None
+    if isinstance(fields, _NotUtf8):
+        raise PayloadError("the form is not UTF-8.", code="invalid_payload")
     if len(fields) > MOST_FIELDS:
         raise PayloadError(f"a form has at most {MOST_FIELDS} fields.", code="invalid_payload")
 
