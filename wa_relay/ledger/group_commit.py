@@ -55,7 +55,8 @@ class _HalfWay(Exception):
 class GroupCommit:
     """Runs groups of operations on the ledger, on the thread that owns it.
 
-    `on_ran` is called when the operations of a group have run, and `on_commit` with the seconds that their commit took.
+    `on_ran` is called when the operations of a group have run, with the changes that a file's engine deferred, and
+    `on_commit` with the seconds that their commit took.
     `find_commit` waits until the database says whether a commit happened whose answer was lost. `clock` is monotonic.
     """
 
@@ -97,6 +98,8 @@ class GroupCommit:
         db.begin()
         try:
             outcomes = self._run_all(group, one_by_one=one_by_one)
+            # On a file, before the event loop works again: these few statements would wait for the interpreter too.
+            self._find_culprits(db.forget_ahead)
             self._on_ran()
             began = time.monotonic()
             try:
