@@ -18,7 +18,7 @@ from wa_relay.ledger.faults import CallConflict, StorageUnavailable
 from wa_relay.ledger.queue_health import queue_health
 from wa_relay.ledger.sqlite import CHECKPOINT, CHECKPOINT_EVERY, SqliteEngine
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.writer_thread import GROUP, LedgerThread
+from wa_relay.ledger.writer_thread import FEW, GROUP, LedgerThread
 
 
 @asynccontextmanager
@@ -185,3 +185,39 @@ def test_an_operation_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) 
             assert len(await ledger.run(Ledger.all, "select 1 from strangers")) == 4
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["who stay away", "who come back"])
+def test_what_is_handed_over_beside_a_commit_waits_for_the_callers_of_a_large_group(tmp_path: Path, times: int) -> None:
+    groups: list[int] = []
+
+    async def scenario() -> None:
+        loop, is_late = asyncio.get_running_loop(), threading.Event()
+        late: asyncio.Future[asyncio.Future[None]] = loop.create_future()
+
+        def hand_over_late() -> None:
+            late.set_result(ledger.hand_over(_write, 0))
+            is_late.set()
+
+        def end_commit(_seconds: float) -> None:
+            groups.append(1)
+            if not is_late.is_set():
+                loop.call_soon_threadsafe(hand_over_late)
+                assert is_late.wait(60)
+
+        async def write(number: int) -> None:
+            for _ in range(times):
+                # As long as a connection takes to its next request.
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                await ledger.run(_write, number)
+
+        ledger = LedgerThread(Ledger(flaky(tmp_path / "relay.db", now=NOW), RULES), end_commit)
+        await asyncio.gather(*(write(number) for number in range(FEW)))
+        await (await late)
+        assert len(await ledger.run(Ledger.all, "select 1 from strangers")) == FEW * times + 1
+        await ledger.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+    # The last one is of the query.
+    assert len(groups) == 3
