@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import logging
 import re
@@ -184,3 +186,39 @@ def test_a_log_file_is_rotated_and_five_old_ones_are_kept(tmp_path: Path) -> Non
     files = sorted(path.name for path in log.path.parent.iterdir())
     assert files == ["relay.log", *(f"relay.log.{number}" for number in range(1, 6))]
     assert all(path.stat().st_size <= 10 * 1024 * 1024 for path in log.path.parent.iterdir())
+
+
+class Stream(io.StringIO):
+    """A stream that tells when something was written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = asyncio.Event()
+
+    def write(self, text: str, /) -> int:
+        self.written.set()
+        return super().write(text)
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["when told to", "by themselves"])
+def test_lines_are_written_together(is_told: bool) -> None:
+    async def scenario() -> None:
+        stream = Stream()
+        handler = logs.Together(stream)
+        handler.setFormatter(logs.EventFormatter(as_json=False, personal_data=False, timezone=UTC))
+        logs.LOGGER.handlers[:], logs.LOGGER.propagate = [handler], False
+        logs.LOGGER.setLevel("INFO")
+        for _ in range(2):
+            say("first")
+            await asyncio.sleep(0)
+            say("second")
+            assert stream.getvalue() == ""
+            if is_told:
+                logs.write_kept()
+            await stream.written.wait()
+            assert [line.split()[-1] for line in stream.getvalue().splitlines()] == ["first", "second"]
+            stream.truncate(0)
+            stream.seek(0)
+            stream.written.clear()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))

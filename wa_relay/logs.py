@@ -7,9 +7,10 @@ customer, so only their kind is logged.
 Shortcuts make a line cost 6 us of processor time (a webhook's line, to /dev/null) where the plain way took 10:
 `say` makes a record that looks neither for the calling line of code nor for thread and process, a line of text is
 written without the steps that JSON needs, what consists of letters only is logged unmasked and unquoted, the local time
-is made once a second, and `Together` writes the lines of one turn of the event loop at once, without logging's lock. To
-a pipe the last one saves more, since each write hands the interpreter to another thread. It also formats them at once:
-between two requests the processor's caches have lost the formatter (6 % of a stored webhook).
+is made once a second, and `Together` writes many lines at once, without logging's lock. To a pipe the last one saves
+more, since each write hands the interpreter to another thread. It also formats them at once: between two requests the
+processor's caches have lost the formatter (6 % of a stored webhook). The daemon has it do so while the ledger commits,
+when the event loop has least to do.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ _NUMBER = re.compile(r"(?:\+|%2[Bb])([1-9][0-9]{7,14})(?![0-9])|(?<![\w.+:-])([1
 _UNSEEN = re.compile("[\x7f-\x9f\u2028-\u202e\ud800-\udfff]")
 _HARMLESS = ("sqlite3", "ssl")
 """Modules whose errors name files and connections only."""
+
+LATEST = 0.02
+"""Seconds after which a line is written to stderr at the latest."""
 
 _ROTATE_BYTES, _ROTATE_KEEP = 10 * 1024 * 1024, 5
 
@@ -164,11 +168,12 @@ class EventFormatter(logging.Formatter):
 
 
 class Together(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes the lines of one turn of the event loop at once."""
+    """Writes lines together: when it is told to (`flush`), at the latest `LATEST` seconds after the first of them."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self._records: list[logging.LogRecord] = []
+        self._waits_in: asyncio.AbstractEventLoop | None = None
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Takes a record without the lock: a list's `append` needs none."""
@@ -176,13 +181,20 @@ class Together(logging.StreamHandler):  # type: ignore[type-arg]
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keeps the record until the turn ends; without a running loop it is written at once."""
+        """Keeps the record for later; without a running loop it is written at once."""
         self._records.append(record)
-        if len(self._records) == 1:
-            try:
-                asyncio.get_running_loop().call_soon(self.flush)
-            except RuntimeError:
-                self.flush()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.flush()
+            return
+        if self._waits_in is not loop:
+            self._waits_in = loop
+            loop.call_later(LATEST, self._write_late)
+
+    def _write_late(self) -> None:
+        self._waits_in = None
+        self.flush()
 
     def flush(self) -> None:
         """Writes the records that were kept."""
@@ -229,6 +241,12 @@ def set_up(
     root.setLevel(logging.WARNING)
     logging.raiseExceptions = False
     return handlers
+
+
+def write_kept() -> None:
+    """Writes the lines that are kept to be written together."""
+    for handler in LOGGER.handlers:
+        handler.flush()
 
 
 def _one_line(text: str) -> str:

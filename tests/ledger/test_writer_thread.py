@@ -221,3 +221,25 @@ def test_what_is_handed_over_beside_a_commit_waits_for_the_callers_of_a_large_gr
     asyncio.run(asyncio.wait_for(scenario(), 60))
     # The last one is of the query.
     assert len(groups) == 3
+
+
+def test_the_loop_does_what_nobody_waits_for_before_a_group_is_answered(tmp_path: Path) -> None:
+    threads: list[int] = []
+
+    async def scenario() -> None:
+        is_done = threading.Event()
+
+        def beside_commit() -> None:
+            threads.append(threading.get_ident())
+            is_done.set()
+
+        def end_commit(_seconds: float) -> None:
+            assert is_done.wait(60)
+
+        opened = Ledger(flaky(tmp_path / "relay.db", now=NOW), RULES)
+        ledger = LedgerThread(opened, end_commit, beside_commit=beside_commit)
+        await asyncio.gather(*(ledger.run(_write, number) for number in range(3)))
+        await ledger.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert threads == [threading.get_ident()]

@@ -46,7 +46,11 @@ FIND_COMMIT_EVERY = 0.2
 
 
 class LedgerThread:
-    """Runs operations on the ledger, in the order in which they were handed over."""
+    """Runs operations on the ledger, in the order in which they were handed over.
+
+    `beside_commit` is work for which nobody waits. On a file it is called on the event loop while a group is committed:
+    the loop has least to do then, and the commit does not need the interpreter.
+    """
 
     def __init__(
         self,
@@ -54,10 +58,12 @@ class LedgerThread:
         on_commit: Callable[[float], None] = lambda _seconds: None,
         on_lost: Callable[[], None] = lambda: None,
         is_checked: Callable[[], bool] = lambda: True,
+        beside_commit: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
         self._is_checked = is_checked
+        self._beside_commit = beside_commit
         self._operations_ran = threading.Event()
         self._group_commit = GroupCommit(ledger, self._operations_ran.set, on_commit, self._find_commit, clock)
         self._on_lost = on_lost
@@ -129,7 +135,8 @@ class LedgerThread:
         self._last_group = len(self._handed_over)
         self._operations_ran.clear()
         self._pass_on()
-        self._operations_ran.wait(STAND_ASIDE)
+        if self._operations_ran.wait(STAND_ASIDE):
+            self._beside_commit()
 
     def _pass_on(self) -> None:
         for job in self._handed_over:

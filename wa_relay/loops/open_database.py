@@ -17,7 +17,7 @@ from wa_relay.ledger.lock import DatabaseLock
 from wa_relay.ledger.reader import Reader
 from wa_relay.ledger.store import Ledger
 from wa_relay.ledger.writer_thread import LedgerThread
-from wa_relay.logs import warn
+from wa_relay.logs import warn, write_kept
 from wa_relay.loops.file_check import FileCheck
 from wa_relay.loops.file_reader import FileReader
 from wa_relay.loops.forgetting import scrub
@@ -100,7 +100,7 @@ async def _begin(
 ) -> Storage:
     place = location_of(config)
     written = Ledger(found.connection, rules, forgotten=config.forgotten)
-    ledger = LedgerThread(written, metrics.COMMIT_SECONDS.observe, on_lost, lambda: check.is_sound)
+    ledger = LedgerThread(written, metrics.COMMIT_SECONDS.observe, on_lost, lambda: check.is_sound, write_kept)
     opened.push_async_callback(ledger.close)
     mark = await ledger.run(store.begin_run, clock())
     now = await ledger.run(_database_time, clock())
