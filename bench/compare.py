@@ -188,21 +188,23 @@ def one_round(
 ) -> Round:
     """Each load on both services, one right after the other: the machine's speed changes from minute to minute.
 
-    Which comes first alternates from round to round. The reference is taken before and after the stored webhooks.
+    Which comes first alternates from round to round. The reference is taken right before and after the webhooks that
+    the relay stores.
     """
 
     def handled() -> float:
         return load(bare.url, sizes.stored, "webhook", 1)["per_second"]
 
-    found = Round(commits_per_second(folder), handled(), _busy(1.0))
+    found = Round(commits_per_second(folder), 0.0, _busy(1.0))
     for name in LOADS:
         for side in ("relay", "node") if swap else ("node", "relay"):
             if side == "node":
                 found.node |= measure_node(name, service, agent, sizes)
-            else:
-                found.relay |= measure_relay(name, folder, agent, sizes)
-        if name == "stored":
-            found.bare = (found.bare + handled()) / 2.0
+                continue
+            before = handled() if name == "stored" else 0.0
+            found.relay |= measure_relay(name, folder, agent, sizes)
+            if name == "stored":
+                found.bare = (before + handled()) / 2.0
         if name in ON_SERVER:
             found.server |= measure_relay(name, folder, agent, sizes, cluster)
     return found
