@@ -216,6 +216,7 @@ def test_a_file_stores_the_messages_of_a_group_with_few_statements(make: Callabl
     assert [each.message_id for each in stored] == [
         row["id"] for row in ledger.all("select id from conversation_messages where direction = 'inbound' order by id")
     ]
+    assert len([sql for sql in made if "join addresses a join conversation_state" in sql]) == 1
     # A statement is reported once more for each trigger that it meets.
     changes = [sql.split()[:3] for sql, _ in itertools.groupby(made) if re.match(r"\s*(insert|update)", sql)]
     # Twelve rows are eight and four. The details of the calls are wanted one by one.
@@ -225,6 +226,21 @@ def test_a_file_stores_the_messages_of_a_group_with_few_statements(make: Callabl
         ("update", "conversation_state", "set", 2),
         ("update", "calls", "set", CUSTOMERS),
     ]
+
+
+@only_sqlite
+def test_a_file_looks_up_the_calls_of_a_group_at_once(make: Callable[[], Ledger]) -> None:
+    ledger = make()
+    steps: list[Step] = [
+        (calls.record_call, (call(f"new_{number}", phone=f"+5215550000{number:03}", ended_at=NOW - 60.0), NOW))
+        for number in range(CUSTOMERS)
+    ]
+    made: list[str] = []
+    assert isinstance(ledger.db, SqliteEngine)
+    ledger.db.set_trace_callback(made.append)
+    _in_groups(ledger, [steps])
+    ledger.db.set_trace_callback(None)
+    assert len([sql for sql in made if "from call_hints" in sql]) == 1
 
 
 def test_of_two_messages_with_one_sid_in_a_group_the_second_is_known(make: Callable[[], Ledger]) -> None:

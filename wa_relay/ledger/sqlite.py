@@ -12,7 +12,8 @@ from typing import Any
 
 from wa_relay.basics import Moment
 from wa_relay.ledger import free_space
-from wa_relay.ledger.deferred_changes import Change, DeferredChanges, Several, combined
+from wa_relay.ledger.combined_queries import combine
+from wa_relay.ledger.deferred_changes import MOST_ROWS, Change, DeferredChanges, Several, combined
 from wa_relay.ledger.engine import EngineName, Parameters, Query, Work, asked, wrong_number
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.foretold_ids import SELECT_NEXT_IDS, ForetoldIds, table_of_insert, with_id
@@ -115,11 +116,27 @@ class SqliteEngine(sqlite3.Connection):
         """Reads for operations that are `independent`, and defers their changes. A file has no round trips to save."""
         if not independent or len(queries) < FEWEST:
             return []
-        run = super().execute
-        self._ahead = {asked(*query): KeptRows(run(*query).fetchall()) for query in queries}
-        self._ids.begin(run(SELECT_NEXT_IDS[self.name]).fetchone())
+        found = self._read_together(queries)
+        self._ahead = {asked(*query): KeptRows(rows) for query, rows in zip(queries, found, strict=True)}
+        self._ids.begin(super().execute(SELECT_NEXT_IDS[self.name]).fetchone())
         self._defers = True
-        return [self._ahead[asked(*query)].peek() for query in queries]
+        return found
+
+    def _read_together(self, queries: Sequence[Query]) -> list[list[Any]]:
+        """Runs queries by few statements. Returns the rows of each."""
+        found = [list[Any]() for _ in queries]
+        for first in range(0, len(queries), MOST_ROWS):
+            some = queries[first : first + MOST_ROWS]
+            together = combine(some)
+            if together is None:
+                found[first : first + len(some)] = [super().execute(*query).fetchall() for query in some]
+                continue
+            cursor = self.cursor()
+            cursor.row_factory = None
+            for *row, place in cursor.execute(*together):
+                if place < len(some):
+                    found[first + place].append(sqlite3.Row(cursor, tuple(row)))
+        return found
 
     def forget_ahead(self) -> None:
         """Carries out what was deferred, and defers nothing more."""
