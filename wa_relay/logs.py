@@ -246,7 +246,9 @@ def set_up(
 def write_kept() -> None:
     """Writes the lines that are kept to be written together."""
     for handler in LOGGER.handlers:
-        handler.flush()
+        # The file's handler keeps nothing, and its disk may be full.
+        if isinstance(handler, Together):
+            handler.flush()
 
 
 def _one_line(text: str) -> str:

@@ -1,7 +1,7 @@
 """The queries of several operations, asked by one statement on a file.
 
-A customer's message begins with a query of its own, which opens eight tables and indexes. One statement for 32 messages
-takes 0.4 of the time. On PostgreSQL they share a round trip instead (`prepared_statements`).
+A customer's message begins with a query that looks into eight tables. One statement for 32 messages takes 0.4 of the
+time. On PostgreSQL the queries share a round trip instead (`prepared_statements`).
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ Operation = TypeVar("Operation", bound=Callable[..., Any])
 class First(NamedTuple):
     """The first query of an operation, by its arguments; None if it begins otherwise.
 
+    It has no aggregate function of its own: those of several operations may be asked as one (`combined_queries`).
     No two operations that are read ahead together share the conversation, which is in column `customer` ("" for a query
     without one), or one of their `names`.
     """
