@@ -43,10 +43,6 @@ class KeptRows:
     def __init__(self, rows: list[Any]) -> None:
         self._rows = rows
 
-    def peek(self) -> list[Any]:
-        """All rows that are left; they stay."""
-        return self._rows
-
     def fetchone(self) -> Any:
         """The next row, None after the last."""
         return self._rows.pop(0) if self._rows else None
