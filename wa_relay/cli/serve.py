@@ -41,5 +41,8 @@ def serve(ctx: typer.Context) -> None:
     gc.freeze()
     # A message makes thousands of short-lived objects. At Python's 700, collecting took a tenth of its cost.
     gc.set_threshold(10_000, 20, 20)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run_daemon(config, ready))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run_daemon(config, ready))
+    finally:
+        logs.write_kept()
