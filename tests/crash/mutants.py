@@ -111,8 +111,8 @@ MUTANTS = (
     Mutant(
         "blank values of a form are dropped",
         "wa_relay/channel/inbound.py",
-        "        if part:\n",
-        '        if part.partition("=")[2]:\n',
+        "        fields = dict(pairs)\n",
+        "        fields = dict(pair for pair in pairs if pair[1])\n",
         ("tests/channel/test_inbound.py",),
     ),
     Mutant(
@@ -448,6 +448,13 @@ MUTANTS = (
         "wa_relay/ledger/read_ahead.py",
         " or not seen.isdisjoint(names)",
         "",
+        ("tests/ledger/test_read_ahead.py",),
+    ),
+    Mutant(
+        "a message gets what was looked up for another customer",
+        "wa_relay/ledger/sqlite.py",
+        "found[first + place].append(",
+        "found[first + (place + 1) % len(some)].append(",
         ("tests/ledger/test_read_ahead.py",),
     ),
 )

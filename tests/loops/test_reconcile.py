@@ -112,12 +112,16 @@ def test_a_receipt_that_was_fetched_wakes_the_sender_and_the_request_that_waits(
 
 
 def test_a_sweep_that_succeeds_ends_the_row_of_failures(tmp_path: Path) -> None:
+    seen: list[int] = []
+
     class Away(Pages):
         """Twilio's list, which fails three times."""
 
         failing = 3
+        watched: Reconciler
 
         async def inbound_page(self, following: str | None, _sender: str | None, /) -> Page:
+            seen.append(self.watched.failures)
             self.failing -= 1
             if self.failing >= 0:
                 raise UpstreamError("Twilio is not available", status=503)
@@ -125,18 +129,18 @@ def test_a_sweep_that_succeeds_ends_the_row_of_failures(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         found = file.open_for_writing(tmp_path / "relay.db", account_sid="AC1", now=NOW - 3600.0)
-        ledger, wakers, seen = LedgerThread(Ledger(found.connection, RULES)), Wakers(), 0
+        ledger, wakers = LedgerThread(Ledger(found.connection, RULES)), Wakers()
         await ledger.run(store.begin_run, NOW - 3600.0)
-        reconciler = _reconciler(ledger, away := Away((WRITTEN,)), wakers)
+        away = Away((WRITTEN,))
+        away.watched = reconciler = _reconciler(ledger, away, wakers)
         sweeping = asyncio.create_task(reconciler.sweep_inbound())
         async with asyncio.timeout(30):
             while away.failing >= 0 or reconciler.failures:
                 wakers.sweep.ring()
-                seen = max(seen, reconciler.failures)
                 await asyncio.sleep(0.01)
         sweeping.cancel()
         await ledger.close()
-        assert seen == 3
+        assert seen[:4] == [0, 1, 2, 3]
 
     asyncio.run(scenario())
 
