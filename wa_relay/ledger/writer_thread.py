@@ -135,8 +135,8 @@ class LedgerThread:
         self._last_group = len(self._handed_over)
         self._operations_ran.clear()
         self._pass_on()
-        if self._operations_ran.wait(STAND_ASIDE):
-            self._beside_commit()
+        self._operations_ran.wait(STAND_ASIDE)
+        self._beside_commit()
 
     def _pass_on(self) -> None:
         for job in self._handed_over:
