@@ -24,7 +24,7 @@ from wa_relay.config.policy_rules import rules_of
 from wa_relay.ledger.faults import DatabaseFault, ServerAway
 from wa_relay.ledger.location import location_of
 from wa_relay.ledger.lock import DatabaseLock, Holder
-from wa_relay.logs import fail, say, warn, write_kept
+from wa_relay.logs import fail, say, warn
 from wa_relay.loops import systemd
 from wa_relay.loops.assembly import Common, Loops, make_loops
 from wa_relay.loops.bell import Wakers
@@ -286,7 +286,6 @@ async def serve(config: Config, ready: Callable[[Listens], None]) -> None:
         nonlocal signals
         signals += 1
         if signals > 1:
-            write_kept()
             os._exit(0)
         daemons[-1].stop()
 
