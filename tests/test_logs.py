@@ -200,20 +200,22 @@ class Stream(io.StringIO):
         return super().write(text)
 
 
-@pytest.mark.parametrize("is_told", [True, False], ids=["when told to", "by themselves"])
-def test_lines_are_written_together(is_told: bool) -> None:
+@pytest.mark.parametrize("latest", [0.0, 3600.0], ids=["after a time", "when asked to"])
+def test_lines_are_written_together(latest: float) -> None:
     async def scenario() -> None:
         stream = Stream()
-        handler = logs.Together(stream)
+        handler = logs.Together(stream, latest=latest)
         handler.setFormatter(logs.EventFormatter(as_json=False, personal_data=False, timezone=UTC))
         logs.LOGGER.handlers[:], logs.LOGGER.propagate = [handler], False
         logs.LOGGER.setLevel("INFO")
         for _ in range(2):
             say("first")
-            await asyncio.sleep(0)
+            if latest:
+                # Lines of several turns of the loop are written together, too.
+                await asyncio.sleep(0)
             say("second")
             assert stream.getvalue() == ""
-            if is_told:
+            if latest:
                 logs.write_kept()
             await stream.written.wait()
             assert [line.split()[-1] for line in stream.getvalue().splitlines()] == ["first", "second"]

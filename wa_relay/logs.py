@@ -168,10 +168,11 @@ class EventFormatter(logging.Formatter):
 
 
 class Together(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes lines together: when it is told to (`flush`), at the latest `LATEST` seconds after the first of them."""
+    """Writes lines together: when `flush` is called, or `latest` seconds after the first of them."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, latest: float = LATEST) -> None:
         super().__init__(stream)
+        self._latest = latest
         self._records: list[logging.LogRecord] = []
         self._waits_in: asyncio.AbstractEventLoop | None = None
 
@@ -190,7 +191,7 @@ class Together(logging.StreamHandler):  # type: ignore[type-arg]
             return
         if self._waits_in is not loop:
             self._waits_in = loop
-            loop.call_later(LATEST, self._write_late)
+            loop.call_later(self._latest, self._write_late)
 
     def _write_late(self) -> None:
         self._waits_in = None
@@ -244,7 +245,7 @@ def set_up(
 
 
 def write_kept() -> None:
-    """Writes the lines that are kept to be written together."""
+    """Writes the lines that wait to be written together."""
     for handler in LOGGER.handlers:
         # The file's handler keeps nothing, and its disk may be full.
         if isinstance(handler, Together):

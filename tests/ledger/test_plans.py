@@ -65,21 +65,21 @@ def _statements(engine: EngineName) -> dict[str, str]:
 
 def _for_several() -> dict[str, str]:
     """What the file's writer makes of a statement for two operations."""
-    found: dict[str, str] = {}
+    found, statements = dict[str, str](), _statements("sqlite")
     for name in (
         *("customers.SELECT_WRITER", "calls.SELECT_REPORTED", "send_results.SELECT_ACCEPTED"),
         "asked_turns.SELECT_ENDING_TURN",
     ):
-        sql = _statements("sqlite")[f"wa_relay.ledger.{name}"]
+        sql = statements[f"wa_relay.ledger.{name}"]
         query = combine([(sql, dict.fromkeys(re.findall(r":(\w+)", sql), 1))] * 2)
         assert query is not None
         found[f"wa_relay.ledger.{name} for two"] = query[0]
-    for name, sql in _statements("sqlite").items():
+    for name, sql in statements.items():
         given = with_id(sql) if table_of_insert(sql) else sql
         names = set(re.findall(r":(\w+)", given or ""))
         changes = [Change(given or "", dict.fromkeys(names, number)) for number in range(2)]
-        if given and (statements := combined(changes)):
-            found[f"{name} for two"] = statements[0].sql
+        if given and (made := combined(changes)):
+            found[f"{name} for two"] = made[0].sql
     return found
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from wa_relay.ledger.engine import Query
 
 SETS = 8
-"""A statement is for a multiple of so many sets of parameters, since each number of them is another text to prepare."""
+"""A statement takes a multiple of this number of parameter sets. Each number needs a different statement to prepare."""
 
 _TOKENS = re.compile(r"'(?:[^']|'')*'|[()]|:([a-z_]\w*)|\b(from|where|group|order|limit|union)\b")
 

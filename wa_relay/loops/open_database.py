@@ -100,7 +100,9 @@ async def _begin(
 ) -> Storage:
     place = location_of(config)
     written = Ledger(found.connection, rules, forgotten=config.forgotten)
-    ledger = LedgerThread(written, metrics.COMMIT_SECONDS.observe, on_lost, lambda: check.is_sound, write_kept)
+    ledger = LedgerThread(
+        written, metrics.COMMIT_SECONDS.observe, on_lost, lambda: check.is_sound, beside_commit=write_kept
+    )
     opened.push_async_callback(ledger.close)
     mark = await ledger.run(store.begin_run, clock())
     now = await ledger.run(_database_time, clock())
