@@ -44,7 +44,7 @@ class Operations:
 
     def __init__(self, ledger: Ledger, group: int) -> None:
         self._ledger, self._group = ledger, group
-        self._group_commit = GroupCommit(ledger, lambda: None, lambda _: None, lambda: False, time.monotonic)
+        self._group_commit = GroupCommit(ledger, lambda _: None, lambda: False, time.monotonic)
         # Nobody waits for what an operation brings.
         self._future: asyncio.Future[Any] = asyncio.new_event_loop().create_future()
         self.spent: Spent = defaultdict(float)

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -243,3 +244,38 @@ def test_the_loop_does_what_nobody_waits_for_before_a_group_is_answered(tmp_path
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
     assert threads == [threading.get_ident()]
+
+
+def test_upkeep_shares_no_transaction_and_its_failure_undoes_nothing_else(tmp_path: Path) -> None:
+    commits: list[float] = []
+    may_go_on = threading.Event()
+
+    def wait(_ledger: Ledger) -> None:
+        assert may_go_on.wait(60)
+
+    def fail_half_way(ledger: Ledger) -> None:
+        _write(ledger, 4)
+        raise LookupError
+
+    async def scenario() -> None:
+        ledger = LedgerThread(Ledger(flaky(tmp_path / "relay.db", now=NOW), RULES), commits.append)
+        waits = asyncio.gather(*(ledger.run_alone(operation) for operation in (wait, partial(_write, number=1))))
+        together = asyncio.gather(*(ledger.run(_write, number) for number in (2, 3)))
+        # Their turn of the event loop, in which they are handed to the thread that waits.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        fails = asyncio.create_task(ledger.run_alone(fail_half_way))
+        await asyncio.sleep(0)
+        may_go_on.set()
+        await asyncio.gather(waits, together)
+        with pytest.raises(LookupError):
+            await fails
+        # What failed is undone, and the commit of the rest is empty.
+        assert len(commits) == 4
+        rows = await ledger.run(Ledger.all, "select received_at from strangers order by received_at")
+        assert [int(row[0]) for row in rows] == [1, 2, 3]
+        await ledger.close()
+        with pytest.raises(StorageUnavailable):
+            await ledger.run_alone(_write, 5)
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))

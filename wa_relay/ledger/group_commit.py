@@ -29,11 +29,12 @@ LONGEST = 1.0
 
 
 class Job(NamedTuple):
-    """An operation that was handed over, and the future of its result."""
+    """An operation that was handed over, and the future of its result. One that runs `alone` shares no transaction."""
 
     operation: Callable[..., Any]
     arguments: tuple[Any, ...]
     future: asyncio.Future[Any]
+    alone: bool = False
 
     def is_like(self, other: Job) -> bool:
         """True for a job of the same operation."""
@@ -55,41 +56,39 @@ class _HalfWay(Exception):
 class GroupCommit:
     """Runs groups of operations on the ledger, on the thread that owns it.
 
-    `on_ran` is called when the operations of a group have run, with the changes that a file's engine deferred, and
-    `on_commit` with the seconds that their commit took.
-    `find_commit` waits until the database says whether a commit happened whose answer was lost. `clock` is monotonic.
+    `on_commit` is called with the seconds that a commit took. `find_commit` waits until the database says whether a
+    commit happened whose answer was lost. `clock` is monotonic.
     """
 
     def __init__(
         self,
         ledger: Ledger,
-        on_ran: Callable[[], None],
         on_commit: Callable[[float], None],
         find_commit: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
         self._ledger = ledger
-        self._on_ran = on_ran
         self._on_commit = on_commit
         self._find_commit = find_commit
         self._clock = clock
 
-    def run(self, group: Sequence[Job]) -> list[Outcome]:
+    def run(self, group: Sequence[Job], on_ran: Callable[[], None] = lambda: None) -> list[Outcome]:
         """Runs a group in one transaction and commits it.
 
+        `on_ran` is called when its operations have run, with the changes that a file's engine deferred.
         Returns the outcomes of its operations, in order; on a server it may be those of the first ones only.
         Raises what kept the group from being stored: nothing of it is stored then.
         """
         try:
-            return self._transaction(group, one_by_one=False)
+            return self._transaction(group, on_ran, one_by_one=False)
         except _HalfWay:
             pass
         try:
-            return self._transaction(group, one_by_one=True)
+            return self._transaction(group, on_ran, one_by_one=True)
         except _HalfWay as error:
             raise error.__cause__ or error from None
 
-    def _transaction(self, group: Sequence[Job], *, one_by_one: bool) -> list[Outcome]:
+    def _transaction(self, group: Sequence[Job], on_ran: Callable[[], None], *, one_by_one: bool) -> list[Outcome]:
         """Runs a group and commits it; undoes the whole group when the storage fails, and raises that error."""
         db = self._ledger.db
         # The last one may not have been rolled back: then it is now.
@@ -100,7 +99,7 @@ class GroupCommit:
             outcomes = self._run_all(group, one_by_one=one_by_one)
             # On a file, before the event loop works again: these few statements would wait for the interpreter too.
             self._find_culprits(db.forget_ahead)
-            self._on_ran()
+            on_ran()
             began = time.monotonic()
             try:
                 self._find_culprits(db.commit)

@@ -17,6 +17,10 @@ SELECT_IS_BEHIND = """
 SELECT_UNINDEXED = """
     select m.id, m.content from conversation_messages m
     where m.id > (select indexed_to from search_progress) order by m.id limit :limit"""
+SELECT_STEP = """
+    select count(*) as texts, max(id) as last from (
+        select id from conversation_messages
+        where id > (select indexed_to from search_progress) order by id limit :limit)"""
 SELECT_UNNAMED = """
     select s.id, s.client_name from conversation_state s
     where s.id > (select named_to from search_progress) order by s.id limit :limit"""
@@ -32,14 +36,20 @@ SET_NAMED = "update search_progress set named_to = :id"
 DROP_CHANGED = "delete from search_changed where message_id <= :id"
 DROP_RENAMED = "delete from search_renamed where conversation_id <= :id"
 DROP_ONE_RENAMED = "delete from search_renamed where conversation_id = :id"
-INDEX_MESSAGE: Mapping[EngineName, str] = {
-    "sqlite": "insert into search_index (rowid, content) values (:id, :text)",
+INDEX_TEXTS: Mapping[EngineName, str] = {
+    "sqlite": """
+        insert into search_index (rowid, content)
+        select id, content from conversation_messages
+        where id > (select indexed_to from search_progress) and id <= :last order by id""",
     "postgres": """
         insert into search_index (message_id, words)
         select id, array_to_tsvector(words)
         from json_to_recordset(cast(:texts as json)) as given (id bigint, words text[])
         on conflict (message_id) do update set words = excluded.words""",
 }
+"""All texts of a step. On SQLite each takes 3.6 µs instead of 5.3, and the interpreter is given away once. On
+PostgreSQL 200 of them took 20 ms of the writer's time with a statement each, and take 3 ms."""
+
 DROP_NAME: Mapping[EngineName, str] = {
     "sqlite": "delete from search_names where rowid = :id",
     "postgres": """
@@ -53,8 +63,7 @@ INDEX_NAME: Mapping[EngineName, str] = {
         select id, array_to_tsvector(words)
         from json_to_recordset(cast(:texts as json)) as given (id bigint, words text[])""",
 }
-"""These three take one text on SQLite, and all texts of a step on PostgreSQL: with a statement each, 200 of them took
-20 ms of the writer's time there, and with one 3 ms."""
+"""These two take one name on SQLite, and all names of a step on PostgreSQL."""
 
 MERGE: Mapping[str, str] = {
     "search_index": "insert into search_index (search_index, rank) values ('merge', :pages)",
@@ -72,13 +81,28 @@ def is_behind(db: Queries) -> bool:
 
 def index_more(ledger: Ledger, limit: int) -> bool:
     """Takes the next texts and names into the index. Returns true if there are more."""
+    index_texts = _index_texts if ledger.db.name == "sqlite" else _index_words
+    return index_texts(ledger, limit) or _index_names(ledger, limit)
+
+
+def _index_texts(ledger: Ledger, limit: int) -> bool:
+    """Takes the next texts into SQLite's index, whose triggers take care of the changed ones."""
+    texts, last = ledger.need_one(SELECT_STEP, {"limit": limit})
+    if texts:
+        ledger.run(INDEX_TEXTS["sqlite"], {"last": last})
+        ledger.run(SET_INDEXED, {"id": last})
+    return bool(texts == limit)
+
+
+def _index_words(ledger: Ledger, limit: int) -> bool:
+    """Takes the words of the next and of changed texts into PostgreSQL's index."""
     new, changed = ledger.all(SELECT_UNINDEXED, {"limit": limit}), ledger.all(SELECT_CHANGED, {"limit": limit})
-    _change(ledger, INDEX_MESSAGE, {row_id: text for row_id, text in (*new, *changed) if text is not None})
+    _change(ledger, INDEX_TEXTS, {row_id: text for row_id, text in (*new, *changed) if text is not None})
     if new:
         ledger.run(SET_INDEXED, {"id": new[-1][0]})
     if changed:
         ledger.run(DROP_CHANGED, {"id": changed[-1][0]})
-    return limit in (len(new), len(changed)) or _index_names(ledger, limit)
+    return limit in (len(new), len(changed))
 
 
 def forget_name(ledger: Ledger, conversation_id: int) -> None:

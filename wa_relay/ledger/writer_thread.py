@@ -65,7 +65,7 @@ class LedgerThread:
         self._is_checked = is_checked
         self._beside_commit = beside_commit
         self._operations_ran = threading.Event()
-        self._group_commit = GroupCommit(ledger, self._operations_ran.set, on_commit, self._find_commit, clock)
+        self._group_commit = GroupCommit(ledger, on_commit, self._find_commit, clock)
         self._on_lost = on_lost
         self._handed_over: list[Job] = []
         self._works = False
@@ -101,14 +101,26 @@ class LedgerThread:
         assert not kwargs, "operations take positional arguments"
         if len(self._handed_over) + self._jobs.qsize() >= BACKLOG or self._closing:
             raise StorageUnavailable("the database can't keep up: try again in a moment.", retry_after=1.0)
-        return self._queue(operation, args)
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._handed_over.append(Job(operation, args, future))
+        if len(self._handed_over) == 1 and not self._works:
+            self._loop.call_soon(self._take_turn)
+        return future
 
     async def scrub(self, place: int) -> int | None:
         """Removes what was erased from the database's log and free space, from a place on.
 
         Returns where to continue, None at the end. Raises `StorageUnavailable` while a reader is in the way.
         """
-        return await self._queue(_scrub, (place,))
+        return await self._run_alone(_scrub, (place,))
+
+    async def run_alone(self, operation: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs upkeep, for which nobody waits, in a transaction of its own between two groups.
+
+        On a file the event loop works meanwhile, on the answers to the group before. Raises what `run` raises.
+        """
+        assert not kwargs, "operations take positional arguments"
+        return await self._run_alone(operation, args)
 
     async def close(self) -> None:
         """Finishes what waits, marks the stop as clean if the file has been checked, and closes the connection."""
@@ -117,11 +129,11 @@ class LedgerThread:
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _queue(self, operation: Callable[..., T], arguments: tuple[Any, ...]) -> asyncio.Future[T]:
+    def _run_alone(self, operation: Callable[..., T], arguments: tuple[Any, ...]) -> asyncio.Future[T]:
+        if self._closing:
+            raise StorageUnavailable("wa-relay is stopping.", retry_after=1.0)
         future: asyncio.Future[T] = self._loop.create_future()
-        self._handed_over.append(Job(operation, arguments, future))
-        if len(self._handed_over) == 1 and not self._works:
-            self._loop.call_soon(self._take_turn)
+        self._jobs.put(Job(operation, arguments, future, alone=True))
         return future
 
     def _take_turn(self) -> None:
@@ -161,10 +173,9 @@ class LedgerThread:
 
     def _run(self) -> None:
         while group := self._next_group():
-            outcomes = self._alone(group[0]) if group[0].operation is _scrub else self._commit(group)
+            outcomes = self._run_alone_job(group[0]) if group[0].alone else self._run_group(group)
             # What a transaction had no more time for comes first in the next one.
             self._later.extendleft(reversed(group[len(outcomes) :]))
-            self._operations_ran.set()
             self._call_soon(_deliver, outcomes)
             # After the results are handed out: nobody waits for upkeep.
             self._ledger.db.rest(len(group))
@@ -184,12 +195,11 @@ class LedgerThread:
         """Waits for an operation and takes it with those behind it; nothing once the ledger is closed."""
         group: list[Job] = []
         while (job := self._next_job()) is not None:
-            if job.operation is _scrub and group:
-                # It runs in no transaction: after those before it.
+            if job.alone and group:
                 self._later.appendleft(job)
                 return group
             group.append(job)
-            if len(group) == GROUP or job.operation is _scrub or not (self._later or not self._jobs.empty()):
+            if len(group) == GROUP or job.alone or not (self._later or not self._jobs.empty()):
                 return group
         if group:
             # The end is met again after what came before it.
@@ -199,10 +209,17 @@ class LedgerThread:
     def _next_job(self) -> Job | None:
         return self._later.popleft() if self._later else self._jobs.get()
 
-    def _alone(self, job: Job) -> list[Outcome]:
-        """Runs one job outside a transaction."""
-        # It reads and writes the disk: the event loop need not stand aside for that.
-        self._operations_ran.set()
+    def _run_group(self, group: list[Job]) -> list[Outcome]:
+        """Runs a group, for whose operations the event loop stands aside."""
+        try:
+            return self._commit(group, self._operations_ran.set)
+        finally:
+            self._operations_ran.set()
+
+    def _run_alone_job(self, job: Job) -> list[Outcome]:
+        """Runs a scrub outside a transaction, anything else in one of its own."""
+        if job.operation is not _scrub:
+            return self._commit([job])
         db = self._ledger.db
         try:
             db.rollback()
@@ -210,9 +227,9 @@ class LedgerThread:
         except Exception as error:
             return [Outcome(job.future, None, self._refusal(error))]
 
-    def _commit(self, group: list[Job]) -> list[Outcome]:
+    def _commit(self, group: list[Job], on_ran: Callable[[], None] = lambda: None) -> list[Outcome]:
         try:
-            outcomes = self._group_commit.run(group)
+            outcomes = self._group_commit.run(group, on_ran)
         except Exception as error:
             refusal = self._refusal(error)
             return [Outcome(job.future, None, refusal) for job in group]

@@ -32,7 +32,7 @@ class Indexer:
             began, more = clock(), False
             try:
                 if await self._reader.read(indexing.is_behind):
-                    more = await self._ledger.run(indexing.index_more, AT_ONCE)
+                    more = await self._ledger.run_alone(indexing.index_more, AT_ONCE)
             except StorageUnavailable:
                 more = False
             except Exception as error:
