@@ -19,7 +19,7 @@ from wa_relay.ledger.faults import CallConflict, StorageUnavailable
 from wa_relay.ledger.queue_health import queue_health
 from wa_relay.ledger.sqlite import CHECKPOINT, CHECKPOINT_EVERY, SqliteEngine
 from wa_relay.ledger.store import Ledger
-from wa_relay.ledger.writer_thread import FEW, GROUP, LedgerThread
+from wa_relay.ledger.writer_thread import GROUP, LARGE, LedgerThread
 
 
 @asynccontextmanager
@@ -189,15 +189,18 @@ def test_an_operation_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("times", [1, 2], ids=["who stay away", "who come back"])
-def test_what_is_handed_over_beside_a_commit_waits_for_the_callers_of_a_large_group(tmp_path: Path, times: int) -> None:
+@pytest.mark.parametrize("late", [1, LARGE // 2])
+def test_what_is_handed_over_beside_a_commit_waits_for_the_callers_of_a_large_group(
+    tmp_path: Path, late: int, times: int
+) -> None:
     groups: list[int] = []
 
     async def scenario() -> None:
         loop, is_late = asyncio.get_running_loop(), threading.Event()
-        late: asyncio.Future[asyncio.Future[None]] = loop.create_future()
+        handed_over = list[asyncio.Future[None]]()
 
         def hand_over_late() -> None:
-            late.set_result(ledger.hand_over(_write, 0))
+            handed_over.extend(ledger.hand_over(_write, 0) for _ in range(late))
             is_late.set()
 
         def end_commit(_seconds: float) -> None:
@@ -214,9 +217,9 @@ def test_what_is_handed_over_beside_a_commit_waits_for_the_callers_of_a_large_gr
                 await ledger.run(_write, number)
 
         ledger = LedgerThread(Ledger(flaky(tmp_path / "relay.db", now=NOW), RULES), end_commit)
-        await asyncio.gather(*(write(number) for number in range(FEW)))
-        await (await late)
-        assert len(await ledger.run(Ledger.all, "select 1 from strangers")) == FEW * times + 1
+        await asyncio.gather(*(write(number) for number in range(LARGE)))
+        await asyncio.gather(*handed_over)
+        assert len(await ledger.run(Ledger.all, "select 1 from strangers")) == LARGE * times + late
         await ledger.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
