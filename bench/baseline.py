@@ -1,8 +1,9 @@
-"""The comparison with bench/baseline.json: each figure beside the one that was written there.
+"""The comparison with bench/baseline.json: each figure beside the one that was written there for this machine.
 
-Machines differ. A rate or a time is therefore compared as a multiple of what the bare handler of the same run does:
-rates by its rate, times by the time it takes for a request, processor time by its own. Sizes and ratios are compared
-as they are.
+Machines of one kind differ, too. A rate or a time is therefore compared as a multiple of what the bare handler of
+the same run does: rates by its rate, times by the time it takes for a request, processor time by its own. Sizes and
+ratios are compared as they are. Another processor or another build of Python changes the proportions, by a third and
+more: there, `bench.beside` measures an earlier commit instead.
 """
 
 from __future__ import annotations
@@ -81,30 +82,38 @@ def compare(rows: Sequence[Row], reference: Reference, baseline: dict[str, Any])
         if scaled is None:
             found.append(Compared(row, None, None))
         else:
-            found.append(Compared(row, scaled / scale, _worse(row.value * scale, scaled, more=is_more_better(row))))
+            found.append(Compared(row, scaled / scale, worse(row.value * scale, scaled, more=is_more_better(row))))
     return found
 
 
-def _worse(now: float, then: float, *, more: bool) -> float:
+def worse(now: float, then: float, *, more: bool) -> float:
+    """Returns the share by which a figure is worse, negative if it is better. `more` is true if more is better."""
     better, other = (now, then) if more else (then, now)
     if better <= 0.0:
         return 0.0 if other <= 0.0 else float("inf")
     return other / better - 1.0
 
 
-def write(rows: Sequence[Row], reference: Reference, *, quick: bool, path: Path = BASELINE) -> None:
-    """Writes the figures as the baseline of later runs."""
+def write(rows: Sequence[Row], reference: Reference, *, quick: bool, machine: str, path: Path = BASELINE) -> None:
+    """Writes the figures as the baseline of later runs on such a machine."""
     figures = {key_of(row): row.value * scale_of(row, reference) for row in rows if not row.is_reference}
-    data = {"quick": quick, "reference": asdict(reference), "figures": figures}
-    path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    written = _load(path)
+    written[_name_of(machine, quick=quick)] = {"reference": asdict(reference), "figures": figures}
+    path.write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def read(*, quick: bool, path: Path = BASELINE) -> dict[str, Any] | None:
-    """Reads the baseline. Returns None if the file is missing, or if its runs had other sizes."""
-    if not path.exists():
-        return None
-    baseline: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return baseline if baseline["quick"] == quick else None
+def read(*, quick: bool, machine: str, path: Path = BASELINE) -> dict[str, Any] | None:
+    """Reads the baseline. Returns None if there is none of such a run on such a machine."""
+    return _load(path).get(_name_of(machine, quick=quick))
+
+
+def _load(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return loaded
+
+
+def _name_of(machine: str, *, quick: bool) -> str:
+    return f"{machine} (quick)" if quick else machine
 
 
 def show(compared: Sequence[Compared]) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sqlite3
+import sysconfig
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -50,6 +51,12 @@ def middle(runs: Sequence[dict[str, float]], name: str) -> float:
     return median(run[name] for run in runs)
 
 
+def middle_rows(runs: Sequence[Sequence[Row]]) -> list[Row]:
+    """Returns each figure's row of the run in which it was the median; with an even number of runs the lower one."""
+    figures = zip(*runs, strict=True)
+    return [sorted(rows, key=lambda row: row.value)[(len(rows) - 1) // 2] for rows in figures]
+
+
 def shown(rows: Sequence[Row]) -> None:
     """Prints the table."""
     table = Table(title="wa-relay, measured", title_justify="left")
@@ -77,8 +84,7 @@ def stored(rows: Sequence[Row], *, quick: bool, seconds: float) -> Path:
     path = RESULTS / time.strftime("%Y%m%d-%H%M%S.json")
     machine = {
         "cpus": os.cpu_count(),
-        "cpu": _cpu(),
-        "python": platform.python_version(),
+        "name": machine_name(),
         "sqlite": sqlite3.sqlite_version,
         "kernel": platform.release(),
         "load_average": os.getloadavg(),
@@ -88,9 +94,14 @@ def stored(rows: Sequence[Row], *, quick: bool, seconds: float) -> Path:
     return path
 
 
-def _cpu() -> str:
+def machine_name() -> str:
+    """Names processor and Python. The names that clouds give (`AMD EPYC`) stand for several generations."""
     lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+    named = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    name, family, model = (named.get(key, "unknown") for key in ("model name", "cpu family", "model"))
+    optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+    python = f"Python {platform.python_version()}{'' if optimised else ' without optimizations'}"
+    return f"{name}, family {family}, model {model}; {python}"
 
 
 Bench = Callable[["Settings"], list[Row]]

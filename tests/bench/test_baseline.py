@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from bench import baseline
 from bench.baseline import Compared, Reference
-from bench.report import Row, at_least, at_most
+from bench.report import Row, at_least, at_most, machine_name, middle_rows
 
+MACHINE = "AMD EPYC, family 25, model 17; Python 3.11.7"
 FAST = Reference(handler=20_000.0, handler_cpu=0.05, commits=9_000.0)
 SLOW = Reference(handler=10_000.0, handler_cpu=0.10, commits=4_000.0)
 """A machine of half the speed."""
@@ -26,8 +28,8 @@ ROWS = (RATE, CPU, POLL_CPU, TIME, MEMORY, PART, BARE)
 
 
 def compared(tmp_path: Path, row: Row, reference: Reference = FAST) -> Compared:
-    baseline.write(ROWS, FAST, quick=False, path=tmp_path / "baseline.json")
-    written = baseline.read(quick=False, path=tmp_path / "baseline.json")
+    baseline.write(ROWS, FAST, quick=False, machine=MACHINE, path=tmp_path / "baseline.json")
+    written = baseline.read(quick=False, machine=MACHINE, path=tmp_path / "baseline.json")
     assert written is not None
     (found,) = baseline.compare([row], reference, written)
     return found
@@ -69,8 +71,8 @@ def test_sizes_are_compared_as_they_are_on_every_machine(tmp_path: Path) -> None
 
 def test_a_figure_that_was_zero_may_stay_zero_and_not_grow(tmp_path: Path) -> None:
     growth = at_most("openings", "resident, growth", 0.0, "MB", 3.0)
-    baseline.write([growth], FAST, quick=False, path=tmp_path / "baseline.json")
-    written = baseline.read(quick=False, path=tmp_path / "baseline.json")
+    baseline.write([growth], FAST, quick=False, machine=MACHINE, path=tmp_path / "baseline.json")
+    written = baseline.read(quick=False, machine=MACHINE, path=tmp_path / "baseline.json")
     assert written is not None
     same, grown = baseline.compare([growth, replace(growth, value=1.0)], FAST, written)
     assert (same.is_missed, grown.is_missed) == (False, True)
@@ -79,8 +81,8 @@ def test_a_figure_that_was_zero_may_stay_zero_and_not_grow(tmp_path: Path) -> No
 def test_references_are_left_out_and_new_figures_are_shown_as_new(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    baseline.write([RATE, BARE], FAST, quick=False, path=tmp_path / "baseline.json")
-    written = baseline.read(quick=False, path=tmp_path / "baseline.json")
+    baseline.write([RATE, BARE], FAST, quick=False, machine=MACHINE, path=tmp_path / "baseline.json")
+    written = baseline.read(quick=False, machine=MACHINE, path=tmp_path / "baseline.json")
     assert written is not None
     found = baseline.compare([replace(RATE, value=1.0), CPU, BARE], FAST, written)
     assert [each.row.what for each in found] == [RATE.what, CPU.what]
@@ -91,6 +93,27 @@ def test_references_are_left_out_and_new_figures_are_shown_as_new(
 
 
 def test_a_quick_run_is_not_compared_with_a_whole_one(tmp_path: Path) -> None:
-    baseline.write(ROWS, FAST, quick=False, path=tmp_path / "baseline.json")
-    assert baseline.read(quick=True, path=tmp_path / "baseline.json") is None
-    assert baseline.read(quick=False, path=tmp_path / "none.json") is None
+    baseline.write(ROWS, FAST, quick=False, machine=MACHINE, path=tmp_path / "baseline.json")
+    assert baseline.read(quick=True, machine=MACHINE, path=tmp_path / "baseline.json") is None
+    assert baseline.read(quick=False, machine=MACHINE, path=tmp_path / "none.json") is None
+
+
+def test_each_kind_of_machine_has_a_baseline_of_its_own(tmp_path: Path) -> None:
+    other, path = MACHINE.replace("25", "26"), tmp_path / "baseline.json"
+    baseline.write([RATE], FAST, quick=False, machine=MACHINE, path=path)
+    assert baseline.read(quick=False, machine=other, path=path) is None
+    baseline.write([replace(RATE, value=1.0)], SLOW, quick=False, machine=other, path=path)
+    for machine, reference, value in ((MACHINE, FAST, 6_000.0), (other, SLOW, 1.0)):
+        written = baseline.read(quick=False, machine=machine, path=path)
+        assert written is not None
+        assert [each.then for each in baseline.compare([RATE], reference, written)] == [pytest.approx(value)]
+
+
+def test_the_machines_name_tells_processor_and_python() -> None:
+    assert re.fullmatch(r".+, family \S+, model \S+; Python 3\.\d+\.\S+( without optimizations)?", machine_name())
+
+
+def test_of_several_runs_each_figure_is_the_one_in_the_middle() -> None:
+    runs = [[replace(RATE, value=rate), replace(CPU, value=cpu)] for rate, cpu in ((3.0, 0.1), (1.0, 0.3), (2.0, 0.2))]
+    assert [row.value for row in middle_rows(runs)] == [2.0, 0.2]
+    assert [row.value for row in middle_rows(runs[:1])] == [3.0, 0.1]
