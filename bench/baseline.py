@@ -75,7 +75,7 @@ def compare(rows: Sequence[Row], reference: Reference, baseline: dict[str, Any])
     """Compares each figure that is not itself a reference."""
     found = []
     for row in rows:
-        if row.is_reference:
+        if not row.is_compared:
             continue
         scaled = baseline["figures"].get(key_of(row))
         scale = scale_of(row, reference)
@@ -96,7 +96,7 @@ def worse(now: float, then: float, *, more: bool) -> float:
 
 def write(rows: Sequence[Row], reference: Reference, *, quick: bool, machine: str, path: Path = BASELINE) -> None:
     """Writes the figures as the baseline of later runs on such a machine."""
-    figures = {key_of(row): row.value * scale_of(row, reference) for row in rows if not row.is_reference}
+    figures = {key_of(row): row.value * scale_of(row, reference) for row in rows if row.is_compared}
     written = _load(path)
     written[_name_of(machine, quick=quick)] = {"reference": asdict(reference), "figures": figures}
     path.write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -46,7 +46,7 @@ def pair(figures: dict[str, Figure], name: str, then: Sequence[Row], now: Sequen
     """Adds the figures of one bench, of a run of both sides. A figure that one side lacks is left out."""
     earlier = {key_of(row): row for row in then}
     for row in now:
-        if not row.is_reference and (other := earlier.get(key_of(row))) is not None:
+        if row.is_compared and (other := earlier.get(key_of(row))) is not None:
             figure = figures.setdefault(key_of(row), Figure(name, row))
             figure.then.append(other.value)
             figure.now.append(row.value)
@@ -64,7 +64,9 @@ def measured(folder: Path, name: str, rounds: int) -> list[Row]:
     if len(made) != 1:
         raise RuntimeError(f"{folder}: the bench {name} stored no result.")
     rows: list[dict[str, Any]] = json.loads(made.pop().read_text(encoding="utf-8"))["rows"]
-    return [Row(**row) for row in rows]
+    # An earlier commit's rows may have other fields beside these.
+    known = [each.name for each in fields(Row)]
+    return [Row(**{name: row[name] for name in known if name in row}) for row in rows]
 
 
 def shown(figures: Sequence[Figure], then: Path) -> None:

@@ -37,7 +37,7 @@ def commands(settings: Settings) -> list[Row]:
             times[name].append(_seconds(arguments, bytecode))
     took = {name: median(of) * 1000.0 for name, of in times.items()}
     rows = [
-        Row("commands", name, took[name], "ms", is_reference=True) for name in ("python alone", "hello --help", "hello")
+        Row("commands", name, took[name], "ms", is_compared=False) for name in ("python alone", "hello --help", "hello")
     ]
     for name in ("wa-relay --help", "wa-relay history", "wa-relay stats"):
         hello = took["hello --help" if name.endswith("--help") else "hello"]

@@ -23,7 +23,8 @@ RESULTS = Path(__file__).parent / "results"
 class Row:
     """One figure. `beside` is the reference of the same run, `met` is None if the figure has no limit.
 
-    `is_reference` is true for a figure that does not measure the relay.
+    `is_compared` is false for a figure that is not compared with earlier runs: one that does not measure the relay, a
+    ratio of two that are compared, or a difference that varies from run to run.
     """
 
     bench: str
@@ -33,7 +34,7 @@ class Row:
     beside: str = ""
     wanted: str = ""
     met: bool | None = None
-    is_reference: bool = False
+    is_compared: bool = True
 
 
 def at_least(bench: str, what: str, value: float, unit: str, least: float, beside: str = "") -> Row:

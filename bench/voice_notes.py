@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 import time
+from dataclasses import replace
 from itertools import islice
 
 from bench import upstreams
@@ -61,7 +62,8 @@ def voice_notes(settings: Settings) -> list[Row]:
         at_most(
             "voice notes", f"{notes} in {seconds * SLICES:.0f} s: resident at most", max(most, resident), "MB", 150.0
         ),
-        at_most("voice notes", "texts of others, added to p99", added, "ms", 50.0, figures),
+        # The same code had 0.3 and 10 ms.
+        replace(at_most("voice notes", "texts of others, added to p99", added, "ms", 50.0, figures), is_compared=False),
         at_most("voice notes", "processor time of one, from webhook to answer", cpu / notes * 1000.0, "ms", 20.0),
         at_least("voice notes", "transcribed", 100.0 * heard / notes, "%", 99.0),
     ]
