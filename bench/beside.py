@@ -1,6 +1,6 @@
 """`python -m bench.beside FOLDER [NAME …]`: the benches of another checkout and of this one, in turn on this machine.
 
-FOLDER is a checkout of an earlier commit with its own `.venv` (`make -C FOLDER .venv/.installed`); each side runs its
+FOLDER is a checkout of an earlier commit with its own `.venv` (`make .venv/.installed`); each side runs its
 own `bench/`. A bench with a figure that is more than 10 % worse here is run twice more on both sides, and the medians
 count. Ends with 1 if one is still worse.
 """
