@@ -410,6 +410,22 @@ def test_the_breaker_holds_a_burst_at_the_start_over_restarts_until_resume(make_
     assert len(_claim(ledger, NOW)) == 4
 
 
+def test_after_a_resume_and_a_restart_the_breaker_holds_the_next_opening_and_says_so(
+    make_ledger: Callable[..., Ledger],
+) -> None:
+    ledger = make_ledger(burst_limit=3)
+    for number in range(4):
+        _opening(ledger, f"conv_{number}", phone=f"+5730000000{number}")
+    operator_decisions.resume(ledger, "ana", NOW)
+    ledger = make_ledger(NOW, burst_limit=3)
+    assert len(_claim(ledger, NOW)) == 4
+    claimed = claims.claim_messages(ledger, 10, NOW)
+    assert (claimed.jobs, claimed.burst, queue_health(ledger, NOW).paused) == ((), 0, None)
+    _opening(ledger, "conv_4", phone="+573000000009")
+    claimed = claims.claim_messages(ledger, 10, NOW)
+    assert (claimed.jobs, claimed.burst, queue_health(ledger, NOW).paused) == ((), 1, "burst")
+
+
 def test_the_breaker_counts_what_becomes_due_in_the_first_minute(make_ledger: Callable[..., Ledger]) -> None:
     ledger = make_ledger(NOW, burst_limit=3)
     for number in range(3):
