@@ -72,7 +72,7 @@ def is_more_better(row: Row) -> bool:
 
 
 def compare(rows: Sequence[Row], reference: Reference, baseline: dict[str, Any]) -> list[Compared]:
-    """Compares each figure that is not itself a reference."""
+    """Compares the figures that are compared with earlier runs."""
     found = []
     for row in rows:
         if not row.is_compared:
@@ -103,7 +103,7 @@ def write(rows: Sequence[Row], reference: Reference, *, quick: bool, machine: st
 
 
 def read(*, quick: bool, machine: str, path: Path = BASELINE) -> dict[str, Any] | None:
-    """Reads the baseline. Returns None if there is none of such a run on such a machine."""
+    """Reads the baseline. Returns None if the file has no such run on such a machine."""
     return _load(path).get(_name_of(machine, quick=quick))
 
 

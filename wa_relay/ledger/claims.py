@@ -172,7 +172,7 @@ def _trips_breaker(ledger: Ledger, now: Moment) -> int:
     limit, end = ledger.rules.burst_limit, relay["started_at"] + policy.BURST_WATCH
     # The first look after the minute still counts: in it, sending may have been held.
     due: int = ledger.need_one(COUNT_BURST, {"by": min(now, end), "epoch": relay["watch_epoch"]})["due"] if limit else 0
-    # More than the limit may have gone out: an operator let them go. A hold of no opening would be logged by nobody.
+    # More than the limit may have gone out, because an operator let them go. A hold of no opening would not be logged.
     if not due or due + relay["openings_begun"] <= limit:
         if not limit or now > end:
             ledger.write(END_WATCH)

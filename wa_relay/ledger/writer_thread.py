@@ -39,7 +39,7 @@ timer for longer."""
 
 LARGE, MOST, TURNS = 8, 0.93, 80
 """After a group of `LARGE` operations or more, the next one waits until `MOST` of as many are handed over, for `TURNS`
-turns of the event loop at most: without work, that is 0.2 ms."""
+turns of the event loop at most."""
 
 FIND_COMMIT_EVERY = 0.2
 """Seconds between two tries to find out whether a commit was made."""
