@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from wa_relay.ledger.combined_queries import SETS, combine
+from wa_relay.ledger.combined_queries import combine
+from wa_relay.ledger.parameter_sets import SETS
 
 QUERY = """
     select n.said, (select count(*) from notes o where o.id < :id) as before, 'from (:id)' as words

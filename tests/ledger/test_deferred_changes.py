@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from wa_relay.ledger.deferred_changes import MOST_ROWS, Change, DeferredChanges, Several, combined
+import sqlite3
+
+import pytest
+
+from wa_relay.ledger.deferred_changes import Change, DeferredChanges, Several, combined
+from wa_relay.ledger.parameter_sets import MOST_SETS, SETS, table
 
 INSERT = "insert into notes (id, said) values (:id, 'at :id ' || :said)"
 UPDATE = "update notes set said = (select max(n.said) from notes n where n.id < :id) || :said where id = :id"
@@ -13,25 +18,41 @@ def _change(number: int, sql: str = "a", rows: int | None = None) -> Change:
 
 
 def test_rows_are_inserted_together() -> None:
-    assert combined([_change(1, INSERT), _change(2, INSERT)]) == [
-        Several("insert into notes (id, said) values (?, 'at :id ' || ?), (?, 'at :id ' || ?)", [1, "x", 2, "x"], 2)
-    ]
+    (made,) = combined([_change(1, INSERT), _change(2, INSERT)]) or []
+    assert made == Several(
+        f"insert into notes (id, said) select given.column2, 'at :id ' || given.column3 from {table('ab', SETS)}"
+        " where given.column1 < ?",
+        [1, "x", 2, "x", *[None] * (2 * SETS - 4), 2],
+        2,
+    )
 
 
 def test_rows_with_certain_ids_are_updated_together() -> None:
     (made,) = combined([_change(1, UPDATE), _change(2, UPDATE)]) or []
     assert made.sql == (
-        "update notes set said = (select max(n.said) from notes n where n.id < given.column1) || given.column2"
-        " from (values (?, ?), (?, ?)) as given where id = given.column1"
+        "update notes set said = (select max(n.said) from notes n where n.id < given.column2) || given.column3"
+        f" from {table('ab', SETS)} where id = given.column2 and given.column1 < ?"
     )
-    assert made.parameters == [1, "x", 2, "x"]
+    assert made.parameters == [1, "x", 2, "x", *[None] * (2 * SETS - 4), 2]
 
 
-def test_the_number_of_rows_is_a_power_of_two() -> None:
-    made = combined([_change(number, INSERT) for number in range(2 * MOST_ROWS + 7)]) or []
-    assert [each.changes for each in made] == [MOST_ROWS, MOST_ROWS, 4, 2, 1]
-    values = [value for each in made for value in each.parameters]
-    assert values[::2] == list(range(2 * MOST_ROWS + 7))
+@pytest.mark.parametrize("count", [1, SETS - 1, SETS, SETS + 1, MOST_SETS, 2 * MOST_SETS + 7])
+def test_exactly_the_given_rows_change(count: int) -> None:
+    with sqlite3.connect(":memory:") as db:
+        db.execute("create table notes (id integer primary key, said text)")
+        for sql in (INSERT, "update notes set said = said || :said where id = :id"):
+            made = combined([_change(number, sql) for number in range(count)]) or []
+            assert sum(each.changes for each in made) == count
+            for text, parameters, changes in made:
+                assert db.execute(text, parameters).rowcount == changes
+        found = db.execute("select id, said from notes order by id").fetchall()
+    db.close()
+    assert found == [(number, "at :id xx") for number in range(count)]
+
+
+def test_few_texts_serve_any_number_of_rows() -> None:
+    made = [combined([_change(number, INSERT) for number in range(count)]) or [] for count in range(1, 100)]
+    assert len({each.sql for some in made for each in some}) == MOST_SETS // SETS
 
 
 def test_what_might_do_something_else_for_several_is_not_combined() -> None:
@@ -42,6 +63,7 @@ def test_what_might_do_something_else_for_several_is_not_combined() -> None:
         "insert into notes (id, said) values (:id, :said) on conflict (id) do update set said = (:said)",
         f"{INSERT} returning id",
         "insert into notes (id, said) select :id, :said",
+        "insert into notes (id, said) values (:id, :said), (-:id, :said)",
         f"{UPDATE} returning id",
         "update notes set said = :said where other = :other",
         "delete from notes where id = :id",

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from wa_relay.ledger.engine import Query
-
-SETS = 8
-"""A statement takes a multiple of this number of parameter sets. Each number needs a different statement to prepare."""
+from wa_relay.ledger.parameter_sets import column_of, rounded, table, values
 
 _TOKENS = re.compile(r"'(?:[^']|'')*'|[()]|:([a-z_]\w*)|\b(from|where|group|order|limit|union)\b")
 
@@ -26,13 +24,11 @@ def combine(queries: Sequence[Query]) -> Query | None:
     """
     sql = queries[0][0]
     rows = [parameters for each, parameters in queries if isinstance(parameters, dict) and each == sql]
-    sets = -(-len(queries) // SETS) * SETS
-    text = _text_for(sql, sets)
+    text = _text_for(sql, rounded(len(queries)))
     if text is None or len(rows) < len(queries):
         return None
     combined, names = text
-    values = [row[name] for row in rows for name in names]
-    return combined, values + [None] * (len(names) * sets - len(values))
+    return combined, values(names, rows)
 
 
 @lru_cache(maxsize=64)
@@ -44,7 +40,7 @@ def _text_for(sql: str, sets: int) -> tuple[str, tuple[str, ...]] | None:
         nonlocal depth
         depth += {"(": 1, ")": -1}.get(token[0], 0)
         if token[1] is not None:
-            return f"given.column{names.setdefault(token[1], len(names) + 2)}"
+            return column_of(token[1], names)
         if token[2] is not None and depth == 0:
             words.append(token[2])
             if words == ["from"]:
@@ -55,5 +51,4 @@ def _text_for(sql: str, sets: int) -> tuple[str, tuple[str, ...]] | None:
     text = _TOKENS.sub(put, sql)
     if words not in (["from"], ["from", "where"]):
         return None
-    given = ", ".join(f"({', '.join([str(place), *'?' * len(names)])})" for place in range(sets))
-    return text.replace("{given}", f"(values {given}) as given", 1), tuple(names)
+    return text.replace("{given}", table(names, sets), 1), tuple(names)

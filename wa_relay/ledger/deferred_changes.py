@@ -16,11 +16,13 @@ from itertools import groupby
 from typing import NamedTuple
 
 from wa_relay.ledger.engine import Parameters
+from wa_relay.ledger.parameter_sets import MOST_SETS, column_of, rounded, table, values
 
-MOST_ROWS = 32
-"""Rows of a statement at most. Each number of rows is another text to prepare, so only powers of two are used."""
-
-_INSERT = re.compile(r"(?!.*\bon conflict\b)(\s*insert into \w+\s*\([^()]*\)\s*values\s*)(\(.*\))\s*\Z", re.DOTALL)
+_FLAT = r"(?:'(?:[^']|'')*'|[^()'])"
+_NESTED = rf"(?:{_FLAT}|\((?:{_FLAT}|\({_FLAT}*\))*\))*"
+_INSERT = re.compile(
+    rf"(?!.*\bon conflict\b)(\s*insert into \w+\s*\([^()]*\))\s*values\s*\(({_NESTED})\)\s*\Z", re.DOTALL
+)
 _UPDATE = re.compile(r"(\s*update \w+ set .*\S)\s+where id = :(\w+)\s*\Z", re.DOTALL)
 _TOKENS = re.compile(r"'(?:[^']|'')*'|:([a-z_]\w*)")
 
@@ -81,44 +83,47 @@ def combined(changes: Sequence[Change]) -> list[Several] | None:
     """
     sql = changes[0].sql
     rows = [change.parameters for change in changes if isinstance(change.parameters, dict)]
-    if len(rows) < len(changes):
+    kind = _kind_of(sql)
+    if kind is None or len(rows) < len(changes):
         return None
-    if not _INSERT.match(sql):
-        update = _UPDATE.match(sql)
-        if update is None or len({row[update[2]] for row in rows}) < len(rows):
-            return None
+    if kind.key and len({row[kind.key] for row in rows}) < len(rows):
+        return None
     made = list[Several]()
-    while rows:
-        count = min(1 << len(rows).bit_length() - 1, MOST_ROWS)
-        text, names = _text_for(sql, count)
-        made.append(Several(text, [row[name] for row in rows[:count] for name in names], count))
-        del rows[:count]
+    for first in range(0, len(rows), MOST_SETS):
+        some = rows[first : first + MOST_SETS]
+        text, names = _text_for(kind, rounded(len(some)))
+        made.append(Several(text, [*values(names, some), len(some)], len(some)))
     return made
 
 
+class _Kind(NamedTuple):
+    """What a change does, without its values or its row. `key` is the parameter of an update with the row's id."""
+
+    head: str
+    body: str
+    key: str = ""
+
+
 @lru_cache(maxsize=256)
-def _text_for(sql: str, count: int) -> tuple[str, tuple[str, ...]]:
-    """Returns the SQL for `count` changes, with positional marks, and the names of one change's parameters in order."""
-    insert = _INSERT.match(sql)
-    if insert is not None:
-        names = list[str]()
-
-        def mark(token: re.Match[str]) -> str:
-            if token[1] is None:
-                return token[0]
-            names.append(token[1])
-            return "?"
-
-        row = _TOKENS.sub(mark, insert[2])
-        return insert[1] + ", ".join([row] * count), tuple(names)
+def _kind_of(sql: str) -> _Kind | None:
+    """The kind of a change that can be combined with others."""
+    if insert := _INSERT.match(sql):
+        return _Kind(f"{insert[1]} select ", insert[2])
     update = _UPDATE.match(sql)
-    assert update is not None
-    places = dict[str, int]()
+    return None if update is None else _Kind("", update[1], update[2])
 
-    def column(token: re.Match[str]) -> str:
-        return token[0] if token[1] is None else f"given.column{places.setdefault(token[1], len(places) + 1)}"
 
-    change = _TOKENS.sub(column, update[1])
-    key = places.setdefault(update[2], len(places) + 1)
-    given = ", ".join(["(" + ", ".join("?" * len(places)) + ")"] * count)
-    return f"{change} from (values {given}) as given where id = given.column{key}", tuple(places)
+@lru_cache(maxsize=256)
+def _text_for(kind: _Kind, sets: int) -> tuple[str, tuple[str, ...]]:
+    """Returns the SQL for several changes, and the names of one change's parameters in order.
+
+    The last mark of the SQL is for the number of changes.
+    """
+    names = dict[str, int]()
+
+    def put(token: re.Match[str]) -> str:
+        return token[0] if token[1] is None else column_of(token[1], names)
+
+    change = kind.head + _TOKENS.sub(put, kind.body)
+    row = f"id = {column_of(kind.key, names)} and " if kind.key else ""
+    return f"{change} from {table(names, sets)} where {row}given.column1 < ?", tuple(names)

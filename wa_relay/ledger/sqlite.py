@@ -13,10 +13,11 @@ from typing import Any
 from wa_relay.basics import Moment
 from wa_relay.ledger import free_space
 from wa_relay.ledger.combined_queries import combine
-from wa_relay.ledger.deferred_changes import MOST_ROWS, Change, DeferredChanges, Several, combined
+from wa_relay.ledger.deferred_changes import Change, DeferredChanges, Several, combined
 from wa_relay.ledger.engine import EngineName, Parameters, Query, Work, asked, wrong_number
 from wa_relay.ledger.faults import StorageUnavailable
 from wa_relay.ledger.foretold_ids import SELECT_NEXT_IDS, ForetoldIds, table_of_insert, with_id
+from wa_relay.ledger.parameter_sets import MOST_SETS
 
 CHECKPOINT_EVERY, CHECKPOINT_SHARE = 32, 0.1
 """Operations after which the log is brought into the main file, once their results are on their way, and the part of
@@ -121,8 +122,8 @@ class SqliteEngine(sqlite3.Connection):
     def _read_together(self, queries: Sequence[Query]) -> list[list[Any]]:
         """Runs queries by few statements. Returns the rows of each."""
         found = [list[Any]() for _ in queries]
-        for first in range(0, len(queries), MOST_ROWS):
-            some = queries[first : first + MOST_ROWS]
+        for first in range(0, len(queries), MOST_SETS):
+            some = queries[first : first + MOST_SETS]
             together = combine(some)
             if together is None:
                 found[first : first + len(some)] = [super().execute(*query).fetchall() for query in some]
