@@ -1,4 +1,4 @@
-"""aiohttp's private names that the deadline for heads needs. If one is gone, the deadline is gone too."""
+"""aiohttp's private names that our connection needs. If one is gone, the deadline for heads is gone too."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def test_aiohttp_still_has_the_names_that_the_connection_uses() -> None:
     connection = asyncio.run(made())
     assert connection._request_count == 0
     assert len(connection._messages) == 0
-    theirs, ours = inspect.signature(RequestHandler.handle_error), inspect.signature(Connection.handle_error)
-    assert list(theirs.parameters) == list(ours.parameters)
+    assert connection._reading_paused is False
+    for name in ("handle_error", "resume_reading"):
+        theirs, ours = inspect.signature(getattr(RequestHandler, name)), inspect.signature(getattr(Connection, name))
+        assert list(theirs.parameters) == list(ours.parameters)
     assert inspect.iscoroutinefunction(web.AppRunner._make_server)

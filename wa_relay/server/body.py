@@ -20,6 +20,9 @@ body_key = web.RequestKey("body", bytes)
 
 async def read_body(http: web.BaseRequest, limit: int, *, streams: bool) -> bytes:
     """Returns the body if it has at most `limit` bytes. With `streams`, it is left to the route, and b"" returned."""
+    if not streams and http.content.is_eof() and http.content.total_bytes <= limit:
+        # The usual case: all of it has arrived, and there is nothing to wait for.
+        return http.content.read_nowait()
     announced = http.content_length
     # Refused by its head: a client that waits for 100 Continue never sends the body.
     if announced is not None and announced > limit and not streams:
@@ -74,9 +77,6 @@ def target(http: web.BaseRequest) -> str:
 async def _read(http: web.BaseRequest, limit: int) -> bytes:
     chunks, size = [], 0
     try:
-        if http.content.is_eof() and http.content.total_bytes <= limit:
-            # The usual case: all of it has arrived, and there is nothing to wait for.
-            return http.content.read_nowait()
         async with arrival(http):
             async for chunk in http.content.iter_any():
                 size += len(chunk)

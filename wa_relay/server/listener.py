@@ -72,7 +72,7 @@ class RequestLedger:
         return await future
 
     def _limit(self, future: asyncio.Future[Any]) -> None:
-        loop, waiting = asyncio.get_running_loop(), self._waiting
+        loop, waiting = future.get_loop(), self._waiting
         while waiting and waiting[0][1].done():
             waiting.popleft()
         waiting.append((loop.time() + self._within, future))

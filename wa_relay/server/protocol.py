@@ -49,7 +49,7 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Runs the clock from the first byte of a request until its head is complete."""
-        now, heads = asyncio.get_running_loop().time(), self._request_count
+        now, heads = self._loop.time(), self._request_count
         begins = bool(data) and self._began is None and self._body.is_eof()
         super().data_received(data)
         if self._request_count > heads:
@@ -59,6 +59,11 @@ class Connection(RequestHandler):
         elif begins:
             self._began = now
             self._close_at(now + ARRIVAL_DEADLINE)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Reads on if reading was paused. aiohttp calls this after every body, and then parses an empty text."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def handle_error(
         self,
