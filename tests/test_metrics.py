@@ -74,25 +74,6 @@ def test_every_label_value_is_there_from_the_start_and_nothing_of_a_person(tmp_p
                 assert found["wa_relay_webhook_seconds_count"][frozenset((path,))] == 0
 
 
-def test_a_scrape_has_every_webhook_that_was_answered_before() -> None:
-    route = "/webhook/twilio/status"
-
-    def counted() -> tuple[float, float]:
-        found = _samples(metrics.exposition().decode())
-        return found["wa_relay_webhooks_total"][_of(route, "204")], found["wa_relay_webhook_seconds_count"][_of(route)]
-
-    webhooks, timed = counted()
-    for count in (1, metrics.TOGETHER - 1, metrics.TOGETHER, metrics.TOGETHER + 1):
-        for _ in range(count):
-            metrics.count_webhook(route, 204, 0.001)
-        webhooks, timed = webhooks + count, timed + count
-        assert counted() == (webhooks, timed)
-    # None waits for a scrape that may never come.
-    for _ in range(metrics.TOGETHER):
-        metrics.count_webhook(route, 204, 0.001)
-    assert not metrics._answered
-
-
 def test_events_are_counted(tmp_path: Path) -> None:
     with serving(tmp_path) as one:
         phone = new_phone()

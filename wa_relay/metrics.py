@@ -34,10 +34,6 @@ WEBHOOK_CODES: Mapping[str, tuple[int, ...]] = {
     "/webhook/elevenlabs/post-call": (200, 400, 403, 413, 415, 422, 500, 503),
 }
 
-TOGETHER = 64
-"""Webhooks that are counted together. Between two requests the processor's caches lose the counters: one by one they
-took 3 % of a stored webhook."""
-
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 SLOW = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 45.0, 90.0)
 
@@ -78,15 +74,13 @@ _sends = {(kind, result): SENDS.labels(kind, result) for kind in KINDS for resul
 _turns = {result: TURNS.labels(result) for result in TURN_RESULTS}
 _calls = {(source, outcome): CALLS.labels(source, outcome) for source in get_args(Source) for outcome in OUTCOMES}
 _receipts = {status: RECEIPTS.labels(status) for status in get_args(ReceiptStatus)}
-_answered: list[tuple[str, int, float]] = []
 _paused = {by: PAUSED.labels(by) for by in PAUSES}
 
 
 def count_webhook(route: str, code: int, seconds: float) -> None:
     """Counts an answered webhook. `route` is one of `WEBHOOK_CODES`."""
-    _answered.append((route, code, seconds))
-    if len(_answered) >= TOGETHER:
-        _count_answered()
+    (_webhooks.get((route, code)) or WEBHOOKS.labels(route, str(code))).inc()
+    _webhook_seconds[route].observe(seconds)
 
 
 def count_send(kind: str, result: str, seconds: float) -> None:
@@ -114,13 +108,6 @@ def count_receipt(status: str) -> None:
         counter.inc()
 
 
-def _count_answered() -> None:
-    for route, code, seconds in _answered:
-        (_webhooks.get((route, code)) or WEBHOOKS.labels(route, str(code))).inc()
-        _webhook_seconds[route].observe(seconds)
-    _answered.clear()
-
-
 def set_pause(by: str | None) -> None:
     """Shows the pause in force, if there is one."""
     for name, gauge in _paused.items():
@@ -129,5 +116,4 @@ def set_pause(by: str | None) -> None:
 
 def exposition() -> bytes:
     """Returns all metrics in Prometheus' text format."""
-    _count_answered()
     return generate_latest(_registry)
