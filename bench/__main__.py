@@ -2,7 +2,7 @@
 
 Then it prints each figure beside the one of bench/baseline.json for this machine. A bench with a figure that is more
 than 10 % worse is run twice more, and the medians count; it ends with 1 if one is still worse. `--write-baseline`
-writes into that file instead.
+writes into that file instead; with names, the figures of these benches alone.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ def main() -> None:
     path = stored(rows, quick=quick, seconds=time.monotonic() - began)
     print(f"stored in {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
     if arguments.write_baseline:
-        baseline.write(rows, measurements.reference, quick=quick, machine=machine_name())
+        whole = not arguments.names
+        baseline.write(rows, measurements.reference, quick=quick, machine=machine_name(), whole=whole)
         print(f"the baseline is in {baseline.BASELINE}")
     elif compared is None:
         print(

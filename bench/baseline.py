@@ -94,11 +94,25 @@ def worse(now: float, then: float, *, more: bool) -> float:
     return other / better - 1.0
 
 
-def write(rows: Sequence[Row], reference: Reference, *, quick: bool, machine: str, path: Path = BASELINE) -> None:
-    """Writes the figures as the baseline of later runs on such a machine."""
+def write(
+    rows: Sequence[Row],
+    reference: Reference,
+    *,
+    quick: bool,
+    machine: str,
+    whole: bool = True,
+    path: Path = BASELINE,
+) -> None:
+    """Writes the figures as the baseline of later runs on such a machine.
+
+    A run of some benches (not `whole`) replaces the figures of these alone.
+    """
     figures = {key_of(row): row.value * scale_of(row, reference) for row in rows if row.is_compared}
     written = _load(path)
-    written[_name_of(machine, quick=quick)] = {"reference": asdict(reference), "figures": figures}
+    entry: dict[str, Any] = {"reference": asdict(reference), "figures": figures}
+    if not whole and (earlier := written.get(_name_of(machine, quick=quick))):
+        entry = {**earlier, "figures": earlier["figures"] | figures}
+    written[_name_of(machine, quick=quick)] = entry
     path.write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 

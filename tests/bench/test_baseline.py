@@ -69,6 +69,20 @@ def test_sizes_are_compared_as_they_are_on_every_machine(tmp_path: Path) -> None
     assert compared(tmp_path, MEMORY, SLOW).worse == pytest.approx(0.0)
 
 
+def test_a_run_of_some_benches_replaces_their_figures_alone(tmp_path: Path) -> None:
+    path = tmp_path / "baseline.json"
+    whole_and_part = (((RATE, CPU), FAST, True), ((POLL_CPU, CPU), SLOW, False))
+    for rows, reference, whole in whole_and_part:
+        baseline.write(rows, reference, quick=False, machine=MACHINE, whole=whole, path=path)
+    written = baseline.read(quick=False, machine=MACHINE, path=path)
+    assert written is not None
+    assert [each.then for each in baseline.compare((RATE, CPU, POLL_CPU), SLOW, written)] == [
+        pytest.approx(RATE.value / 2.0),
+        pytest.approx(CPU.value),
+        pytest.approx(POLL_CPU.value),
+    ]
+
+
 def test_a_figure_that_was_zero_may_stay_zero_and_not_grow(tmp_path: Path) -> None:
     growth = at_most("openings", "resident, growth", 0.0, "MB", 3.0)
     baseline.write([growth], FAST, quick=False, machine=MACHINE, path=tmp_path / "baseline.json")
