@@ -2,7 +2,8 @@
 
 Then it prints each figure beside the one of bench/baseline.json for this machine. A bench with a figure that is more
 than 10 % worse is run twice more, and the medians count; it ends with 1 if one is still worse. `--write-baseline`
-writes into that file instead; with names, the figures of these benches alone.
+writes into that file instead; with names, the figures of these benches alone. With another number of `--people`
+there is nothing to compare with.
 """
 
 from __future__ import annotations
@@ -113,10 +114,14 @@ def main() -> None:
     if unknown:
         parser.error(f"no bench {', '.join(unknown)}: there are {', '.join(BENCHES)}")
     began, quick = time.monotonic(), arguments.quick
-    earlier = None if arguments.write_baseline else baseline.read(quick=quick, machine=machine_name())
+    usual = 20_000 if quick else 100_000
+    people = arguments.people or usual
+    if people != usual and arguments.write_baseline:
+        parser.error(f"a baseline has {usual:,} people")
+    measures_only = arguments.write_baseline or people != usual
+    earlier = None if measures_only else baseline.read(quick=quick, machine=machine_name())
     compared: list[Compared] | None = None
     with tempfile.TemporaryDirectory(prefix="wa-relay-bench-") as folder:
-        people = arguments.people or (20_000 if quick else 100_000)
         measurements = Measurements(Settings(Path(folder), arguments.rounds or (1 if quick else 3), quick, people))
         for name in arguments.names or (QUICK if quick else BENCHES):
             measurements.measure(name)
@@ -130,6 +135,8 @@ def main() -> None:
         whole = not arguments.names
         baseline.write(rows, measurements.reference, quick=quick, machine=machine_name(), whole=whole)
         print(f"the baseline is in {baseline.BASELINE}")
+    elif people != usual:
+        print(f"no comparison: the baseline has {usual:,} people")
     elif compared is None:
         print(
             f"There is no baseline of such a run on this machine ({machine_name()}): write one with --write-baseline,"
