@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 from statistics import median
 
 from bench.product import AGENT, Product
@@ -50,7 +51,8 @@ def poll(settings: Settings) -> list[Row]:
         rows += [
             Row("poll", f"{what}: time", seconds, "s"),
             Row("poll", f"{what}: processor time", cpu, "s"),
-            at_most("poll", f"{what}: loop held up", late, "ms", 50.0),
+            # The worst moment of a poll: 13 to 30 ms in runs of one commit. Its limit stays.
+            replace(at_most("poll", f"{what}: loop held up", late, "ms", 50.0), is_compared=False),
         ]
     return rows
 
