@@ -117,6 +117,15 @@ def test_the_file_refuses_two_messages_in_flight_to_one_person(ledger: Ledger) -
         )
 
 
+def test_the_file_refuses_two_messages_with_one_sid(ledger: Ledger) -> None:
+    for conversation in ("conv_1", "conv_2"):
+        _opening(ledger, conversation)
+    sid = "update conversation_messages set twilio_message_id = :sid where id = :id"
+    ledger.run(sid, {"sid": "SM" + "1" * 32, "id": 1})
+    with pytest.raises(REFUSED, match="twilio_message_id"):
+        ledger.run(sid, {"sid": "SM" + "1" * 32, "id": 2})
+
+
 def test_the_file_refuses_two_answers_to_a_turn(ledger: Ledger) -> None:
     _opening(ledger)
     (reply,) = _answer(ledger, "El plan cuesta $99.")
