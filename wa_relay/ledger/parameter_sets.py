@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 SETS = 8
+"""The number of sets of a table is a multiple of this."""
+
 MOST_SETS = 32
 """Sets of a statement at most."""
 
